@@ -1,0 +1,60 @@
+.DEFAULT_GOAL := help
+
+# Any Python that the tests run on; only used to create .venv.
+PYTHON ?= python3
+# Installed first and alone, so that its own index or a CPU build can be chosen:
+# make TORCH=torch==2.13.0+cpu, or PIP_INDEX_URL and friends as pip knows them.
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The stamp's name holds the content that the environment was made from: a change makes a new one.
+KEY := $(shell { cat pyproject.toml constraints.txt; echo "$(TORCH)"; } | cksum | cut -d' ' -f1)
+STAMP := $(VENV)/.stamp-$(KEY)
+
+PROTOS := $(wildcard protos/v1/*.proto)
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
+	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
+FAST_TESTS := $(wildcard tests/unit tests/scenarios tests/vectors tests/integration)
+
+help:  ## Show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP)  ## Train with four workers on this machine and show it (about 3 minutes)
+	@$(BIN)/crosscloud demo $(ARGS)
+
+test: $(STAMP)  ## All tests but the slow ones
+	$(BIN)/pytest $(FAST_TESTS) $(ARGS)
+
+test-all: $(STAMP)  ## All tests: also killed processes and deployment
+	$(BIN)/pytest tests $(ARGS)
+
+lint: $(STAMP) verify-protos  ## ruff, mypy, import-linter, stubs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+protos: $(STAMP)  ## Generate the committed gRPC stubs again
+	@$(call PROTOC,.)
+
+verify-protos: $(STAMP)  ## Fail if the committed stubs are not those of the protos
+	@out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(call PROTOC,"$$out") >/dev/null && \
+	diff -rq -x __pycache__ -x __init__.py -x py.typed -x '*.proto' protos "$$out/protos" || \
+	{ echo "The stubs are stale: run 'make protos' and commit what changes." >&2; exit 1; }
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	{ echo "crosscloud is tested on Python 3.11 to 3.13 and '$(PYTHON)' is none of them:" \
+	"install one and run 'make PYTHON=python3.12 $(or $(MAKECMDGOALS),help)'." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMP): | $(BIN)/python
+	@rm -f $(VENV)/.stamp-*
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
+	$(BIN)/python -m pip install '$(TORCH)'
+	@grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt  # torch is there: TORCH's choice
+	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
+	@touch $@
+
+.PHONY: help demo test test-all lint protos verify-protos
