@@ -1,0 +1,1 @@
+"""Package crosscloud.v1: the protos and their committed stubs."""
