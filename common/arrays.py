@@ -1,0 +1,21 @@
+"""Names for the array types that cross our functions. Every array is C-contiguous."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+
+ReadValues = Callable[[int, int], F32]
+"""(start, stop) -> float32[stop - start] of a flat vector; need not be writable."""
+
+WriteValues = Callable[[int, F32], None]
+"""(start, values): store float32 values of a flat vector from index `start` on."""
+
+ReadBytes = Callable[[int, int], bytes]
+"""(offset, length) -> that many bytes of a file."""

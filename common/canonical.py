@@ -1,0 +1,157 @@
+"""One byte string for one document: the form in which we hash, compare and store.
+
+A document is a frozen dataclass of strings, integers, finite floats, booleans, tuples, string-keyed
+mappings and other documents. Its canonical form is JSON with sorted keys, no white space, ASCII only,
+fields that are None left out. Floats are written as Python's shortest round-trip form, so a float32
+that was widened comes back bit for bit. `decode` refuses anything that `encode` would not have
+written, so equal documents always have equal bytes and a digest names exactly one document.
+
+It refuses to guess: unknown fields, missing fields, wrong types, numbers out of range for 64 bits,
+NaN, infinity and deep nesting are errors that name the place.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from common.errors import MalformedDocumentError
+from common.ids import Digest
+
+T = TypeVar("T")
+
+MAX_DOCUMENT_BYTES = 16 * 2**20
+_MAX_INTEGER = 2**64 - 1
+
+Json = Any
+"""Free-form settings inside a document: any JSON value, checked only for finite numbers."""
+
+
+def encode(document: object) -> bytes:
+    """Return the canonical bytes of `document`, a dataclass instance."""
+    return json.dumps(
+        _plain(document), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode("ascii")
+
+
+def digest(document: object) -> Digest:
+    """Return the SHA-256 of the canonical bytes."""
+    return digest_of(encode(document))
+
+
+def digest_of(content: bytes | bytearray | memoryview) -> Digest:
+    """Return the SHA-256 of raw bytes as 64 hexadecimal digits."""
+    return Digest(hashlib.sha256(content).hexdigest())
+
+
+def decode(content: bytes, kind: type[T]) -> T:
+    """Return the document whose canonical bytes are `content`.
+
+    Raises:
+        MalformedDocumentError: not JSON, not canonical, or not a `kind`; names the field.
+    """
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise MalformedDocumentError(
+            f"{kind.__name__}: {len(content)} bytes, at most {MAX_DOCUMENT_BYTES} are read"
+        )
+    try:
+        raw = json.loads(content.decode("ascii"))
+    except (ValueError, RecursionError) as e:
+        raise MalformedDocumentError(f"{kind.__name__}: not ASCII JSON: {e}") from None
+    document = _typed(raw, kind, kind.__name__)
+    if encode(document) != content:
+        raise MalformedDocumentError(f"{kind.__name__}: not in canonical form")
+    return typing.cast("T", document)
+
+
+def _plain(value: object) -> Json:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = _hints(type(value))
+        fields = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {
+            name: float(v) if hints[name] is float else _plain(v)
+            for name, v in fields
+            if v is not None
+        }
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _typed(raw: Json, kind: Any, where: str) -> object:  # noqa: PLR0911 - one line per kind of value
+    if kind is Any:
+        return _finite(raw, where)
+    while hasattr(kind, "__supertype__"):  # NewType
+        kind = kind.__supertype__
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        (kind,) = (a for a in typing.get_args(kind) if a is not type(None))
+        return _typed(raw, kind, where)
+    if dataclasses.is_dataclass(kind):
+        return _document(raw, typing.cast("type", kind), where)
+    if origin is tuple:
+        item = typing.get_args(kind)[0]
+        values = _expect(raw, list, where)
+        return tuple(_typed(v, item, f"{where}[{i}]") for i, v in enumerate(values))
+    if origin in (dict, Mapping):
+        item = typing.get_args(kind)[1]
+        return {k: _typed(v, item, f"{where}.{k}") for k, v in _expect(raw, dict, where).items()}
+    if kind is float:
+        if isinstance(raw, float) and math.isfinite(raw):
+            return raw
+        raise MalformedDocumentError(f"{where}: expected a finite float, got {str(raw)[:40]!r}")
+    value = _expect(raw, kind, where)
+    if kind is int and abs(value) > _MAX_INTEGER:
+        raise MalformedDocumentError(f"{where}: {str(value)[:40]} does not fit in 64 bits")
+    return value
+
+
+def _document(raw: Json, kind: type, where: str) -> object:
+    values = _expect(raw, dict, where)
+    hints = _hints(kind)
+    if unknown := sorted(values.keys() - hints.keys()):
+        raise MalformedDocumentError(f"{where}: unknown field {unknown[0][:40]!r}")
+    found = {k: _typed(v, hints[k], f"{where}.{k}") for k, v in values.items()}
+    try:
+        return kind(**found)
+    except TypeError:
+        required = {
+            f.name
+            for f in dataclasses.fields(kind)
+            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        }
+        missing = sorted(required - found.keys())
+        raise MalformedDocumentError(f"{where}: missing field {missing[0]!r}") from None
+    except ValueError as e:
+        raise MalformedDocumentError(f"{where}: {e}") from None
+
+
+def _expect(raw: Json, kind: Any, where: str) -> Any:
+    if type(raw) is not kind:  # bool is not an int here
+        raise MalformedDocumentError(
+            f"{where}: expected {kind.__name__}, got {type(raw).__name__} {str(raw)[:40]!r}"
+        )
+    return raw
+
+
+def _finite(raw: Json, where: str) -> Json:
+    match raw:
+        case float() if not math.isfinite(raw):
+            raise MalformedDocumentError(f"{where}: expected a finite number, got {raw}")
+        case dict():
+            return {k: _finite(v, f"{where}.{k}") for k, v in raw.items()}
+        case list():
+            return [_finite(v, f"{where}[{i}]") for i, v in enumerate(raw)]
+    return raw

@@ -1,0 +1,86 @@
+"""How a tile (some whole blocks) of an update becomes bytes, and a sum of updates a mean.
+
+One file per codec; `common/terms.py` picks the round's.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from common.arrays import F32, F64, U32
+from common.codec.noise import Noise
+
+Total = npt.NDArray[Any]
+"""A running sum of one tile; its dtype is the codec's own business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One tile of one member's update.
+
+    Args:
+        payload: bits/8 bytes per value, little-endian.
+        residual: e', what quantisation left out, float32[n, BLOCK] in rotated coordinates; None
+            where the codec loses nothing.
+        energy: z_B, uint32[n].
+    """
+
+    payload: bytes
+    residual: F32 | None
+    energy: U32
+
+
+class TileCodec(Protocol):
+    """One round's codec: it knows the round's scales. A tile is n whole blocks from `block` on."""
+
+    bits: int
+    keeps_residual: bool
+
+    def encode(
+        self, block: int, difference: F32, factor: float, carried: F32 | None, noise: Noise
+    ) -> Encoded:
+        """Return a member's tile on the wire.
+
+        Args:
+            block: index of the tile's first block.
+            difference: base - theta, float32[n, BLOCK]; overwritten.
+            factor: weight on the wire times clipping, at most 1.
+            carried: decayed residual, float32[n, BLOCK]; None = zero.
+            noise: of this attempt.
+        """
+        ...
+
+    def total(self, num_blocks: int) -> Total:
+        """Return an empty sum for a tile."""
+        ...
+
+    def add(self, total: Total, payload: bytes) -> None:
+        """Add one member's tile to `total` in place.
+
+        Raises:
+            BadUpdateError: a value that no honest member sends.
+        """
+        ...
+
+    def pack(self, total: Total) -> bytes:
+        """Return a sum as it lies in the aggregate."""
+        ...
+
+    def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
+        """Return the tile of the weighted mean, float32[n, BLOCK]: the same bits everywhere.
+
+        Args:
+            block: index of the tile's first block.
+            payload: the tile of an aggregate.
+            sum_v: sum of V over the survivors.
+        """
+        ...
+
+    def squares(self, block: int, payload: bytes) -> F64:
+        """Return each block's squared length in wire units, before division by V: float64[n]."""
+        ...
+
+    def rounding_bound(self) -> float:
+        """Return the longest error that quantisation adds to one member's update."""
+        ...

@@ -1,0 +1,73 @@
+"""Every value as it is: no rotation, no residual, added as float32. Only for the tls tier.
+
+x = factor * difference
+mean = ((0 + x_1) + x_2 + ...) * float32(65535/sum V)      survivors sorted by name
+"""
+
+import numpy as np
+
+from common.arrays import F32, F64
+from common.codec import Encoded, Total
+from common.codec.noise import Noise
+from common.errors import BadUpdateError
+from common.scales import Scales, energy, exact_squares
+from common.schema import BLOCK
+from common.weight import ONE
+
+_LARGEST = np.float32(2.0**100)  # so that no sum overflows
+
+
+class Float32:
+    """One round's exact codec.
+
+    Args:
+        scales: of the round; they only measure the update here.
+    """
+
+    bits = 32
+    keeps_residual = False
+
+    def __init__(self, scales: Scales) -> None:
+        self._radius = scales.radius
+        self._cap = scales.energy_cap
+
+    def encode(
+        self, block: int, difference: F32, factor: float, carried: F32 | None, noise: Noise
+    ) -> Encoded:
+        """See `TileCodec`; `carried` and `noise` are not used."""
+        difference *= np.float32(factor)
+        with np.errstate(over="ignore"):
+            z = difference / self._radius[block : block + len(difference), None].astype(np.float32)
+            square = np.vecdot(z, z)
+        return Encoded(difference.astype("<f4").tobytes(), None, energy(square, self._cap))
+
+    def total(self, num_blocks: int) -> Total:
+        """See `TileCodec`."""
+        return np.zeros(num_blocks * BLOCK, np.float32)
+
+    def add(self, total: Total, payload: bytes) -> None:
+        """See `TileCodec`."""
+        if len(payload) != 4 * len(total):
+            raise BadUpdateError(f"{len(payload)} bytes, must be {4 * len(total)}")
+        x = np.frombuffer(payload, "<f4")
+        if not np.abs(x).max() <= _LARGEST:  # NaN too
+            raise BadUpdateError("NaN, infinite or absurdly large values")
+        total += x
+
+    def pack(self, total: Total) -> bytes:
+        """See `TileCodec`."""
+        return total.astype("<f4").tobytes()
+
+    def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
+        """See `TileCodec`."""
+        mean = np.frombuffer(payload, "<f4").astype(np.float32).reshape(-1, BLOCK)
+        mean *= np.float32(ONE / sum_v)
+        return mean
+
+    def squares(self, block: int, payload: bytes) -> F64:
+        """See `TileCodec`."""
+        return exact_squares(np.frombuffer(payload, "<f4").reshape(-1, BLOCK))
+
+    def rounding_bound(self) -> float:
+        """See `TileCodec`."""
+        return 0.0

@@ -1,0 +1,413 @@
+"""The documents that every process reads alike: genesis, versions, offers, plans, log records.
+
+All are frozen dataclasses with one canonical encoding (`common/canonical.py`): they are hashed,
+stored and sent as those bytes. docs/protocol.md gives each field's meaning in a round; the formulas
+behind the numbers are in `common/weight.py` and `common/outer.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from common.canonical import Json
+from common.ids import Digest, RoundId, WorkerId
+from common.schema import ModelSchema
+
+PROTOCOL: Final = 1
+"""The number in `Join`. It goes up when an older program could misread a newer one."""
+
+
+# What a run is -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How updates lie on the wire.
+
+    Args:
+        kind: "dense" (rotated, b-bit ring) or "float32" (exact values; only in the tls tier).
+        bits: b, of a dense ring: 4, 8, 12 or 16. 32 for float32.
+        first_bits: b of the very first round, whose scales are only guessed.
+        step_multiple: m: a ring of L levels spans m times a block's rms.
+        residual_decay: beta_e in [0, 1]: how much of what quantisation left out is sent next time.
+    """
+
+    kind: str = "dense"
+    bits: int = 8
+    first_bits: int = 16
+    step_multiple: float = 3.5
+    residual_decay: float = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """The outer optimiser: kind "sgd" or "nesterov" (delayed), eta and mu."""
+
+    kind: str = "nesterov"
+    learning_rate: float = 0.6
+    momentum: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The inner learning rate on the public clock.
+
+    Args:
+        peak: learning rate after warm-up.
+        warmup_steps: local steps of linear warm-up.
+        floor: fraction of `peak` at the end of the cosine.
+        horizon_tokens: the run's length where no other stop limit tells it; 0 = not needed.
+    """
+
+    peak: float = 2e-3
+    warmup_steps: int = 40
+    floor: float = 0.1
+    horizon_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """When the run ends: the first limit reached. 0 = no such limit.
+
+    Args:
+        versions: committed versions.
+        tokens: tokens in committed updates.
+        hours: hours since the run began, coordinator down-time not counted.
+        loss: validation loss in nats that the evaluator must report.
+    """
+
+    versions: int = 0
+    tokens: int = 0
+    hours: float = 0.0
+    loss: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """Every constant that decides what a round computes. All of it is under the genesis hash.
+
+    Args:
+        policy: cohort policy: "sync" (every live member) or "async" (quorum and grace).
+        max_cohort: most members of a cohort; the oldest offers go first.
+        quorum: of the live members, in (0, 1]; never fewer than `min_cohort`.
+        tier: privacy tier: "tls".
+        min_cohort: m, fewest members in a sum.
+        colluding: c, colluding workers that the threshold allows for.
+        normalisation: g: "normalised" (tokens per unit of learning rate), "tokens", "samples", "uniform".
+        staleness: s(tau): "poly" (1 + tau)**-a, "hinge", "constant".
+        staleness_exponent: a.
+        max_staleness: tau_max, in commits: older work is discarded.
+        max_share: most of a cohort's weight that one member may have.
+        max_policy_factor: rho >= 1, bound of a loss policy's factor; 1 = no loss policy.
+        clipping: whether updates longer than C*A are clipped.
+        local_steps: H, local steps per contribution of the fastest worker.
+        min_local_steps: fewest local steps of a slow one.
+    """
+
+    policy: str = "async"
+    max_cohort: int = 8
+    quorum: float = 0.75
+    tier: str = "tls"
+    min_cohort: int = 1
+    colluding: int = 0
+    normalisation: str = "normalised"
+    staleness: str = "poly"
+    staleness_exponent: float = 0.5
+    max_staleness: float = 8.0
+    max_share: float = 0.75
+    max_policy_factor: float = 1.0
+    clipping: bool = True
+    local_steps: int = 20
+    min_local_steps: int = 5
+    codec: Codec = field(default_factory=Codec)
+    outer: Outer = field(default_factory=Outer)
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+@dataclass(frozen=True, slots=True)
+class Genesis:
+    """What a run is, before its first step. Its digest is the run's identity: every process pins it.
+
+    Args:
+        run: the run's name.
+        seed: of the initial parameters and of the rotation's signs.
+        learner: "package.module:build", what each worker trains with.
+        settings: the learner's own settings: model, tokenizer, batch, inner optimiser.
+        schema: layout of the model.
+        version0: digest of the first version.
+    """
+
+    run: str
+    seed: int
+    learner: str
+    settings: Mapping[str, Json]
+    schema: ModelSchema
+    version0: Digest
+    algorithm: Algorithm
+    stop: Stop
+
+
+# What a version is ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Content of one version; its canonical digest is the version's digest.
+
+    All arrays are little-endian float32; each is a tuple of the digests of its leaves.
+
+    Args:
+        theta: parameters and buffers, [schema.length].
+        momentum: m of the outer optimiser, like theta; empty where it has none.
+        acc: the sum of share*mean since the last momentum step, like theta; empty like momentum.
+        scales: R_B, [schema.num_blocks].
+        phi: the sum of shares since the last momentum step; a float32.
+        clip: C, in units of one summed learning rate; a float32; 0 while it is off.
+        commits: commits since genesis, C's age.
+    """
+
+    theta: tuple[Digest, ...]
+    momentum: tuple[Digest, ...]
+    acc: tuple[Digest, ...]
+    scales: tuple[Digest, ...]
+    phi: float
+    clip: float
+    commits: int
+
+    def blobs(self) -> tuple[Digest, ...]:
+        """Return every file that the version consists of."""
+        return (*self.theta, *self.momentum, *self.acc, *self.scales)
+
+
+# One round -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A worker's word that an update is ready. No tensor, no loss.
+
+    Args:
+        boot: drawn when the worker's link process started: 16 hexadecimal digits.
+        nonce: drawn for this offer, 32 hexadecimal digits; an offer is used once.
+        version: the newest version that the worker stands on.
+        digest: of that version.
+        tokens: uncommitted tokens; numbers of an offer only help to decide when to close.
+        lr_sum: A, sum of inner learning rates over the uncommitted steps.
+        age_256: tau in 1/256 commits.
+        steps: uncommitted local steps.
+        speed: measured training speed, tokens per second, at least 1.
+        link_bps: measured upload speed in bits per second; 0 = not measured yet.
+    """
+
+    run: str
+    worker: WorkerId
+    boot: str
+    nonce: str
+    version: int
+    digest: Digest
+    tokens: int
+    lr_sum: float
+    age_256: int
+    steps: int
+    speed: int
+    link_bps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One closed cohort: from here on the set of members is known.
+
+    Args:
+        version: base of the round: number and digest of the head.
+        fragment: which part of the parameters; 0 = all of them.
+        bits: ring width of this round (`Codec.bits`, or `first_bits` in the first).
+        threshold: t, fewest survivors.
+        live_speed: summed speed of all live members, at least the roster's sum.
+        num_live: live members, at least the roster's count.
+        hours: hours since the run began.
+        key_timeout_s: seconds for the numbers at close.
+        upload_timeout_s: seconds for the upload.
+        offers: the roster's offers, sorted by worker.
+    """
+
+    run: str
+    round: RoundId
+    tier: str
+    version: int
+    digest: Digest
+    fragment: int
+    bits: int
+    threshold: int
+    live_speed: int
+    num_live: int
+    hours: float
+    key_timeout_s: float
+    upload_timeout_s: float
+    offers: tuple[Offer, ...]
+
+    @property
+    def roster(self) -> tuple[WorkerId, ...]:
+        """The members' names, sorted."""
+        return tuple(o.worker for o in self.offers)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers at close, over the local steps since the worker's last contribution.
+
+    Args:
+        tokens: tokens trained on.
+        lr_sum: A, sum of inner learning rates.
+        age_256: tau, token-weighted mean age of the steps, in 1/256 commits.
+        staleness_65535: s(tau) in 1/65535, at least 1.
+        steps: local steps.
+        samples: sequences trained on.
+    """
+
+    tokens: int
+    lr_sum: float
+    age_256: int
+    staleness_65535: int
+    steps: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Sums over the survivors of what each sends beside its values: never one member's.
+
+    Args:
+        v: sum of V, the weights without staleness.
+        loss_2_20: sum of training losses in nats times 2**20.
+        clipped: how many updates the federation's C clipped.
+    """
+
+    v: int
+    loss_2_20: int
+    clipped: int
+
+
+# The log ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCounters:
+    """What one worker contributed so far: cumulative."""
+
+    contributions: int = 0
+    tokens: int = 0
+    steps: int = 0
+    age_256: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the run did so far: cumulative, so that the last record tells all.
+
+    Args:
+        tokens: in committed updates.
+        steps: local steps in committed updates.
+        member_steps_256: sum over commits of steps of S / live members, in 1/256.
+        elapsed_s: seconds that the run was led.
+        payload_bytes: upload payloads of survivors.
+        float32_bytes: what those payloads stand for.
+    """
+
+    tokens: int = 0
+    steps: int = 0
+    member_steps_256: int = 0
+    elapsed_s: int = 0
+    payload_bytes: int = 0
+    float32_bytes: int = 0
+    workers: Mapping[str, WorkerCounters] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Enough to replay one step from its parent and the aggregate file.
+
+    Args:
+        numbers: of U2.
+        survivors: S, sorted.
+        aggregate: digest of the integer aggregate file.
+        aggregate_bytes: its size.
+    """
+
+    plan: Plan
+    numbers: Mapping[WorkerId, Numbers]
+    survivors: tuple[WorkerId, ...]
+    lanes: Lanes
+    aggregate: Digest
+    aggregate_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """A round that ended without a step. `reason` is an AbortReason's value."""
+
+    round: RoundId
+    roster: tuple[WorkerId, ...]
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the evaluator measured on the shared validation shard.
+
+    Args:
+        loss: mean nats per token.
+        accuracy: share of next tokens that got the highest score.
+        perplexity: exp(loss).
+    """
+
+    version: int
+    loss: float
+    accuracy: float
+    perplexity: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """An operator's command, or the run's end ("stop" by "limit")."""
+
+    action: str
+    by: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A coordinator began to lead. The record's seq is its epoch."""
+
+    leader: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the commit log. Exactly one of the last five fields is set: its kind.
+
+    Args:
+        seq: position in the log, from 0, without gaps.
+        previous: SHA-256 of the previous record's bytes; of the genesis bytes at seq 0.
+        epoch: seq of the newest takeover.
+        time_s: Unix time, for people only.
+        version: the head after this record: number, digest.
+        progress: of the run, in [0, 1], after this record; a float32.
+        counters: after this record.
+    """
+
+    seq: int
+    previous: Digest
+    epoch: int
+    time_s: int
+    version: int
+    digest: Digest
+    progress: float
+    counters: Counters
+    takeover: Takeover | None = None
+    commit: Commit | None = None
+    abort: Abort | None = None
+    evaluation: Evaluation | None = None
+    control: Control | None = None

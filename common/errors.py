@@ -1,0 +1,82 @@
+"""Every error this system raises on purpose. One base per audience.
+
+`ConfigError` is the operator's fault, `ProtocolError` the other side's, `StorageError` the disk's or
+the store's, and anything else is ours. `services/grpc_status.py` maps each class to one gRPC status.
+A message says what was found, what was expected, and what to do about it.
+"""
+
+
+class CrosscloudError(Exception):
+    """Base class; never raised itself."""
+
+
+class ConfigError(CrosscloudError):
+    """A setting, file or command is missing or wrong: the operator's fault, raised at start-up."""
+
+
+class ProtocolError(CrosscloudError):
+    """The other side sent something that the protocol does not allow now."""
+
+
+class MalformedDocumentError(ProtocolError):
+    """Bytes that are not the canonical encoding of the expected document."""
+
+
+class UnexpectedMessageError(ProtocolError):
+    """The message is not one that this phase expects."""
+
+
+class UnknownRoundError(ProtocolError):
+    """The message names a round that is over, or was never opened."""
+
+
+class UnknownFileError(ProtocolError):
+    """The file is not kept, or never was."""
+
+
+class NotAMemberError(ProtocolError):
+    """The sender is not admitted, or not in this cohort."""
+
+
+class NotPermittedError(ProtocolError):
+    """The sender's role may not do this."""
+
+
+class IncompatibleError(ProtocolError):
+    """The sender's protocol, model, run or arithmetic is not ours; it cannot join."""
+
+
+class BadUpdateError(ProtocolError):
+    """An update's bytes have the wrong size or index, or hold values that no update may hold."""
+
+
+class BadNumbersError(ProtocolError):
+    """A member's numbers at close are not finite, not positive, or out of range."""
+
+
+class BadCommitError(ProtocolError):
+    """A commit record or its aggregate does not follow from its parent: it must not be adopted."""
+
+
+class StorageError(CrosscloudError):
+    """The disk or the store failed; nothing that was acknowledged is lost."""
+
+
+class DamagedDataError(StorageError):
+    """Stored bytes do not match their digest."""
+
+
+class StorageFullError(StorageError):
+    """No space is left; the old version stays."""
+
+
+class StaleLeaderError(StorageError):
+    """Another coordinator leads this run now, or the store went back in time."""
+
+
+class BrokenUpdateError(CrosscloudError):
+    """This worker's own update is NaN, infinite or absurdly long: the work must be discarded."""
+
+
+class DivergedError(CrosscloudError):
+    """A replay did not give the record's digest although the base is sound: stop and tell a person."""

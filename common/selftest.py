@@ -1,0 +1,141 @@
+"""A digest that tells whether this machine computes commits with the same bits as others.
+
+It replays a few commits of made-up aggregates on a small model with every codec and outer
+optimiser, through `common/chain.py` itself. `Join` carries the digest.
+"""
+
+import functools
+import hashlib
+from typing import Final
+
+import numpy as np
+
+from common import canonical
+from common.arrays import F32, ReadBytes
+from common.chain import advance, genesis_version
+from common.codec.packing import pack
+from common.documents import (
+    Algorithm,
+    Codec,
+    Commit,
+    Genesis,
+    Lanes,
+    Numbers,
+    Offer,
+    Outer,
+    Plan,
+    Stop,
+    Version,
+)
+from common.ids import Digest, RoundId, WorkerId
+from common.schema import ModelSchema, TensorSpec
+from common.shards import PayloadLayout, pack_energy
+from common.terms import round_bits
+from common.weight import threshold, weights
+
+_WORKERS: Final = tuple(WorkerId(w) for w in ("a", "b", "c"))
+_SURVIVORS: Final = _WORKERS[:2]
+_SCHEMA: Final = ModelSchema(
+    (TensorSpec("w", (3, 2000)), TensorSpec("v", (2500,))), (TensorSpec("mean", (100,)),)
+)
+_NUMBERS: Final = {
+    _WORKERS[0]: Numbers(3000, 0.04, 0, 65535, 20, 24),
+    _WORKERS[1]: Numbers(4000, 0.03, 300, 44501, 21, 32),
+    _WORKERS[2]: Numbers(100, 0.01, 512, 37837, 5, 1),
+}
+_CASES: Final = (
+    (Codec("dense", 4, 4), "nesterov"),
+    (Codec("dense", 8, 16), "nesterov"),
+    (Codec("dense", 12, 12), "sgd"),
+    (Codec("dense", 16, 16), "nesterov"),
+    (Codec("float32", 32), "nesterov"),
+)
+_NUM_COMMITS: Final = 7  # the last ones with C on
+
+
+@functools.cache
+def selftest_digest() -> Digest:
+    """Return the digest; takes some hundredths of a second, once per process."""
+    return canonical.digest_of("".join(_replayed(*case) for case in _CASES).encode())
+
+
+def _replayed(codec: Codec, optimiser: str) -> Digest:
+    algorithm = Algorithm(codec=codec, outer=Outer(kind=optimiser))
+    blobs: dict[Digest, bytes] = {}
+
+    def write(content: bytes) -> Digest:
+        digest = canonical.digest_of(content)
+        blobs[digest] = content
+        return digest
+
+    theta = _uniform("theta", _SCHEMA.length)
+    for start, stop in _SCHEMA.padding():
+        theta[start:stop] = 0
+    version = genesis_version(_SCHEMA, algorithm, lambda a, b: theta[a:b], write)
+    genesis = Genesis(
+        "selftest", 1, "", {}, _SCHEMA, canonical.digest(version), algorithm, Stop(versions=1)
+    )
+    for _ in range(_NUM_COMMITS):
+        plan = _plan(genesis, version)
+        content = _aggregate(codec, plan.bits, version.commits)
+        commit = Commit(
+            plan=plan,
+            numbers=_NUMBERS,
+            survivors=_SURVIVORS,
+            lanes=_lanes(algorithm, plan.threshold),
+            aggregate=canonical.digest_of(content),
+            aggregate_bytes=len(content),
+        )
+        version = advance(genesis, version, commit, _reader(content), blobs.__getitem__, write)
+    return canonical.digest(version)
+
+
+def _plan(genesis: Genesis, version: Version) -> Plan:
+    digest = canonical.digest(version)
+    offers = tuple(
+        Offer(genesis.run, w, "", "", 0, digest, 1, 1.0, 0, 1, speed, 0)
+        for w, speed in zip(_WORKERS, (30, 40, 17), strict=True)
+    )
+    return Plan(
+        run=genesis.run,
+        round=RoundId(""),
+        tier=genesis.algorithm.tier,
+        version=version.commits,
+        digest=digest,
+        fragment=0,
+        bits=round_bits(genesis.algorithm.codec, version.commits),
+        threshold=threshold(len(offers), genesis.algorithm),
+        live_speed=99,
+        num_live=len(offers),
+        hours=0.0,
+        key_timeout_s=0.0,
+        upload_timeout_s=0.0,
+        offers=offers,
+    )
+
+
+def _lanes(algorithm: Algorithm, num_needed: int) -> Lanes:
+    v = weights(_NUMBERS, algorithm, num_needed).v
+    return Lanes(sum(v[w] for w in _SURVIVORS), 2**20, 0)
+
+
+def _aggregate(codec: Codec, bits: int, commit: int) -> bytes:
+    name = f"{codec.kind}/{bits}/{commit}"
+    layout = PayloadLayout(_SCHEMA.length, bits)
+    values = _uniform(name, layout.length)
+    if codec.kind == "dense":
+        data = pack((values * np.float32(2 ** (bits - 2))).astype(np.int32), bits)
+    else:
+        data = (values * np.float32(0.01)).astype("<f4").tobytes()
+    energy = (np.abs(_uniform(name + "/energy", layout.num_blocks)) * 1024).astype(np.uint32)
+    return data + pack_energy(energy)
+
+
+def _uniform(name: str, num: int) -> F32:
+    """Return float32[num] in [-1, 1]."""
+    stream = hashlib.shake_256(b"crosscloud/1/selftest/" + name.encode()).digest(4 * num)
+    return (np.frombuffer(stream, "<i4") * 2.0**-31).astype(np.float32)
+
+
+def _reader(content: bytes) -> ReadBytes:
+    return lambda offset, length: content[offset : offset + length]

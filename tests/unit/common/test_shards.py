@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.documents import Lanes
+from common.errors import BadUpdateError
+from common.schema import BLOCK
+from common.shards import SHARD_BYTES, PayloadLayout, cut, pack_lanes, unpack_lanes
+
+layouts = st.builds(
+    lambda blocks, bits: PayloadLayout(blocks * BLOCK, bits),
+    st.integers(1, 3000),
+    st.sampled_from([4, 8, 12, 16, 32]),
+)
+
+
+@given(layouts)
+def test_shards_cover_both_sections_once_and_nothing_else(layout: PayloadLayout) -> None:
+    spans = [layout.shard(i) for i in range(layout.num_shards)]
+
+    assert all(offset == i * SHARD_BYTES for i, (offset, _) in enumerate(spans))
+    assert all(0 < length <= SHARD_BYTES for _, length in spans)
+    assert sum(n for o, n in spans if o < layout.lanes_offset) == layout.data_bytes
+    assert sum(n for o, n in spans if o >= layout.lanes_offset) == layout.lanes_bytes
+    assert sum(n for _, n in spans) == layout.sent_bytes
+    assert sum(spans[-1]) == layout.total_bytes
+    assert layout.lanes_bytes % 48 == 0
+
+
+@given(layouts, st.integers(0, 10))
+def test_a_shard_out_of_range_is_refused(layout: PayloadLayout, beyond: int) -> None:
+    for index in (-1 - beyond, layout.num_shards + beyond):
+        with pytest.raises(BadUpdateError, match="this update has shards"):
+            layout.shard(index)
+
+
+def test_every_ring_width_cuts_at_whole_blocks() -> None:
+    assert all(SHARD_BYTES % (BLOCK * bits // 8) == 0 for bits in (4, 8, 12, 16, 32))
+
+
+@given(st.lists(st.integers(0, 3 * SHARD_BYTES), max_size=4))
+def test_cutting_keeps_all_bytes_in_order(sizes: list[int]) -> None:
+    pieces = [bytes([i % 251]) * size for i, size in enumerate(sizes)]
+
+    shards = list(cut(pieces))
+
+    assert b"".join(shards) == b"".join(pieces)
+    assert all(len(s) == SHARD_BYTES for s in shards[:-1])
+    assert all(shards)
+
+
+def test_lanes_come_back_as_they_were_packed() -> None:
+    layout = PayloadLayout(5 * BLOCK, 8)
+    energy = np.arange(5, dtype=np.uint32) + 2**31 - 3
+
+    content = pack_lanes(Lanes(65535, 2**40, 1), energy)
+    lanes, unpacked = unpack_lanes(content, layout)
+
+    assert lanes == Lanes(65535, 2**40, 1)
+    assert np.array_equal(unpacked, energy)
+    assert content[:8] == (65535).to_bytes(8, "little")
+
+
+def test_lanes_of_the_wrong_length_or_with_dirty_padding_are_refused() -> None:
+    layout = PayloadLayout(5 * BLOCK, 8)
+    content = pack_lanes(Lanes(1, 1, 0), np.zeros(5, np.uint32))
+
+    with pytest.raises(BadUpdateError, match="lanes have"):
+        unpack_lanes(content[:-1], layout)
+    with pytest.raises(BadUpdateError, match="padding"):
+        unpack_lanes(content[:-1] + b"\x01", layout)

@@ -1,0 +1,172 @@
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.documents import Algorithm, Numbers
+from common.errors import BadNumbersError, ConfigError
+from common.ids import WorkerId
+from common.weight import cap_ratio, share_cap, staleness_65535, threshold, weights
+from tests.small_run import NUMBERS
+
+A, B, C, D = (WorkerId(x) for x in "abcd")
+
+positive = st.floats(1e-3, 1e6)
+numbers_of_one = st.builds(
+    Numbers,
+    tokens=st.integers(1, 10**7),
+    lr_sum=st.floats(1e-6, 10),
+    age_256=st.integers(0, 8 * 256),
+    staleness_65535=st.integers(1, 65535),
+    steps=st.integers(1, 1000),
+    samples=st.integers(1, 10**5),
+)
+cohorts = st.lists(numbers_of_one, min_size=4, max_size=4).map(
+    lambda ns: dict(zip((A, B, C, D), ns, strict=True))
+)
+
+
+@given(st.lists(positive, min_size=2, max_size=8), st.data())
+def test_the_share_cap_is_the_largest_that_the_formula_allows(
+    v: list[float], data: st.DataObject
+) -> None:
+    n = data.draw(st.integers(1, len(v) - 1))
+    ratio = data.draw(st.floats(1, 4))
+
+    cap = share_cap(v, n, ratio)
+
+    def allowed(t: float) -> bool:
+        return t <= ratio * math.fsum(sorted(min(x, t) for x in v)[:n]) * (1 + 1e-12)
+
+    assert 0 < cap <= max(v)
+    assert allowed(cap)
+    larger = [cap + (max(v) - cap) * i / 50 for i in range(1, 51)]
+    assert not any(allowed(t) for t in larger if t > cap * (1 + 1e-9))
+
+
+def test_a_cloud_with_far_more_data_gets_no_more_than_its_share() -> None:
+    algorithm = Algorithm(max_share=0.75)
+    numbers = dict.fromkeys((A, B, C), NUMBERS) | {D: replace(NUMBERS, tokens=10**9)}
+
+    u = weights(numbers, algorithm, threshold(4, algorithm)).u
+
+    # The two smallest of the others bound it: T = 3 * (v_a + v_b).
+    assert u[D] == 65535
+    assert u[A] == u[B] == u[C] == round(65535 / 6)
+
+
+def test_one_member_alone_has_weight_one() -> None:
+    w = weights({A: NUMBERS}, Algorithm(), 1)
+
+    assert (w.u, w.v) == ({A: 65535}, {A: 65535})
+    assert w.scale == NUMBERS.lr_sum
+
+
+def test_a_stale_member_weighs_less_but_divides_as_much() -> None:
+    w = weights({A: NUMBERS, B: replace(NUMBERS, staleness_65535=32768)}, Algorithm(), 2)
+
+    assert w.u == {A: 65535, B: 32768}
+    assert w.v == {A: 65535, B: 65535}
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "expected"),
+    [("normalised", 65535), ("tokens", 32768), ("samples", 16384), ("uniform", 65535)],
+)
+def test_each_normalisation_weighs_by_its_own_number(normalisation: str, expected: int) -> None:
+    algorithm = Algorithm(normalisation=normalisation)
+    small = replace(NUMBERS, tokens=1000, lr_sum=0.02, samples=4)
+
+    assert weights({A: NUMBERS, B: small}, algorithm, 1).u[B] == expected
+
+
+@given(cohorts)
+def test_weights_are_in_range_and_do_not_depend_on_the_order(
+    numbers: dict[WorkerId, Numbers],
+) -> None:
+    w = weights(numbers, Algorithm(), 3)
+
+    assert w == weights(dict(reversed(numbers.items())), Algorithm(), 3)
+    assert all(1 <= w.u[m] <= w.v[m] <= 65535 for m in numbers)
+    assert max(w.v.values()) == 65535
+    assert w.scale > 0
+
+
+@given(cohorts)
+def test_no_member_has_more_than_max_share_of_any_surviving_cohort(
+    numbers: dict[WorkerId, Numbers],
+) -> None:
+    algorithm = Algorithm(max_share=0.75)
+    w = weights(numbers, algorithm, 3)
+    influence = {m: w.u[m] * numbers[m].lr_sum for m in numbers}
+    slack = {m: 0.5 * numbers[m].lr_sum for m in numbers}  # U is rounded, and at least 1
+
+    for m in numbers:
+        others = sorted(influence[x] for x in numbers if x != m)[:2]
+        rounding = 3 * 2 * max(slack.values()) + slack[m]
+        assert influence[m] <= 3 * sum(others) + rounding + 1e-9 * influence[m]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tokens", 0),
+        ("lr_sum", 0.0),
+        ("lr_sum", -1.0),
+        ("lr_sum", math.inf),
+        ("lr_sum", math.nan),
+        ("lr_sum", 5e-324),
+        ("age_256", -1),
+        ("age_256", 8 * 256 + 1),
+        ("staleness_65535", 0),
+        ("staleness_65535", 65536),
+        ("steps", 0),
+        ("samples", 0),
+        ("tokens", 2**60),
+    ],
+)
+def test_impossible_numbers_are_refused_by_worker_and_field(field: str, value: float) -> None:
+    broken = replace(NUMBERS, **{field: value})
+
+    with pytest.raises(BadNumbersError, match=rf"b: {field} is"):
+        weights({A: NUMBERS, B: broken}, Algorithm(), 1)
+
+
+def test_too_few_members_are_refused() -> None:
+    with pytest.raises(BadNumbersError, match="numbers of 1 members, at least 2"):
+        weights({A: NUMBERS}, Algorithm(), 2)
+
+
+@pytest.mark.parametrize("max_share", [0.0, 1.0, 0.3])
+def test_a_share_that_no_cohort_can_satisfy_is_refused(max_share: float) -> None:
+    with pytest.raises(ConfigError, match="max_share"):
+        cap_ratio(Algorithm(max_share=max_share))
+
+
+def test_threshold_lets_no_two_survivor_lists_stand_side_by_side() -> None:
+    plain = Algorithm()
+    masked = Algorithm(min_cohort=3)
+
+    assert [threshold(k, plain) for k in (1, 2, 3, 4, 5)] == [1, 2, 2, 3, 3]
+    assert [k - threshold(k, masked) for k in (3, 4, 5, 6, 7, 8, 16)] == [0, 1, 2, 2, 3, 3, 7]
+    assert all(
+        2 * threshold(k, Algorithm(colluding=c)) > k + c for k in range(1, 65) for c in (0, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "age", "expected"),
+    [
+        ("poly", 0.0, 1.0),
+        ("poly", 3.0, 0.5),
+        ("constant", 7.0, 1.0),
+        ("hinge", 4.0, 1.0),
+        ("hinge", 6.0, 0.5),
+    ],
+)
+def test_staleness_discounts_as_its_formula_says(kind: str, age: float, expected: float) -> None:
+    algorithm = Algorithm(staleness=kind)
+
+    assert staleness_65535(int(256 * age), algorithm) == round(65535 * expected)
