@@ -1,0 +1,81 @@
+"""Adds the survivors' uploads into one aggregate file, tile by tile.
+
+Its memory does not grow with the model (but for four bytes per block) or with the cohort. It
+refuses, naming the worker, whatever no honest member can have sent.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+
+from common.arrays import U32, ReadBytes
+from common.chain import tiles
+from common.checks import MAX_LOSS_2_20
+from common.documents import Lanes
+from common.errors import BadUpdateError
+from common.ids import WorkerId
+from common.schema import BLOCK
+from common.shards import pack_energy, unpack_lanes
+from common.terms import Terms
+
+
+def aggregate(
+    terms: Terms, uploads: Mapping[WorkerId, ReadBytes], write: Callable[[bytes], None]
+) -> Lanes:
+    """Write the aggregate in order of its bytes; return the summed lanes.
+
+    Args:
+        terms: of the round.
+        uploads: by survivor, (offset, length) -> bytes of its spooled payload.
+        write: appends to the aggregate file.
+
+    Raises:
+        BadUpdateError: names the worker; what was written is to be thrown away.
+    """
+    survivors = sorted(uploads)
+    lanes, energy = _sum_of_lanes(terms, survivors, uploads)  # first: they are small
+    codec, length = terms.codec, terms.schema.length
+    for start, stop in tiles(0, length):
+        offset, num_bytes = start * codec.bits // 8, (stop - start) * codec.bits // 8
+        total = codec.total((stop - start) // BLOCK)
+        for worker in survivors:
+            with _blaming(worker):
+                codec.add(total, uploads[worker](offset, num_bytes))
+        write(codec.pack(total))
+    write(pack_energy(energy))
+    return lanes
+
+
+def _sum_of_lanes(
+    terms: Terms, survivors: list[WorkerId], uploads: Mapping[WorkerId, ReadBytes]
+) -> tuple[Lanes, U32]:
+    v = loss_2_20 = clipped = 0
+    energy = np.zeros(terms.schema.num_blocks, np.uint32)
+    for worker in survivors:
+        content = uploads[worker](terms.layout.lanes_offset, terms.layout.lanes_bytes)
+        with _blaming(worker):
+            lanes, own_energy = unpack_lanes(content, terms.layout)
+            _check_lanes(terms, worker, lanes, int(own_energy.max()))
+        v, loss_2_20, clipped = v + lanes.v, loss_2_20 + lanes.loss_2_20, clipped + lanes.clipped
+        energy += own_energy
+    return Lanes(v, loss_2_20, clipped), energy
+
+
+def _check_lanes(terms: Terms, worker: WorkerId, lanes: Lanes, energy: int) -> None:
+    if lanes.v != terms.weights.v[worker]:
+        raise BadUpdateError(f"V is {lanes.v}, its numbers give {terms.weights.v[worker]}")
+    if lanes.loss_2_20 > MAX_LOSS_2_20:
+        raise BadUpdateError(f"loss is {lanes.loss_2_20}/2**20 nats, at most {MAX_LOSS_2_20}")
+    if lanes.clipped > (1 if terms.clip > 0 else 0):
+        raise BadUpdateError(f"clipped is {lanes.clipped} while C is {terms.clip}")
+    if energy > terms.scales.energy_cap:
+        raise BadUpdateError(f"a block's energy is {energy}, at most {terms.scales.energy_cap}")
+
+
+@contextmanager
+def _blaming(worker: WorkerId) -> Iterator[None]:
+    try:
+        yield
+    except BadUpdateError as e:
+        raise BadUpdateError(f"{worker}: {e}") from None

@@ -1,0 +1,74 @@
+"""Whether the run goes on: pause and resume, stop limits, and what the evaluator found.
+
+Pausing needs no state of its own: the log's newest pause or resume decides (`RunHead.paused_by`). A
+stop is only wanted here; the run carries it out at the next round border.
+"""
+
+from common.documents import Control, Evaluation, Stop
+from common.errors import UnexpectedMessageError
+from coordinator.head import RunHead
+from coordinator.ledger import Ledger
+from coordinator.ports import Command, Effect, Note, Operated
+
+
+class Gate:
+    """See the module docstring."""
+
+    def __init__(self, stop: Stop, ledger: Ledger) -> None:
+        self._limits = stop
+        self._ledger = ledger
+        self.stop: Control | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether no cohort may close."""
+        return bool(self._ledger.head.paused_by)
+
+    def operate(self, event: Operated, now_s: float) -> tuple[Effect, ...]:
+        """An operator asked for something; asking for what is so already changes nothing."""
+        match event.command:
+            case Command.PAUSE | Command.RESUME:
+                if (event.command is Command.PAUSE) == self.paused:
+                    return ()
+                return self._ledger.control(Control(event.command.value, event.by, ""), now_s)
+            case Command.STOP:
+                if self.stop is not None:
+                    return ()
+                self.stop = Control(event.command.value, event.by, "asked for")
+                return (Note("stopping", f"{event.by} asked for the end of the run"),)
+
+    def evaluate(self, evaluation: Evaluation, now_s: float) -> tuple[Effect, ...]:
+        """The evaluator reported; a version that it reported before changes nothing.
+
+        Raises:
+            UnexpectedMessageError: there is no such version yet.
+        """
+        head = self._ledger.head
+        if not 0 <= evaluation.version <= head.version:
+            raise UnexpectedMessageError(
+                f"version {evaluation.version} was evaluated, the run is at {head.version}"
+            )
+        if head.evaluation is not None and evaluation.version <= head.evaluation.version:
+            return ()
+        return self._ledger.evaluation(evaluation, now_s)
+
+    def due(self, now_s: float) -> Control | None:
+        """Return why the run is to end at this round border; None = it is not."""
+        if self.stop is None:
+            limit = limit_reached(self._limits, self._ledger.head, self._ledger.elapsed_s(now_s))
+            self.stop = Control(Command.STOP.value, "limit", limit) if limit else None
+        return self.stop
+
+
+def limit_reached(stop: Stop, head: RunHead, elapsed_s: float) -> str:
+    """Return the limit that ends the run now, as a sentence; "" while none is reached."""
+    if 0 < stop.versions <= head.version:
+        return f"version {head.version} of {stop.versions}"
+    if 0 < stop.tokens <= head.counters.tokens:
+        return f"{head.counters.tokens} tokens of {stop.tokens}"
+    if 0 < stop.hours <= elapsed_s / 3600:
+        return f"{stop.hours:g} hours are over"
+    loss = None if head.evaluation is None else head.evaluation.loss
+    if stop.loss > 0 and loss is not None and loss <= stop.loss:
+        return f"validation loss {loss:.4f} is at most {stop.loss:g}"
+    return ""

@@ -1,0 +1,89 @@
+"""Where a run's log stands: everything that follows from its records, folded one by one.
+
+A restarted coordinator folds the log and knows what the one before it knew, but for live state
+(members, offers, the open round). It reads no files: whoever owns the log feeds it.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from common import canonical
+from common.documents import Control, Counters, Evaluation, Genesis, Record
+from common.errors import DamagedDataError
+from common.ids import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """The state of a run after a whole number of records.
+
+    Args:
+        num_records: length of the log, and the next record's seq.
+        previous: what the next record names: digest of the newest one, of the genesis before any.
+        epoch: seq of the newest takeover.
+        version: of the head, with its digest.
+        evaluation: the newest one, if any.
+        paused_by: the operator whose pause holds; "" = not paused.
+        stopped: why the run is over; "" = it is not.
+        num_aborts: rounds that ended without a step.
+        outcome_seq: seq of the newest commit or abort; -1 before any.
+    """
+
+    num_records: int
+    previous: Digest
+    epoch: int
+    version: int
+    digest: Digest
+    progress: float
+    counters: Counters
+    evaluation: Evaluation | None = None
+    paused_by: str = ""
+    stopped: str = ""
+    num_aborts: int = 0
+    outcome_seq: int = -1
+
+    @classmethod
+    def of(cls, genesis: Genesis) -> Self:
+        """Return the head of an empty log."""
+        return cls(0, canonical.digest(genesis), 0, 0, genesis.version0, 0.0, Counters())
+
+    def after(self, record: Record) -> "RunHead":
+        """Return the head after one more record.
+
+        Raises:
+            DamagedDataError: it is not the next one of this log.
+        """
+        if record.seq != self.num_records or record.previous != self.previous:
+            raise DamagedDataError(
+                f"record {record.seq} does not follow record {self.num_records - 1} of this log; "
+                "restore the log from a copy"
+            )
+        head = replace(
+            self,
+            num_records=record.seq + 1,
+            previous=canonical.digest(record),
+            epoch=record.epoch,
+            version=record.version,
+            digest=record.digest,
+            progress=record.progress,
+            counters=record.counters,
+        )
+        if record.commit is not None:
+            return replace(head, outcome_seq=record.seq)
+        if record.abort is not None:
+            return replace(head, outcome_seq=record.seq, num_aborts=self.num_aborts + 1)
+        if record.evaluation is not None:
+            return replace(head, evaluation=record.evaluation)
+        if record.control is not None:
+            return head._controlled(record.control)
+        return head
+
+    def _controlled(self, control: Control) -> "RunHead":
+        match control.action:
+            case "pause":
+                return replace(self, paused_by=control.by)
+            case "resume":
+                return replace(self, paused_by="")
+            case "stop":
+                return replace(self, stopped=f"{control.by}: {control.detail}")
+        return self

@@ -1,0 +1,78 @@
+"""The plan of a cohort that has just closed: what all its members need to know, and no more."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from common.documents import Genesis, Offer, Plan
+from common.ids import RoundId
+from common.shards import PayloadLayout
+from common.terms import round_bits
+from common.weight import threshold
+from coordinator.head import RunHead
+from coordinator.membership import Member
+
+LINK_MARGIN: Final = 3
+"""The slowest link of a cohort may need this many times as long as was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """How long this coordinator waits.
+
+    Args:
+        lease_s: silence after which a worker is lost. More: a lost one holds its round up longer.
+        key_timeout_s: for the numbers at close.
+        upload_timeout_s: for an upload, at least; slow links get more.
+        default_grace_s: what a quorum waits for the rest until two cohorts have closed.
+    """
+
+    lease_s: float = 10.0
+    key_timeout_s: float = 10.0
+    upload_timeout_s: float = 60.0
+    default_grace_s: float = 2.0
+
+
+def new_plan(
+    genesis: Genesis,
+    head: RunHead,
+    *,
+    round_id: RoundId,
+    offers: tuple[Offer, ...],
+    live: Iterable[Member],
+    elapsed_s: float,
+    timings: Timings,
+) -> Plan:
+    """Return the plan of one round on the whole model.
+
+    Args:
+        offers: of the roster, sorted by worker.
+        live: all live members, the roster among them.
+        elapsed_s: seconds that the run was led.
+    """
+    speeds = {m.worker: m.speed for m in live} | {o.worker: o.speed for o in offers}
+    bits = round_bits(genesis.algorithm.codec, head.version)
+    num_bytes = PayloadLayout(genesis.schema.length, bits).sent_bytes
+    return Plan(
+        run=genesis.run,
+        round=round_id,
+        tier=genesis.algorithm.tier,
+        version=head.version,
+        digest=head.digest,
+        fragment=0,
+        bits=bits,
+        threshold=threshold(len(offers), genesis.algorithm),
+        live_speed=sum(speeds.values()),
+        num_live=len(speeds),
+        hours=elapsed_s / 3600,
+        key_timeout_s=timings.key_timeout_s,
+        upload_timeout_s=_upload_timeout_s(num_bytes, offers, timings),
+        offers=offers,
+    )
+
+
+def _upload_timeout_s(num_bytes: int, offers: tuple[Offer, ...], timings: Timings) -> float:
+    links_bps = [o.link_bps for o in offers if o.link_bps > 0]
+    if not links_bps:
+        return timings.upload_timeout_s
+    return max(timings.upload_timeout_s, LINK_MARGIN * num_bytes * 8 / min(links_bps))

@@ -1,0 +1,340 @@
+"""What happens to a run, and what it asks for: the only words between the pure core and its shell.
+
+Events are past tense, effects are verbs. `coordinator/run.py` turns one into the other;
+`services/coordinator/driver.py` carries effects out in the order given. Durable before visible: an
+`Append` or `Save` stands before every `Send` that depends on it.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.documents import Commit, Evaluation, Numbers, Offer, Plan, Record
+from common.ids import Digest, RoundId, SessionId, WorkerId
+
+# Events: from the control service ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """An admitted worker, compatible with the run, opened a session."""
+
+    worker: WorkerId
+    session: SessionId
+    boot: str
+    version: int
+    speed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A heartbeat: speed in tokens/s, link in bit/s (0 = not measured), pending local steps."""
+
+    session: SessionId
+    speed: int
+    link_bps: int
+    version: int
+    pending_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A worker offers; `offer.worker` is already checked against its certificate."""
+
+    session: SessionId
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A member sent its numbers at close."""
+
+    session: SessionId
+    round: RoundId
+    numbers: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A member will not take part."""
+
+    session: SessionId
+    round: RoundId
+    rule: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A worker said that it ends."""
+
+    session: SessionId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A session's stream broke. The worker stays live until its lease ends."""
+
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Expelled:
+    """A name was taken off the member list."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The evaluator reported."""
+
+    evaluation: Evaluation
+
+
+class Command(enum.Enum):
+    """What an operator may ask for."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Operated:
+    """An operator asked for something. `by` is the operator's name."""
+
+    command: Command
+    by: str
+
+
+# Events: from the shell's own processes -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A member's upload is complete in the spool."""
+
+    worker: WorkerId
+    round: RoundId
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Bytes of a member's upload arrived: counts as a heartbeat."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The spool is sealed; its listing is the survivors, sorted."""
+
+    round: RoundId
+    survivors: tuple[WorkerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The next version's files are durable."""
+
+    round: RoundId
+    commit: Commit
+    digest: Digest
+
+
+class AbortReason(enum.Enum):
+    """Why a round gave up. Values are a metric label and stand in the log: small and stable."""
+
+    BELOW_THRESHOLD = "below_threshold"
+    BAD_UPDATE = "bad_update"
+    DAMAGED_SHARD = "damaged_shard"
+    STORAGE_FULL = "storage_full"
+    STORAGE_FAILED = "storage_failed"
+    COORDINATOR_RESTARTED = "coordinator_restarted"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeFailed:
+    """The sum could not become a version."""
+
+    round: RoundId
+    reason: AbortReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed; nothing else happened. Fed at least every quarter of a second."""
+
+
+Event = (
+    Joined
+    | Heard
+    | Offered
+    | Answered
+    | Refused
+    | Departed
+    | Disconnected
+    | Expelled
+    | Evaluated
+    | Operated
+    | Uploaded
+    | Progressed
+    | Sealed
+    | Computed
+    | ComputeFailed
+    | Ticked
+)
+
+
+# Effects: durable ---------------------------------------------------------------------------------
+
+
+class Table(enum.Enum):
+    """The hashes that the store keeps per run."""
+
+    STATE = "state"
+    MEMBERS = "members"
+    OFFERS = "offers"
+    ROUND = "round"
+    COUNTERS = "counters"
+    EVALUATIONS = "evaluations"
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Set one field of one table. Values are canonical documents or decimal numbers."""
+
+    table: Table
+    field: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove one field of one table; removing what is not there is fine."""
+
+    table: Table
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Change the live state in the store, all of it or nothing."""
+
+    changes: tuple[Put | Delete, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Make `record` the next of the commit log. This is the commit point."""
+
+    record: Record
+
+
+# Effects: the spool and the commit process --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSpool:
+    """Accept uploads of `members` for the round: `bits` decides the payload's size."""
+
+    round: RoundId
+    members: tuple[WorkerId, ...]
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Accept no more shards; answer with `Sealed`."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Sum the survivors' uploads, step, write files; answer `Computed` or `ComputeFailed`."""
+
+    plan: Plan
+    numbers: Mapping[WorkerId, Numbers]
+    survivors: tuple[WorkerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropSpool:
+    """The round is over: delete its uploads."""
+
+    round: RoundId
+
+
+# Effects: visible ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Answer to a heartbeat: H_i, paused, log length, whether an offer is wanted."""
+
+    local_steps: int
+    paused: bool
+    num_records: int
+    offer_wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """U2 and its numbers."""
+
+    round: RoundId
+    numbers: Mapping[WorkerId, Numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """This session was taken over by a newer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Go: the run is over (`finished`), or this worker was expelled."""
+
+    finished: bool
+    reason: str
+
+
+Message = Pace | Plan | Members | Replaced | Drain
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand `message` to one session; a session that is gone is not an error."""
+
+    session: SessionId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Send the appended `record` to every session and every watcher of the log."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Tell the people: one line of the coordinator's log. `kind` is a stable word."""
+
+    kind: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run is over."""
+
+    reason: str
+
+
+Effect = Save | Append | OpenSpool | Seal | Compute | DropSpool | Send | Publish | Note | Finish

@@ -1,0 +1,401 @@
+"""One run: the coordinator's pure core. Events in; effects out, in the order to carry them out.
+
+`handle` first lets one event change something, then lets time pass: leases end, the open round goes
+on, and at a round border the run stops or closes the next cohort. One round is open at a time.
+
+    Save phase -> Send                         before a member hears of a phase, it is saved
+    Append -> Save -> Publish -> DropSpool      before anyone hears of an outcome, it is in the log
+
+An illegal event raises a ProtocolError and changes nothing. It reads no clock, draws no randomness
+and does no I/O: the same events at the same times give the same effects, byte for byte.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import assert_never
+
+from common import canonical
+from common.documents import Abort, Control, Genesis
+from common.errors import (
+    NotAMemberError,
+    UnexpectedMessageError,
+    UnknownRoundError,
+)
+from common.ids import RoundId, WorkerId
+from coordinator.gate import Gate
+from coordinator.head import RunHead
+from coordinator.ledger import Ledger
+from coordinator.membership import Member, Membership, check_report
+from coordinator.offers import Offers
+from coordinator.plan import Timings, new_plan
+from coordinator.ports import (
+    AbortReason,
+    Answered,
+    Command,
+    Computed,
+    ComputeFailed,
+    Delete,
+    Departed,
+    Disconnected,
+    Drain,
+    DropSpool,
+    Effect,
+    Evaluated,
+    Event,
+    Expelled,
+    Finish,
+    Heard,
+    Joined,
+    Note,
+    Offered,
+    Operated,
+    Pace,
+    Progressed,
+    Put,
+    Refused,
+    Replaced,
+    Save,
+    Sealed,
+    Send,
+    Table,
+    Ticked,
+    Uploaded,
+)
+from coordinator.round import OPEN, OUTCOME, Round, SavedRound
+from coordinator.status import Status, status_of
+
+
+class Run:
+    """See the module docstring. Call `start` once, then `handle` for every event.
+
+    Args:
+        head: the log so far, folded.
+        leader: this coordinator's name in the log.
+        new_round_id: draws one.
+        unix_offset_s: Unix time minus the clock of every `now_s`; it only dates records.
+    """
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        *,
+        head: RunHead,
+        leader: str,
+        new_round_id: Callable[[], RoundId],
+        unix_offset_s: float,
+        timings: Timings,
+    ) -> None:
+        self._genesis = genesis
+        self._algorithm = genesis.algorithm
+        self._ledger = Ledger(genesis, head, unix_offset_s)
+        self._leader = leader
+        self._new_round_id = new_round_id
+        self._timings = timings
+        self._membership = Membership(timings.lease_s)
+        self._offers = Offers(genesis, timings.default_grace_s)
+        self._round: Round | None = None
+        self._gate = Gate(genesis.stop, self._ledger)
+        self._started = False
+
+    def start(self, now_s: float, found: Mapping[Table, Mapping[str, bytes]]) -> tuple[Effect, ...]:
+        """Take the lead: in the log; then end an earlier epoch's round and empty the live state.
+
+        Args:
+            now_s: as in `handle`.
+            found: what the store holds; empty tables may be missing.
+        """
+        self._started = True
+        if self._ledger.head.stopped:
+            return (Finish(self._ledger.head.stopped),)
+        saved = found.get(Table.ROUND, {}).get(OPEN)
+        former = None if saved is None else canonical.decode(saved, SavedRound)
+        cleared = _deletes(found, Table.MEMBERS, Table.OFFERS)
+        round_cleared = _deletes(found, Table.ROUND)
+        if former is None or former.num_records <= self._ledger.head.outcome_seq:
+            told = self._ledger.takeover(self._leader, now_s, *cleared, *round_cleared)
+        else:
+            reason = AbortReason.COORDINATOR_RESTARTED.value
+            detail = f"{self._leader} took over in {former.phase}"
+            abort = Abort(former.plan.round, former.plan.roster, reason, detail)
+            told = self._ledger.takeover(self._leader, now_s, *cleared)
+            told += self._ledger.abort(abort, now_s, *round_cleared)
+        return told if former is None else (*told, DropSpool(former.plan.round))
+
+    def handle(self, event: Event, now_s: float) -> tuple[Effect, ...]:
+        """Apply one event; return what must be done, in order.
+
+        Args:
+            event: what happened.
+            now_s: seconds of a clock that never goes back.
+
+        Raises:
+            ProtocolError: the event is not allowed now; nothing changed.
+        """
+        assert self._started
+        if self._ledger.head.stopped:
+            return self._after_the_end(event, now_s)
+        return (*self._apply(event, now_s), *self._pass_time(now_s))
+
+    def status(self, now_s: float) -> Status:
+        """Return what people may see now; changes nothing."""
+        return status_of(
+            head=self._ledger.head,
+            elapsed_s=self._ledger.elapsed_s(now_s),
+            algorithm=self._algorithm,
+            membership=self._membership,
+            offers=self._offers,
+            open_round=self._round,
+            stopping=self._gate.stop is not None,
+            now_s=now_s,
+        )
+
+    # What an event changes ------------------------------------------------------------------------
+
+    def _apply(self, event: Event, now_s: float) -> tuple[Effect, ...]:
+        match event:
+            case Joined():
+                return self._joined(event, now_s)
+            case Heard():
+                return self._heard(event, now_s)
+            case Departed():
+                return self._removed(self._membership.of_session(event.session), event.reason)
+            case Disconnected():
+                return self._disconnected(event)
+            case Expelled():
+                return self._expelled(event)
+            case Offered():
+                return self._offered(event, now_s)
+            case Answered():
+                member = self._membership.of_session(event.session)
+                self._round_of(event.round).answer(member.worker, event.numbers)
+                return _renewed(member, now_s)
+            case Refused():
+                return self._refused(event, now_s)
+            case Progressed():
+                if (sender := self._membership.get(event.worker)) is None:
+                    raise NotAMemberError(f"{event.worker} uploads and has not joined")
+                return _renewed(sender, now_s)
+            case Uploaded():
+                self._round_of(event.round).upload(event.worker)
+                uploader = self._membership.get(event.worker)
+                return () if uploader is None else _renewed(uploader, now_s)
+            case Sealed():
+                return self._round_of(event.round).seal(event.survivors, now_s)
+            case Computed():
+                self._round_of(event.round).compute(event)
+                return ()
+            case ComputeFailed():
+                self._round_of(event.round).fail(event)
+                return ()
+            case Evaluated():
+                return self._gate.evaluate(event.evaluation, now_s)
+            case Operated():
+                return self._operated(event, now_s)
+            case Ticked():
+                return ()
+            case _:
+                assert_never(event)
+
+    def _joined(self, event: Joined, now_s: float) -> tuple[Effect, ...]:
+        check_report(event.worker, event.version, event.speed, self._ledger.head)
+        if self._membership.is_open(event.session):
+            raise UnexpectedMessageError("this session has already joined")
+        former = self._membership.join(event, now_s)
+        member = self._membership.of_session(event.session)
+        dropped = self._leave_open_work(event.worker, "it joined anew")
+        saved = Save((member.saved(), *dropped))
+        if former is None:
+            return (saved, Note("joined", f"{event.worker}, on version {event.version}"))
+        why = "its stream broke" if former.boot == event.boot else "its process started again"
+        note = Note("rejoined", f"{event.worker}, on version {event.version}: {why}")
+        return (saved, *_sends(former, Replaced()), note)
+
+    def _heard(self, event: Heard, now_s: float) -> tuple[Effect, ...]:
+        member = self._membership.of_session(event.session)
+        check_report(
+            member.worker, event.version, max(event.speed, event.link_bps), self._ledger.head
+        )
+        effects = _renewed(member, now_s)
+        moved = event.version != member.version
+        member.version, member.pending_steps = event.version, event.pending_steps
+        member.speed, member.link_bps = event.speed or member.speed, event.link_bps
+        if moved:
+            effects += (Save((member.saved(),)),)
+        pace = Pace(
+            local_steps=self._membership.local_steps(member, self._algorithm),
+            paused=self._gate.paused,
+            num_records=self._ledger.head.num_records,
+            offer_wanted=self._gate.stop is None
+            and member.worker not in self._offers
+            and not self._in_round(member),
+        )
+        return (*effects, Send(member.session, pace))
+
+    def _offered(self, event: Offered, now_s: float) -> tuple[Effect, ...]:
+        member, offer = self._membership.of_session(event.session), event.offer
+        if self._in_round(member):
+            raise UnexpectedMessageError(f"{member.worker} offers before its round is over")
+        self._offers.check(offer, member, self._ledger.head)
+        self._offers.add(offer, now_s)
+        kept = Save((Put(Table.OFFERS, offer.worker, canonical.encode(offer)),))
+        return (*_renewed(member, now_s), kept)
+
+    def _refused(self, event: Refused, now_s: float) -> tuple[Effect, ...]:
+        member = self._membership.of_session(event.session)
+        open_round = self._round_of(event.round)
+        open_round.refuse(member.worker, event.rule, event.sentence)
+        note = Note("refused", f"{member.worker} {open_round.left[member.worker]}")
+        return (*_renewed(member, now_s), note)
+
+    def _disconnected(self, event: Disconnected) -> tuple[Effect, ...]:
+        member = self._membership.disconnect(event.session)
+        if member is None:
+            return ()  # it was taken over, or left: both are known
+        note = Note("disconnected", f"{member.worker}: its stream broke")
+        return (*_saves(self._withdrawn(member.worker)), note)
+
+    def _expelled(self, event: Expelled) -> tuple[Effect, ...]:
+        member = self._membership.get(event.worker)
+        if member is None:
+            return ()
+        reason = "it was taken off the member list"
+        if self._round is not None:
+            self._round.lose(event.worker, reason, expelled=True)
+        drain = _sends(member, Drain(finished=False, reason=reason))
+        return (*self._removed(member, reason), *drain)
+
+    def _removed(self, member: Member, reason: str) -> tuple[Effect, ...]:
+        dropped = self._leave_open_work(member.worker, f"it left: {reason}")
+        gone = self._membership.remove(member.worker)
+        return (Save((gone, *dropped)), Note("left", f"{member.worker}: {reason}"))
+
+    def _operated(self, event: Operated, now_s: float) -> tuple[Effect, ...]:
+        if event.command is not Command.STOP:
+            self._offers.skip_interval()
+        elif self._gate.stop is not None and self._round is not None:
+            self._round.abort(AbortReason.STOPPED, f"{event.by} asked a second time")
+        return self._gate.operate(event, now_s)
+
+    # What time changes ----------------------------------------------------------------------------
+
+    def _pass_time(self, now_s: float) -> tuple[Effect, ...]:
+        effects: list[Effect] = []
+        for member in self._membership.lapse(now_s):
+            silence = f"not heard for {now_s - member.heard_s:.1f} s"
+            effects += _saves(self._leave_open_work(member.worker, silence))
+            effects.append(Note("lost", f"{member.worker}: {silence}"))
+        if self._round is not None:
+            effects += self._round.advance(now_s)
+            if self._round.outcome is not None:
+                effects += self._concluded(self._round, self._round.outcome, now_s)
+        ripe = self._offers.ripe((m.worker for m in self._membership.live()), now_s)
+        if self._round is None:
+            effects += self._at_border(ripe, now_s)
+        return tuple(effects)
+
+    def _concluded(
+        self, over: Round, outcome: Computed | Abort, now_s: float
+    ) -> tuple[Effect, ...]:
+        self._round = None
+        version = self._ledger.head.version + isinstance(outcome, Computed)
+        seq = str(self._ledger.head.num_records).encode("ascii")
+        stale = self._offers.drop_stale(version)
+        changes: tuple[Put | Delete, ...] = (
+            Put(Table.ROUND, OUTCOME, seq),
+            *(Delete(Table.OFFERS, worker) for worker in stale),
+        )
+        if isinstance(outcome, Abort):
+            told = self._ledger.abort(outcome, now_s, *changes)
+        else:
+            told = self._ledger.commit(outcome, now_s, *changes)
+        return (*told, DropSpool(over.id)) if over.spool_open else told
+
+    def _at_border(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
+        if (stop := self._gate.due(now_s)) is not None:
+            return self._finish(stop, now_s)
+        if ripe and not self._gate.paused:
+            return self._close(now_s)
+        return ()
+
+    def _close(self, now_s: float) -> tuple[Effect, ...]:
+        offers = self._offers.take(now_s)
+        live = self._membership.live()
+        plan = new_plan(
+            self._genesis,
+            self._ledger.head,
+            round_id=self._new_round_id(),
+            offers=offers,
+            live=live,
+            elapsed_s=self._ledger.elapsed_s(now_s),
+            timings=self._timings,
+        )
+        sessions = {m.worker: m.session for m in live}
+        self._round = Round(plan, self._algorithm, self._ledger.head.num_records, sessions)
+        sends = self._round.open(now_s)
+        changes: tuple[Put | Delete, ...] = (
+            self._round.saved(),
+            Delete(Table.ROUND, OUTCOME),
+            *(Delete(Table.OFFERS, worker) for worker in plan.roster),
+        )
+        note = Note(
+            "closed",
+            f"round {plan.round} on version {plan.version}: {', '.join(plan.roster)}; "
+            f"{plan.num_live} live, {plan.threshold} needed",
+        )
+        return (Save(changes), *sends, note)
+
+    def _finish(self, control: Control, now_s: float) -> tuple[Effect, ...]:
+        effects = self._ledger.control(control, now_s)
+        drain = Drain(finished=True, reason=self._ledger.head.stopped)
+        for member in self._membership.all():
+            effects += _sends(member, drain)
+        return (*effects, Finish(self._ledger.head.stopped))
+
+    def _after_the_end(self, event: Event, now_s: float) -> tuple[Effect, ...]:
+        match event:
+            case Joined():
+                drain = Drain(finished=True, reason=self._ledger.head.stopped)
+                return (Send(event.session, drain),)
+            case Evaluated():  # of the last version, most likely
+                return self._gate.evaluate(event.evaluation, now_s)
+        return ()
+
+    # ----------------------------------------------------------------------------------------------
+
+    def _round_of(self, round_id: RoundId) -> Round:
+        if self._round is None or self._round.id != round_id:
+            raise UnknownRoundError(
+                f"round {round_id} is not open; look in the log for its outcome"
+            )
+        return self._round
+
+    def _in_round(self, member: Member) -> bool:
+        return self._round is not None and member.worker in self._round.members
+
+    def _leave_open_work(self, worker: WorkerId, why: str) -> tuple[Delete, ...]:
+        """End a worker's part in the open round and withdraw its offer."""
+        if self._round is not None:
+            self._round.lose(worker, why)
+        return self._withdrawn(worker)
+
+    def _withdrawn(self, worker: WorkerId) -> tuple[Delete, ...]:
+        return (Delete(Table.OFFERS, worker),) if self._offers.drop(worker) else ()
+
+
+def _renewed(member: Member, now_s: float) -> tuple[Effect, ...]:
+    if member.hear(now_s):
+        return (Note("back", f"{member.worker} is heard again"),)
+    return ()
+
+
+def _sends(member: Member, message: Drain | Replaced) -> tuple[Effect, ...]:
+    return (Send(member.session, message),) if member.connected else ()
+
+
+def _saves(changes: tuple[Put | Delete, ...]) -> tuple[Effect, ...]:
+    return (Save(changes),) if changes else ()
+
+
+def _deletes(
+    found: Mapping[Table, Mapping[str, bytes]], *tables: Table
+) -> tuple[Put | Delete, ...]:
+    return tuple(Delete(t, field) for t in tables for field in sorted(found.get(t, {})))

@@ -1,0 +1,16 @@
+import pytest
+from hypothesis import settings
+
+settings.register_profile("crosscloud", deadline=None)  # a busy machine is no failure
+settings.load_profile("crosscloud")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite", action="store_true", help="rewrite golden scenario files from actual output"
+    )
+
+
+@pytest.fixture
+def rewrite(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--rewrite"))

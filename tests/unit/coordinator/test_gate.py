@@ -1,0 +1,84 @@
+from dataclasses import replace
+
+import pytest
+
+from common.documents import Control, Counters, Evaluation, Stop
+from common.errors import UnexpectedMessageError
+from coordinator.gate import Gate, limit_reached
+from coordinator.head import RunHead
+from coordinator.ledger import Ledger
+from coordinator.ports import Append, Command, Operated
+from tests.run_script import begun
+
+HEAD = RunHead.of(begun().genesis)
+
+
+def evaluation(version: int, loss: float) -> Evaluation:
+    return Evaluation(version, loss, 0.25, 12.0, 4096)
+
+
+@pytest.mark.parametrize(
+    ("stop", "head", "elapsed_s", "limit"),
+    [
+        (Stop(), HEAD, 1e9, ""),
+        (Stop(versions=3), replace(HEAD, version=2), 0.0, ""),
+        (Stop(versions=3), replace(HEAD, version=3), 0.0, "version 3 of 3"),
+        (Stop(tokens=10), replace(HEAD, counters=Counters(tokens=9)), 0.0, ""),
+        (
+            Stop(tokens=10),
+            replace(HEAD, counters=Counters(tokens=11)),
+            0.0,
+            "11 tokens of 10",
+        ),
+        (Stop(hours=0.5), HEAD, 1799.9, ""),
+        (Stop(hours=0.5), HEAD, 1800.0, "0.5 hours are over"),
+        (Stop(loss=2.5), HEAD, 0.0, ""),
+        (Stop(loss=2.5), replace(HEAD, evaluation=evaluation(1, 2.51)), 0.0, ""),
+        (
+            Stop(loss=2.5),
+            replace(HEAD, evaluation=evaluation(1, 2.5)),
+            0.0,
+            "validation loss 2.5000 is at most 2.5",
+        ),
+    ],
+)
+def test_the_first_limit_that_is_reached_ends_the_run(
+    stop: Stop, head: RunHead, elapsed_s: float, limit: str
+) -> None:
+    assert limit_reached(stop, head, elapsed_s) == limit
+
+
+def new_gate(stop: Stop | None = None) -> Gate:
+    genesis = begun().genesis
+    return Gate(stop or genesis.stop, Ledger(genesis, RunHead.of(genesis), 0.0))
+
+
+def test_asking_for_what_is_so_already_is_no_record() -> None:
+    gate = new_gate()
+
+    assert gate.operate(Operated(Command.RESUME, "alice"), 0.0) == ()
+    append, *_ = gate.operate(Operated(Command.PAUSE, "alice"), 1.0)
+    assert isinstance(append, Append)
+    assert append.record.control == Control("pause", "alice", "")
+    assert gate.paused
+    assert gate.operate(Operated(Command.PAUSE, "bob"), 2.0) == ()
+    assert gate.operate(Operated(Command.RESUME, "bob"), 3.0) != ()
+    assert not gate.paused
+
+
+def test_the_first_to_ask_for_a_stop_is_named() -> None:
+    gate = new_gate()
+    assert gate.due(0.0) is None
+    gate.operate(Operated(Command.STOP, "alice"), 0.0)
+    gate.operate(Operated(Command.STOP, "bob"), 1.0)
+
+    assert gate.due(2.0) == Control("stop", "alice", "asked for")
+
+
+def test_an_evaluation_is_recorded_once_and_never_of_a_version_to_come() -> None:
+    gate = new_gate()
+
+    with pytest.raises(UnexpectedMessageError):
+        gate.evaluate(evaluation(1, 2.0), 0.0)
+    assert gate.evaluate(evaluation(0, 5.5), 1.0) != ()
+    assert gate.evaluate(evaluation(0, 5.5), 2.0) == ()
