@@ -1,0 +1,26 @@
+"""The public Python API: the only package that user code imports. Names only, no logic.
+
+`from crosscloud import Learner` is how a training program of one's own begins, as in
+examples/own_learner.py. Names are looked up when used: the command line loads no training stack.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from common.errors import ConfigError
+    from worker.learner import Learner, LearnerContext, State, Step, Validation
+
+__all__ = ["ConfigError", "Learner", "LearnerContext", "State", "Step", "Validation"]
+
+_HOME: Final = dict.fromkeys(__all__, "worker.learner") | {"ConfigError": "common.errors"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

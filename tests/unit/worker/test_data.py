@@ -1,0 +1,141 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import ConfigError
+from worker.data import Batches, TextData, encode_bytes, read_tokens, validation_windows
+
+TOKENS = np.arange(1000, dtype=np.uint16)
+
+
+def batches(**changes):
+    return Batches(TOKENS, **{"batch": 3, "sequence": 8, "seed": 1, "name": "aws", **changes})
+
+
+def test_documents_are_read_in_order_and_ended_by_a_zero(tmp_path):
+    (tmp_path / "b.txt").write_text("two")
+    (tmp_path / "a.py").write_text("one")
+    (tmp_path / "ignored.bin").write_bytes(b"\xff")
+
+    tokens = read_tokens([str(tmp_path)], encode_bytes)
+
+    assert bytes(tokens.astype(np.uint8)) == b"one\0two\0"
+
+
+def test_jsonl_gives_one_document_per_line(tmp_path):
+    lines = [json.dumps({"body": t}) for t in ("first\nline", "zweite Zeile: ä")]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+
+    tokens = read_tokens([str(tmp_path / "*.jsonl")], encode_bytes, text_field="body")
+
+    assert bytes(tokens.astype(np.uint8)).decode() == "first\nline\0zweite Zeile: ä\0"
+
+
+def test_folders_are_searched_to_the_bottom(tmp_path):
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    (tmp_path / "x" / "y" / "deep.py").write_text("deep")
+
+    assert len(read_tokens([str(tmp_path)], encode_bytes)) == 5
+
+
+@pytest.mark.parametrize("pattern", ["absent.txt", "absent/*.py", "empty"])
+def test_a_pattern_that_names_nothing_is_refused_by_name(tmp_path, pattern):
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(ConfigError, match=pattern.replace("*", r"\*")):
+        read_tokens([str(tmp_path / pattern)], encode_bytes)
+
+
+def test_a_file_of_another_kind_is_refused_when_it_is_named(tmp_path):
+    (tmp_path / "a.pdf").write_text("text")
+
+    with pytest.raises(ConfigError, match=r"a\.pdf is not one of"):
+        read_tokens([str(tmp_path / "a.pdf")], encode_bytes)
+
+
+def test_text_that_is_not_utf8_is_refused_with_its_place(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"abc\xff")
+
+    with pytest.raises(ConfigError, match=r"a\.txt is not UTF-8 at byte 3"):
+        read_tokens([str(tmp_path)], encode_bytes)
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"body": "x"}'])
+def test_a_jsonl_line_without_text_is_refused_with_its_number(tmp_path, line):
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n' + line)
+
+    with pytest.raises(ConfigError, match="line 2"):
+        read_tokens([str(tmp_path)], encode_bytes)
+
+
+def test_a_batch_holds_consecutive_tokens():
+    batch = batches().take()
+
+    assert (batch.shape, batch.dtype) == ((3, 9), np.int64)
+    assert np.array_equal(batch - batch[:, :1], np.tile(np.arange(9), (3, 1)))
+
+
+def test_every_token_can_be_drawn_and_none_beyond():
+    stream = Batches(TOKENS[:12], batch=1, sequence=3, seed=0, name="aws")
+
+    assert {int(t) for _ in range(200) for t in stream.take().ravel()} == set(range(12))
+
+
+def test_equal_seeds_draw_equal_batches_and_names_differ():
+    assert np.array_equal(batches().take(), batches().take())
+    assert not np.array_equal(batches().take(), batches(name="gcp").take())
+    assert not np.array_equal(batches().take(), batches(seed=2).take())
+
+
+@given(st.integers(0, 50))
+def test_a_restored_cursor_goes_on_with_the_same_batch(num_taken):
+    before, after = batches(), batches()
+    for _ in range(num_taken):
+        before.take()
+
+    after.load_state(before.state())
+
+    assert np.array_equal(before.take(), after.take())
+
+
+def test_too_little_text_for_a_batch_is_refused_with_the_numbers():
+    with pytest.raises(ConfigError, match="1000 tokens in all, fewer than one batch of 40 x 25"):
+        batches(batch=40, sequence=25)
+
+
+def test_validation_windows_cover_the_shard_once():
+    windows = validation_windows(TOKENS[:100], sequence=9)
+
+    assert windows.shape == (11, 10)
+    assert windows[:, 1:].ravel().tolist() == list(range(1, 100))
+
+
+def test_fewer_validation_windows_are_spread_over_the_shard():
+    windows = validation_windows(TOKENS, sequence=9, max_tokens=27)
+
+    assert windows[:, 0].tolist() == [0, 333, 666]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 999, 10_000])
+def test_there_is_at_least_one_window_and_never_more_than_fit(max_tokens):
+    windows = validation_windows(TOKENS, sequence=9, max_tokens=max_tokens)
+
+    assert 1 <= len(windows) <= 111
+    assert windows.max() < 1000
+
+
+def test_a_missing_training_file_is_refused_at_start_and_missing_settings_on_use(tmp_path):
+    def text_data(data):
+        return TextData(data, encode_bytes, batch=1, sequence=4, seed=0, name="aws")
+
+    with pytest.raises(ConfigError, match="absent"):
+        text_data({"train": [str(tmp_path / "absent")]})
+    with pytest.raises(ConfigError, match="unknown setting 'trian'"):
+        text_data({"trian": []})
+    with pytest.raises(ConfigError, match="expected a list of paths"):
+        text_data({"train": "a.txt"})
+    with pytest.raises(ConfigError, match="no 'validation' files are set for 'aws'"):
+        text_data(None).windows()

@@ -1,0 +1,53 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from common.errors import ConfigError
+from tests.unit.worker.fakes import FixedLearner
+from worker.learner import load_learner
+
+
+def test_a_learner_is_found_by_module_and_function():
+    from examples.own_learner import build
+
+    assert load_learner("examples.own_learner:build") is build
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no_colon", "not of the form"),
+        ("examples.own_learner:", "not of the form"),
+        ("no_such_package.train:build", "no_such_package"),
+        ("examples.own_learner:absent", "no function 'absent'"),
+        ("examples.own_learner:np", "no function 'np'"),
+    ],
+)
+def test_a_learner_that_is_not_there_is_refused_by_name(path, message):
+    with pytest.raises(ConfigError, match=message):
+        load_learner(path)
+
+
+def test_own_learner_needs_neither_torch_nor_transformers():
+    code = (
+        "import sys; from worker.learner import load_learner, LearnerContext as C;"
+        "load_learner('examples.own_learner:build')(C({}, None, 0, 'a'));"
+        "import worker.model, worker.train, services.worker.trainer_process;"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_export_writes_parameters_and_buffers_by_name(tmp_path):
+    learner = FixedLearner(
+        {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, {"mean": np.ones(2, np.float32)}
+    )
+
+    learner.export(tmp_path)
+
+    found = load_file(tmp_path / "model.safetensors")
+    assert sorted(found) == ["mean", "w"]
+    assert found["w"].tolist() == [[0, 1, 2], [3, 4, 5]]

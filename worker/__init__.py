@@ -1,0 +1,1 @@
+"""The learner: model, data, training, and what becomes of its work. No network."""

@@ -1,0 +1,141 @@
+"""What a worker trains: the public `crosscloud.Learner`, and how a run finds one by name.
+
+A learner owns a model, its data and its inner optimiser. It knows nothing of rounds or of other
+workers: between two steps the trainer process changes its parameters in place. Torch is never
+imported here, so a learner may do without it.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy.typing as npt
+
+from common.canonical import Json
+from common.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+Tensor: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
+"""A numpy array, or a torch tensor on any device."""
+
+State: TypeAlias = Mapping[str, npt.NDArray[Any]]
+"""Plain arrays by name: what is kept of a learner. Nothing in it is ever unpickled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One local step: mean training loss in nats per token, and how much was trained on."""
+
+    loss: float
+    tokens: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The shared validation shard under the present parameters.
+
+    Args:
+        loss: mean nats per token.
+        accuracy: share of next tokens that got the highest score, in [0, 1].
+        tokens: how many were predicted.
+    """
+
+    loss: float
+    accuracy: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerContext:
+    """What a learner is built from.
+
+    Args:
+        settings: the run's settings of the learner, the same in every process.
+        data: this process's own data settings; None where only the model is wanted.
+        seed: the run's seed: of the initial parameters.
+        name: this process's name, so that two workers need not draw the same batches.
+        device: where to compute: "cpu", "cuda", ...
+        num_threads: CPU threads that the learner may use, at least 1.
+    """
+
+    settings: Mapping[str, Json]
+    data: Mapping[str, Json] | None
+    seed: int
+    name: str
+    device: str = "cpu"
+    num_threads: int = 1
+
+
+class Learner(ABC):
+    """A model in training. Every tensor that it hands out is live and C-contiguous."""
+
+    @abstractmethod
+    def parameters(self) -> Mapping[str, Tensor]:
+        """Return what is trained together: float32, in a fixed order, tied weights once.
+
+        The tensors are the ones that `train` changes in place; they are asked for once.
+        """
+
+    def buffers(self) -> Mapping[str, Tensor]:
+        """Return float32 state that is averaged but has no gradient, batch-norm statistics say."""
+        return {}
+
+    def constants(self) -> Mapping[str, Tensor]:
+        """Return integer state that never changes and must be equal in every worker."""
+        return {}
+
+    @abstractmethod
+    def train(self, lr: float) -> Step:
+        """Take one local step at learning rate `lr`, on the worker's own data."""
+
+    @abstractmethod
+    def evaluate(self) -> Validation:
+        """Measure the present parameters on the shared validation shard; changes nothing."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Return inner optimiser, random state and data cursor: all but the parameters."""
+
+    @abstractmethod
+    def load_state(self, state: State) -> None:
+        """Go on where `state` was taken."""
+
+    def export(self, folder: Path) -> None:
+        """Write what users of the model load; by default `model.safetensors`, tensors by name."""
+        from worker.model import write_safetensors
+
+        write_safetensors(self, folder / "model.safetensors")
+
+
+def load_learner(path: str) -> Callable[[LearnerContext], Learner]:
+    """Return the function that `path` names.
+
+    Args:
+        path: "package.module:build"; the module must be importable in every process of the run.
+
+    Raises:
+        ConfigError: nothing of that name can be imported.
+    """
+    module_name, _, function = path.partition(":")
+    if not module_name or not function:
+        raise ConfigError(f"learner: {path!r} is not of the form 'package.module:build'")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as e:
+        raise ConfigError(
+            f"learner: {path!r} needs the module {e.name!r}, which cannot be imported here; "
+            "install it, or put its folder on PYTHONPATH"
+        ) from None
+    build = getattr(module, function, None)
+    if not callable(build):
+        raise ConfigError(
+            f"learner: {module_name!r} has no function {function!r};"
+            " it has to take a LearnerContext"
+        )
+    return cast("Callable[[LearnerContext], Learner]", build)

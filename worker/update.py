@@ -1,0 +1,144 @@
+"""One member's update: from the difference of its parameters to shards, tile by tile.
+
+Two passes over the same values. `measure` finds the lengths (and anything that is not finite);
+`shards` encodes, so that an upload can start with the first shard. Neither holds more than a few
+tiles and one shard, and z_B.
+
+What quantisation leaves out goes to `keep_residual`; it becomes the residual only on a commit that
+names this worker a survivor, or when the work is spent.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from common.arrays import F32, U32, ReadValues, WriteValues
+from common.chain import tiles
+from common.checks import MAX_LOSS_2_20
+from common.codec.noise import Noise
+from common.documents import Lanes
+from common.errors import BrokenUpdateError
+from common.ids import WorkerId
+from common.schema import BLOCK
+from common.shards import cut, pack_lanes
+from common.terms import Terms
+
+_LONGEST: Final = 2.0**60
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Where a member's values come from: readers of flat vectors, [schema.length].
+
+    Args:
+        base: theta of the plan's version.
+        theta: own parameters at close.
+        residual: e, in rotated coordinates and wire units; None = zero.
+    """
+
+    base: ReadValues
+    theta: ReadValues
+    residual: ReadValues | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Euclidean lengths of the difference and of the residual."""
+
+    difference: float
+    residual: float
+
+
+def measure(terms: Terms, work: Work) -> Lengths:
+    """Return the lengths of the work.
+
+    Raises:
+        BrokenUpdateError: NaN, infinite or absurdly long; discard the work, do not upload.
+    """
+    difference, residual = [], []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start, stop in tiles(0, terms.schema.length):
+            difference.append(_square(work.base(start, stop) - work.theta(start, stop)))
+            if work.residual is not None:
+                residual.append(_square(work.residual(start, stop)))
+    lengths = Lengths(math.sqrt(sum(difference)), math.sqrt(sum(residual)))
+    for what, length in (("difference", lengths.difference), ("residual", lengths.residual)):
+        if not length <= _LONGEST:  # NaN too
+            raise BrokenUpdateError(
+                f"the {what}'s length is {length}: training diverged, or a file is damaged; "
+                "the work is discarded"
+            )
+    return lengths
+
+
+def shards(
+    terms: Terms,
+    worker: WorkerId,
+    work: Work,
+    lengths: Lengths,
+    keep_residual: WriteValues,
+    noise_key: bytes,
+    loss_2_20: int,
+    own_clip: float = math.inf,
+) -> Iterator[bytes]:
+    """Yield the payload's shards in order, data first, then lanes.
+
+    Args:
+        terms: of the round.
+        worker: this member's name.
+        work: as it was measured; it must not change until the last shard.
+        lengths: from `measure`.
+        keep_residual: receives e', tile by tile; never called by a codec that keeps none.
+        noise_key: 16 fresh random bytes; the same key gives the same shards.
+        loss_2_20: mean training loss in nats times 2**20.
+        own_clip: C_max, this worker's own bound on C.
+    """
+    energy: list[U32] = []
+    yield from cut(_data(terms, worker, work, lengths, keep_residual, noise_key, own_clip, energy))
+    lanes = Lanes(
+        v=terms.weights.v[worker],
+        loss_2_20=min(max(loss_2_20, 0), MAX_LOSS_2_20),
+        clipped=int(0 < terms.clip * terms.numbers[worker].lr_sum < lengths.difference),
+    )
+    yield from cut([pack_lanes(lanes, np.concatenate(energy))])
+
+
+def _data(
+    terms: Terms,
+    worker: WorkerId,
+    work: Work,
+    lengths: Lengths,
+    keep_residual: WriteValues,
+    noise_key: bytes,
+    own_clip: float,
+    energy: list[U32],
+) -> Iterator[bytes]:
+    codec, noise = terms.codec, Noise(noise_key)
+    longest = min(terms.clip or math.inf, own_clip) * terms.numbers[worker].lr_sum
+    factor = terms.weights.wire(worker) * _shrink(longest, lengths.difference)
+    decay = terms.algorithm.codec.residual_decay * _shrink(longest, lengths.residual)
+    for start, stop in tiles(0, terms.schema.length):
+        carried = None
+        if work.residual is not None and codec.keeps_residual:
+            carried = _blocks(work.residual(start, stop) * np.float32(decay))
+        difference = _blocks(work.base(start, stop) - work.theta(start, stop))
+        tile = codec.encode(start // BLOCK, difference, factor, carried, noise)
+        if tile.residual is not None:
+            keep_residual(start, tile.residual.reshape(-1))
+        energy.append(tile.energy)
+        yield tile.payload
+
+
+def _shrink(longest: float, length: float) -> float:
+    return longest / length if length > longest else 1.0
+
+
+def _square(x: F32) -> float:
+    return float(np.vecdot(x, x))
+
+
+def _blocks(x: F32) -> F32:
+    return x.reshape(-1, BLOCK)
