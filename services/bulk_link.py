@@ -1,0 +1,184 @@
+"""The dialling side of the bulk port: uploads resume where they broke, downloads are checked.
+
+Blocking gRPC, for threads. Channel errors are retried with growing, jittered pauses until `give_up`
+says that nobody wants the bytes any more; what the coordinator refuses is raised at once.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from threading import Event, Lock
+from typing import Final, TypeVar
+
+import grpc
+
+from common.errors import (
+    DamagedDataError,
+    ProtocolError,
+    UnknownFileError,
+    UnknownRoundError,
+)
+from common.ids import Digest, RoundId
+from protos.v1 import bulk_pb2
+from services import framing
+from services.data_store import DataStore
+from services.grpc_status import error_of
+
+_PUSH: Final = "/crosscloud.v1.Bulk/PushShards"
+_LIST_MISSING: Final = "/crosscloud.v1.Bulk/ListMissing"
+_DOWNLOAD: Final = "/crosscloud.v1.Bulk/Download"
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 10.0
+
+T = TypeVar("T")
+
+
+class GivenUpError(ProtocolError):
+    """Nobody wants this transfer any more: the round is over, or the process ends."""
+
+
+class BulkLink:
+    """One channel to the bulk port.
+
+    Args:
+        channel: mTLS channel, `services/tls.py`.
+        closing: set when the process ends.
+
+    Attributes:
+        link_bps: speed of the newest upload stream in bits per second; 0 = none yet.
+    """
+
+    def __init__(self, channel: grpc.Channel, closing: Event) -> None:
+        self._channel = channel
+        self._closing = closing
+        self._push = channel.stream_unary(_PUSH, None, bulk_pb2.PushShardsResponse.FromString)
+        self._list_missing = channel.unary_unary(
+            _LIST_MISSING,
+            request_serializer=bulk_pb2.ListMissingRequest.SerializeToString,
+            response_deserializer=bulk_pb2.ListMissingResponse.FromString,
+        )
+        self._download = channel.unary_stream(
+            _DOWNLOAD, bulk_pb2.DownloadRequest.SerializeToString, None
+        )
+        self._lock = Lock()
+        self._bytes_sent = 0
+        self.link_bps = 0
+        self._bytes_received: dict[str, int] = {}
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of upload messages sent so far."""
+        return self._bytes_sent
+
+    @property
+    def bytes_received(self) -> Mapping[str, int]:
+        """Bytes of download messages received so far, by kind."""
+        with self._lock:
+            return dict(self._bytes_received)
+
+    def close(self) -> None:
+        """End every transfer."""
+        self._channel.close()
+
+    def push(
+        self,
+        round_id: RoundId,
+        num_shards: int,
+        read_shard: Callable[[int], bytes],
+        *,
+        give_up: Event,
+    ) -> None:
+        """Upload a payload; returns once the coordinator has every shard.
+
+        Args:
+            num_shards: of the payload.
+            read_shard: returns the payload of one shard; the same bytes each time it is asked.
+            give_up: set when the round is over.
+
+        Raises:
+            GivenUpError: `give_up` or `closing` was set first.
+            ProtocolError: the coordinator refuses the shards.
+        """
+        wanted = list(range(num_shards))
+        question = bulk_pb2.ListMissingRequest(round_id=bytes.fromhex(round_id))
+        first = True
+
+        def attempt() -> list[int]:
+            nonlocal wanted, first
+            if not first:  # a broken stream: ask what arrived of it
+                wanted = list(self._list_missing(question).missing)
+            first = False
+            if not wanted:
+                return []
+            began_s, sent_before = time.monotonic(), self._bytes_sent
+            shards = self._messages(round_id, wanted, read_shard, give_up)
+            missing = list(self._push(shards).missing)
+            took_s = max(time.monotonic() - began_s, 1e-3)
+            self.link_bps = round(8 * (self._bytes_sent - sent_before) / took_s)
+            return missing
+
+        while wanted:
+            wanted = self._retried(attempt, give_up, UnknownRoundError)
+
+    def _messages(
+        self,
+        round_id: RoundId,
+        wanted: list[int],
+        read_shard: Callable[[int], bytes],
+        give_up: Event,
+    ) -> Iterator[bytes]:
+        raw_id = bytes.fromhex(round_id)
+        for index in wanted:
+            if give_up.is_set() or self._closing.is_set():
+                return
+            message = framing.shard(raw_id, index, read_shard(index))
+            with self._lock:
+                self._bytes_sent += len(message)
+            yield message
+
+    def fetch(self, digest: Digest, kind: str, store: DataStore) -> None:
+        """Download one file into `store`.
+
+        Args:
+            digest: of its content.
+            kind: what the bytes are counted as.
+            store: where it goes.
+
+        Raises:
+            UnknownFileError: the coordinator does not keep it.
+            DamagedDataError: what came has another digest.
+            GivenUpError: the process ends.
+        """
+        with store.writer() as writer:
+
+            def attempt() -> None:
+                request = bulk_pb2.DownloadRequest(
+                    digest=bytes.fromhex(digest), offset=writer.length
+                )
+                for message in self._download(request):
+                    with self._lock:
+                        now = self._bytes_received.get(kind, 0) + len(message)
+                        self._bytes_received[kind] = now
+                    _, payload = framing.split_download_response(message)
+                    writer.append(payload)
+
+            self._retried(attempt, self._closing, UnknownFileError)
+            if (found := writer.commit()) != digest:
+                raise DamagedDataError(f"asked for file {digest[:16]}..., got {found[:16]}...")
+
+    def _retried(self, attempt: Callable[[], T], give_up: Event, missing: type[ProtocolError]) -> T:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            if give_up.is_set() or self._closing.is_set():
+                raise GivenUpError("the transfer is not wanted any more")
+            try:
+                return attempt()
+            except grpc.RpcError as e:
+                error = error_of(e)
+                if isinstance(error, UnknownRoundError):  # NOT_FOUND, whatever was asked for
+                    raise missing(str(error)) from None
+                if error is not None:
+                    raise error from None
+            if give_up.wait(pause_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
+                continue
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

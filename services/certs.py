@@ -1,0 +1,306 @@
+"""A certificate authority for one federation, small enough to run with `crosscloud certs init`.
+
+The authority signs one certificate per name. Only a coordinator's may serve (it alone has host
+names and the server's key usage); all others can only dial, so a stolen worker certificate cannot
+pose as the coordinator. It refuses to replace anything: what exists and fits stays, what exists and
+does not fit is an error. Whoever holds `ca.key` can admit anybody: keep it off the coordinator.
+"""
+
+import datetime
+import ipaddress
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from common.errors import ConfigError, NotAMemberError
+from services.identity import SCHEME, Identity, Role, check_name, identity_in
+
+CA_CERTIFICATE: Final = "ca.pem"
+CA_KEY: Final = "ca.key"
+MEMBERS: Final = "members.yaml"
+
+_MOST_DAYS: Final = 3650
+_CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who gets a certificate.
+
+    Args:
+        hosts: DNS names and IP addresses under which a coordinator is dialled; empty for others.
+    """
+
+    role: Role
+    name: str
+    organisation: str
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate authority: its own certificate and private key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate, PEM."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def key_pem(self) -> bytes:
+        """The private key, PEM, not encrypted."""
+        return _key_pem(self.key)
+
+
+def init_federation(
+    folder: Path, run: str, holders: Sequence[Holder], valid_days: int = 365
+) -> tuple[Path, ...]:
+    """Make what is missing in `folder`: authority, `NAME.pem` and `NAME.key`, member list.
+
+    Args:
+        valid_days: how long new certificates are good; a new authority lives ten times as long.
+
+    Returns:
+        The files that were written; empty when everything was there.
+
+    Raises:
+        ConfigError: a name is wrong, or the folder holds another run's or another name's files.
+    """
+    check_name(run, "run")
+    if not 1 <= valid_days <= _MOST_DAYS:
+        raise ConfigError(f"valid_days {valid_days}: expected 1 to {_MOST_DAYS}")
+    wanted = {h.name: (Identity(run, h.role, h.organisation, h.name), h) for h in holders}
+    if len(wanted) != len(holders):
+        raise ConfigError("two certificates for one name: names are unique in a run")
+    for _, h in wanted.values():
+        _check_hosts(h)
+        if h.name == "ca":
+            raise ConfigError("the name 'ca' is taken by the authority's own files")
+    now = datetime.datetime.now(datetime.UTC)
+    authority = _authority_in(folder, run, now)
+    new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    if authority is None:
+        authority = new_authority(run, now - _CLOCK_SKEW, now + _days(10 * valid_days))
+        written += _write_pair(folder, CA_CERTIFICATE, CA_KEY, authority.pem, authority.key_pem)
+    for identity, h in new:
+        certificate, key = issue(
+            authority, identity, h.hosts, now - _CLOCK_SKEW, now + _days(valid_days)
+        )
+        written += _write_pair(folder, f"{h.name}.pem", f"{h.name}.key", certificate, key)
+    if new:
+        written.append(_add_members(folder / MEMBERS, [identity for identity, _ in new]))
+    return tuple(written)
+
+
+def new_authority(
+    run: str, not_before: datetime.datetime, not_after: datetime.datetime
+) -> Authority:
+    """Return a self-signed authority for `run`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"crosscloud {run} CA")])
+    certificate = (
+        _builder(name, name, key.public_key(), not_before, not_after)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(_uris([_authority_uri(run)]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(certificate, key)
+
+
+def issue(
+    authority: Authority,
+    identity: Identity,
+    hosts: Iterable[str],
+    not_before: datetime.datetime,
+    not_after: datetime.datetime,
+) -> tuple[bytes, bytes]:
+    """Return (certificate, private key), both PEM, for `identity`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    serves = identity.role is Role.COORDINATOR
+    usage = ExtendedKeyUsageOID.SERVER_AUTH if serves else ExtendedKeyUsageOID.CLIENT_AUTH
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity.name)])
+    signer = authority.key.public_key()
+    certificate = (
+        _builder(subject, authority.certificate.subject, key.public_key(), not_before, not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(_uris([identity.uri], hosts), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)
+
+
+def _authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | None:
+    """Return the authority that `folder` holds, fit for `run`; None where it holds none."""
+    certificate_path, key_path = folder / CA_CERTIFICATE, folder / CA_KEY
+    if not certificate_path.exists() and not key_path.exists():
+        return None
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+    except (OSError, ValueError) as e:
+        raise ConfigError(
+            f"{folder}: an authority is there but cannot be used ({e}); restore {CA_CERTIFICATE} "
+            f"and {CA_KEY}, or start in an empty folder"
+        ) from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or (
+        key.public_key() != certificate.public_key()
+    ):
+        raise ConfigError(f"{key_path} is not the key of {certificate_path}: restore the pair")
+    uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    if _authority_uri(run) not in uris.get_values_for_type(x509.UniformResourceIdentifier):
+        raise ConfigError(
+            f"{certificate_path} is the authority of another run than {run!r}: one folder holds "
+            "one run; choose another folder"
+        )
+    if certificate.not_valid_after_utc <= now:
+        raise ConfigError(
+            f"{certificate_path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}: make a new "
+            "federation in an empty folder"
+        )
+    return Authority(certificate, key)
+
+
+def _is_there(
+    folder: Path, authority: Authority | None, identity: Identity, holder: Holder
+) -> bool:
+    certificate_path, key_path = folder / f"{holder.name}.pem", folder / f"{holder.name}.key"
+    if not certificate_path.exists() and not key_path.exists():
+        return False
+    if authority is None:
+        raise ConfigError(
+            f"{certificate_path} is there without its authority: restore {CA_CERTIFICATE} and "
+            f"{CA_KEY}, or start in an empty folder"
+        )
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        key_path.stat()
+        found = identity_in(certificate)
+        certificate.verify_directly_issued_by(authority.certificate)
+    except (OSError, ValueError, NotAMemberError, InvalidSignature) as e:
+        raise ConfigError(
+            f"{certificate_path} and {key_path.name} are there but are no pair of this authority "
+            f"({e or 'signed by another'}); delete both to get new ones"
+        ) from None
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    if found != identity or set(names) != set(_uris([identity.uri], holder.hosts)):
+        raise ConfigError(
+            f"{certificate_path} is for {found.uri} with other names or hosts than asked for: "
+            "it is never replaced; delete it and its key to get a new one"
+        )
+    return True
+
+
+def _add_members(path: Path, identities: Sequence[Identity]) -> Path:
+    """Append to the list as text, so that an operator's comments and edits stay."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    listed = (yaml.safe_load(old) or {}).get("members") or [] if old else []
+    known = {entry["name"] for entry in listed}
+    lines = [
+        f"  - {{name: {i.name}, role: {i.role}, organisation: {i.organisation}}}\n"
+        for i in identities
+        if i.name not in known
+    ]
+    head = old if old else "# Who may come in; read again whenever it changes.\nmembers:\n"
+    path.write_text(head + "".join(lines), encoding="utf-8")
+    return path
+
+
+def _write_pair(
+    folder: Path, certificate_name: str, key_name: str, certificate: bytes, key: bytes
+) -> list[Path]:
+    key_path, certificate_path = folder / key_name, folder / certificate_name
+    descriptor = os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as f:
+        f.write(key)
+    with certificate_path.open("xb") as f:
+        f.write(certificate)
+    return [key_path, certificate_path]
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    not_before: datetime.datetime,
+    not_after: datetime.datetime,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _uris(uris: Iterable[str], hosts: Iterable[str] = ()) -> x509.SubjectAlternativeName:
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
+    for host in hosts:
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return x509.SubjectAlternativeName(names)
+
+
+def _check_hosts(holder: Holder) -> None:
+    if holder.role is Role.COORDINATOR and not holder.hosts:
+        raise ConfigError(
+            f"coordinator {holder.name!r} has no hosts: give the DNS names or IP addresses under "
+            "which workers dial it"
+        )
+    if holder.role is not Role.COORDINATOR and holder.hosts:
+        raise ConfigError(f"{holder.role} {holder.name!r} has hosts: only a coordinator may serve")
+
+
+def _authority_uri(run: str) -> str:
+    return f"{SCHEME}://{run}"
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _days(days: int) -> datetime.timedelta:
+    return datetime.timedelta(days=days)

@@ -1,0 +1,217 @@
+"""A process of ours that talks to its parent in JSON lines over a Unix socket.
+
+    {"Close":{"folder":"...","round":"..."}}
+
+One line is one message: the name of its type, and its canonical document. Either side names the
+types that it accepts; anything else is refused. Nothing is pickled. The socket is also the leash:
+when either side ends, however it ends, the other reads an end of file. The child stands in a
+session of its own, so a Ctrl-C in the terminal reaches the parent alone, and the parent decides.
+"""
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import IO, Any, Final
+
+from common import canonical
+from common.errors import CrosscloudError, MalformedDocumentError
+
+MAX_LINE_BYTES: Final = canonical.MAX_DOCUMENT_BYTES + 256
+
+
+class ChildEndedError(CrosscloudError):
+    """A process that we started ended while it was still needed; the message says how."""
+
+
+def encode_line(message: object) -> bytes:
+    """Return a message, a dataclass instance, as one line."""
+    return b'{"%s":%s}\n' % (type(message).__name__.encode(), canonical.encode(message))
+
+
+def decode_line(line: bytes, kinds: Sequence[type[Any]]) -> object:
+    """Return the message of one line.
+
+    Args:
+        line: as `encode_line` writes it.
+        kinds: the types that are expected.
+
+    Raises:
+        MalformedDocumentError: not a message of one of them.
+    """
+    head, _, rest = line.partition(b'":')
+    for kind in kinds:
+        if head == b'{"%s' % kind.__name__.encode() and rest.endswith(b"}\n"):
+            return canonical.decode(rest[:-2], kind)
+    raise MalformedDocumentError(
+        f"not a line that is expected here: {line[:60]!r};"
+        f" expected {', '.join(k.__name__ for k in kinds)}"
+    )
+
+
+class Line:
+    """The child's end: blocking, one thread.
+
+    Args:
+        fd: the inherited socket.
+        kinds: types of the messages that may come.
+    """
+
+    def __init__(self, fd: int, kinds: Sequence[type[Any]]) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._kinds = kinds
+        self._rest = b""
+
+    def send(self, message: object) -> None:
+        """Send one message.
+
+        Raises:
+            EOFError: the parent ended.
+        """
+        try:
+            self._socket.sendall(encode_line(message))
+        except (BrokenPipeError, ConnectionResetError):
+            raise EOFError from None
+
+    def receive(self, timeout_s: float | None = None) -> object | None:
+        """Return the next message; None after `timeout_s` without one. No time-out waits for ever.
+
+        Raises:
+            EOFError: the parent ended.
+            MalformedDocumentError: not a message that is expected.
+        """
+        while b"\n" not in self._rest:
+            if not self._poll.poll(None if timeout_s is None else 1000 * timeout_s):
+                return None
+            try:
+                more = self._socket.recv(2**16)
+            except ConnectionResetError:
+                more = b""
+            if not more:
+                raise EOFError
+            self._rest += more
+        line, _, self._rest = self._rest.partition(b"\n")
+        return decode_line(line + b"\n", self._kinds)
+
+    def close(self) -> None:
+        """Close the socket: the parent reads an end of file."""
+        self._socket.close()
+
+
+class Child:
+    """The parent's end, for asyncio. Made by `spawn`."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        module: str,
+        kinds: Sequence[type[Any]],
+    ) -> None:
+        self._process, self._reader, self._writer = process, reader, writer
+        self._module, self._kinds = module, kinds
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    async def send(self, message: object) -> None:
+        """Send one message.
+
+        Raises:
+            ChildEndedError: the child ended.
+        """
+        self._writer.write(encode_line(message))
+        try:
+            await self._writer.drain()
+        except ConnectionError:
+            raise await self._ended() from None
+
+    async def receive(self) -> object:
+        """Return the next message; one reader at a time.
+
+        Raises:
+            ChildEndedError: the child ended.
+            MalformedDocumentError: not a message that is expected.
+        """
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise await self._ended()
+        return decode_line(line, self._kinds)
+
+    async def _ended(self) -> ChildEndedError:
+        code = await self.wait()
+        how = (
+            f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        )
+        return ChildEndedError(
+            f"{self._module} (process {self.pid}) {how}; its own messages say why"
+        )
+
+    async def wait(self) -> int:
+        """Return the exit code once the child ended; negative: the signal that killed it."""
+        return await self._process.wait()
+
+    async def end(self, grace_s: float = 5.0) -> int:
+        """Close the line, wait `grace_s`, then terminate, wait as long again, then kill.
+
+        Returns:
+            The exit code. Calling it again is fine.
+        """
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+        for stop in (self._process.terminate, self._process.kill):
+            try:
+                return await asyncio.wait_for(self._process.wait(), grace_s)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    stop()
+        return await self._process.wait()
+
+
+async def spawn(
+    module: str,
+    args: Sequence[str] = (),
+    *,
+    receives: Sequence[type[Any]],
+    output: IO[bytes] | int | None = None,
+) -> Child:
+    """Start `python -m module --fd N args...` and return our end of its line.
+
+    Args:
+        module: has to take `--fd N` and to read the socket N with `Line`.
+        args: further arguments.
+        receives: types of the messages that the child may send.
+        output: where its stdout and stderr go; None = where ours go.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            "--fd",
+            str(theirs.fileno()),
+            *args,
+            pass_fds=(theirs.fileno(),),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            # the child imports what we import, from wherever we were started
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
+        )
+    reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
+    return Child(process, reader, writer, module, receives)

@@ -1,0 +1,1 @@
+"""The command line `crosscloud`. Importing it loads no torch, no gRPC and no Redis."""

@@ -1,0 +1,162 @@
+"""Every command, and nothing else: each imports what it runs only when it is called.
+
+So one command line serves images that hold different halves of the system. A ConfigError ends with
+one line and status 2, any other error that we raise on purpose with one line and status 1; a bug
+keeps its traceback.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from common.errors import ConfigError, CrosscloudError
+
+app = typer.Typer(
+    name="crosscloud",
+    help="Train one language model across clouds that never share their data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+certs = typer.Typer(help="Certificates of a federation.", no_args_is_help=True)
+app.add_typer(certs, name="certs")
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="This process's YAML file.")]
+
+
+def main() -> None:
+    """Run the command in `sys.argv`; never returns normally."""
+    try:
+        app(prog_name="crosscloud")
+    except ConfigError as e:
+        sys.exit(_say(e, 2))
+    except CrosscloudError as e:
+        sys.exit(_say(e, 1))
+
+
+def _say(error: CrosscloudError, status: int) -> int:
+    typer.echo(f"crosscloud: {' '.join(str(error).split())}", err=True)
+    return status
+
+
+def _run(module: str, function: str, *args: Any, **kwargs: Any) -> None:
+    """Call what implements a command, and exit with the status that it returns."""
+    try:
+        called = getattr(importlib.import_module(module), function)
+    except ModuleNotFoundError as e:
+        if (e.name or "").split(".")[0] in ("services", "common", "coordinator", "worker"):
+            raise
+        raise ConfigError(
+            f"this command needs the package {e.name!r}, which is not installed here: "
+            "pip install 'crosscloud[demo]', or [coordinator] or [worker] for one role"
+        ) from None
+    raise typer.Exit(called(*args, **kwargs))
+
+
+@app.command()
+def demo(
+    runs: Annotated[Path, typer.Option(help="Folder for the run's folder.")] = Path("runs"),
+    name: Annotated[str, typer.Option(help="The run's name.")] = "demo",
+    seconds: Annotated[float, typer.Option(min=10, help="Length of the run.")] = 120.0,
+) -> None:
+    """Train with four workers on this machine, over mTLS, and show it."""
+    _run("services.local.demo", "main", runs=runs, name=name, seconds=seconds)
+
+
+@app.command()
+def coordinator(config: Config) -> None:
+    """Run a coordinator until its run ends."""
+    _run("services.coordinator.main", "main", config)
+
+
+@app.command()
+def worker(config: Config) -> None:
+    """Run one cloud's worker until the run ends."""
+    _run("services.worker.main", "main", config)
+
+
+@app.command()
+def evaluator(config: Config) -> None:
+    """Measure each version until the run ends."""
+    _run("services.evaluator.main", "main", config)
+
+
+@app.command()
+def genesis(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The run's YAML file.")],
+    out: Annotated[Path, typer.Option(help="Folder for genesis.json and the first version.")],
+) -> None:
+    """Make the document that every process pins, and the first version."""
+    _run("services.founding", "main", config, out)
+
+
+@app.command()
+def export(
+    config: Annotated[Path, typer.Option("--config", "-c", help="An evaluator's YAML file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+) -> None:
+    """Write the newest version as a model that other programs load."""
+    _run("services.evaluator.export", "main", config, out)
+
+
+@app.command()
+def status(
+    config: Config, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+) -> None:
+    """Say how the run is."""
+    _run("services.cli.operator", "status", config, as_json=json)
+
+
+@app.command()
+def pause(config: Config) -> None:
+    """Open no new round; training goes on up to its limit."""
+    _run("services.cli.operator", "pause", config)
+
+
+@app.command()
+def resume(config: Config) -> None:
+    """End a pause."""
+    _run("services.cli.operator", "resume", config)
+
+
+@app.command()
+def stop(config: Config) -> None:
+    """End the run after the open round."""
+    _run("services.cli.operator", "stop", config)
+
+
+@certs.command("init")
+def certs_init(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    host: Annotated[
+        list[str], typer.Option(help="DNS name or IP address of the coordinator; may be repeated.")
+    ],
+    worker: Annotated[
+        list[str], typer.Option(help="NAME or NAME@ORGANISATION of a worker; may be repeated.")
+    ],
+    coordinator: Annotated[str, typer.Option(help="Likewise.")] = "coordinator",
+    evaluator: Annotated[str, typer.Option(help="Likewise.")] = "evaluator",
+    operator: Annotated[str, typer.Option(help="Likewise.")] = "operator",
+    valid_days: Annotated[int, typer.Option(min=1, help="Days that certificates are good.")] = 365,
+) -> None:
+    """Make a certificate authority, one certificate per name, and the member list.
+
+    What is there already stays; nothing is replaced. Without @ORGANISATION a worker is its own.
+    """
+    _run(
+        "services.cli.certs",
+        "init",
+        folder,
+        run,
+        hosts=tuple(host),
+        workers=worker,
+        coordinator=coordinator,
+        evaluator=evaluator,
+        operator=operator,
+        valid_days=valid_days,
+    )

@@ -1,0 +1,91 @@
+"""`crosscloud status | pause | resume | stop`: an operator's words to a running coordinator."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from common.documents import Evaluation
+from services.identity import Role
+from services.operator_link import OperatorLink, RunStatus, WorkerStatus
+from services.settings import load_operator
+from services.tls import channel_credentials
+
+_HEAD: Final = ("worker", "version", "staleness", "steps/s", "tokens", "sent MB", "state")
+
+
+def status(config: Path, *, as_json: bool) -> int:
+    """Print how the run is."""
+    with _link(config) as link:
+        found = link.status()
+    typer.echo(json.dumps(dataclasses.asdict(found)) if as_json else describe(found))
+    return 0
+
+
+def pause(config: Path) -> int:
+    """Pause at the next round border."""
+    with _link(config) as link:
+        link.pause()
+    typer.echo("pauses at the next round border")
+    return 0
+
+
+def resume(config: Path) -> int:
+    """Resume."""
+    with _link(config) as link:
+        link.resume()
+    typer.echo("goes on")
+    return 0
+
+
+def stop(config: Path) -> int:
+    """Stop at the next round border."""
+    with _link(config) as link:
+        link.stop()
+    typer.echo("stops at the next round border")
+    return 0
+
+
+def describe(status: RunStatus) -> str:
+    """Return the run in a few lines, workers as a table."""
+    rows = [_HEAD, *(_row(worker) for worker in status.workers)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    lines = [
+        f"run {status.run}: {status.state}, version {status.version}, {status.progress:.0%} done, "
+        f"{status.seconds:.0f} s",
+        f"phase {status.phase}: {status.waiting_for}",
+        f"privacy: {status.privacy}",
+        _measured(status.evaluation),
+    ]
+    return "\n".join(line.rstrip() for line in (*lines, "", *table))
+
+
+def _measured(e: Evaluation | None) -> str:
+    if e is None:
+        return "not evaluated yet"
+    return f"loss {e.loss:.3f} nats, accuracy {e.accuracy:.1%} at version {e.version}"
+
+
+def _row(worker: WorkerStatus) -> tuple[str, ...]:
+    return (
+        worker.name,
+        str(worker.version),
+        f"{worker.staleness:.1f}",
+        f"{worker.steps_per_s:.1f}",
+        str(worker.tokens),
+        f"{worker.bytes_sent / 1e6:.1f}",
+        worker.state,
+    )
+
+
+@contextmanager
+def _link(config: Path) -> Iterator[OperatorLink]:
+    settings = load_operator(config)
+    credentials = channel_credentials(settings.tls, settings.run, Role.OPERATOR)
+    with OperatorLink(settings.coordinator, credentials, timeout_s=settings.timeout_s) as link:
+        yield link

@@ -1,0 +1,1 @@
+"""The coordinator's processes: control, bulk, commit."""

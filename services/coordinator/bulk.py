@@ -1,0 +1,222 @@
+"""The bulk process: uploads into the spool, files out of the data store. Threads and blocking gRPC.
+
+A process of its own, so that gigabytes share neither an interpreter nor a connection with
+heartbeats. It knows nothing of rounds but what control tells it: which members may upload, and how
+large a payload is. Who is calling comes from mTLS and the member list, never from the message.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, Final
+
+import grpc
+
+from common.documents import Genesis
+from common.errors import ProtocolError, UnknownFileError
+from common.ids import Digest, WorkerId
+from common.shards import PayloadLayout
+from protos.v1 import bulk_pb2
+from services import framing
+from services.child import Line
+from services.coordinator.convert import round_id
+from services.coordinator.messages import (
+    Carried,
+    DropRound,
+    OpenRound,
+    RoundSealed,
+    SealRound,
+    Serving,
+    UploadAdvanced,
+    UploadCompleted,
+)
+from services.coordinator.spool import Spool
+from services.coordinator.start import begin
+from services.data_store import DataStore
+from services.grpc_status import StatusInterceptor
+from services.identity import MemberList, Role, identity_of
+from services.settings import CoordinatorSettings
+from services.tls import server_credentials
+
+log = logging.getLogger(__name__)
+
+RECEIVES: Final = (OpenRound, SealRound, DropRound)
+SENDS: Final = (Serving, UploadAdvanced, UploadCompleted, RoundSealed, Carried)
+
+_THREADS: Final = 8
+_PIECE_BYTES: Final = 2**20
+_REPORT_INTERVAL_S: Final = 0.5
+_MAX_MESSAGE_BYTES: Final = 2**21
+
+
+class Outbox:
+    """What many threads tell control over one line; small news is saved up."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._lock = Lock()
+        self._received: dict[str, int] = {}
+        self._sent: dict[str, int] = {}
+        self._advanced: set[WorkerId] = set()
+
+    def send(self, message: object) -> None:
+        """Send at once."""
+        with self._lock:
+            self._line.send(message)
+
+    def received(self, worker: WorkerId, num_bytes: int) -> None:
+        """Bytes of a member's upload arrived."""
+        with self._lock:
+            self._received[worker] = self._received.get(worker, 0) + num_bytes
+            self._advanced.add(worker)
+
+    def sent(self, name: str, num_bytes: int) -> None:
+        """Bytes of a download left."""
+        with self._lock:
+            self._sent[name] = self._sent.get(name, 0) + num_bytes
+
+    def report(self) -> None:
+        """Send what was saved up, for as long as control lives."""
+        while True:
+            time.sleep(_REPORT_INTERVAL_S)
+            with self._lock:
+                try:
+                    for worker in sorted(self._advanced):
+                        self._line.send(UploadAdvanced(worker))
+                    if self._received or self._sent:
+                        self._line.send(Carried(self._received, self._sent))
+                except EOFError:
+                    return
+                self._received, self._sent, self._advanced = {}, {}, set()
+
+
+class BulkService:
+    """The three methods of protos/v1/bulk.proto, on raw message bytes."""
+
+    def __init__(self, spool: Spool, store: DataStore, members: MemberList, outbox: Outbox) -> None:
+        self._spool = spool
+        self._store = store
+        self._members = members
+        self._outbox = outbox
+
+    def push_shards(self, messages: Iterator[bytes], context: Any) -> bulk_pb2.PushShardsResponse:
+        """Write every shard of one stream to the spool."""
+        worker = self._worker(context)
+        first = next(messages, None)
+        if first is None:
+            raise ProtocolError("an upload without shards: ask ListMissing what is missing")
+        raw_id, index, payload = framing.split_shard(first)
+        round_ = round_id(raw_id)
+        with self._spool.receive(round_, worker) as upload:
+            upload.put(index, payload)
+            self._outbox.received(worker, len(first))
+            for message in messages:
+                other_id, index, payload = framing.split_shard(message)
+                if other_id != raw_id:
+                    raise ProtocolError("one stream carries the shards of one round only")
+                upload.put(index, payload)
+                self._outbox.received(worker, len(message))
+            missing = upload.missing()
+        if not missing:
+            self._outbox.send(UploadCompleted(worker, round_))
+        return bulk_pb2.PushShardsResponse(missing=missing)
+
+    def list_missing(
+        self, request: bulk_pb2.ListMissingRequest, context: Any
+    ) -> bulk_pb2.ListMissingResponse:
+        """Return the indices of the shards that have not arrived."""
+        missing = self._spool.missing(round_id(request.round_id), self._worker(context))
+        return bulk_pb2.ListMissingResponse(missing=missing)
+
+    def download(self, request: bulk_pb2.DownloadRequest, context: Any) -> Iterator[bytes]:
+        """Send a file by its digest."""
+        identity = self._members.admit(identity_of(context), Role.WORKER, Role.EVALUATOR)
+        digest = Digest(request.digest.hex())
+        if not self._store.has(digest):
+            raise UnknownFileError(f"no file {digest[:16]}... is kept here")
+        total = self._store.size(digest)
+        for offset in range(request.offset, total, _PIECE_BYTES):
+            piece = self._store.read_slice(digest, offset, min(_PIECE_BYTES, total - offset))
+            message = framing.download_response(total, piece)
+            yield message
+            self._outbox.sent(identity.name, len(message))
+
+    def _worker(self, context: Any) -> WorkerId:
+        return WorkerId(self._members.admit(identity_of(context), Role.WORKER).name)
+
+    def handler(self) -> Any:
+        """Return the methods as gRPC wants them. Shards and pieces are not parsed by protobuf."""
+        methods: dict[str, Any] = {
+            "PushShards": grpc.stream_unary_rpc_method_handler(
+                self.push_shards,
+                response_serializer=bulk_pb2.PushShardsResponse.SerializeToString,
+            ),
+            "ListMissing": grpc.unary_unary_rpc_method_handler(
+                self.list_missing,
+                request_deserializer=bulk_pb2.ListMissingRequest.FromString,
+                response_serializer=bulk_pb2.ListMissingResponse.SerializeToString,
+            ),
+            "Download": grpc.unary_stream_rpc_method_handler(
+                self.download, request_deserializer=bulk_pb2.DownloadRequest.FromString
+            ),
+        }
+        return grpc.method_handlers_generic_handler("crosscloud.v1.Bulk", methods)
+
+
+def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
+    """Serve until control ends."""
+    spool = Spool(settings.data_dir / "spool")
+    members = MemberList(settings.members, genesis.run)
+    outbox = Outbox(line)
+    service = BulkService(spool, DataStore(settings.data_dir / "data"), members, outbox)
+    server = grpc.server(
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="bulk"),
+        interceptors=[StatusInterceptor()],
+        options=(
+            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_time_ms", round(settings.timings.keepalive_s * 1000)),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ),
+    )
+    server.add_generic_rpc_handlers((service.handler(),))
+    credentials = server_credentials(settings.tls, genesis.run)
+    port = server.add_secure_port(f"{settings.host}:{settings.bulk_port}", credentials)
+    server.start()
+    outbox.send(Serving(port))
+    Thread(target=outbox.report, daemon=True, name="report").start()
+    try:
+        while True:
+            match line.receive():
+                case OpenRound(round_, members_, bits):
+                    layout = PayloadLayout(genesis.schema.length, bits)
+                    spool.open_round(round_, members_, layout)
+                case SealRound(round_):
+                    outbox.send(RoundSealed(round_, spool.seal(round_)))
+                case DropRound(round_):
+                    spool.drop(round_)
+    except EOFError:
+        log.info("control ended: closing the bulk port")
+    finally:
+        server.stop(grace=None)
+
+
+def main() -> int:
+    """Run as a child of control: `python -m services.coordinator.bulk --fd N CONFIG`."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--fd", type=int, required=True)
+    arguments.add_argument("config", type=Path)
+    parsed = arguments.parse_args()
+    settings, genesis = begin(parsed.config, "bulk")
+    serve(settings, genesis, Line(parsed.fd, RECEIVES))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""The commit process: from sealed uploads to the next version's durable files. numpy, leaf by leaf.
+
+    read K uploads -> aggregate file -> replay it on the base -> write leaves -> fsync -> answer
+
+It decides nothing: control appends the record after the answer, and that is the commit. Doing the
+same work again gives the same file names and the same bytes.
+"""
+
+import argparse
+import contextlib
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from common import canonical
+from common.chain import advance
+from common.documents import Commit, Genesis, Version
+from common.errors import (
+    BadCommitError,
+    BadNumbersError,
+    BadUpdateError,
+    DamagedDataError,
+    StorageError,
+    StorageFullError,
+)
+from common.ids import Digest, RoundId
+from common.terms import round_terms
+from coordinator.aggregate import aggregate
+from coordinator.ports import AbortReason
+from services.child import Line
+from services.coordinator.messages import (
+    Collect,
+    Collected,
+    ComputeVersion,
+    VersionComputed,
+    VersionFailed,
+)
+from services.coordinator.spool import Spool
+from services.coordinator.start import begin
+from services.data_store import DataStore
+
+log = logging.getLogger(__name__)
+
+RECEIVES: Final = (ComputeVersion, Collect)
+SENDS: Final = (VersionComputed, VersionFailed, Collected)
+
+_REASONS: Final = (
+    (BadUpdateError, AbortReason.BAD_UPDATE),
+    (BadNumbersError, AbortReason.BAD_UPDATE),
+    (BadCommitError, AbortReason.BAD_UPDATE),
+    (DamagedDataError, AbortReason.DAMAGED_SHARD),
+    (StorageFullError, AbortReason.STORAGE_FULL),
+    (StorageError, AbortReason.STORAGE_FAILED),
+)
+
+
+class Computer:
+    """Computes versions.
+
+    Args:
+        spool: where sealed uploads lie; it is only read.
+        store: where versions and aggregates lie.
+    """
+
+    def __init__(self, genesis: Genesis, spool: Spool, store: DataStore) -> None:
+        self._genesis = genesis
+        self._spool = spool
+        self._store = store
+
+    def compute(self, order: ComputeVersion) -> VersionComputed | VersionFailed:
+        """Return the new version, or why there is none; the old one stays in either case."""
+        start_s = time.monotonic()
+        try:
+            commit, digest, step_length = self._compute(order)
+        except tuple(kind for kind, _ in _REASONS) as e:
+            reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
+            return VersionFailed(RoundId(order.plan.round), reason.value, str(e))
+        return VersionComputed(commit, digest, step_length, time.monotonic() - start_s)
+
+    def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float]:
+        base = canonical.decode(self._store.read(order.plan.digest, verify=True), Version)
+        numbers = order.numbers
+        terms = round_terms(self._genesis, base, order.plan, numbers, self._read)
+        with contextlib.ExitStack() as open_files:
+            uploads = {
+                w: open_files.enter_context(
+                    self._spool.reader(RoundId(order.plan.round), w, terms.layout)
+                ).read
+                for w in order.survivors
+            }
+            writer = open_files.enter_context(self._store.writer())
+            lanes = aggregate(terms, uploads, writer.append)
+            aggregate_bytes = writer.length
+            aggregate_digest = writer.commit()
+        commit = Commit(
+            plan=order.plan,
+            numbers=numbers,
+            survivors=order.survivors,
+            lanes=lanes,
+            aggregate=aggregate_digest,
+            aggregate_bytes=aggregate_bytes,
+        )
+        version = advance(
+            self._genesis,
+            base,
+            commit,
+            lambda offset, length: self._store.read_slice(aggregate_digest, offset, length),
+            self._read,
+            self._store.write,
+        )
+        digest = self._store.write(canonical.encode(version))
+        self._store.sync()
+        return commit, digest, self._step_length(base, version)
+
+    def _step_length(self, base: Version, version: Version) -> float:
+        """Return the euclidean length of the step in theta, leaf by leaf."""
+        squares = 0.0
+        for old, new in zip(base.theta, version.theta, strict=True):
+            if old != new:
+                before = np.frombuffer(self._store.read(old), "<f4")
+                moved = np.frombuffer(self._store.read(new), "<f4") - before
+                squares += float(np.vecdot(moved, moved))
+        return math.sqrt(squares)
+
+    def _read(self, digest: Digest) -> bytes:
+        return self._store.read(digest, verify=True)
+
+    def collect(self, order: Collect) -> Collected:
+        """Delete what no kept version needs."""
+        keep: set[Digest] = set(order.files)
+        for digest in order.versions:
+            if self._store.has(digest):
+                version = canonical.decode(self._store.read(digest), Version)
+                keep |= {digest, *version.blobs()}
+        return Collected(self._store.retain(keep))
+
+
+def serve(line: Line, computer: Computer) -> None:
+    """Carry out orders until control ends."""
+    work: dict[type, Callable[..., object]] = {
+        ComputeVersion: computer.compute,
+        Collect: computer.collect,
+    }
+    with contextlib.suppress(EOFError):
+        while True:
+            order = line.receive()
+            line.send(work[type(order)](order))
+    log.info("control ended")
+
+
+def main() -> int:
+    """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--fd", type=int, required=True)
+    arguments.add_argument("config", type=Path)
+    parsed = arguments.parse_args()
+    settings, genesis = begin(parsed.config, "commit")
+    store = DataStore(settings.data_dir / "data")
+    store.clean()
+    computer = Computer(genesis, Spool(settings.data_dir / "spool"), store)
+    serve(Line(parsed.fd, RECEIVES), computer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

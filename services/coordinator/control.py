@@ -1,0 +1,221 @@
+"""The control port: sessions of workers, the evaluator's reports, operators' commands.
+
+Servicers only translate: who is it (mTLS), what does it say (`convert`), what the core makes
+of it (`Driver.feed`). Errors become statuses in `services/grpc_status.py`; in an open session a
+refused message is answered with `Rejected` and changes nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from typing_extensions import override
+
+from common import canonical
+from common.documents import Evaluation
+from common.errors import (
+    MalformedDocumentError,
+    NotAMemberError,
+    ProtocolError,
+    UnexpectedMessageError,
+)
+from common.ids import SessionId, WorkerId
+from coordinator.ports import (
+    Command,
+    Disconnected,
+    Evaluated,
+    Joined,
+    Offered,
+    Operated,
+)
+from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
+from services.coordinator import convert
+from services.coordinator.admission import Admission
+from services.coordinator.driver import Driver
+from services.coordinator.reports import Reports
+from services.coordinator.sessions import LogTail, Session, Sessions
+from services.coordinator.status import StatusSource
+from services.identity import MemberList, Role, identity_of
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SessionService(session_pb2_grpc.SessionServicer):
+    """Workers' control streams and the log."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        admission: Admission,
+        members: MemberList,
+        sessions: Sessions,
+        reports: Reports,
+        tail: LogTail,
+        heartbeat_interval_s: float,
+        lease_s: float,
+    ) -> None:
+        self._driver = driver
+        self._admission = admission
+        self._members = members
+        self._sessions = sessions
+        self._reports = reports
+        self._tail = tail
+        self._heartbeat_interval_s = heartbeat_interval_s
+        self._lease_s = lease_s
+
+    @override
+    async def Connect(
+        self, request_iterator: AsyncIterator[session_pb2.ConnectRequest], context: Context
+    ) -> AsyncIterator[session_pb2.ConnectResponse]:
+        """See protos/v1/session.proto."""
+        identity = self._members.admit(identity_of(context), Role.WORKER)
+        worker = WorkerId(identity.name)
+        first = await anext(request_iterator, session_pb2.ConnectRequest())
+        if (kind := first.WhichOneof("message")) != "join":
+            raise UnexpectedMessageError(f"expected join, got {kind or 'an empty message'}")
+        join = first.join
+        self._admission.check(join)
+
+        next_seq = join.next_seq if join.HasField("next_seq") else self._tail.num_records
+        if next_seq > self._tail.num_records:
+            raise ProtocolError(
+                f"{worker} has seen {next_seq} log records and there are only "
+                f"{self._tail.num_records}: it was part of another history of this run; "
+                "give it an empty state folder"
+            )
+        session = Session(SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq)
+        # No await from here to the registration: records appended meanwhile must not be missed.
+        self._sessions.add(session)
+        self._reports.joined(worker, join.boot)
+        reader = asyncio.create_task(self._read(session, request_iterator, join))
+        reader.add_done_callback(lambda _: session.end())
+        try:
+            yield self._welcome(session)
+            async for response in session.outgoing(self._tail):
+                yield response
+            if reader.done():
+                reader.result()
+        finally:
+            reader.cancel()
+            self._sessions.discard(session.id)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(self._driver.feed(Disconnected(session.id)))
+
+    def _welcome(self, session: Session) -> session_pb2.ConnectResponse:
+        n = self._tail.num_records
+        welcome = session_pb2.Welcome(
+            session=session.id,
+            num_records=n,
+            head_record=self._tail.read(n - 1),
+            heartbeat_interval_ms=round(self._heartbeat_interval_s * 1000),
+            lease_ms=round(self._lease_s * 1000),
+        )
+        return session_pb2.ConnectResponse(welcome=welcome)
+
+    async def _read(
+        self,
+        session: Session,
+        requests: AsyncIterator[session_pb2.ConnectRequest],
+        join: session_pb2.Join,
+    ) -> None:
+        joined = Joined(session.worker, session.id, join.boot, join.version, join.speed)
+        await self._driver.feed(joined)
+        async for request in requests:
+            try:
+                await self._receive(session, request)
+            except ProtocolError as e:
+                log.warning("refused from %s: %s", session.worker, e)
+                rejected = session_pb2.Rejected(error=type(e).__name__, sentence=str(e))
+                session.send(session_pb2.ConnectResponse(rejected=rejected))
+
+    async def _receive(self, session: Session, request: session_pb2.ConnectRequest) -> None:
+        event = convert.event_of(session.id, request)
+        if isinstance(event, Offered) and event.offer.worker != session.worker:
+            raise NotAMemberError(
+                f"{session.worker} sent an offer in the name of {event.offer.worker}"
+            )
+        if request.WhichOneof("message") == "heartbeat":
+            self._reports.heard(session.worker, request.heartbeat)
+        await self._driver.feed(event)
+
+    @override
+    async def WatchLog(
+        self, request: session_pb2.WatchLogRequest, context: Context
+    ) -> AsyncIterator[session_pb2.WatchLogResponse]:
+        """See protos/v1/session.proto."""
+        self._members.admit(identity_of(context), Role.WORKER, Role.EVALUATOR, Role.OPERATOR)
+        newest = self._tail.num_records - 1
+        from_seq = request.from_seq if request.HasField("from_seq") else newest
+        if not request.follow:
+            for seq in range(from_seq, newest + 1):
+                yield session_pb2.WatchLogResponse(record=self._tail.read(seq))
+            return
+        async for record in self._tail.follow(from_seq):
+            yield session_pb2.WatchLogResponse(record=record)
+
+    @override
+    async def ReportEvaluation(
+        self, request: session_pb2.ReportEvaluationRequest, context: Context
+    ) -> session_pb2.ReportEvaluationResponse:
+        """See protos/v1/session.proto."""
+        self._members.admit(identity_of(context), Role.EVALUATOR)
+        evaluation = canonical.decode(request.evaluation, Evaluation)
+        if not 0 <= evaluation.accuracy <= 1 or evaluation.loss < 0:
+            raise MalformedDocumentError(
+                f"evaluation: accuracy {evaluation.accuracy} must be in [0, 1] and loss "
+                f"{evaluation.loss} at least 0"
+            )
+        await self._driver.feed(Evaluated(evaluation))
+        return session_pb2.ReportEvaluationResponse()
+
+
+class OperatorService(operator_pb2_grpc.OperatorServicer):
+    """What people ask and command."""
+
+    def __init__(self, driver: Driver, *, members: MemberList, status: StatusSource) -> None:
+        self._driver = driver
+        self._members = members
+        self._status = status
+
+    @override
+    async def GetStatus(
+        self, request: operator_pb2.GetStatusRequest, context: Context
+    ) -> operator_pb2.GetStatusResponse:
+        """See protos/v1/operator.proto."""
+        self._members.admit(identity_of(context), Role.OPERATOR)
+        return self._status.read()
+
+    @override
+    async def Pause(
+        self, request: operator_pb2.PauseRequest, context: Context
+    ) -> operator_pb2.PauseResponse:
+        """See protos/v1/operator.proto."""
+        await self._operate(Command.PAUSE, context)
+        return operator_pb2.PauseResponse()
+
+    @override
+    async def Resume(
+        self, request: operator_pb2.ResumeRequest, context: Context
+    ) -> operator_pb2.ResumeResponse:
+        """See protos/v1/operator.proto."""
+        await self._operate(Command.RESUME, context)
+        return operator_pb2.ResumeResponse()
+
+    @override
+    async def Stop(
+        self, request: operator_pb2.StopRequest, context: Context
+    ) -> operator_pb2.StopResponse:
+        """See protos/v1/operator.proto."""
+        await self._operate(Command.STOP, context)
+        return operator_pb2.StopResponse()
+
+    async def _operate(self, command: Command, context: Context) -> None:
+        operator = self._members.admit(identity_of(context), Role.OPERATOR)
+        await self._driver.feed(Operated(command, by=operator.name))

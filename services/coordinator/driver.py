@@ -1,0 +1,142 @@
+"""The imperative shell around `coordinator.run`: feeds it events, carries its effects out in order.
+
+One task at a time owns the core: `feed` holds a lock from the decision to the last effect, so
+nothing can come between a check and the change that it allowed, and nothing is sent before it is
+durable.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, assert_never
+
+from common.documents import Record
+from common.ids import SessionId
+from coordinator.ports import (
+    Append,
+    Compute,
+    Delete,
+    DropSpool,
+    Effect,
+    Event,
+    Finish,
+    Message,
+    Note,
+    OpenSpool,
+    Publish,
+    Put,
+    Save,
+    Seal,
+    Send,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Core(Protocol):
+    """`coordinator.run.Run`."""
+
+    def handle(self, event: Event, now_s: float) -> tuple[Effect, ...]:
+        """Decide."""
+
+
+class LiveState(Protocol):
+    """`services.coordinator.store.Store`, the part that the driver uses."""
+
+    async def apply(self, changes: tuple[Put | Delete, ...]) -> None:
+        """Return once the changes are in the store."""
+
+
+class CommitLog(Protocol):
+    """`services.coordinator.log_store.LogStore`, the part that the driver uses."""
+
+    def append(self, record: Record) -> None:
+        """Return once the record is durable."""
+
+
+class Works(Protocol):
+    """The bulk and the commit process, and the open sessions."""
+
+    async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
+        """Hand over; answers come as events."""
+
+    async def to_commit(self, effect: Compute) -> None:
+        """Hand over; the answer comes as an event."""
+
+    async def send(self, session: SessionId, message: Message) -> None:
+        """Queue for one session; a session that is gone is not an error."""
+
+    async def publish(self, record: Record) -> None:
+        """Let every follower of the log know."""
+
+
+class Driver:
+    """Runs one run. See the module docstring."""
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        store: LiveState,
+        commit_log: CommitLog,
+        works: Works,
+        now_s: Callable[[], float],
+        watch: Callable[[Effect], None],
+    ) -> None:
+        self._core = core
+        self._store = store
+        self._commit_log = commit_log
+        self._works = works
+        self._now_s = now_s
+        self._watch = watch
+        self._turn = asyncio.Lock()
+        self._log_thread = ThreadPoolExecutor(1, thread_name_prefix="log")
+        self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def feed(self, event: Event) -> None:
+        """Apply `event`, then carry out every effect in order.
+
+        Raises:
+            ProtocolError: the event is not allowed now; nothing changed.
+            StorageError: an effect could not be made durable; this process must end.
+        """
+        async with self._turn:
+            await self.carry_out(self._core.handle(event, self._now_s()))
+
+    async def carry_out(self, effects: tuple[Effect, ...]) -> None:
+        """Carry out effects in order; only for those of the core's start and for `feed`."""
+        for effect in effects:
+            await self._carry_out(effect)
+            self._watch(effect)
+
+    async def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Save():
+                await self._store.apply(effect.changes)
+            case Append():
+                loop = asyncio.get_running_loop()
+                append = self._commit_log.append
+                await loop.run_in_executor(self._log_thread, append, effect.record)
+            case OpenSpool() | Seal() | DropSpool():
+                await self._works.to_bulk(effect)
+            case Compute():
+                await self._works.to_commit(effect)
+            case Send():
+                await self._works.send(effect.session, effect.message)
+            case Publish():
+                await self._works.publish(effect.record)
+            case Note():
+                log.info("%s: %s", effect.kind, effect.sentence)
+            case Finish():
+                if not self.finished.done():
+                    self.finished.set_result(effect.reason)
+            case _:
+                assert_never(effect)
+
+
+async def tick(feed: Callable[[], Awaitable[None]], interval_s: float) -> None:
+    """Feed the core the passing of time, for ever."""
+    while True:
+        await asyncio.sleep(interval_s)
+        await feed()

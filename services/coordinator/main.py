@@ -1,0 +1,396 @@
+"""The control process: wires the pure run to gRPC, store, log, children and metrics, and serves.
+
+    settings -> store and lease -> log -> core -> children -> control port -> until the run is over
+
+It leads only while it holds the lease in the store; losing it, a child's end, or a log that another
+leader wrote to ends the process: a supervisor starts the next one, which goes on from the log.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
+
+from common import canonical
+from common.documents import Genesis, Record, Version
+from common.errors import ConfigError, ProtocolError, StaleLeaderError, StorageError
+from common.ids import RoundId, SessionId, WorkerId
+from common.selftest import selftest_digest
+from coordinator.head import RunHead
+from coordinator.plan import Timings
+from coordinator.ports import (
+    Compute,
+    DropSpool,
+    Event,
+    Expelled,
+    Message,
+    OpenSpool,
+    Seal,
+    Ticked,
+)
+from coordinator.run import Run
+from protos.v1 import operator_pb2_grpc, session_pb2_grpc
+from services import __version__
+from services.child import spawn
+from services.coordinator import bulk, commit, convert
+from services.coordinator.admission import Admission
+from services.coordinator.control import OperatorService, SessionService
+from services.coordinator.driver import Driver
+from services.coordinator.embedded_valkey import EmbeddedValkey
+from services.coordinator.keeping import Keeping
+from services.coordinator.log_store import LogStore
+from services.coordinator.messages import Serving
+from services.coordinator.observer import Observer
+from services.coordinator.processes import Processes
+from services.coordinator.redis_store import RedisStore
+from services.coordinator.reports import Reports
+from services.coordinator.sessions import LogTail, Sessions
+from services.coordinator.start import begin
+from services.coordinator.status import StatusSource, write_result
+from services.data_store import DataStore
+from services.grpc_status import AioStatusInterceptor
+from services.identity import MemberList
+from services.metrics import CoordinatorMetrics
+from services.metrics import serve as serve_metrics
+from services.settings import CoordinatorSettings
+from services.tls import server_credentials
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1
+LINGER_S: Final = 30.0
+"""How long a finished run waits for its evaluator and for the workers to take leave."""
+
+
+class Coordinator:
+    """Everything of one control process that outlives a call. See the module docstring."""
+
+    def __init__(self, settings: CoordinatorSettings, genesis: Genesis, store: RedisStore) -> None:
+        self._settings = settings
+        self._genesis = genesis
+        self._store = store
+        self._leader = f"{socket.gethostname()}-{os.getpid()}"
+        self.members = MemberList(settings.members, genesis.run)
+        self.sessions = Sessions()
+        self.reports = Reports()
+        self.metrics = CoordinatorMetrics(
+            run=genesis.run, software=__version__, tier=genesis.algorithm.tier
+        )
+        self._observer = Observer(self.metrics, self.reports, time.monotonic)
+        self._log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
+        self._keeping = Keeping(genesis.version0, settings.snapshot_every)
+        self.core = Run(
+            genesis,
+            head=self._fold_log(),
+            leader=self._leader,
+            new_round_id=lambda: RoundId(secrets.token_hex(16)),
+            unix_offset_s=time.time() - time.monotonic(),
+            timings=Timings(
+                lease_s=settings.timings.worker_lease_s,
+                key_timeout_s=settings.timings.key_timeout_s,
+                upload_timeout_s=settings.timings.upload_timeout_s,
+                default_grace_s=settings.timings.first_grace_s,
+            ),
+        )
+        self.tail = LogTail(self._log.num_records, self._log.read)
+        self.driver = Driver(
+            self.core,
+            store=store,
+            commit_log=self._log,
+            works=self,
+            now_s=time.monotonic,
+            watch=self._observer.effect,
+        )
+        self.status = StatusSource(
+            genesis, lambda: self.core.status(time.monotonic()), self.reports
+        )
+        self._processes: Processes | None = None
+
+    def _fold_log(self) -> RunHead:
+        """Check the log and return what follows from it."""
+        self._log.load()
+        head = RunHead.of(self._genesis)
+        for content in self._log.records():
+            record = canonical.decode(content, Record)
+            head = head.after(record)
+            if record.commit is not None:
+                self._keep(record)
+        return head
+
+    def _keep(self, record: Record) -> None:
+        assert record.commit is not None
+        self._keeping.committed(record.version, record.digest, record.commit.aggregate)
+
+    # What the driver asks for
+
+    async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
+        """Hand over to the bulk process."""
+        assert self._processes is not None
+        await self._processes.to_bulk(effect)
+
+    async def to_commit(self, effect: Compute) -> None:
+        """Hand over to the commit process."""
+        assert self._processes is not None
+        await self._processes.to_commit(effect)
+
+    async def send(self, session: SessionId, message: Message) -> None:
+        """Queue for one session."""
+        self.sessions.send(session, convert.response_of(message), last=convert.is_last(message))
+
+    async def publish(self, record: Record) -> None:
+        """Let every follower of the log know; then delete what nobody needs any more."""
+        await self.tail.grow(record.seq + 1)
+        self.sessions.wake()
+        if record.commit is not None and self._processes is not None:
+            self._keep(record)
+            await self._processes.to_commit(self._keeping.collect())
+
+    # The life of the process
+
+    async def start(self, config: Path) -> None:
+        """Start the children, and take the lead in the log."""
+        bulk_child, commit_child = [
+            await spawn(f"services.coordinator.{name}", (str(config),), receives=kinds)
+            for name, kinds in (("bulk", bulk.SENDS), ("commit", commit.SENDS))
+        ]
+        serving = await bulk_child.receive()
+        assert isinstance(serving, Serving)
+        self._processes = Processes(bulk_child, commit_child, self.feed_late, self._observer.answer)
+        found = await self._store.load()
+        await self.driver.carry_out(self.core.start(time.monotonic(), found.tables))
+
+    async def feed_late(self, event: Event) -> None:
+        """Feed what may come after its round is over, which is no error."""
+        try:
+            await self.driver.feed(event)
+        except ProtocolError as e:
+            log.info("too late: %s", e)
+
+    async def serve(self) -> str:
+        """Serve until the run is over; return why.
+
+        Raises:
+            CrosscloudError: this process can lead no longer.
+        """
+        assert self._processes is not None
+        loops: list[asyncio.Future[None]] = [
+            asyncio.create_task(self._processes.run()),
+            asyncio.create_task(self._tick()),
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(asyncio.to_thread(self._hold_lease)),
+        ]
+        try:
+            waited: list[asyncio.Future[Any]] = [*loops, self.driver.finished]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            for task in loops:
+                if task.done():
+                    task.result()
+            await self._linger()
+            return self.driver.finished.result()
+        finally:
+            for task in loops:
+                task.cancel()
+
+    async def end(self) -> None:
+        """End the children."""
+        if self._processes is not None:
+            await self._processes.end()
+
+    async def _linger(self) -> None:
+        """Let the evaluator report the last version, and the workers leave."""
+        until_s = time.monotonic() + LINGER_S
+        while time.monotonic() < until_s:
+            status = self.core.status(time.monotonic())
+            measured = status.evaluation is None or status.evaluation.version == status.version
+            if measured and not len(self.sessions):
+                return
+            await asyncio.sleep(TICK_S)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for name in self.members.take_removed():
+                await self.driver.feed(Expelled(WorkerId(name)))
+                self.metrics.worker_removed(name)
+                self.reports.forget(WorkerId(name))
+            await self.driver.feed(Ticked())
+
+    async def _watch(self) -> None:
+        """Show the status to Prometheus and append it to metrics.jsonl, once a second."""
+        with (self._settings.data_dir / "metrics.jsonl").open("a") as lines:
+            while True:
+                self._observer.status(self.core.status(time.monotonic()))
+                lines.write(json.dumps(self.status.line(time.time())) + "\n")
+                lines.flush()
+                await asyncio.sleep(1.0)
+
+    def _hold_lease(self) -> None:
+        """Renew the lease, in a thread, until it is lost or the process ends."""
+        ttl_s = self._settings.timings.leader_lease_s
+        while not self.driver.finished.done():
+            if not self._store.lease.renew(ttl_s):
+                raise StaleLeaderError(
+                    "the lease is lost: another coordinator leads, or Redis was emptied"
+                )
+            time.sleep(ttl_s / 3)
+
+
+async def _acquire(store: RedisStore, ttl_s: float) -> None:
+    """Wait for the lease: a standby coordinator waits here."""
+    said = False
+    while not await asyncio.to_thread(store.lease.acquire, ttl_s):
+        if not said:
+            log.info("another coordinator leads this run: waiting for its lease to end")
+            said = True
+        await asyncio.sleep(ttl_s / 10)
+
+
+def _import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
+    """Take the first version's files from beside genesis.json, unless they are here."""
+    store = DataStore(settings.data_dir / "data")
+    log_folder = settings.data_dir / "log"
+    if store.has(genesis.version0) or (log_folder.is_dir() and any(log_folder.iterdir())):
+        return
+    source = DataStore(settings.genesis.parent / "data")
+    if not source.has(genesis.version0):
+        raise ConfigError(
+            f"the first version's files are not in {settings.genesis.parent / 'data'}: keep the "
+            "folder that `crosscloud genesis` wrote beside genesis.json"
+        )
+    version = canonical.decode(source.read(genesis.version0, verify=True), Version)
+    for digest in dict.fromkeys(version.blobs()):
+        store.write(source.read(digest, verify=True))
+    store.write(source.read(genesis.version0))
+    store.sync()
+
+
+@contextlib.asynccontextmanager
+async def _open_store(settings: CoordinatorSettings, genesis: Genesis) -> AsyncIterator[RedisStore]:
+    """Connect to the configured Redis, or to an embedded Valkey of our own."""
+    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    with contextlib.ExitStack() as embedded:
+        if settings.redis_url is None:
+            valkey = await asyncio.to_thread(EmbeddedValkey, settings.data_dir / "valkey")
+            embedded.callback(valkey.close)
+            url = valkey.url
+        else:
+            url = settings.redis_url.get_secret_value()
+        store = await RedisStore.open(url, genesis.run, owner)
+        try:
+            await _acquire(store, settings.timings.leader_lease_s)
+            yield store
+            store.lease.release()
+        finally:
+            await store.close()
+
+
+async def _serve(config: Path) -> int:
+    settings, genesis = begin(config, "coordinator")
+    credentials = server_credentials(settings.tls, genesis.run)
+    await asyncio.to_thread(_import_version0, settings, genesis)
+    async with _open_store(settings, genesis) as store:
+        coordinator = Coordinator(settings, genesis, store)
+        stopping = asyncio.create_task(_signalled())
+        metrics = serve_metrics(
+            coordinator.metrics.registry, settings.metrics.host, settings.metrics.port
+        )
+        server = _control_server(settings, genesis, coordinator, credentials)
+        try:
+            await coordinator.start(config)
+            await server.start()
+            log.info(
+                "run %s: version %d, control port %d, bulk port %d, privacy tier %s",
+                genesis.run,
+                coordinator.core.status(time.monotonic()).version,
+                settings.control_port,
+                settings.bulk_port,
+                genesis.algorithm.tier,
+            )
+            serving = asyncio.create_task(coordinator.serve())
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                log.info("the run is over: %s", serving.result())
+            else:
+                serving.cancel()
+            write_result(settings.data_dir / "result.json", coordinator.status.result())
+        finally:
+            await server.stop(grace=1.0)
+            await coordinator.end()
+            metrics.close()
+    return 0
+
+
+def _control_server(
+    settings: CoordinatorSettings,
+    genesis: Genesis,
+    coordinator: Coordinator,
+    credentials: grpc.ServerCredentials,
+) -> grpc.aio.Server:
+    keepalive_ms = round(settings.timings.keepalive_s * 1000)
+    server = grpc.aio.server(
+        interceptors=(AioStatusInterceptor(),),
+        options=(
+            ("grpc.max_receive_message_length", 2**20),
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_time_ms", keepalive_ms),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ),
+    )
+    admission = Admission(
+        genesis=canonical.digest(genesis),
+        schema=genesis.schema.hash,
+        self_test=selftest_digest(),
+        tier=genesis.algorithm.tier,
+        software=__version__,
+    )
+    session_pb2_grpc.add_SessionServicer_to_server(
+        SessionService(
+            coordinator.driver,
+            admission=admission,
+            members=coordinator.members,
+            sessions=coordinator.sessions,
+            reports=coordinator.reports,
+            tail=coordinator.tail,
+            heartbeat_interval_s=settings.timings.heartbeat_s,
+            lease_s=settings.timings.worker_lease_s,
+        ),
+        server,
+    )
+    operator_pb2_grpc.add_OperatorServicer_to_server(
+        OperatorService(coordinator.driver, members=coordinator.members, status=coordinator.status),
+        server,
+    )
+    servicer = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
+    return server
+
+
+async def _signalled() -> None:
+    """Return at SIGTERM or SIGINT."""
+    event = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, event.set)
+    await event.wait()
+
+
+def main(config: Path) -> int:
+    """Run until the run is over or a signal; see `crosscloud coordinator --help`."""
+    try:
+        return asyncio.run(_serve(config))
+    except (StaleLeaderError, StorageError) as e:
+        log.error("%s", e)
+        return 1

@@ -1,0 +1,130 @@
+"""What the control process says to its two children, bulk and commit, one JSON line per message.
+
+Both children are stateless but for files: whatever they are told can be told again after a restart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.documents import Commit, Numbers, Plan
+from common.ids import Digest, RoundId, WorkerId
+
+# control -> bulk --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRound:
+    """Take uploads of `members`; `bits` fixes the payload's layout."""
+
+    round: RoundId
+    members: tuple[WorkerId, ...]
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealRound:
+    """Take no more; answer `RoundSealed`."""
+
+    round: RoundId
+
+
+@dataclass(frozen=True, slots=True)
+class DropRound:
+    """Delete the round's uploads."""
+
+    round: RoundId
+
+
+# bulk -> control --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The bulk port is open."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadAdvanced:
+    """Bytes of an upload arrived since the last word of it; at most a few a second."""
+
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class UploadCompleted:
+    """Every shard of a member's payload is in the spool."""
+
+    worker: WorkerId
+    round: RoundId
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSealed:
+    """S, sorted."""
+
+    round: RoundId
+    survivors: tuple[WorkerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """Bytes moved since the last such message, by worker."""
+
+    received: Mapping[str, int]
+    sent: Mapping[str, int]
+
+
+# control -> commit ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeVersion:
+    """Sum the survivors' payloads onto `plan.digest`; answer `VersionComputed` or `-Failed`."""
+
+    plan: Plan
+    numbers: Mapping[WorkerId, Numbers]
+    survivors: tuple[WorkerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Delete every data file but those of `versions`, and `files`."""
+
+    versions: tuple[Digest, ...]
+    files: tuple[Digest, ...]
+
+
+# commit -> control ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VersionComputed:
+    """The new version's files are durable.
+
+    Args:
+        step_length: euclidean length of the step in theta.
+        seconds: spent.
+    """
+
+    commit: Commit
+    digest: Digest
+    step_length: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFailed:
+    """No version came of it; `reason` is an AbortReason's value."""
+
+    round: RoundId
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """So many bytes are free again."""
+
+    freed_bytes: int

@@ -1,0 +1,262 @@
+"""The live state in Redis, Valkey or any server that speaks their protocol; see `store.py`.
+
+Keys are `crosscloud:{run}:...`: several runs share a server, and in a cluster one run's keys share
+a slot, so that one script may change them all. Every call is one script. The client never retries
+by itself: whether a lost answer may be asked for again is decided by the scripts.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+from typing import Any, Final, Self, cast
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, RedisError
+from redis.retry import Retry
+
+from common.errors import ConfigError, StaleLeaderError, StorageError, StorageFullError
+from coordinator.ports import Delete, Put, Table
+from services.coordinator.store import Changes, StoredState, Tables, round_ttl_s
+
+_TIMEOUT_S: Final = 10.0  # a busy disk may delay the server's fsync for seconds
+_LEASE_TIMEOUT_S: Final = 5.0
+_TABLES: Final = tuple(Table)
+_INDEX: Final = {table: str(i) for i, table in enumerate(_TABLES, start=1)}  # as Lua counts
+
+Words = list[str | bytes]
+
+
+class RedisLease:
+    """The lease on a connection of its own; for one thread."""
+
+    def __init__(self, url: str, run: str, owner: str) -> None:
+        self._name = shown(url)
+        self._owner = owner
+        self._keys = [_key(run, "leader")]
+        self._client = Redis.from_url(
+            url,
+            socket_timeout=_LEASE_TIMEOUT_S,
+            socket_connect_timeout=_LEASE_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+        )
+        self._acquire, self._renew, self._release = (
+            self._client.register_script(_lua(name)) for name in ("acquire", "renew", "release")
+        )
+
+    def acquire(self, ttl_s: float) -> bool:
+        """Take the lease, or prolong it where it is held; False while another holds it."""
+        with _store_errors(self._name):
+            return bool(self._acquire(self._keys, [self._owner, _milliseconds(ttl_s)]))
+
+    def renew(self, ttl_s: float) -> bool:
+        """Prolong the lease; False where it ran out, even if nobody took it."""
+        with _store_errors(self._name):
+            return bool(self._renew(self._keys, [self._owner, _milliseconds(ttl_s)]))
+
+    def release(self) -> None:
+        """Give the lease up; where another holds it nothing happens."""
+        with _store_errors(self._name):
+            self._release(self._keys, [self._owner])
+
+    def close(self) -> None:
+        """Close the connection; the lease stays until it runs out."""
+        self._client.close()
+
+
+class RedisStore:
+    """The tables of one run; see the module docstring. Made by `open`."""
+
+    def __init__(self, url: str, run: str, owner: str) -> None:
+        self._name = shown(url)
+        self._owner = owner
+        self._op_seq = 0
+        self._keys = [_key(run, name) for name in ("leader", "op", *(t.value for t in _TABLES))]
+        try:
+            self._lease = RedisLease(url, run, owner)
+            self._client: AsyncRedis = AsyncRedis.from_url(
+                url,
+                socket_timeout=_TIMEOUT_S,
+                socket_connect_timeout=_TIMEOUT_S,
+                retry=AsyncRetry(NoBackoff(), 0),
+                retry_on_error=[],
+            )
+        except ValueError as e:
+            raise ConfigError(
+                f"the Redis URL {self._name} is not one: {e};"
+                " write redis://HOST:6379/0, rediss://... or unix:///PATH"
+            ) from None
+        self._load, self._apply, self._reset = (
+            cast("Callable[..., Awaitable[Any]]", self._client.register_script(_lua(name)))
+            for name in ("load", "apply", "reset")
+        )
+
+    @classmethod
+    async def open(cls, url: str, run: str, owner: str) -> Self:
+        """Connect, and refuse a server that would lose the state.
+
+        Args:
+            url: redis://, rediss:// or unix://.
+            run: name of the run.
+            owner: name of this coordinator's process, new at every start.
+
+        Raises:
+            ConfigError: no such server, no access, or it evicts keys when memory is short.
+        """
+        store = cls(url, run, owner)
+        try:
+            await store._check_server()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    @property
+    def lease(self) -> RedisLease:
+        """This coordinator's lease."""
+        return self._lease
+
+    async def load(self) -> StoredState:
+        """Return everything; later changes are compared with this op_seq."""
+        with _store_errors(self._name):
+            seq, *tables = await self._load(self._keys[1:])
+        self._op_seq = int(seq)
+        return StoredState(
+            self._op_seq,
+            {table: _fields(flat) for table, flat in zip(_TABLES, tables, strict=True)},
+        )
+
+    async def apply(self, changes: Changes) -> None:
+        """Make all changes or none. See `Store.apply`."""
+        words = _change_words(changes)
+        arguments: Words = [
+            self._owner,
+            str(self._op_seq),
+            _digest(words),
+            _INDEX[Table.ROUND],
+            _round_life(changes),
+            *words,
+        ]
+        with _store_errors(self._name):
+            done, *rest = await self._apply(self._keys, arguments)
+        if not done:
+            raise self._stale(*rest)
+        self._op_seq = int(rest[0])
+
+    async def reset(self, tables: Tables) -> None:
+        """Replace everything by `tables`, at an op_seq above all that were seen before."""
+        words: Words = [
+            word
+            for table, fields in tables.items()
+            for field, value in fields.items()
+            for word in (_INDEX[table], field, value)
+        ]
+        with _store_errors(self._name):
+            done, *rest = await self._reset(self._keys, [self._owner, str(self._op_seq), *words])
+        if not done:
+            raise self._stale(rest[0], self._op_seq)
+        self._op_seq = int(rest[0])
+
+    async def ping(self) -> None:
+        """Return if the server answers."""
+        with _store_errors(self._name):
+            await self._client.ping()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._lease.close()
+        await self._client.aclose()
+
+    async def _check_server(self) -> None:
+        try:
+            memory = await self._client.info("memory")
+        except (RedisError, OSError) as e:
+            raise ConfigError(
+                f"Redis at {self._name} cannot be used: {e}; start it, correct the URL or its"
+                " password, or leave the URL out to use the embedded server"
+            ) from e
+        policy = memory.get("maxmemory_policy", "unknown")
+        if policy != "noeviction":
+            raise ConfigError(
+                f"Redis at {self._name} has maxmemory-policy {policy}: it would forget open rounds"
+                " when memory is short; set it to noeviction"
+            )
+
+    def _stale(self, holder: bytes, op_seq: int) -> StaleLeaderError:
+        leader = holder.decode(errors="replace")
+        if leader != self._owner:
+            who = f"led by {leader}" if leader else "led by nobody"
+            return StaleLeaderError(f"the run is {who}: {self._owner} does not hold the lease")
+        return StaleLeaderError(
+            f"Redis at {self._name} stands at change {op_seq}, expected {self._op_seq}:"
+            " it lost changes, or somebody else made some"
+        )
+
+
+def shown(url: str) -> str:
+    """Return `url` as it may be shown: without password and options."""
+    parts = urlsplit(url)
+    access, at, host = parts.netloc.rpartition("@")
+    user = access.partition(":")[0]
+    return f"{parts.scheme}://{user}{':***' if at else ''}{at}{host}{parts.path}"
+
+
+def _key(run: str, name: str) -> str:
+    if "}" in run:
+        raise ConfigError(f"the run's name {run!r} holds a brace, which Redis keys cannot")
+    return f"crosscloud:{{{run}}}:{name}"
+
+
+def _lua(name: str) -> str:
+    return (Path(__file__).parent / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
+
+
+def _round_life(changes: Changes) -> str:
+    match round_ttl_s(changes):
+        case None:
+            return "-1"
+        case ttl_s:
+            return "0" if ttl_s == inf else _milliseconds(ttl_s)
+
+
+def _change_words(changes: Changes) -> Words:
+    words: Words = []
+    for change in changes:
+        match change:
+            case Put(table, field, value):
+                words += ["put", _INDEX[table], field, value]
+            case Delete(table, field):
+                words += ["delete", _INDEX[table], field]
+    return words
+
+
+def _digest(words: Iterable[str | bytes]) -> str:
+    found = hashlib.sha256()
+    for word in words:
+        content = word.encode() if isinstance(word, str) else word
+        found.update(len(content).to_bytes(8, "little") + content)
+    return found.hexdigest()
+
+
+def _fields(flat: list[bytes]) -> dict[str, bytes]:
+    return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+
+
+@contextmanager
+def _store_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OutOfMemoryError as e:
+        raise StorageFullError(f"Redis at {name} has no memory left: raise maxmemory") from e
+    except (RedisError, OSError) as e:
+        raise StorageError(f"Redis at {name} failed: {e}") from e

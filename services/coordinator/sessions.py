@@ -1,0 +1,108 @@
+"""The open control streams: what waits to be sent on each, and how far each has read the log.
+
+A stream's messages leave in order, and before any of them the log records that the worker has not
+had yet: so an outcome always precedes the plan that rests on it, and none is ever skipped.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from common.ids import SessionId, WorkerId
+from protos.v1 import session_pb2
+
+MAX_WAITING: Final = 256
+"""Messages that may wait on one stream; a worker that reads slower than that is let go."""
+
+
+class LogTail:
+    """Where the log ends, for those who follow it."""
+
+    def __init__(self, num_records: int, read: Callable[[int], bytes]) -> None:
+        self.num_records = num_records
+        self.read = read
+        self._grown = asyncio.Condition()
+
+    async def grow(self, num_records: int) -> None:
+        """Tell the followers that the log has `num_records` records now."""
+        async with self._grown:
+            self.num_records = num_records
+            self._grown.notify_all()
+
+    async def follow(self, from_seq: int) -> AsyncIterator[bytes]:
+        """Yield every record from `from_seq` on, for ever."""
+        seq = from_seq
+        while True:
+            while seq < self.num_records:
+                yield self.read(seq)
+                seq += 1
+            async with self._grown:
+                while self.num_records <= seq:
+                    await self._grown.wait()
+
+
+class Session:
+    """One worker's control stream, the sending half."""
+
+    def __init__(self, session: SessionId, worker: WorkerId, address: str, next_seq: int) -> None:
+        self.id = session
+        self.worker = worker
+        self.address = address
+        self._next_seq = next_seq
+        self._waiting: asyncio.Queue[session_pb2.ConnectResponse | None] = asyncio.Queue()
+        self._over = False
+
+    def send(self, message: session_pb2.ConnectResponse | None) -> None:
+        """Queue a message. None only wakes the stream up, so that it sends new log records."""
+        if self._waiting.qsize() > MAX_WAITING:
+            self.end()
+        self._waiting.put_nowait(message)
+
+    def end(self) -> None:
+        """Close the stream once what is queued has been sent."""
+        self._over = True
+        self._waiting.put_nowait(None)
+
+    async def outgoing(self, log: LogTail) -> AsyncIterator[session_pb2.ConnectResponse]:
+        """Yield what the worker is to get, in order, until the session ends."""
+        message: session_pb2.ConnectResponse | None = None
+        while True:
+            while self._next_seq < log.num_records:
+                record = log.read(self._next_seq)
+                self._next_seq += 1
+                yield session_pb2.ConnectResponse(outcome=session_pb2.Outcome(record=record))
+            if message is not None:
+                yield message
+            if self._over and self._waiting.empty():
+                return
+            message = await self._waiting.get()
+
+
+class Sessions:
+    """All open control streams by id."""
+
+    def __init__(self) -> None:
+        self._open: dict[SessionId, Session] = {}
+
+    def add(self, session: Session) -> None:
+        """Begin to route messages to `session`."""
+        self._open[session.id] = session
+
+    def discard(self, session: SessionId) -> None:
+        """Stop routing messages to `session`."""
+        self._open.pop(session, None)
+
+    def send(self, session: SessionId, message: session_pb2.ConnectResponse, *, last: bool) -> None:
+        """Queue `message`, if the session is still there; after the `last` one the stream ends."""
+        if found := self._open.get(session):
+            found.send(message)
+            if last:
+                found.end()
+
+    def wake(self) -> None:
+        """Let every stream send the log records that are new."""
+        for session in self._open.values():
+            session.send(None)
+
+    def __len__(self) -> int:
+        return len(self._open)

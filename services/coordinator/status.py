@@ -1,0 +1,121 @@
+"""The run's status for operators and result files: the core's picture and workers' reports."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from common import canonical
+from common.documents import Genesis
+from coordinator.status import Status
+from protos.v1 import operator_pb2
+from services.coordinator.reports import Reports
+from services.files import Draft
+
+PRIVACY = {
+    "tls": "tls: the coordinator sees every worker's update, weights and loss; "
+    "others on the way see nothing",
+}
+
+
+class StatusSource:
+    """See the module docstring.
+
+    Args:
+        read_core: returns the core's status now.
+    """
+
+    def __init__(self, genesis: Genesis, read_core: Callable[[], Status], reports: Reports) -> None:
+        self._genesis = genesis
+        self._read_core = read_core
+        self._reports = reports
+
+    def read(self) -> operator_pb2.GetStatusResponse:
+        """Return what GetStatus answers."""
+        core, reports = self._read_core(), self._reports
+        e = core.evaluation
+        return operator_pb2.GetStatusResponse(
+            run=self._genesis.run,
+            state=core.state,
+            version=core.version,
+            digest=bytes.fromhex(core.digest),
+            num_records=core.num_records,
+            progress=core.progress,
+            seconds=core.elapsed_s,
+            phase=core.phase,
+            waiting_for=core.waiting_for,
+            privacy=PRIVACY[self._genesis.algorithm.tier],
+            evaluation=b"" if e is None else canonical.encode(e),
+            counters=canonical.encode(core.counters),
+            workers=[
+                operator_pb2.WorkerStatus(
+                    name=w.worker,
+                    live=w.live,
+                    silent_s=w.silent_s,
+                    version=w.version,
+                    staleness=w.mean_staleness,
+                    steps_per_s=reports.of(w.worker).last.steps_per_s,
+                    tokens=reports.of(w.worker).tokens,
+                    steps=reports.of(w.worker).steps,
+                    contributions=w.contributions,
+                    bytes_sent=sum(reports.of(w.worker).sent.values()),
+                    bytes_received=sum(reports.of(w.worker).received.values()),
+                    idle_share=reports.of(w.worker).last.idle_share,
+                    state=w.state,
+                    pending_steps=w.pending_steps,
+                )
+                for w in core.workers
+            ],
+            aborts=core.num_aborts,
+            bytes_up=reports.bytes_up(),
+            bytes_down=reports.bytes_down(),
+            bytes_by_kind=reports.bytes_by_kind(),
+            float32_bytes=core.counters.float32_bytes,
+        )
+
+    def result(self) -> dict[str, Any]:
+        """Return the run's result, as `result.json` holds it. Bytes as the workers counted them."""
+        core, reports = self._read_core(), self._reports
+        e, counters = core.evaluation, core.counters
+        return {
+            "run": self._genesis.run,
+            "versions": core.version,
+            "loss_nats": e.loss if e else None,
+            "perplexity": e.perplexity if e else None,
+            "accuracy": e.accuracy if e else None,
+            "evaluated_version": e.version if e else None,
+            "seconds": round(core.elapsed_s, 1),
+            "privacy_tier": self._genesis.algorithm.tier,
+            "rounds_aborted": core.num_aborts,
+            "tokens": counters.tokens,
+            "bytes_up": reports.bytes_up(),
+            "bytes_down": reports.bytes_down(),
+            "bytes_by_kind": reports.bytes_by_kind(),
+            # FedAvg moves float32 both ways for each contribution
+            "bytes_float32_fedavg": 2 * counters.float32_bytes,
+            "workers": {
+                w.worker: {
+                    "contributions": w.contributions,
+                    "tokens": reports.of(w.worker).tokens,
+                    "steps": reports.of(w.worker).steps,
+                    "staleness_mean": round(w.mean_staleness, 3),
+                    "idle_share": round(reports.of(w.worker).last.idle_share, 4),
+                    "bytes_sent": sum(reports.of(w.worker).sent.values()),
+                    "bytes_received": sum(reports.of(w.worker).received.values()),
+                }
+                for w in core.workers
+            },
+        }
+
+    def line(self, time_s: float) -> dict[str, Any]:
+        """Return one line of `metrics.jsonl`."""
+        result = self.result()
+        result.pop("workers")
+        return {"time_s": round(time_s, 3), **result}
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write `result.json`, whole or not at all."""
+    with Draft(path.parent, path.stem) as draft:
+        draft.append(json.dumps(result, indent=2).encode() + b"\n")
+        draft.rename(path)

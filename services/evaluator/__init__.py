@@ -1,0 +1,1 @@
+"""The evaluator: pulls each version and measures it."""

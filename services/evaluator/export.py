@@ -1,0 +1,28 @@
+"""`crosscloud export`: the newest version that an evaluator holds, as a model that others load."""
+
+import sys
+from pathlib import Path
+
+from common.errors import ConfigError
+from services.evaluator.state import EvaluatorState
+from services.export import export_model
+from services.genesis_file import load_genesis
+from services.settings import load_evaluator
+
+
+def main(config: Path, out: Path) -> int:
+    """Write the model to `out`; needs no connection.
+
+    Raises:
+        ConfigError: the evaluator holds no version yet.
+    """
+    settings = load_evaluator(config)
+    state = EvaluatorState(settings.state_dir)
+    position = state.load()
+    if position is None:
+        raise ConfigError(
+            f"{settings.state_dir} holds no version yet: let the evaluator run once first"
+        )
+    export_model(load_genesis(settings.genesis), position.digest, state.store, out)
+    sys.stdout.write(f"wrote version {position.version} to {out}\n")
+    return 0

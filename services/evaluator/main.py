@@ -1,0 +1,204 @@
+"""The evaluator: follows the log, stands on every version that it can, measures it, reports.
+
+It holds no lock on anything: if it is slow it skips versions, if it is gone nothing waits for it.
+One thread reads the log, the main thread replays and measures.
+"""
+
+import logging
+import math
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+import grpc
+
+from common import canonical
+from common.documents import Evaluation, Genesis, Record
+from common.errors import CrosscloudError
+from protos.v1 import session_pb2, session_pb2_grpc
+from services import __version__, logs
+from services.bulk_link import BulkLink, GivenUpError
+from services.evaluator.state import EvaluatorState
+from services.export import build_learner, load_version
+from services.genesis_file import load_genesis
+from services.grpc_status import error_of
+from services.identity import Role
+from services.metrics import EvaluatorMetrics, serve
+from services.replica import Replica, genesis_position
+from services.settings import EvaluatorSettings, load_evaluator
+from services.tls import channel_credentials, explain_rpc_error
+from worker.learner import Learner, LearnerContext
+from worker.model import ParameterVector
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 2.0
+
+
+class Evaluator:
+    """See the module docstring.
+
+    Args:
+        learner: built with the shared validation shard.
+        closing: set when the process is to end.
+    """
+
+    def __init__(
+        self,
+        settings: EvaluatorSettings,
+        genesis: Genesis,
+        learner: Learner,
+        metrics: EvaluatorMetrics,
+        closing: threading.Event,
+    ) -> None:
+        credentials = channel_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
+        self._control = grpc.secure_channel(settings.coordinator.control, credentials)
+        self._bulk = BulkLink(grpc.secure_channel(settings.coordinator.bulk, credentials), closing)
+        self._session = session_pb2_grpc.SessionStub(self._control)
+        self._state = EvaluatorState(settings.state_dir)
+        self._store = self._state.store
+        self._position = self._state.load()
+        self._replica = Replica(
+            genesis,
+            self._store,
+            lambda digest, kind: self._bulk.fetch(digest, kind, self._store),
+            self._position or genesis_position(genesis),
+        )
+        self._learner = learner
+        self._vector = ParameterVector(learner)
+        self._metrics = metrics
+        self._closing = closing
+        self._records: SimpleQueue[Record | None] = SimpleQueue()
+
+    def run(self) -> None:
+        """Measure versions until the run stops or the process is to end."""
+        threading.Thread(target=self._follow, daemon=True, name="log").start()
+        stopped = False
+        measured = -1
+        while not stopped and not self._closing.is_set():
+            record = self._records.get()
+            if record is None:
+                break
+            self._apply(record)
+            stopped = record.control is not None and record.control.action == "stop"
+            newest = self._records.empty() or stopped
+            at = self._replica.position
+            if newest and not at.behind and at.version != measured:
+                measured = at.version
+                self._measure()
+        self._closing.set()
+        self._control.close()
+        self._bulk.close()
+
+    def wake(self) -> None:
+        """Let `run` look whether it is to end."""
+        self._records.put(None)
+
+    def _apply(self, record: Record) -> None:
+        if self._position is None:
+            self._replica.start_at(record)
+        elif record.seq >= self._replica.position.next_seq:
+            self._replica.apply(record)
+        self._position = self._replica.position
+        self._state.save(self._position)
+        self._replica.collect()
+
+    def _measure(self) -> None:
+        start_s = time.monotonic()
+        load_version(self._vector, self._replica.version(), self._store)
+        found = self._learner.evaluate()
+        if not math.isfinite(found.loss):
+            log.error(
+                "version %d: the validation loss is %s", self._replica.position.version, found.loss
+            )
+            return
+        evaluation = Evaluation(
+            version=self._replica.position.version,
+            loss=found.loss,
+            accuracy=found.accuracy,
+            perplexity=math.exp(min(found.loss, 700.0)),
+            tokens=found.tokens,
+        )
+        seconds = time.monotonic() - start_s
+        self._metrics.evaluated(evaluation, seconds)
+        log.info(
+            "version %d: loss %.4f nats, accuracy %.1f %%, %.1f s",
+            evaluation.version,
+            evaluation.loss,
+            100 * evaluation.accuracy,
+            seconds,
+        )
+        self._report(evaluation)
+
+    def _report(self, evaluation: Evaluation) -> None:
+        request = session_pb2.ReportEvaluationRequest(evaluation=canonical.encode(evaluation))
+        try:
+            self._session.ReportEvaluation(request, timeout=10.0)
+        except grpc.RpcError as e:  # the next version will be reported; this one is in our metrics
+            log.warning("version %d is not reported: %s", evaluation.version, explain_rpc_error(e))
+
+    def _follow(self) -> None:
+        """Put every record of the log into the queue, for ever; None at the end."""
+        next_seq = None if self._position is None else self._position.next_seq
+        while not self._closing.is_set():
+            request = session_pb2.WatchLogRequest(from_seq=next_seq, follow=True)
+            try:
+                for response in self._session.WatchLog(request):
+                    record = canonical.decode(response.record, Record)
+                    next_seq = record.seq + 1
+                    self._records.put(record)
+            except grpc.RpcError as e:
+                if (refusal := error_of(e)) is not None:
+                    log.error("the coordinator refuses: %s", refusal)
+                    break
+                if not self._closing.is_set():
+                    log.warning("no log: %s", explain_rpc_error(e))
+            except ValueError:  # the channel was closed by the main thread
+                break
+            self._closing.wait(_RETRY_S)
+        self._records.put(None)
+
+
+def main(config: Path) -> int:
+    """Run until the run stops; see `crosscloud evaluator --help`."""
+    settings = load_evaluator(config)
+    genesis = load_genesis(settings.genesis)
+    logs.configure(
+        settings.log.format,
+        settings.log.level,
+        run=genesis.run,
+        process=f"evaluator {settings.name}",
+    )
+    closing = threading.Event()
+    metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
+    context = LearnerContext(
+        settings=genesis.settings,
+        data=settings.data,
+        seed=genesis.seed,
+        name=settings.name,
+        device=settings.device,
+        num_threads=settings.num_threads,
+    )
+    own = replace(genesis, learner=settings.learner or genesis.learner)
+    evaluator = Evaluator(settings, genesis, build_learner(own, context), metrics, closing)
+
+    def end(*_: object) -> None:
+        closing.set()
+        evaluator.wake()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
+    try:
+        evaluator.run()
+    except GivenUpError:
+        log.info("ended while downloading")
+    except CrosscloudError as e:
+        log.error("%s", e)
+        return 1
+    finally:
+        server.close()
+    return 0

@@ -1,0 +1,73 @@
+"""A version as a folder that its users load: for Hugging Face models, `from_pretrained` does."""
+
+from pathlib import Path
+
+import numpy as np
+
+from common import canonical
+from common.documents import Genesis, Version
+from common.errors import DamagedDataError, IncompatibleError
+from common.ids import Digest
+from services.data_store import DataStore
+from worker.learner import Learner, LearnerContext, load_learner
+from worker.model import ParameterVector
+
+
+def export_model(genesis: Genesis, digest: Digest, store: DataStore, folder: Path) -> None:
+    """Write a version's model to `folder`; files of the same names are replaced.
+
+    Args:
+        genesis: of the run.
+        digest: of the version.
+        store: where its files are.
+        folder: made where it is missing.
+
+    Raises:
+        DamagedDataError: a file is missing or damaged.
+    """
+    learner = build_learner(genesis)
+    load_version(
+        ParameterVector(learner), canonical.decode(store.read(digest, verify=True), Version), store
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    learner.export(folder)
+
+
+def build_learner(genesis: Genesis, context: LearnerContext | None = None) -> Learner:
+    """Build a run's learner, without data unless `context` has some.
+
+    Raises:
+        IncompatibleError: what was built has another layout than the run.
+    """
+    if context is None:
+        context = LearnerContext(
+            settings=genesis.settings, data=None, seed=genesis.seed, name="export"
+        )
+    learner = load_learner(genesis.learner)(context)
+    built, expected = ParameterVector(learner).schema.hash, genesis.schema.hash
+    if built != expected:
+        raise IncompatibleError(
+            f"{genesis.learner} builds a model of schema {built[:12]} here, the run has"
+            f" {expected[:12]}; install the software that the run began with"
+        )
+    return learner
+
+
+def load_version(vector: ParameterVector, version: Version, store: DataStore) -> None:
+    """Write a version's theta into a learner's live tensors.
+
+    Raises:
+        DamagedDataError: a leaf is missing, damaged, or not of the vector's layout.
+    """
+    leaves = tuple(vector.schema.leaves())
+    if len(version.theta) != len(leaves):
+        raise DamagedDataError(
+            f"the version has {len(version.theta)} leaves, the model {len(leaves)}"
+        )
+    for (start, stop), digest in zip(leaves, version.theta, strict=True):
+        values = np.frombuffer(store.read(digest, verify=True), "<f4")
+        if len(values) != stop - start:
+            raise DamagedDataError(
+                f"leaf {digest[:12]} has {len(values)} values, not {stop - start}"
+            )
+        vector.write(start, values)

@@ -1,0 +1,142 @@
+"""Durable files: the steps between `write` and "it survives a power cut", in one place.
+
+A file is written under a temporary name, fsynced, and only then given its own name, by rename
+(replaces) or by link (exclusive). So a name never stands for half a file. The name itself is
+durable after `sync_folder`. Large files are never mapped into memory: mapped pages
+count as memory used.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from common.errors import StorageError, StorageFullError
+
+Bytes = bytes | bytearray | memoryview
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextlib.contextmanager
+def storage_errors(action: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError whose message begins with `action`.
+
+    Raises:
+        StorageFullError: no space, a quota or a file size limit.
+        StorageError: anything else that the disk says.
+    """
+    try:
+        yield
+    except OSError as e:
+        if e.errno in _FULL:
+            raise StorageFullError(
+                f"{action}: {e.strerror}; free some space or raise the limit:"
+                " what was stored before is unharmed"
+            ) from e
+        raise StorageError(f"{action}: {e}") from e
+
+
+def write_at(fd: int, content: Bytes, offset: int) -> None:
+    """Write all of `content` at byte `offset`."""
+    rest = memoryview(content).cast("B")
+    while rest:
+        written = os.pwrite(fd, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def read_at(fd: int, offset: int, length: int) -> bytes:
+    """Return `length` bytes from byte `offset`; fewer only where the file ends."""
+    content = os.pread(fd, length, offset)
+    while 0 < len(content) < length:  # one call reads at most 2 GiB
+        more = os.pread(fd, length - len(content), offset + len(content))
+        if not more:
+            break
+        content += more
+    return content
+
+
+def sync_file(path: Path) -> None:
+    """Make the file's content durable, whoever wrote it."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    with storage_errors(f"cannot make {path} durable"):
+        fd = os.open(path, flags)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def forget_cached(fd: int, offset: int, length: int) -> None:
+    """Tell the kernel that these bytes will not be read again."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+class Draft:
+    """A file that nobody sees until it is complete; leaving the context before that removes it.
+
+    Args:
+        folder: where the file will stand.
+        stem: what the temporary name begins with, for a person who finds one.
+    """
+
+    SUFFIX: Final = ".tmp"
+
+    def __init__(self, folder: Path, stem: str) -> None:
+        self.path = folder / f".{stem}.{secrets.token_hex(8)}{self.SUFFIX}"
+        self.length = 0
+        with storage_errors(f"cannot write in {folder}"):
+            self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def append(self, content: Bytes) -> None:
+        """Add `content` at the end.
+
+        Raises:
+            StorageFullError: no space is left; discard the draft.
+        """
+        with storage_errors(f"cannot write in {self.path.parent}"):
+            write_at(self._fd, content, self.length)
+        self.length += memoryview(content).nbytes
+
+    def sync(self) -> None:
+        """Make the content durable. Nothing may be appended after it."""
+        with storage_errors(f"cannot write in {self.path.parent}"):
+            os.fsync(self._fd)  # an error here may not be retried: the kernel forgets it
+        self._close()
+
+    def rename(self, path: Path) -> None:
+        """Sync, then give the file its name; a file of that name is replaced."""
+        self.sync()
+        with storage_errors(f"cannot write {path}"):
+            self.path.replace(path)
+
+    def discard(self) -> None:
+        """Remove the temporary name; after a rename there is none."""
+        self._close()
+        self.path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,255 @@
+"""Who is calling: the identity inside a certificate, and the list of names that may come in.
+
+A certificate carries one URI, `crosscloud://<run>/<role>/<organisation>/<name>`. That a
+certificate is genuine is TLS's business; whether its holder is wanted is the member list's: a YAML
+file that the operator edits while the run goes on. It refuses to guess: a name is admitted only
+with the role and the organisation that the list gives it, and a broken edit changes nothing but is
+said aloud.
+"""
+
+import enum
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, Self
+
+import yaml
+from cryptography import x509
+
+from common.errors import ConfigError, NotAMemberError, NotPermittedError
+
+log = logging.getLogger(__name__)
+
+SCHEME: Final = "crosscloud"
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class Role(enum.StrEnum):
+    """What a certificate's holder is for."""
+
+    COORDINATOR = "coordinator"
+    WORKER = "worker"
+    EVALUATOR = "evaluator"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One holder of a certificate: unique in its run by `name`.
+
+    Args:
+        organisation: the party that controls the machine.
+    """
+
+    run: str
+    role: Role
+    organisation: str
+    name: str
+
+    def __post_init__(self) -> None:
+        for what in ("run", "organisation", "name"):
+            check_name(getattr(self, what), what)
+
+    @property
+    def uri(self) -> str:
+        """The form that certificates carry."""
+        return f"{SCHEME}://{self.run}/{self.role}/{self.organisation}/{self.name}"
+
+    @classmethod
+    def from_uri(cls, uri: str) -> Self:
+        """Return the identity that `uri` spells.
+
+        Raises:
+            NotAMemberError: it does not spell one.
+        """
+        scheme, _, rest = uri.partition("://")
+        parts = rest.split("/")
+        if scheme != SCHEME or len(parts) != 4:
+            raise NotAMemberError(
+                f"{uri[:200]!r} names no identity; expected {SCHEME}://RUN/ROLE/ORGANISATION/NAME"
+            )
+        run, role, organisation, name = parts
+        try:
+            return cls(run, Role(role), organisation, name)
+        except (ValueError, ConfigError) as e:
+            raise NotAMemberError(f"{uri[:200]!r} names no identity: {e}") from None
+
+
+def check_name(name: str, what: str) -> None:
+    """Let a well-formed name pass.
+
+    Raises:
+        ConfigError: `name` would not survive a URI, a file name or a metric label unchanged.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{what} {name!r}: use 1 to 63 lower-case letters, digits and inner hyphens"
+        )
+
+
+def identity_in(certificate: x509.Certificate) -> Identity:
+    """Return whose certificate this is.
+
+    Raises:
+        NotAMemberError: it carries no identity of this system, or more than one.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return _only(())
+    return _only(names.get_values_for_type(x509.UniformResourceIdentifier))
+
+
+class Call(Protocol):
+    """A gRPC servicer context, sync or aio: the part that says who called."""
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """Return what TLS proved, by property name."""
+
+
+def identity_of(context: Call) -> Identity:
+    """Return who called, from the certificate that TLS verified.
+
+    Raises:
+        NotAMemberError: the connection carries no identity of this system.
+    """
+    uris = context.auth_context().get("peer_uri", ())  # gRPC's name for the caller's URI SANs
+    return _only(uri.decode("ascii", "replace") for uri in uris)
+
+
+def _only(uris: Iterable[str]) -> Identity:
+    ours = [uri for uri in uris if uri.startswith(f"{SCHEME}://")]
+    if len(ours) != 1:
+        raise NotAMemberError(
+            f"the certificate carries {len(ours)} {SCHEME}:// identities, expected exactly one: "
+            "use one made by `crosscloud certs init`"
+        )
+    return Identity.from_uri(ours[0])
+
+
+class MemberList:
+    """The names that may come in, re-read whenever the file changes.
+
+    The file is `members: [{name, role, organisation}, ...]`. Methods read the file's time stamp, so
+    an edit takes effect at the next call.
+    """
+
+    def __init__(self, path: Path, run: str) -> None:
+        """Read the list.
+
+        Raises:
+            ConfigError: the file is missing or wrong; at start there is no last good list.
+        """
+        self._path = path
+        self._run = run
+        self._removed: dict[str, Identity] = {}
+        self._problem = ""
+        self._stamp = self._read_stamp()
+        self._members = _read_members(path, run)
+
+    @property
+    def members(self) -> Mapping[str, Identity]:
+        """The newest good list, by name."""
+        self._refresh()
+        return self._members
+
+    @property
+    def problem(self) -> str:
+        """Why the file's newest state is not in effect; "" while it is."""
+        self._refresh()
+        return self._problem
+
+    def admit(self, identity: Identity, *roles: Role) -> Identity:
+        """Return `identity` if it is on the list and has one of `roles`.
+
+        Raises:
+            NotAMemberError: another run, or not on the list as its certificate says.
+            NotPermittedError: on the list, with a role that may not do this.
+        """
+        if identity.run != self._run:
+            raise NotAMemberError(
+                f"{identity.name} holds a certificate of run {identity.run!r}; this is run "
+                f"{self._run!r}: use the right certificate or the right coordinator"
+            )
+        listed = self.members.get(identity.name)
+        if listed is None:
+            raise NotAMemberError(
+                f"{identity.name} is not on the member list: the operator can add it to "
+                f"{self._path.name}"
+            )
+        if listed != identity:
+            raise NotAMemberError(
+                f"{identity.name} is on the member list as {listed.role} of {listed.organisation}, "
+                f"its certificate says {identity.role} of {identity.organisation}: correct one"
+            )
+        if identity.role not in roles:
+            raise NotPermittedError(
+                f"{identity.name} has role {identity.role}; only {' or '.join(roles)} may do this"
+            )
+        return identity
+
+    def take_removed(self) -> tuple[str, ...]:
+        """Return, once, the names that left the list or changed hands since the last call.
+
+        A name that came back as it was is not among them.
+        """
+        self._refresh()
+        gone = tuple(sorted(n for n, i in self._removed.items() if self._members.get(n) != i))
+        self._removed.clear()
+        return gone
+
+    def _refresh(self) -> None:
+        stamp = self._read_stamp()
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            members = _read_members(self._path, self._run)
+        except ConfigError as e:
+            self._problem = f"{e}; the last good list of {len(self._members)} names stays in effect"
+            log.warning("%s", self._problem)
+            return
+        left = {n: i for n, i in self._members.items() if members.get(n) != i}
+        self._removed = left | self._removed
+        self._members, self._problem = members, ""
+        log.info("member list read again: %d names", len(members))
+
+    def _read_stamp(self) -> tuple[int, int, int] | None:
+        try:
+            s = self._path.stat()
+        except OSError:
+            return None
+        return s.st_mtime_ns, s.st_size, s.st_ino
+
+
+def _read_members(path: Path, run: str) -> dict[str, Identity]:
+    try:
+        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot read the member list: {e.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(e).split())}") from None
+    entries = raw.get("members") if isinstance(raw, dict) and raw.keys() == {"members"} else None
+    if not isinstance(entries, list):
+        raise ConfigError(f"{path}: expected one key, `members`, with a list of names under it")
+    members: dict[str, Identity] = {}
+    for i, entry in enumerate(entries):
+        identity = _member(entry, run, f"{path}: members[{i}]")
+        if identity.name in members:
+            raise ConfigError(f"{path}: members[{i}]: {identity.name!r} stands twice; delete one")
+        members[identity.name] = identity
+    return members
+
+
+def _member(entry: Any, run: str, where: str) -> Identity:
+    fields = {"name", "role", "organisation"}
+    if not isinstance(entry, dict) or entry.keys() != fields:
+        raise ConfigError(f"{where}: expected exactly the keys {', '.join(sorted(fields))}")
+    try:
+        return Identity(run, Role(entry["role"]), str(entry["organisation"]), str(entry["name"]))
+    except ValueError:
+        raise ConfigError(f"{where}: role {entry['role']!r}: expected {' | '.join(Role)}") from None
+    except ConfigError as e:
+        raise ConfigError(f"{where}: {e}") from None

@@ -1,0 +1,210 @@
+"""`crosscloud demo`: four clouds on this machine train one small model, and you can watch.
+
+It ends by itself, or with Ctrl-C, and leaves no process. An earlier demo of the same name is
+replaced; any other folder is left alone.
+"""
+
+import fcntl
+import json
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from common.errors import ConfigError
+from services.identity import check_name
+from services.local.demo_settings import (
+    LEARNER,
+    SCHEDULE,
+    SEED,
+    SETTINGS,
+    VALIDATION_TOKENS,
+    WORKERS,
+)
+from services.local.federation import Federation
+from services.local.layout import (
+    COORDINATOR,
+    EVALUATOR,
+    HEADER,
+    FederationSpec,
+    WorkerSpec,
+)
+from services.local.processes import ProcessFailedError
+from services.local.table import live_table, plain_line, saved
+from worker.demo_text import stdlib_shares
+
+_SLOWDOWNS: Final = {"onprem": 3.0}
+_TIMINGS: Final = {"heartbeat_s": 0.5, "upload_timeout_s": 60.0, "first_grace_s": 2.0}
+_PLAIN_LINE_EVERY_S: Final = 5.0
+_RESULTS: Final = ("result.json", "metrics.jsonl")
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main(
+    *,
+    runs: Path,
+    name: str,
+    seconds: float,
+    workers: Sequence[str] = WORKERS,
+    keep: bool = False,
+) -> int:
+    """Run the demo; return the exit status.
+
+    Args:
+        runs: gets the folder `name`.
+        name: of the run.
+        seconds: length of the run; starting and ending come on top.
+        workers: names of the clouds; "onprem" is slowed three times.
+        keep: leave what the processes kept, too: certificates, log, versions, texts.
+
+    Raises:
+        ConfigError: a name is wrong, or the folder is something else's.
+    """
+    check_name(name, "name")
+    folder = runs / name
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    with _only_demo_in(folder):
+        _clear(folder)
+        federation = Federation(_spec(folder, seconds, workers))
+        with _signals_set(federation.interrupted) as received:
+            try:
+                console.print(f"starting {len(workers)} workers; logs are in {folder / 'logs'}")
+                with federation:
+                    _watch(federation, console)
+                federation.check()
+                out = folder / "model"
+                federation.run("export", "--config", federation.config(EVALUATOR), "--out", out)
+            except KeyboardInterrupt:
+                console.print(f"interrupted: every process has ended; what there is: {folder}")
+                return 128 + received[0]
+            except ProcessFailedError as e:
+                console.print(f"crosscloud: {e}")
+                return 1
+        _collect(folder, keep=keep)
+        console.print("\n".join(_summary(folder)))
+    return 0
+
+
+def _spec(folder: Path, seconds: float, workers: Sequence[str]) -> FederationSpec:
+    texts = stdlib_shares(len(workers))
+    return FederationSpec(
+        folder=folder,
+        name=folder.name,
+        workers=tuple(
+            WorkerSpec(name, share, slowdown=_SLOWDOWNS.get(name, 1.0))
+            for name, share in zip(workers, texts.shares, strict=True)
+        ),
+        validation=texts.validation,
+        run={
+            "seed": SEED,
+            "learner": LEARNER,
+            "settings": dict(SETTINGS),
+            "algorithm": {"schedule": asdict(SCHEDULE)},
+            "stop": {"hours": seconds / 3600},
+        },
+        data={"validation_tokens": VALIDATION_TOKENS},
+        timings=_TIMINGS,
+    )
+
+
+def _watch(federation: Federation, console: Console) -> None:
+    """Show the run until it ends."""
+    next_line_s = 0.0
+    view = Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext()
+    with view as live:
+        while not federation.finished():
+            if status := federation.status():
+                if live:
+                    live.update(live_table(status), refresh=True)
+                elif time.monotonic() >= next_line_s:
+                    console.print(plain_line(status))
+                    next_line_s = time.monotonic() + _PLAIN_LINE_EVERY_S
+            federation.sleep(1.0)
+
+
+def _collect(folder: Path, *, keep: bool) -> None:
+    """Move what the run made to the top; drop what only the processes needed."""
+    for name in _RESULTS:
+        shutil.copyfile(folder / COORDINATOR / name, folder / name)
+    if keep:
+        return
+    for name in ("certs", "text", "genesis", "workers", COORDINATOR, EVALUATOR):
+        shutil.rmtree(folder / name)
+    for path in folder.glob("*.yaml"):
+        if path.stem != "run":
+            path.unlink()
+
+
+def _summary(folder: Path) -> Iterator[str]:
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    yield ""
+    yield f"{result['versions']} versions in {result['seconds']:.0f} s"
+    if result["loss_nats"] is not None:
+        yield (
+            f"validation loss {result['loss_nats']:.3f} nats, perplexity "
+            f"{result['perplexity']:.2f}, accuracy {result['accuracy']:.1%}"
+        )
+    yield saved(result["bytes_up"] + result["bytes_down"], result["bytes_float32_fedavg"])
+    for name, worker in sorted(result["workers"].items()):
+        yield (
+            f"  {name:15} {worker['contributions']} contributions, {worker['steps']} steps, "
+            f"staleness {worker['staleness_mean']:.1f}, idle {worker['idle_share']:.1%}"
+        )
+    yield f"model    {folder / 'model'}  (AutoModelForCausalLM.from_pretrained)"
+    for name in _RESULTS:
+        yield f"{name.partition('.')[0]:8} {folder / name}"
+
+
+@contextmanager
+def _only_demo_in(folder: Path) -> Iterator[None]:
+    """Let nobody else run a demo of this name: it would replace the folder under our feet."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.parent / f".{folder.name}.lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"a demo runs in {folder} already: wait for it, or give another --name"
+            ) from None
+        yield
+        path.unlink()
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier demo.
+
+    Raises:
+        ConfigError: the folder is something else's.
+    """
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    run = folder / "run.yaml"
+    if not run.is_file() or not run.read_text(encoding="utf-8").startswith(HEADER):
+        raise ConfigError(f"{folder} was not made by a demo: give another --name")
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def _signals_set(event: threading.Event) -> Iterator[list[int]]:
+    """Let signals only set `event`: nothing is torn in the middle. Yields those that came."""
+    received: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        received.append(number)
+        event.set()
+
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,36 @@
+"""What the demo trains: small enough for four workers on two cores, large enough to learn.
+
+Measured on two cores without AVX-512: a step of 12 x 128 bytes takes 70 ms on one thread, and 500
+steps of one process on all the text reach 1.81 nats on the held-out files.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from common.canonical import Json
+from common.documents import Schedule
+
+WORKERS: Final = ("aws", "gcp", "azure", "onprem")
+SEED: Final = 1
+LEARNER: Final = "worker.huggingface:build"
+SETTINGS: Final[Mapping[str, Json]] = {
+    "model": {
+        "model_type": "llama",
+        "hidden_size": 96,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "num_key_value_heads": 3,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": True,
+    },
+    "tokenizer": "bytes",
+    "batch": 12,
+    "sequence": 128,
+    "betas": [0.9, 0.95],
+    "weight_decay": 0.1,
+    "clip": 1.0,
+}
+SCHEDULE: Final = Schedule(peak=2e-3, warmup_steps=40, floor=0.1)
+VALIDATION_TOKENS: Final = 16384
+"""The evaluator shares the cores: half a second for each version."""

@@ -1,0 +1,199 @@
+"""Where everything of one local federation lies, and what its processes are told.
+
+    <folder>/run.yaml                      what the run is; genesis/ is made from it
+             coordinator.yaml ...          one settings file per process, one for the operator
+             certs/  text/<worker>/  text/validation/
+             coordinator/  workers/<name>/  evaluator/    what the processes keep
+             logs/<process>.log
+             model/  result.json  metrics.jsonl           what is left at the end
+
+It refuses a folder that is not empty.
+"""
+
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from common.errors import ConfigError
+from services.certs import MEMBERS, Holder, init_federation
+from services.identity import Role
+from worker.demo_text import write_texts
+
+HOST: Final = "127.0.0.1"
+COORDINATOR: Final = "coordinator"
+EVALUATOR: Final = "evaluator"
+OPERATOR: Final = "operator"
+HEADER: Final = "# Written for a federation on one machine.\n"
+
+Texts = Mapping[str, str]
+"""Path of a text, relative -> its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """One cloud.
+
+    Args:
+        texts: its own training text.
+        slowdown: every step takes so many times as long.
+        max_steps_per_s: local steps per second at most; 0 = no limit.
+    """
+
+    name: str
+    texts: Texts
+    slowdown: float = 1.0
+    max_steps_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FederationSpec:
+    """What to set up.
+
+    Args:
+        folder: gets everything; missing or empty.
+        name: of the run.
+        workers: at least one.
+        validation: the shared validation text.
+        run: run.yaml but for the name: learner, settings, seed, preset, algorithm, stop.
+        data: more of the learner's data settings, for every process.
+        timings: the coordinator's, in seconds; what is left out is its default.
+    """
+
+    folder: Path
+    name: str
+    workers: tuple[WorkerSpec, ...]
+    validation: Texts
+    run: Mapping[str, Any]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class Layout:
+    """Paths and ports of one federation.
+
+    Args:
+        spec: what to set up; `folder` may be relative.
+    """
+
+    def __init__(self, spec: FederationSpec) -> None:
+        self._spec = spec
+        self.folder = spec.folder.resolve()
+        names = (EVALUATOR, *(w.name for w in spec.workers))
+        control, bulk, *metrics = _free_ports(3 + len(names))
+        self.control = f"{HOST}:{control}"
+        self.bulk = f"{HOST}:{bulk}"
+        self.metrics_ports = dict(zip((COORDINATOR, *names), metrics, strict=True))
+
+    @property
+    def genesis(self) -> Path:
+        """The document that every process pins."""
+        return self.folder / "genesis" / "genesis.json"
+
+    def config(self, name: str) -> Path:
+        """Return the settings file of a process: "run", "coordinator", a worker's name, ..."""
+        return self.folder / f"{name}.yaml"
+
+    def log(self, name: str) -> Path:
+        """Return the file that takes a process' output."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def state(self, name: str) -> Path:
+        """Return the folder in which a process keeps its state."""
+        inside = self.folder if name in (COORDINATOR, EVALUATOR) else self.folder / "workers"
+        return inside / name
+
+    def write(self) -> None:
+        """Write texts, certificates and settings.
+
+        Raises:
+            ConfigError: the folder holds something, or a name is not well-formed.
+        """
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise ConfigError(f"{self.folder} is not empty: choose another name or folder")
+        (self.folder / "logs").mkdir(parents=True)
+        for worker in self._spec.workers:
+            write_texts(worker.texts, self._text(worker.name))
+        write_texts(self._spec.validation, self._text("validation"))
+        init_federation(self.folder / "certs", self._spec.name, self._holders(), valid_days=7)
+        for name, settings in self._settings().items():
+            content = yaml.safe_dump(settings, sort_keys=False)
+            self.config(name).write_text(HEADER + content, encoding="utf-8")
+
+    def _text(self, name: str) -> Path:
+        return self.folder / "text" / name
+
+    def _holders(self) -> list[Holder]:
+        return [
+            Holder(Role.COORDINATOR, COORDINATOR, "local", (HOST,)),
+            Holder(Role.EVALUATOR, EVALUATOR, "local"),
+            Holder(Role.OPERATOR, OPERATOR, "local"),
+            *(Holder(Role.WORKER, w.name, w.name) for w in self._spec.workers),
+        ]
+
+    def _settings(self) -> dict[str, dict[str, Any]]:
+        operator = {"run": self._spec.name, "coordinator": self.control, "tls": self._tls(OPERATOR)}
+        return {
+            "run": {"name": self._spec.name, **self._spec.run},
+            COORDINATOR: self._coordinator(),
+            EVALUATOR: self._member(EVALUATOR),
+            OPERATOR: operator,
+            **{w.name: self._worker(w) for w in self._spec.workers},
+        }
+
+    def _coordinator(self) -> dict[str, Any]:
+        control, bulk = (int(a.rpartition(":")[2]) for a in (self.control, self.bulk))
+        return {
+            "genesis": str(self.genesis),
+            "data_dir": str(self.state(COORDINATOR)),
+            "members": str(self.folder / "certs" / MEMBERS),
+            "tls": self._tls(COORDINATOR),
+            "host": HOST,
+            "control_port": control,
+            "bulk_port": bulk,
+            "metrics": self._metrics(COORDINATOR),
+            "timings": dict(self._spec.timings),
+        }
+
+    def _worker(self, worker: WorkerSpec) -> dict[str, Any]:
+        settings = self._member(worker.name)
+        settings["data"]["train"] = [str(self._text(worker.name))]
+        pace = {"slowdown": worker.slowdown, "max_steps_per_s": worker.max_steps_per_s}
+        return {**settings, "pace": pace}
+
+    def _member(self, name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "genesis": str(self.genesis),
+            "coordinator": {"control": self.control, "bulk": self.bulk},
+            "tls": self._tls(name),
+            "state_dir": str(self.state(name)),
+            "data": {"validation": [str(self._text("validation"))], **self._spec.data},
+            "metrics": self._metrics(name),
+        }
+
+    def _tls(self, name: str) -> dict[str, str]:
+        certs = self.folder / "certs"
+        return {
+            "ca": str(certs / "ca.pem"),
+            "certificate": str(certs / f"{name}.pem"),
+            "key": str(certs / f"{name}.key"),
+        }
+
+    def _metrics(self, name: str) -> dict[str, Any]:
+        return {"host": HOST, "port": self.metrics_ports[name]}
+
+
+def _free_ports(num_ports: int) -> list[int]:
+    """Return ports that nobody listens on now; another program could still take one."""
+    with ExitStack() as stack:
+        found = []
+        for _ in range(num_ports):
+            listener = stack.enter_context(socket.socket())
+            listener.bind((HOST, 0))
+            found.append(int(listener.getsockname()[1]))
+    return found

@@ -1,0 +1,88 @@
+"""How a run looks on a terminal of 80 columns, and as plain lines where there is none.
+
+Pure: a status in, text out.
+"""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from services.operator_link import RunStatus, WorkerStatus
+
+
+def live_table(status: RunStatus) -> RenderableType:
+    """Return two lines on the run and a table of its workers; at most 80 columns wide."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("worker", no_wrap=True, max_width=14, overflow="ellipsis", style="bold")
+    for column in ("version", "staleness", "steps/s", "tokens", "sent"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True, max_width=17, overflow="ellipsis")
+    for worker in status.workers:
+        table.add_row(*_cells(worker), style="" if worker.live else "dim")
+    lines = (_first_line(status), _second_line(status))
+    return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines), "", table)
+
+
+def plain_line(status: RunStatus) -> str:
+    """Return the run in one line of at most 80 columns."""
+    live = sum(w.live for w in status.workers)
+    return (
+        f"{status.seconds:4.0f} s  version {status.version:<3}  {measured(status)}  "
+        f"moved {human_bytes(status.bytes_moved)}  workers {live}/{len(status.workers)}"
+    )
+
+
+def measured(status: RunStatus) -> str:
+    """Return loss and accuracy of the newest version that was evaluated."""
+    if status.evaluation is None:
+        return "loss -  accuracy -"
+    return f"loss {status.evaluation.loss:.3f}  accuracy {status.evaluation.accuracy:.1%}"
+
+
+def saved(moved_bytes: int, fedavg_bytes: int) -> str:
+    """Return what the workers moved, against float32 FedAvg for the same contributions."""
+    moved = f"moved {human_bytes(moved_bytes)}"
+    if not fedavg_bytes:
+        return moved
+    share = 1 - moved_bytes / fedavg_bytes
+    return f"{moved}  float32 FedAvg {human_bytes(fedavg_bytes)}  saved {share:.0%}"
+
+
+def human_bytes(num_bytes: int) -> str:
+    """Return a decimal size of at most eight columns, such as "12.3 MB"."""
+    value, unit = float(num_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.95:  # 1000.0 once rounded
+            break
+        value, unit = value / 1000, larger
+    return f"{num_bytes} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _human_count(count: int) -> str:
+    value, unit = float(count), ""
+    for larger in ("k", "M", "G", "T"):
+        if value < 999.95:
+            break
+        value, unit = value / 1000, larger
+    return f"{count}" if not unit else f"{value:.1f}{unit}"
+
+
+def _first_line(status: RunStatus) -> str:
+    return f"{status.run}  version {status.version}  {measured(status)}  {status.seconds:.0f} s"
+
+
+def _second_line(status: RunStatus) -> str:
+    phase = status.phase.replace("_", " ") if status.state == "running" else status.state
+    return f"{saved(status.bytes_moved, status.fedavg_bytes)}  {phase}"
+
+
+def _cells(worker: WorkerStatus) -> tuple[str, ...]:
+    return (
+        worker.name,
+        str(worker.version),
+        f"{worker.staleness:.1f}",
+        f"{worker.steps_per_s:.1f}",
+        _human_count(worker.tokens),
+        human_bytes(worker.bytes_sent),
+        worker.state.removeprefix("in round: ").replace("_", " "),
+    )

@@ -1,0 +1,69 @@
+"""Logging of every process: lines for people, or one JSON object per line for machines.
+
+Both carry the run and the process, so that one stream can hold a whole federation. Whatever a call
+passes as `extra` becomes a field of the JSON. It never prints settings or environment.
+"""
+
+import datetime
+import json
+import logging
+import sys
+from typing import IO, Final, Literal
+
+from typing_extensions import override
+
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def configure(
+    format: Literal["console", "json"],
+    level: str,
+    *,
+    run: str,
+    process: str,
+    stream: IO[str] | None = None,
+) -> None:
+    """Send everything from `level` on to `stream`, by default standard error.
+
+    Args:
+        process: which one this is, such as "worker aws".
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    kind = JsonFormatter if format == "json" else ConsoleFormatter
+    handler.setFormatter(kind(run, process))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """`12:34:56 worker aws  INFO  sentence`, local time."""
+
+    def __init__(self, run: str, process: str) -> None:
+        super().__init__(f"%(asctime)s {process:<12.24} %(levelname)-7s %(message)s", "%H:%M:%S")
+
+
+class JsonFormatter(logging.Formatter):
+    """One object per line; `time` is UTC."""
+
+    def __init__(self, run: str, process: str) -> None:
+        super().__init__()
+        self._same = {"run": run, "process": process}
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        fields = {
+            "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **self._same,
+            "message": record.getMessage(),
+            **{k: v for k, v in vars(record).items() if k not in _OWN},
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)

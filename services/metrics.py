@@ -1,0 +1,317 @@
+"""Every metric of every process, declared in one place: `crosscloud_<noun>_<unit>[_total]`.
+
+Workers usually sit behind egress-only networks, so the coordinator re-exports what their heartbeats
+carry as `crosscloud_worker_*{worker}`; a worker that can be scraped shows the same numbers, without
+the label, as `crosscloud_local_*`, so that a sum never counts them twice.
+
+It refuses labels from outside: kinds of bytes that we do not know become "other", and a worker's
+series go when its name goes from the member list. No loss and no norm of a single worker has a
+metric on the coordinator.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from prometheus_client import Info
+
+from common.documents import Counters, Evaluation
+from services.prometheus import Family, MetricsServer, Registry, Reported, serve
+
+__all__ = ["CoordinatorMetrics", "EvaluatorMetrics", "MetricsServer", "WorkerMetrics", "serve"]
+
+PHASES: Final = ("collecting_offers", "share_keys", "collect_masked", "unmask")
+"""What a run can be in."""
+
+KINDS: Final = ("control", "update", "aggregate", "version", "download")
+"""What bytes are for: the control stream, uploads, published sums, whole versions; "download" is
+either of the last two, where only the downloading side can tell."""
+
+Direction = Literal["sent", "received"]
+"""As the worker (or the evaluator) sees it."""
+
+_COHORT: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0, 32.0)
+_STALENESS: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a heartbeat carries: the bounded set that may leave a worker.
+
+    Args:
+        version: that the worker stands on.
+        steps_total, tokens_total: trained since its process started.
+        pending_steps: local steps that no commit holds yet.
+        steps_per_s: while training, smoothed.
+        idle_share: of its time, blocked on anything remote, in [0, 1].
+        speed: tokens per second.
+        link_bps: measured upload speed in bits per second; 0 = not measured yet.
+        bytes_sent, bytes_received: by kind, since its process started.
+        resident_bytes: memory of its processes.
+        merges_total: versions that it moved onto.
+        healed_leaves_total: damaged leaves that it fetched again.
+    """
+
+    version: int
+    steps_total: int
+    tokens_total: int
+    pending_steps: int
+    steps_per_s: float
+    idle_share: float
+    speed: float
+    link_bps: float
+    bytes_sent: Mapping[str, int]
+    bytes_received: Mapping[str, int]
+    resident_bytes: int
+    merges_total: int
+    healed_leaves_total: int
+
+
+def _report_families(owner: str, *labels: str) -> tuple[Family, ...]:
+    def family(name: str, text: str, *more: str) -> Family:
+        return Family(f"{owner}_{name}", text, (*labels, *more))
+
+    return (
+        family("version", "Version that the worker stands on."),
+        family("steps_total", "Local steps since the worker started, committed or not."),
+        family("tokens_total", "Tokens trained on since the worker started, committed or not."),
+        family("pending_steps", "Local steps that no commit holds yet."),
+        family("steps_per_second", "Local steps per second while training, smoothed."),
+        family("idle_ratio", "Share of the worker's time blocked on anything remote."),
+        family("tokens_per_second", "Measured training speed, pacing included."),
+        family("link_bits_per_second", "Measured upload speed; 0 = not measured yet."),
+        family("network_bytes_total", "Bytes that the worker moved.", "direction", "kind"),
+        family("resident_memory_bytes", "Memory of the worker's processes."),
+        family("merges_total", "Versions that the worker moved onto."),
+        family("healed_leaves_total", "Damaged leaves that the worker fetched again."),
+    )
+
+
+def _set_report(series: Reported, owner: str, labels: tuple[str, ...], r: WorkerReport) -> None:
+    for name, value in (
+        ("version", r.version),
+        ("steps_total", r.steps_total),
+        ("tokens_total", r.tokens_total),
+        ("pending_steps", r.pending_steps),
+        ("steps_per_second", r.steps_per_s),
+        ("idle_ratio", r.idle_share),
+        ("tokens_per_second", r.speed),
+        ("link_bits_per_second", r.link_bps),
+        ("resident_memory_bytes", r.resident_bytes),
+        ("merges_total", r.merges_total),
+        ("healed_leaves_total", r.healed_leaves_total),
+    ):
+        series.set(f"{owner}_{name}", value, *labels)
+    for direction, by_kind in (("sent", r.bytes_sent), ("received", r.bytes_received)):
+        for kind, num_bytes in _known(by_kind).items():
+            series.set(f"{owner}_network_bytes_total", num_bytes, *labels, direction, kind)
+
+
+def _known(by_kind: Mapping[str, int]) -> dict[str, int]:
+    """Return `by_kind` with everything that is not one of KINDS under "other"."""
+    known = {k: n for k, n in by_kind.items() if k in KINDS}
+    if other := sum(n for k, n in by_kind.items() if k not in KINDS):
+        known["other"] = other
+    return known
+
+
+_WORKER = ("worker",)
+
+_COORDINATOR_FAMILIES: Final = (
+    *_report_families("worker", "worker"),
+    Family("worker_lag_versions", "Versions from where the worker stands to the head.", _WORKER),
+    Family("worker_live", "1 while the worker's lease holds, else 0.", _WORKER),
+    Family("worker_contributions_total", "Committed updates of the worker.", _WORKER),
+    Family("worker_staleness_versions", "Mean staleness of its committed updates.", _WORKER),
+    Family("log_records_total", "Records in the commit log."),
+    Family("committed_tokens_total", "Tokens in committed updates."),
+    Family("committed_steps_total", "Local steps in committed updates."),
+    Family("committed_payload_bytes_total", "Size of committed updates as they were sent."),
+    Family("committed_float32_bytes_total", "Size of committed updates, had they been float32."),
+)
+
+
+class CoordinatorMetrics:
+    """What the driver reports, and what heartbeats and the log say."""
+
+    def __init__(self, *, run: str, software: str, tier: str) -> None:
+        self.registry = r = Registry()
+        info = Info("crosscloud_run", "The run, this program's version, the tier.", registry=r)
+        info.info({"run": run, "version": software, "tier": tier})
+        self._reported = Reported(r, _COORDINATOR_FAMILIES)
+        self._removed: set[str] = set()
+        self._version = r.gauge("model_version", "Number of the head.")
+        self._progress = r.gauge("run_progress_ratio", "How much of the run is done, 0 to 1.")
+        self._paused = r.gauge("run_paused", "1 while an operator holds the run.")
+        self._live_workers = r.gauge("live_workers", "Workers whose lease holds.")
+        self._offers = r.gauge("offers_waiting", "Offers that no plan has taken yet.")
+        self._phase = r.gauge("round_phase", "1 for the current phase, else 0.", "phase")
+        self._rounds = r.counter("rounds", "Rounds that ended.", "outcome", "reason")
+        self._round_s = r.seconds("round_duration", "From close to outcome.", "outcome")
+        self._cohort = r.histogram("cohort_workers", "Members of a cohort.", _COHORT)
+        self._staleness = r.histogram(
+            "update_staleness_versions", "Staleness of each committed update.", _STALENESS
+        )
+        self._norm = r.gauge("aggregate_norm", "Length of the newest mean of two updates or more.")
+        self._commit_s = r.seconds("commit_duration", "Summing, stepping, writing a version.")
+        self._append_s = r.seconds("log_append_duration", "Making one record durable.")
+        self._bytes = r.counter(
+            "coordinator_network_bytes",
+            "Bytes moved by each worker, as the coordinator counts them.",
+            *("worker", "direction", "kind"),
+        )
+        self._evaluation = _EvaluationGauges("evaluation", r)
+        self.round_phase(PHASES[0])
+
+    def worker_heartbeat(self, worker: str, report: WorkerReport, lag: int) -> None:
+        """A live worker reported; `lag` is in versions behind the head."""
+        self._removed.discard(worker)
+        _set_report(self._reported, "worker", (worker,), report)
+        self._reported.set("worker_lag_versions", lag, worker)
+        self._reported.set("worker_live", 1, worker)
+
+    def worker_lost(self, worker: str) -> None:
+        """The worker's lease ended: it has no speed now; its counts stay."""
+        for name in ("worker_live", "worker_steps_per_second", "worker_tokens_per_second"):
+            self._reported.set(name, 0, worker)
+
+    def worker_removed(self, worker: str) -> None:
+        """The name is off the member list: its series go."""
+        self._removed.add(worker)
+        self._reported.forget(worker)
+        self._bytes.remove_by_labels({"worker": worker})
+
+    def bytes_moved(self, worker: str, direction: Direction, kind: str, num_bytes: int) -> None:
+        """Bytes went to or came from a worker; `direction` as the worker sees it."""
+        for known, n in _known({kind: num_bytes}).items():
+            self._bytes.labels(worker, direction, known).inc(n)
+
+    def waiting(self, *, live_workers: int, offers: int, paused: bool) -> None:
+        """What the run has to go on with."""
+        self._live_workers.set(live_workers)
+        self._offers.set(offers)
+        self._paused.set(int(paused))
+
+    def round_phase(self, phase: str) -> None:
+        """The run is in `phase`, one of PHASES."""
+        for p in PHASES:
+            self._phase.labels(p).set(int(p == phase))
+
+    def round_ended(self, outcome: str, reason: str, duration_s: float, cohort_size: int) -> None:
+        """A round is over: "committed" for "", or "aborted" for an AbortReason's value."""
+        self._rounds.labels(outcome, reason).inc()
+        self._round_s.labels(outcome).observe(duration_s)
+        self._cohort.observe(cohort_size)
+
+    def contributed(self, staleness: float) -> None:
+        """A committed round held one update of this staleness, in versions."""
+        self._staleness.observe(staleness)
+
+    def aggregated(self, norm: float, num_survivors: int) -> None:
+        """A mean was decoded. The mean of one is that worker's own update, so it is not shown."""
+        if num_survivors > 1:
+            self._norm.set(norm)
+
+    def commit_took(self, seconds: float) -> None:
+        """The commit process made a version's files durable."""
+        self._commit_s.observe(seconds)
+
+    def append_took(self, seconds: float) -> None:
+        """The log made a record durable."""
+        self._append_s.observe(seconds)
+
+    def recorded(
+        self, *, num_records: int, version: int, progress: float, counters: Counters
+    ) -> None:
+        """The log stands here; its counts are cumulative over the run's whole life."""
+        self._version.set(version)
+        self._progress.set(progress)
+        for name, value in (
+            ("log_records_total", num_records),
+            ("committed_tokens_total", counters.tokens),
+            ("committed_steps_total", counters.steps),
+            ("committed_payload_bytes_total", counters.payload_bytes),
+            ("committed_float32_bytes_total", counters.float32_bytes),
+        ):
+            self._reported.set(name, value)
+        for worker, c in counters.workers.items():
+            if worker in self._removed:
+                continue
+            mean = c.age_256 / 256 / c.contributions if c.contributions else 0.0
+            self._reported.set("worker_contributions_total", c.contributions, worker)
+            self._reported.set("worker_staleness_versions", mean, worker)
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """The evaluator reported."""
+        self._evaluation.set(evaluation)
+
+
+class WorkerMetrics:
+    """What the agent reports. The training loss stands here and nowhere else."""
+
+    def __init__(self, *, run: str, worker: str, software: str) -> None:
+        self.registry = r = Registry()
+        info = Info("crosscloud_local", "The worker, its run, this program.", registry=r)
+        info.info({"run": run, "worker": worker, "version": software})
+        self._reported = Reported(r, _report_families("local"))
+        self._loss = r.gauge("local_training_loss_nats", "Mean loss of the last steps.")
+        self._connected = r.gauge("local_connected", "1 while the control stream is open.")
+        self._connections = r.counter("local_connections", "Control streams opened.")
+        self._rounds = r.counter("local_rounds", "What became of the work in each round.", "fate")
+        self._took = r.seconds("local_phase_duration", "Parts of a round, on this worker.", "phase")
+
+    def reported(self, report: WorkerReport, loss_nats: float) -> None:
+        """The trainer made progress."""
+        _set_report(self._reported, "local", (), report)
+        self._loss.set(loss_nats)
+
+    def connected(self, is_open: bool) -> None:
+        """The control stream opened or broke."""
+        self._connected.set(int(is_open))
+        self._connections.inc(int(is_open))
+
+    def round_ended(self, fate: str) -> None:
+        """Frozen work became "contributed", "spent" or "free", or the plan was "refused"."""
+        self._rounds.labels(fate).inc()
+
+    def took(self, phase: Literal["close", "encode", "upload", "merge"], seconds: float) -> None:
+        """One part of a round took this long."""
+        self._took.labels(phase).observe(seconds)
+
+
+class EvaluatorMetrics:
+    """What the evaluator reports."""
+
+    def __init__(self, *, run: str, software: str) -> None:
+        self.registry = r = Registry()
+        info = Info("crosscloud_evaluator", "The run and this program.", registry=r)
+        info.info({"run": run, "version": software})
+        self._evaluation = _EvaluationGauges("evaluator", r)
+        self._measured = r.counter("evaluator_measurements", "Versions measured.")
+        self._took = r.seconds("evaluator_measurement_duration", "Measuring one version.")
+        self._bytes = r.counter("evaluator_network_bytes", "Bytes moved.", "direction", "kind")
+
+    def evaluated(self, evaluation: Evaluation, seconds: float) -> None:
+        """A version was measured."""
+        self._evaluation.set(evaluation)
+        self._measured.inc()
+        self._took.observe(seconds)
+
+    def bytes_moved(self, direction: Direction, kind: str, num_bytes: int) -> None:
+        """Bytes went to or came from the coordinator."""
+        for known, n in _known({kind: num_bytes}).items():
+            self._bytes.labels(direction, known).inc(n)
+
+
+class _EvaluationGauges:
+    def __init__(self, owner: str, r: Registry) -> None:
+        self._version = r.gauge(f"{owner}_version", "Newest version that was measured.")
+        self._loss = r.gauge(f"{owner}_loss_nats", "Its loss per token on the validation shard.")
+        self._perplexity = r.gauge(f"{owner}_perplexity", "Its perplexity.")
+        self._accuracy = r.gauge(f"{owner}_accuracy_ratio", "Share of next tokens it gets right.")
+
+    def set(self, evaluation: Evaluation) -> None:
+        self._version.set(evaluation.version)
+        self._loss.set(evaluation.loss)
+        self._perplexity.set(evaluation.perplexity)
+        self._accuracy.set(evaluation.accuracy)

@@ -1,0 +1,186 @@
+"""An operator's way to the coordinator: status, pause, resume, stop. Synchronous, over mTLS.
+
+What comes back is a `RunStatus`; stubs stay in here. A coordinator that cannot be reached is a
+`ConfigError` (wrong address, or not running); one that says no raises what it said.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from common import canonical
+from common.documents import Counters, Evaluation
+from common.errors import ConfigError
+from protos.v1 import operator_pb2, operator_pb2_grpc
+from services.grpc_status import raise_for
+from services.tls import explain_rpc_error
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker, as operator.proto's WorkerStatus says it."""
+
+    name: str
+    live: bool
+    silent_s: float
+    version: int
+    staleness: float
+    steps_per_s: float
+    tokens: int
+    steps: int
+    contributions: int
+    bytes_sent: int
+    bytes_received: int
+    idle_share: float
+    state: str
+    pending_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """The run, as operator.proto's GetStatusResponse says it; `digest` is hexadecimal.
+
+    Args:
+        evaluation: newest; None before the first.
+        float32_bytes: what float32 FedAvg would have moved up for the same versions.
+    """
+
+    run: str
+    state: str
+    version: int
+    digest: str
+    num_records: int
+    progress: float
+    seconds: float
+    phase: str
+    waiting_for: str
+    privacy: str
+    evaluation: Evaluation | None
+    counters: Counters
+    workers: tuple[WorkerStatus, ...]
+    aborts: int
+    bytes_up: int
+    bytes_down: int
+    bytes_by_kind: Mapping[str, int]
+    float32_bytes: int
+
+    @property
+    def bytes_moved(self) -> int:
+        """What the workers sent and received."""
+        return self.bytes_up + self.bytes_down
+
+    @property
+    def fedavg_bytes(self) -> int:
+        """What float32 FedAvg would have moved, up and down, for the same contributions."""
+        return 2 * self.float32_bytes
+
+
+class OperatorLink:
+    """A channel to one coordinator, for as long as the `with` block lasts.
+
+    Args:
+        address: "host:port" of the control port.
+        credentials: an operator's certificate, its key and the federation's CA.
+        timeout_s: of each call; raising it makes an unreachable coordinator take longer to name.
+    """
+
+    def __init__(
+        self, address: str, credentials: grpc.ChannelCredentials, *, timeout_s: float = 10.0
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        options = [("grpc.max_reconnect_backoff_ms", 1000)]  # a person waits
+        self._channel = grpc.secure_channel(address, credentials, options)
+        self._stub = operator_pb2_grpc.OperatorStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def status(self) -> RunStatus:
+        """Ask how the run is."""
+        with self._named_errors():
+            request = operator_pb2.GetStatusRequest()
+            return run_status(self._stub.GetStatus(request, timeout=self._timeout_s))
+
+    def pause(self) -> None:
+        """Open no round after this one."""
+        with self._named_errors():
+            self._stub.Pause(operator_pb2.PauseRequest(), timeout=self._timeout_s)
+
+    def resume(self) -> None:
+        """Undo a pause."""
+        with self._named_errors():
+            self._stub.Resume(operator_pb2.ResumeRequest(), timeout=self._timeout_s)
+
+    def stop(self) -> None:
+        """End the run at the next round border."""
+        with self._named_errors():
+            self._stub.Stop(operator_pb2.StopRequest(), timeout=self._timeout_s)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as e:
+            raise_for(e)
+            raise ConfigError(f"the coordinator at {self._address}: {explain_rpc_error(e)}") from e
+
+
+def run_status(answer: operator_pb2.GetStatusResponse) -> RunStatus:
+    """Convert a GetStatusResponse.
+
+    Raises:
+        MalformedDocumentError: one of its documents is not canonical.
+    """
+    return RunStatus(
+        run=answer.run,
+        state=answer.state,
+        version=answer.version,
+        digest=answer.digest.hex(),
+        num_records=answer.num_records,
+        progress=answer.progress,
+        seconds=answer.seconds,
+        phase=answer.phase,
+        waiting_for=answer.waiting_for,
+        privacy=answer.privacy,
+        evaluation=canonical.decode(answer.evaluation, Evaluation) if answer.evaluation else None,
+        counters=canonical.decode(answer.counters, Counters) if answer.counters else Counters(),
+        workers=tuple(_worker_status(w) for w in answer.workers),
+        aborts=answer.aborts,
+        bytes_up=answer.bytes_up,
+        bytes_down=answer.bytes_down,
+        bytes_by_kind=dict(sorted(answer.bytes_by_kind.items())),
+        float32_bytes=answer.float32_bytes,
+    )
+
+
+def _worker_status(w: operator_pb2.WorkerStatus) -> WorkerStatus:
+    return WorkerStatus(
+        name=w.name,
+        live=w.live,
+        silent_s=w.silent_s,
+        version=w.version,
+        staleness=w.staleness,
+        steps_per_s=w.steps_per_s,
+        tokens=w.tokens,
+        steps=w.steps,
+        contributions=w.contributions,
+        bytes_sent=w.bytes_sent,
+        bytes_received=w.bytes_received,
+        idle_share=w.idle_share,
+        state=w.state,
+        pending_steps=w.pending_steps,
+    )

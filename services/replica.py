@@ -1,0 +1,203 @@
+"""The head of the chain, kept by replaying the log: what workers and the evaluator stand on.
+
+A commit record and the aggregate file that it names give the next version, computed here with the
+same code and the same bits as in the coordinator. If the digest differs, the base's files are
+rehashed: damaged ones are fetched again and the step is repeated; if they are sound, the arithmetic
+or the log is wrong, and `DivergedError` stops the process. Where an aggregate is no longer kept,
+the newest version is downloaded whole instead.
+
+Everything here blocks: call it from a thread.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from common import canonical
+from common.chain import advance
+from common.documents import Commit, Genesis, Record, Version
+from common.errors import DivergedError, ProtocolError, UnknownFileError
+from common.ids import Digest
+from services.data_store import DataStore
+
+log = logging.getLogger(__name__)
+
+Fetch = Callable[[Digest, Literal["aggregate", "version"]], None]
+"""Download one file into the data store; UnknownFileError where it is no longer kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a replica stands in log and chain; a document, so that it can be saved.
+
+    Args:
+        next_seq: first record not yet applied.
+        previous: digest of the record before it; of the genesis at 0.
+        version: number of the version that it stands on.
+        digest: of that version.
+        progress: of the run, as of the newest record applied.
+        member_steps_256: committed local steps per member, in 1/256.
+        behind: whether the log went on past `version` without the files to follow.
+    """
+
+    next_seq: int
+    previous: Digest
+    version: int
+    digest: Digest
+    progress: float
+    member_steps_256: int
+    behind: bool = False
+
+
+def genesis_position(genesis: Genesis) -> Position:
+    """Return where everybody starts: version 0, nothing of the log seen."""
+    return Position(0, canonical.digest(genesis), 0, genesis.version0, 0.0, 0)
+
+
+class Replica:
+    """See the module docstring.
+
+    Args:
+        genesis: the run.
+        store: where the files of versions and aggregates lie.
+        fetch: how to get a file that is missing or damaged.
+        position: where to go on; its version's files may be missing: they are fetched.
+    """
+
+    def __init__(
+        self, genesis: Genesis, store: DataStore, fetch: Fetch, position: Position
+    ) -> None:
+        self._genesis = genesis
+        self._store = store
+        self._fetch = fetch
+        self.position = position
+        self.healed_leaves = 0
+
+    def version(self) -> Version:
+        """Return the version that the replica stands on, fetching whatever of it is missing."""
+        return self._complete(self.position.digest)
+
+    def leaves(self) -> tuple[str, ...]:
+        """Return the paths of theta's leaves, in order."""
+        return tuple(str(self._store.path(d)) for d in self.version().theta)
+
+    def start_at(self, record: Record) -> None:
+        """Stand on the head that the newest record names; download what is missing."""
+        self._complete(record.digest)
+        self.position = _after(record)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the version that it stands on is not the one of the newest record applied."""
+        return self.position.behind
+
+    def read(self, digest: Digest) -> bytes:
+        """Return one file of the version."""
+        return self._store.read(digest)
+
+    def apply(self, record: Record) -> bool:
+        """Apply the next record of the log; return whether the version changed.
+
+        Raises:
+            ProtocolError: not the next record of this log.
+            DivergedError: the step does not give the record's digest.
+        """
+        at = self.position
+        if record.seq != at.next_seq or record.previous != at.previous:
+            raise ProtocolError(
+                f"log record {record.seq} does not follow record {at.next_seq - 1} as this replica "
+                "knows it: the coordinator's log was replaced"
+            )
+        if record.commit is None and not at.behind:
+            if (record.version, record.digest) != (at.version, at.digest):
+                raise DivergedError(
+                    f"log record {record.seq} is no commit and yet moves the head from version "
+                    f"{at.version} to {record.version}"
+                )
+            self.position = _after(record)
+            return False
+        try:
+            self._follow(record)
+        except UnknownFileError:
+            log.info("version %d is no longer kept: going on to a later one", record.version)
+            after = _after(record)
+            self.position = replace(after, version=at.version, digest=at.digest, behind=True)
+            return False
+        self.position = _after(record)
+        return True
+
+    def _follow(self, record: Record) -> None:
+        """Reach the record's version: by its step, or where that is not kept, by its files."""
+        if record.commit is not None and not self.behind:
+            try:
+                self._step(record, record.commit)
+            except UnknownFileError:
+                log.info("the step to version %d is no longer kept", record.version)
+            else:
+                return
+        self._complete(record.digest)
+
+    def collect(self, *keep: Digest) -> None:
+        """Delete every file but those of the current version and of the versions `keep`."""
+        files: set[Digest] = set()
+        for digest in {self.position.digest, *keep}:
+            if self._store.has(digest):
+                version = canonical.decode(self._store.read(digest), Version)
+                files |= {digest, *version.blobs()}
+        self._store.retain(files)
+
+    def _step(self, record: Record, commit: Commit) -> None:
+        if not self._store.has(commit.aggregate):
+            self._fetch(commit.aggregate, "aggregate")
+        if (found := self._advance(commit)) == record.digest:
+            return
+        suspects = (commit.aggregate, *self.version().blobs())
+        damaged = self._store.damaged(suspects)
+        if not damaged:
+            raise DivergedError(
+                f"version {record.version}: replaying gives {found[:16]}... and the log says "
+                f"{record.digest[:16]}..., although the base's files are sound: this process and "
+                "the coordinator do not compute alike; compare their crosscloud and numpy versions"
+            )
+        for digest in damaged:
+            self._fetch(digest, "version")
+        self.healed_leaves += len(damaged)
+        log.warning("healed %d damaged file(s) of version %d", len(damaged), self.position.version)
+        if (found := self._advance(commit)) != record.digest:
+            raise DivergedError(f"version {record.version}: healing did not help: {found[:16]}...")
+
+    def _advance(self, commit: Commit) -> Digest:
+        def read_aggregate(offset: int, length: int) -> bytes:
+            return self._store.read_slice(commit.aggregate, offset, length)
+
+        after = advance(
+            self._genesis,
+            self.version(),
+            commit,
+            read_aggregate,
+            self._store.read,
+            self._store.write,
+        )
+        return self._store.write(canonical.encode(after))
+
+    def _complete(self, digest: Digest) -> Version:
+        """Return a version, all its files in the store; what is fetched is checked by name."""
+        if not self._store.has(digest):
+            self._fetch(digest, "version")
+        version = canonical.decode(self._store.read(digest), Version)
+        for blob in dict.fromkeys(version.blobs()):
+            if not self._store.has(blob):
+                self._fetch(blob, "version")
+        return version
+
+
+def _after(record: Record) -> Position:
+    return Position(
+        next_seq=record.seq + 1,
+        previous=canonical.digest(record),
+        version=record.version,
+        digest=record.digest,
+        progress=record.progress,
+        member_steps_256=record.counters.member_steps_256,
+    )

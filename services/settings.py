@@ -1,0 +1,362 @@
+"""What an operator writes: one YAML file per run, one per process, read once at start.
+
+Every field says its unit and what raising it does; `load_*` turn whatever is wrong into a
+ConfigError that names file, field, value and fix (`services/config_file.py`). Relative paths are
+relative to the file that they stand in. Constants that decide what a round computes are not here:
+they are the `Algorithm` in the genesis, equal for all.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from common.documents import Algorithm, Stop
+from common.errors import ConfigError
+from services.config_file import load
+from services.identity import check_name
+from services.presets import DEFAULT_PRESET, PRESETS
+from services.soundness import TIERS, refuse_unsound
+
+_ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104 - a container is reached from outside
+
+
+def _beside_file(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path())
+    return Path(folder, path.expanduser())
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}; correct the path or make the file")
+    return path
+
+
+def _name(name: str, info: ValidationInfo) -> str:
+    try:
+        check_name(name, str(info.field_name))
+    except ConfigError as e:
+        raise ValueError(str(e)) from None
+    return name
+
+
+def _address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError("expected HOST:PORT, such as coordinator.example.org:7443")
+    return address
+
+
+def _learner(path: str) -> str:
+    if not re.fullmatch(r"[\w.]+:\w+", path):
+        raise ValueError("expected MODULE:FUNCTION, such as my_package.train:build")
+    return path
+
+
+FilePath = Annotated[Path, AfterValidator(_beside_file)]
+ExistingFile = Annotated[FilePath, AfterValidator(_existing_file)]
+Name = Annotated[str, AfterValidator(_name)]
+Address = Annotated[str, AfterValidator(_address)]
+LearnerPath = Annotated[str, AfterValidator(_learner)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TlsSettings(_Settings):
+    """Who this process is; made by `crosscloud certs init`."""
+
+    ca: ExistingFile = Field(description="the federation's CA certificate, PEM")
+    certificate: ExistingFile = Field(description="this process's certificate, PEM")
+    key: ExistingFile = Field(description="this process's private key, PEM, no password")
+
+
+class LogSettings(_Settings):
+    """What a process prints on standard error."""
+
+    format: Literal["console", "json"] = Field(
+        default="console", description="console for people, json for one object per line"
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least important level printed; debug prints much"
+    )
+
+
+class MetricsSettings(_Settings):
+    """Where Prometheus reads this process."""
+
+    host: str = Field(
+        default=_ALL_ADDRESSES, description="address to listen on; metrics are not encrypted"
+    )
+    port: Port = Field(
+        default=7446, description="TCP port of /metrics; processes on one machine need their own"
+    )
+
+
+class AddressSettings(_Settings):
+    """Where the coordinator is."""
+
+    control: Address = Field(description="HOST:PORT of the control port, as in its certificate")
+    bulk: Address = Field(description="HOST:PORT of the bulk port, as in its certificate")
+
+
+class TimingSettings(_Settings):
+    """The coordinator's patience."""
+
+    heartbeat_s: Seconds = Field(
+        default=2.0,
+        description="seconds between a worker's heartbeats; raising it saves traffic, sees less",
+    )
+    worker_lease_s: Seconds = Field(
+        default=20.0,
+        description="seconds of silence until a worker is not live; raising it waits longer for it",
+    )
+    leader_lease_s: Seconds = Field(
+        default=10.0,
+        description="seconds until another coordinator may take over; raising it delays that",
+    )
+    key_timeout_s: Seconds = Field(
+        default=15.0,
+        description="seconds for the numbers at close; raising it waits longer for a lost member",
+    )
+    upload_timeout_s: Seconds = Field(
+        default=600.0,
+        description="seconds for an upload; raising it admits slower links and lengthens rounds",
+    )
+    first_grace_s: Seconds = Field(
+        default=5.0,
+        description="seconds that a quorum waits for the rest while there is no history yet",
+    )
+    keepalive_s: Seconds = Field(
+        default=20.0,
+        description="seconds between pings of an idle connection; raising it may lose it to a NAT",
+    )
+
+    @model_validator(mode="after")
+    def _several_heartbeats_per_lease(self) -> Self:
+        if self.worker_lease_s < 3 * self.heartbeat_s:
+            raise ValueError(
+                f"worker_lease_s {self.worker_lease_s} is under three times heartbeat_s "
+                f"{self.heartbeat_s}: one lost heartbeat would end a lease; raise it"
+            )
+        return self
+
+
+class PaceSettings(_Settings):
+    """How much of the machine training may take."""
+
+    slowdown: float = Field(
+        default=1.0,
+        ge=1,
+        le=1000,
+        description="every step takes so many times as long; 1 = full speed",
+    )
+    max_steps_per_s: float = Field(
+        default=0.0, ge=0, description="local steps per second at most; 0 = no limit"
+    )
+
+
+class RunSettings(_Settings):
+    """run.yaml: from it `crosscloud genesis` makes the document that every process pins."""
+
+    name: Name = Field(description="the run's name; stands in every certificate")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="of the initial parameters and the rotation; any number",
+    )
+    preset: str = Field(
+        default=DEFAULT_PRESET, description="where `algorithm` starts: one of the presets"
+    )
+    algorithm: Algorithm = Field(
+        default=PRESETS[DEFAULT_PRESET].algorithm,
+        description="what differs from the preset; fields as in docs/protocol.md",
+    )
+    learner: LearnerPath = Field(
+        default="worker.huggingface:build", description="MODULE:FUNCTION that builds the learner"
+    )
+    settings: Mapping[str, Any] = Field(
+        default_factory=dict, description="the learner's own: model, tokenizer, batch, ..."
+    )
+    stop: Stop = Field(description="when the run ends: versions, tokens, hours, loss")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or not isinstance(raw.get("algorithm", {}), dict):
+            return raw
+        preset = PRESETS.get(str(raw.get("preset", DEFAULT_PRESET)))
+        if preset is None:
+            return {**raw, "algorithm": {}}
+        merged = _merged(dataclasses.asdict(preset.algorithm), raw.get("algorithm", {}))
+        return {**raw, "algorithm": merged}
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, preset: str) -> str:
+        if preset not in PRESETS:
+            raise ValueError(f"not a preset; one of {', '.join(PRESETS)}")
+        return preset
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        try:
+            refuse_unsound(self.algorithm, self.stop)
+        except ConfigError as e:
+            raise ValueError(str(e)) from None
+        return self
+
+
+class CoordinatorSettings(_Settings):
+    """coordinator.yaml."""
+
+    genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
+    data_dir: FilePath = Field(
+        description="folder of log, versions, spool; room for ten models and a cohort's uploads"
+    )
+    members: ExistingFile = Field(description="who may come in; read again whenever it changes")
+    tls: TlsSettings = Field(description="this coordinator's certificate")
+    host: str = Field(
+        default=_ALL_ADDRESSES, description="address that both ports listen on; mTLS guards them"
+    )
+    control_port: Port = Field(default=7443, description="TCP port of sessions, status and health")
+    bulk_port: Port = Field(default=7444, description="TCP port of uploads and downloads")
+    metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="redis:// or rediss:// URL; without one an embedded Valkey is started",
+    )
+    allowed_tiers: tuple[str, ...] = Field(
+        default=TIERS,
+        min_length=1,
+        description="privacy tiers that a run may have here; tls shows every update",
+    )
+    timings: TimingSettings = Field(default=TimingSettings(), description="patience, in seconds")
+    snapshot_every: int = Field(
+        default=8,
+        ge=1,
+        description="commits between kept versions; raising it saves disk and lengthens joins",
+    )
+    log: LogSettings = Field(default=LogSettings(), description="what is printed")
+
+
+class WorkerSettings(_Settings):
+    """worker.yaml."""
+
+    name: Name = Field(
+        description="this worker's name, as on the member list and in its certificate"
+    )
+    genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
+    coordinator: AddressSettings = Field(description="where to dial")
+    tls: TlsSettings = Field(description="this worker's certificate")
+    state_dir: FilePath = Field(
+        description="folder of parameters, residual and stage; needs room for eight models"
+    )
+    data: Mapping[str, Any] = Field(
+        description="the learner's data settings: this cloud's own files"
+    )
+    learner: LearnerPath | None = Field(
+        default=None,
+        description="MODULE:FUNCTION instead of the run's; it has to build the same model",
+    )
+    pace: PaceSettings = Field(default=PaceSettings(), description="limits of speed")
+    device: str = Field(default="cpu", description="where to compute: cpu, cuda, cuda:1, mps")
+    num_threads: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="CPU threads of the learner; raising it leaves less for others",
+    )
+    metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
+    log: LogSettings = Field(default=LogSettings(), description="what is printed")
+
+
+class EvaluatorSettings(_Settings):
+    """evaluator.yaml."""
+
+    name: Name = Field(
+        description="this evaluator's name, as on the member list and in its certificate"
+    )
+    genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
+    coordinator: AddressSettings = Field(description="where to dial")
+    tls: TlsSettings = Field(description="this evaluator's certificate")
+    state_dir: FilePath = Field(
+        description="folder of downloaded versions; needs room for six models"
+    )
+    data: Mapping[str, Any] = Field(
+        description="the learner's data settings: the shared validation shard"
+    )
+    learner: LearnerPath | None = Field(
+        default=None,
+        description="MODULE:FUNCTION instead of the run's; it has to build the same model",
+    )
+    device: str = Field(default="cpu", description="where to compute: cpu, cuda, cuda:1, mps")
+    num_threads: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="CPU threads of the learner; raising it leaves less for others",
+    )
+    metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
+    log: LogSettings = Field(default=LogSettings(), description="what is printed")
+
+
+class OperatorSettings(_Settings):
+    """operator.yaml: for status, pause, resume and stop."""
+
+    run: Name = Field(description="the run's name")
+    coordinator: Address = Field(description="HOST:PORT of the control port, as in its certificate")
+    tls: TlsSettings = Field(description="this operator's certificate")
+    timeout_s: Seconds = Field(
+        default=10.0,
+        description="seconds until a call is given up; raising it names an unreachable one later",
+    )
+
+
+def load_run(path: Path, environ: Mapping[str, str] | None = None) -> RunSettings:
+    """Read run.yaml; variables begin with CROSSCLOUD_RUN__."""
+    return load(RunSettings, path, "run", environ)
+
+
+def load_coordinator(path: Path, environ: Mapping[str, str] | None = None) -> CoordinatorSettings:
+    """Read coordinator.yaml; variables begin with CROSSCLOUD_COORDINATOR__."""
+    return load(CoordinatorSettings, path, "coordinator", environ)
+
+
+def load_worker(path: Path, environ: Mapping[str, str] | None = None) -> WorkerSettings:
+    """Read worker.yaml; variables begin with CROSSCLOUD_WORKER__."""
+    return load(WorkerSettings, path, "worker", environ)
+
+
+def load_evaluator(path: Path, environ: Mapping[str, str] | None = None) -> EvaluatorSettings:
+    """Read evaluator.yaml; variables begin with CROSSCLOUD_EVALUATOR__."""
+    return load(EvaluatorSettings, path, "evaluator", environ)
+
+
+def load_operator(path: Path, environ: Mapping[str, str] | None = None) -> OperatorSettings:
+    """Read operator.yaml; variables begin with CROSSCLOUD_OPERATOR__."""
+    return load(OperatorSettings, path, "operator", environ)
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    both = {**under, **over}
+    for key, value in over.items():
+        if isinstance(under.get(key), dict) and isinstance(value, dict):
+            both[key] = _merged(under[key], value)
+    return both

@@ -1,0 +1,255 @@
+"""Which algorithms make sense at all: an unsound mix is refused at start, with reason and fix.
+
+Each rule is one `if` under `complaints`; its sentence begins with the setting's path in run.yaml.
+The limits follow from the formulas in `common/weight.py` and the codecs. It changes nothing and
+never repairs a setting.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from common.documents import Algorithm, Stop
+from common.errors import ConfigError
+
+TIERS: Final = ("tls",)
+"""Privacy tiers that this version implements."""
+
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "policy": ("sync", "async"),
+    "tier": ("tls", "masked", "record_dp", "cloud_dp", "he"),
+    "normalisation": ("normalised", "tokens", "samples", "uniform"),
+    "staleness": ("poly", "hinge", "constant"),
+    "codec.kind": ("dense", "float32"),
+    "outer.kind": ("sgd", "nesterov"),
+}
+"""Words that the algorithm's settings may be, by path."""
+
+_RING_BITS: Final = (4, 8, 12, 16)
+_FEW_LEVELS: Final = 2
+_MAX_STEP_MULTIPLE_OF_FEW: Final = 2.0
+
+
+def refuse_unsound(
+    algorithm: Algorithm,
+    stop: Stop,
+    *,
+    allowed_tiers: Collection[str] = TIERS,
+    num_workers: int | None = None,
+) -> None:
+    """Let a sound algorithm pass.
+
+    Args:
+        allowed_tiers: that the coordinator's operator permits.
+        num_workers: names of workers on the member list; None = not known yet.
+
+    Raises:
+        ConfigError: the first rule that it breaks.
+    """
+    for complaint in complaints(algorithm, stop, allowed_tiers, num_workers):
+        raise ConfigError(complaint)
+
+
+def complaints(
+    a: Algorithm, stop: Stop, allowed_tiers: Collection[str], num_workers: int | None
+) -> Iterator[str]:
+    """Yield one sentence per broken rule; later rules assume that the earlier ones hold."""
+    yield from _words(a)
+    yield from _ranges(a, stop)
+    yield from _tier(a, allowed_tiers)
+    yield from _codec(a)
+    yield from _cohort(a, num_workers)
+    yield from _outer(a)
+    yield from _stop(a, stop)
+
+
+def ring_levels(bits: int, num_members: int) -> int:
+    """Return L: how far one member's values may go so that the sum of all cannot wrap."""
+    return int((2 ** (bits - 1) - 1) // num_members)
+
+
+def threshold(num_members: int, min_cohort: int, colluding: int) -> int:
+    """Return t, the fewest survivors of a cohort."""
+    return max(min_cohort, (num_members + colluding) // 2 + 1)
+
+
+def _words(a: Algorithm) -> Iterator[str]:
+    for path, known in CHOICES.items():
+        value: object = a
+        for name in path.split("."):
+            value = getattr(value, name)
+        if value not in known:
+            close = get_close_matches(str(value), known, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            yield f"algorithm.{path}: {value!r} is not known; {hint}one of {', '.join(known)}"
+
+
+def _ranges(a: Algorithm, stop: Stop) -> Iterator[str]:
+    rules = (
+        ("algorithm.max_cohort", a.max_cohort, a.max_cohort >= 1, "at least 1"),
+        ("algorithm.min_cohort", a.min_cohort, a.min_cohort >= 1, "at least 1"),
+        ("algorithm.colluding", a.colluding, a.colluding >= 0, "at least 0"),
+        ("algorithm.quorum", a.quorum, 0 < a.quorum <= 1, "in (0, 1]"),
+        (
+            "algorithm.staleness_exponent",
+            a.staleness_exponent,
+            a.staleness_exponent >= 0,
+            "at least 0",
+        ),
+        ("algorithm.max_staleness", a.max_staleness, a.max_staleness > 0, "above 0"),
+        ("algorithm.max_share", a.max_share, 0 < a.max_share < 1, "in (0, 1)"),
+        ("algorithm.min_local_steps", a.min_local_steps, a.min_local_steps >= 1, "at least 1"),
+        (
+            "algorithm.codec.step_multiple",
+            a.codec.step_multiple,
+            a.codec.step_multiple > 0,
+            "above 0",
+        ),
+        (
+            "algorithm.codec.residual_decay",
+            a.codec.residual_decay,
+            0 <= a.codec.residual_decay <= 1,
+            "in [0, 1]",
+        ),
+        (
+            "algorithm.outer.learning_rate",
+            a.outer.learning_rate,
+            a.outer.learning_rate > 0,
+            "above 0",
+        ),
+        ("algorithm.outer.momentum", a.outer.momentum, 0 <= a.outer.momentum < 1, "in [0, 1)"),
+        ("algorithm.schedule.peak", a.schedule.peak, a.schedule.peak > 0, "above 0"),
+        (
+            "algorithm.schedule.warmup_steps",
+            a.schedule.warmup_steps,
+            a.schedule.warmup_steps >= 0,
+            "at least 0",
+        ),
+        ("algorithm.schedule.floor", a.schedule.floor, 0 <= a.schedule.floor <= 1, "in [0, 1]"),
+        (
+            "algorithm.schedule.horizon_tokens",
+            a.schedule.horizon_tokens,
+            a.schedule.horizon_tokens >= 0,
+            "at least 0",
+        ),
+        ("stop.versions", stop.versions, stop.versions >= 0, "at least 0"),
+        ("stop.tokens", stop.tokens, stop.tokens >= 0, "at least 0"),
+        ("stop.hours", stop.hours, stop.hours >= 0, "at least 0"),
+        ("stop.loss", stop.loss, stop.loss >= 0, "at least 0"),
+    )
+    for path, value, holds, expected in rules:
+        if not holds:
+            yield f"{path}: {value!r} must be {expected}"
+    if a.local_steps < a.min_local_steps:
+        yield (
+            f"algorithm.local_steps: {a.local_steps} is below min_local_steps {a.min_local_steps}: "
+            "raise the one or lower the other"
+        )
+
+
+def _tier(a: Algorithm, allowed_tiers: Collection[str]) -> Iterator[str]:
+    if a.tier not in TIERS:
+        yield (
+            f"algorithm.tier: {a.tier!r} is not available in this version; available: "
+            f"{', '.join(TIERS)}"
+        )
+    elif a.tier not in allowed_tiers:
+        yield (
+            f"algorithm.tier: {a.tier!r} is not among the coordinator's allowed_tiers "
+            f"({', '.join(allowed_tiers)}): allow it there, or choose another"
+        )
+
+
+def _codec(a: Algorithm) -> Iterator[str]:
+    c = a.codec
+    if c.kind == "float32":
+        if a.tier != "tls":
+            yield (
+                f"algorithm.codec.kind: float32 values cannot be masked, so tier {a.tier!r} cannot "
+                "carry them: choose 'dense', or tier 'tls'"
+            )
+        if (c.bits, c.first_bits) != (32, 32):
+            yield (
+                f"algorithm.codec: float32 has bits 32 and first_bits 32, not {c.bits} and "
+                f"{c.first_bits}: set both to 32, or kind to 'dense'"
+            )
+        return
+    for name, bits in (("bits", c.bits), ("first_bits", c.first_bits)):
+        if bits not in _RING_BITS:
+            yield (
+                f"algorithm.codec.{name}: {bits} is not the width of a ring: one of "
+                f"{', '.join(map(str, _RING_BITS))}"
+            )
+            continue
+        levels = ring_levels(bits, a.max_cohort)
+        if levels < 1:
+            most = 2 ** (bits - 1) - 1
+            yield (
+                f"algorithm.max_cohort: {a.max_cohort} members would wrap a ring of codec.{name} "
+                f"{bits}: at most {most} fit; lower it or widen the ring"
+            )
+        elif levels <= _FEW_LEVELS and c.step_multiple > _MAX_STEP_MULTIPLE_OF_FEW:
+            yield (
+                f"algorithm.codec.step_multiple: {c.step_multiple} leaves almost nothing of small "
+                f"values where {a.max_cohort} members share {bits} bits: set it to "
+                f"{_MAX_STEP_MULTIPLE_OF_FEW} or less, widen the ring, or lower max_cohort"
+            )
+
+
+def _cohort(a: Algorithm, num_workers: int | None) -> Iterator[str]:
+    if a.min_cohort > a.max_cohort:
+        yield (
+            f"algorithm.min_cohort: {a.min_cohort} is above max_cohort {a.max_cohort}: no round "
+            "could ever open"
+        )
+    if threshold(a.max_cohort, a.min_cohort, a.colluding) > a.max_cohort:
+        yield (
+            f"algorithm.colluding: with {a.colluding} colluding workers not even all of max_cohort "
+            f"{a.max_cohort} are enough: raise max_cohort to at least {a.colluding + 1}"
+        )
+    if num_workers is not None and num_workers < a.min_cohort:
+        yield (
+            f"algorithm.min_cohort: {a.min_cohort} workers are needed and the member list has "
+            f"{num_workers}: no round could ever open"
+        )
+    if a.policy == "sync" and num_workers is not None and a.max_cohort < num_workers:
+        yield (
+            f"algorithm.max_cohort: policy 'sync' waits for all {num_workers} workers on the "
+            f"member list, a cohort takes {a.max_cohort}: raise max_cohort, or use policy 'async'"
+        )
+    yield from _share_cap(a)
+
+
+def _share_cap(a: Algorithm) -> Iterator[str]:
+    if a.max_policy_factor != 1:
+        yield (
+            f"algorithm.max_policy_factor: {a.max_policy_factor} would only coarsen the weights: "
+            "no loss policy is available in this version; set it to 1"
+        )
+        return
+    sizes = range(a.min_cohort, a.max_cohort + 1)
+    others = (threshold(k, a.min_cohort, a.colluding) - 1 - a.colluding for k in sizes)
+    fewest = next((n for n in others if n >= 1), None)
+    if fewest is not None and a.max_share / (1 - a.max_share) * fewest < 1:
+        yield (
+            f"algorithm.max_share: {a.max_share} cannot be kept where only {fewest + 1} survive, "
+            f"not even with equal weights: at least {1 / (fewest + 1):.3f}, or raise min_cohort"
+        )
+
+
+def _outer(a: Algorithm) -> Iterator[str]:
+    if a.outer.kind == "sgd" and a.outer.momentum != 0:
+        yield (
+            f"algorithm.outer.momentum: sgd has none, {a.outer.momentum} would be ignored: set it "
+            "to 0, or kind to 'nesterov'"
+        )
+
+
+def _stop(a: Algorithm, stop: Stop) -> Iterator[str]:
+    if stop == Stop():
+        yield "stop: a run has to end: set versions, tokens, hours or loss"
+    elif not (stop.versions or stop.tokens or stop.hours or a.schedule.horizon_tokens):
+        yield (
+            "algorithm.schedule.horizon_tokens: a run that ends by loss alone has no length for "
+            "its learning rate: set it, or another stop limit"
+        )

@@ -1,0 +1,193 @@
+"""Mutual TLS for every connection: credentials from files, checked before they are used.
+
+A wrong certificate otherwise shows as "Socket closed" on the other machine. So each process first
+checks its own: right CA, right key, right run, role and name, not expired. What is left (the other
+side's certificate, host names) is turned into a sentence by `explain_rpc_error`. There is no
+plaintext here.
+"""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+
+from common.errors import ConfigError, NotAMemberError
+from services.identity import Identity, Role, identity_in
+from services.settings import TlsSettings
+
+# What gRPC says in `details()` -> what it means. First match wins.
+_SENTENCES: Final = (
+    (
+        "CERTIFICATE_VERIFY_FAILED: certificate has expired",
+        "the coordinator's certificate has expired: its operator must issue a new one",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED: certificate is not yet valid",
+        "the coordinator's certificate is not valid yet: compare the two machines' clocks",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED: unsupported certificate purpose",
+        "what answered holds a certificate that may not serve, so it is not the coordinator: check "
+        "the address",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the coordinator's certificate is not signed by our CA file: check the address, and that "
+        "both sides have the same federation's ca.pem",
+    ),
+    (
+        "Hostname Verification Check failed",
+        "the coordinator's certificate does not name the host that we dial: dial a name that it "
+        "carries, or issue it again with this host",
+    ),
+    (
+        "WRONG_VERSION_NUMBER",
+        "what answered does not speak TLS, so it is not the coordinator: check address and port",
+    ),
+    (
+        "Connection refused",
+        "nothing listens there: check address and port, and that the coordinator runs",
+    ),
+    (
+        "DNS resolution failed",
+        "the coordinator's host name cannot be resolved: check the address and this machine's DNS",
+    ),
+    (
+        "Socket closed",
+        "the coordinator closed the connection, which is what it does when it does not accept our "
+        "certificate: its own log names the reason",
+    ),
+)
+
+
+def server_credentials(
+    tls: TlsSettings, run: str, now: datetime.datetime | None = None
+) -> grpc.ServerCredentials:
+    """Return credentials of a coordinator that asks every caller for a certificate.
+
+    Raises:
+        ConfigError: our own certificate cannot serve this run; says what to do.
+    """
+    check_own(tls, run, (Role.COORDINATOR,), now)
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], tls.ca.read_bytes(), require_client_auth=True)
+
+
+def channel_credentials(
+    tls: TlsSettings, run: str, role: Role, name: str = "", now: datetime.datetime | None = None
+) -> grpc.ChannelCredentials:
+    """Return credentials for dialling the coordinator of `run` as `role`.
+
+    Args:
+        name: that the certificate must carry; "" = any.
+
+    Raises:
+        ConfigError: our own certificate cannot do this; says what to do.
+    """
+    check_own(tls, run, (role,), now, name)
+    return grpc.ssl_channel_credentials(
+        tls.ca.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
+    )
+
+
+def check_own(
+    tls: TlsSettings,
+    run: str,
+    roles: Sequence[Role],
+    now: datetime.datetime | None = None,
+    name: str = "",
+) -> Identity:
+    """Return the identity in our own certificate if it is fit for `run` and `roles`.
+
+    Raises:
+        ConfigError: it is not; says which file, why, and what to do.
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
+    authority, certificate = _load(tls.ca), _load(tls.certificate)
+    _check_key(tls, certificate)
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        raise ConfigError(
+            f"{tls.certificate} is not signed by {tls.ca}: take both from one federation's folder"
+        ) from None
+    for path, each in ((tls.ca, authority), (tls.certificate, certificate)):
+        if each.not_valid_after_utc <= now:
+            raise ConfigError(
+                f"{path} expired on {each.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: issue a new one"
+            )
+        if each.not_valid_before_utc > now:
+            raise ConfigError(
+                f"{path} is not valid before {each.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: set "
+                "this machine's clock or wait"
+            )
+    return _check_identity(tls, certificate, run, roles, name)
+
+
+def explain_rpc_error(error: grpc.RpcError | str) -> str:
+    """Return why a call failed, in a sentence for the operator of the dialling side."""
+    code, details = ("", error) if isinstance(error, str) else _said(error)
+    for mark, sentence in _SENTENCES:
+        if mark in details:
+            return sentence
+    return f"the call failed{code}: {details}"
+
+
+def _said(error: Any) -> tuple[str, str]:
+    """Return what gRPC's errors say; all that come from a call can say it."""
+    if not hasattr(error, "code"):
+        return "", str(error)
+    return f" ({error.code().name})", error.details() or "no details"
+
+
+def _load(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot read the certificate: {e.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{path} is not a PEM certificate: check the setting") from None
+
+
+def _check_key(tls: TlsSettings, certificate: x509.Certificate) -> None:
+    try:
+        key = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
+    except OSError as e:
+        raise ConfigError(f"{tls.key}: cannot read the private key: {e.strerror}") from None
+    except (ValueError, TypeError):
+        raise ConfigError(
+            f"{tls.key} is not a PEM private key without a password: check the setting"
+        ) from None
+    if key.public_key() != certificate.public_key():
+        raise ConfigError(
+            f"{tls.key} is not the key of {tls.certificate}: take both from one federation's folder"
+        )
+
+
+def _check_identity(
+    tls: TlsSettings, certificate: x509.Certificate, run: str, roles: Sequence[Role], name: str
+) -> Identity:
+    try:
+        identity = identity_in(certificate)
+    except NotAMemberError as e:
+        raise ConfigError(f"{tls.certificate}: {e}") from None
+    if identity.run != run:
+        raise ConfigError(
+            f"{tls.certificate} is for run {identity.run!r}, this is run {run!r}: use that run's "
+            "certificate"
+        )
+    if identity.role not in roles:
+        raise ConfigError(
+            f"{tls.certificate} is a certificate of role {identity.role}, this process needs "
+            f"{' or '.join(roles)}: use another"
+        )
+    if name and identity.name != name:
+        raise ConfigError(
+            f"{tls.certificate} is for {identity.name!r}, the settings say {name!r}: correct one"
+        )
+    return identity

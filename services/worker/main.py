@@ -1,0 +1,285 @@
+"""The worker's link process: wires agent, trainer, control stream and bulk channel, and runs them.
+
+No torch here: the learner lives in the trainer process. The link only ever dials out.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from common import canonical
+from common.documents import PROTOCOL, Genesis
+from common.errors import CrosscloudError
+from common.ids import WorkerId
+from common.selftest import selftest_digest
+from protos.v1 import session_pb2
+from services import __version__, logs
+from services.bulk_link import BulkLink
+from services.child import ChildEndedError
+from services.data_store import DataStore
+from services.genesis_file import load_genesis
+from services.identity import Role
+from services.metrics import WorkerMetrics, WorkerReport, serve
+from services.replica import Replica, genesis_position
+from services.settings import WorkerSettings, load_worker
+from services.tls import channel_credentials
+from services.worker import trainer as trainer_link
+from services.worker.agent import Agent
+from services.worker.link import EndedError, Link, Message
+from services.worker.messages import Build
+from services.worker.state import StateFolder
+
+log = logging.getLogger(__name__)
+
+FEATURES: Final = ("tls",)
+"""Privacy tiers that this program can work in."""
+
+_TICK_S: Final = 1.0
+
+Work = Callable[[], Awaitable[None]]
+
+
+class Worker:
+    """One link process. See the module docstring."""
+
+    def __init__(self, settings: WorkerSettings, genesis: Genesis, metrics: WorkerMetrics) -> None:
+        self._settings = settings
+        self._genesis = genesis
+        self._metrics = metrics
+        self._boot = secrets.token_hex(8)
+        self._inbox: asyncio.Queue[Work] = asyncio.Queue()
+        self._closing = threading.Event()
+        credentials = channel_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
+        bulk_channel = grpc.secure_channel(settings.coordinator.bulk, credentials)
+        self._bulk = BulkLink(bulk_channel, self._closing)
+        self._state = StateFolder(settings.state_dir)
+        store = DataStore(self._state.data)
+        store.clean()
+        self._replica = Replica(
+            genesis,
+            store,
+            lambda digest, kind: self._bulk.fetch(digest, kind, store),
+            genesis_position(genesis),
+        )
+        self._link = Link(
+            settings.coordinator.control,
+            credentials,
+            join=self._join,
+            heartbeat=self._heartbeat,
+            inbox=self._receive,
+        )
+        self._trainer: trainer_link.Trainer
+        self._agent: Agent
+
+    async def run(self) -> int:
+        """Work until the run is over or a signal comes; return the exit status."""
+        self._trainer = await trainer_link.start(self._build(), self._progressed)
+        self._agent = Agent(
+            WorkerId(self._settings.name),
+            self._genesis,
+            boot=self._boot,
+            state=self._state,
+            replica=self._replica,
+            trainer=self._trainer,
+            uploader=self._bulk,
+            send=self._link.send,
+            link_bps=lambda: self._bulk.link_bps,
+            metrics=self._metrics,
+            now_s=time.monotonic,
+        )
+        await self._agent.resume()
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._handle(), self._link.run(), self._tick(), _signalled())
+        ]
+        try:
+            done, _ = await asyncio.wait(
+                (*tasks, self._trainer.reading, self._agent.broken),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                task.result()
+            await self._link.leave("stopped by a signal")
+            return 0
+        except EndedError as e:
+            log.log(logging.INFO if e.status == 0 else logging.ERROR, "%s", e)
+            return e.status
+        finally:
+            self._closing.set()
+            for task in tasks:
+                task.cancel()
+            await self._trainer.end()
+            self._bulk.close()
+
+    def _build(self) -> Build:
+        s = self._settings
+        return Build(
+            genesis=replace(self._genesis, learner=s.learner or self._genesis.learner),
+            name=s.name,
+            data=s.data,
+            device=s.device,
+            num_threads=s.num_threads,
+            slowdown=s.pace.slowdown,
+            max_steps_per_s=s.pace.max_steps_per_s,
+        )
+
+    # One thing at a time
+
+    async def _handle(self) -> None:
+        while True:
+            work = await self._inbox.get()
+            await work()
+            self._agent.consider_offering()
+
+    def _receive(self, message: Message | None) -> None:
+        if message is None:
+            self._metrics.connected(is_open=False)
+            self._inbox.put_nowait(self._agent.disconnected)
+            return
+        self._inbox.put_nowait(lambda: self._received(message))
+
+    async def _received(self, message: Message) -> None:
+        agent = self._agent
+        match message.WhichOneof("message"):
+            case "welcome":
+                self._metrics.connected(is_open=True)
+                await agent.welcomed(message.welcome)
+            case "pace":
+                await agent.paced(message.pace)
+            case "plan":
+                await agent.planned(message.plan.plan)
+            case "members":
+                await agent.joined_by(message.members)
+            case "outcome":
+                await agent.recorded(message.outcome.record)
+            case "drain":
+                raise EndedError(
+                    f"the coordinator says: {message.drain.reason}",
+                    status=0 if message.drain.finished else 1,
+                )
+            case "replaced":
+                raise EndedError(
+                    f"another process joined as {self._settings.name}: this one ends", status=1
+                )
+            case "rejected":
+                log.warning("rejected (%s): %s", message.rejected.error, message.rejected.sentence)
+            case kind:
+                log.warning("ignored: message %s is newer than this program", kind)
+
+    def _progressed(self) -> None:
+        self._inbox.put_nowait(_nothing)  # `_handle` considers offering after each piece of work
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._inbox.put_nowait(self._agent.ticked)
+            if (progress := self._trainer.progress) is not None:
+                self._metrics.reported(self._report(), progress.loss)
+
+    # What it says of itself
+
+    def _join(self) -> session_pb2.Join:
+        at, progress = self._replica.position, self._trainer.progress
+        return session_pb2.Join(
+            protocol=PROTOCOL,
+            software=__version__,
+            features=FEATURES,
+            genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
+            schema_hash=bytes.fromhex(self._trainer.ready.schema_hash),
+            self_test=bytes.fromhex(selftest_digest()),
+            boot=self._boot,
+            version=at.version,
+            digest=bytes.fromhex(at.digest),
+            next_seq=at.next_seq if self._agent.begun else None,
+            speed=0 if progress is None else max(0, round(progress.speed)),
+        )
+
+    def _report(self) -> WorkerReport:
+        progress = self._trainer.progress
+        busy_s = 0.0 if progress is None else progress.busy_s
+        idle_s = 0.0 if progress is None else progress.idle_s
+        return WorkerReport(
+            version=self._replica.position.version,
+            steps_total=0 if progress is None else progress.steps,
+            tokens_total=0 if progress is None else progress.tokens,
+            pending_steps=0 if progress is None else progress.pending.steps,
+            steps_per_s=0.0 if progress is None else progress.steps_per_s,
+            idle_share=idle_s / (busy_s + idle_s) if busy_s + idle_s else 0.0,
+            speed=0.0 if progress is None else progress.speed,
+            link_bps=self._bulk.link_bps,
+            bytes_sent={"control": self._link.bytes_sent, "update": self._bulk.bytes_sent},
+            bytes_received={"control": self._link.bytes_received, **self._bulk.bytes_received},
+            resident_bytes=(0 if progress is None else progress.resident_bytes) + _resident_bytes(),
+            merges_total=self._agent.merges,
+            healed_leaves_total=self._replica.healed_leaves,
+        )
+
+    def _heartbeat(self) -> session_pb2.Heartbeat:
+        r = self._report()
+        return session_pb2.Heartbeat(
+            speed=round(r.speed),
+            link_bps=round(r.link_bps),
+            version=r.version,
+            steps_total=r.steps_total,
+            tokens_total=r.tokens_total,
+            pending_steps=r.pending_steps,
+            steps_per_s=r.steps_per_s,
+            idle_share=r.idle_share,
+            bytes_sent=r.bytes_sent,
+            bytes_received=r.bytes_received,
+            resident_bytes=r.resident_bytes,
+            merges_total=r.merges_total,
+            healed_leaves_total=r.healed_leaves_total,
+            offer_nonce=self._agent.offer_nonce,
+        )
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def _signalled() -> None:
+    """Return at SIGTERM or SIGINT."""
+    event = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, event.set)
+    await event.wait()
+
+
+def _resident_bytes() -> int:
+    """Return this process's resident memory, 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    except OSError:
+        return 0
+    return int(fields[1]) * 4096
+
+
+def main(config: Path) -> int:
+    """Run until the run is over or a signal; see `crosscloud worker --help`."""
+    settings = load_worker(config)
+    genesis = load_genesis(settings.genesis)
+    logs.configure(
+        settings.log.format,
+        settings.log.level,
+        run=genesis.run,
+        process=f"worker {settings.name}",
+    )
+    metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
+    server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
+    with contextlib.closing(server):
+        try:
+            return asyncio.run(Worker(settings, genesis, metrics).run())
+        except (ChildEndedError, CrosscloudError) as e:
+            log.error("%s", e)
+            return 1

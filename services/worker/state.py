@@ -1,0 +1,126 @@
+"""What a worker keeps on disk, so that a kill costs it a few steps and never committed work.
+
+    manifest.json          position in the log, and which save belongs to it; replaced by one rename
+    save-N/                theta.f32, learner state, ledger, residual.f32 (written by trainer and
+    link) stage/                 the one unresolved round: frozen work (the same files), stage.json,
+    payload.bin,
+                           residual.f32 as it will be if the round commits
+    data/                  files of versions and aggregates (`services/data_store.py`)
+
+After a kill the newer of save and stage is loaded, and the log decides about the stage.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import canonical
+from common.errors import ConfigError, MalformedDocumentError
+from services.files import Draft, storage_errors, sync_file, sync_folder
+from services.replica import Position
+from worker.round import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A complete state: `folder` was saved while the worker stood at `position`."""
+
+    folder: str
+    position: Position
+
+
+class StateFolder:
+    """See the module docstring."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.data = root / "data"
+        self.stage = root / "stage"
+        with storage_errors(f"cannot use {root}"):
+            root.mkdir(parents=True, exist_ok=True)
+
+    def load(self) -> Manifest | None:
+        """Return the newest complete state, None for a newcomer. Leftovers of a kill are removed.
+
+        Raises:
+            ConfigError: the manifest is damaged.
+        """
+        path = self._root / "manifest.json"
+        if not path.exists():
+            return None
+        try:
+            manifest = canonical.decode(path.read_bytes(), Manifest)
+        except MalformedDocumentError as e:
+            raise ConfigError(
+                f"{path} is damaged: {e}; delete {self._root} to start from the head of the run"
+            ) from None
+        self._remove_saves(but=manifest.folder)
+        return manifest
+
+    def load_stage(self) -> Stage | None:
+        """Return the unresolved round, None if there is none; a half-written one is removed."""
+        path = self.stage / "stage.json"
+        if not path.exists():
+            self.drop_stage()
+            return None
+        return canonical.decode(path.read_bytes(), Stage)
+
+    def folder(self, manifest: Manifest) -> Path:
+        """Return the save that a manifest names."""
+        return self._root / manifest.folder
+
+    def new_save(self) -> Path:
+        """Return an empty folder for the next save."""
+        numbers = [int(p.name[5:]) for p in self._root.glob("save-*")]
+        folder = self._root / f"save-{max(numbers, default=0) + 1}"
+        folder.mkdir()
+        return folder
+
+    def commit_save(self, folder: Path, position: Position, residual: Path | None) -> Manifest:
+        """Make a save the current one, by one rename; the older saves go.
+
+        Args:
+            folder: from `new_save`, complete but for the residual.
+            position: where the worker stood when it was written.
+            residual: file to keep as the save's residual.f32; None where there is none yet.
+        """
+        with storage_errors(f"cannot write {folder}"):
+            if residual is not None and residual.exists():
+                os.link(residual, folder / "residual.f32")
+            for path in folder.iterdir():
+                sync_file(path)
+            sync_folder(folder)
+        manifest = Manifest(folder.name, position)
+        self._replace(self._root / "manifest.json", canonical.encode(manifest))
+        self._remove_saves(but=folder.name)
+        return manifest
+
+    def begin_stage(self) -> Path:
+        """Return the empty folder of a new round's frozen work."""
+        self.drop_stage()
+        self.stage.mkdir()
+        return self.stage
+
+    def write_stage(self, stage: bytes) -> None:
+        """Make the stage durable with everything that lies in its folder."""
+        for path in self.stage.iterdir():
+            sync_file(path)
+        self._replace(self.stage / "stage.json", stage)
+
+    def drop_stage(self) -> None:
+        """The round has its outcome and a manifest holds it: forget the stage."""
+        if self.stage.exists():
+            (self.stage / "stage.json").unlink(missing_ok=True)
+            shutil.rmtree(self.stage)
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        with Draft(path.parent, path.stem) as draft:
+            draft.append(content)
+            draft.rename(path)
+        sync_folder(path.parent)
+
+    def _remove_saves(self, but: str) -> None:
+        for path in self._root.glob("save-*"):
+            if path.name != but:
+                shutil.rmtree(path)

@@ -1,0 +1,122 @@
+"""The link's side of the trainer process: questions, answers, and the newest progress.
+
+The trainer reports while it trains and answers between two steps. One question is open at a time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from common.errors import UnexpectedMessageError
+from services.child import Child, ChildEndedError, spawn
+from services.worker.messages import (
+    Begin,
+    Budget,
+    Build,
+    Close,
+    Closed,
+    Failed,
+    Merge,
+    Merged,
+    Progress,
+    Quit,
+    Ready,
+    Release,
+    Save,
+    Saved,
+)
+
+_MODULE: Final = "services.worker.trainer_process"
+_ANSWERS: Final = (Ready, Progress, Closed, Merged, Saved, Failed)
+
+T = TypeVar("T", Closed, Merged, Saved)
+
+
+class Trainer:
+    """See the module docstring. Made by `start`.
+
+    Args:
+        child: the process.
+        ready: its first message.
+        progressed: called after each `Progress`.
+    """
+
+    def __init__(self, child: Child, ready: Ready, progressed: Callable[[], None]) -> None:
+        self.ready = ready
+        self.progress: Progress | None = None
+        self._child = child
+        self._progressed = progressed
+        self._answer: asyncio.Future[object] | None = None
+        self.reading = asyncio.create_task(self._read())
+
+    async def tell(self, message: Begin | Budget | Release | Quit) -> None:
+        """Send what has no answer."""
+        await self._child.send(message)
+
+    async def close(self, question: Close) -> Closed:
+        """Freeze the pending work."""
+        return await self._ask(question, Closed)
+
+    async def merge(self, question: Merge) -> Merged:
+        """Move the live parameters onto a new base."""
+        return await self._ask(question, Merged)
+
+    async def save(self, question: Save) -> Saved:
+        """Write the learner's whole state."""
+        return await self._ask(question, Saved)
+
+    async def end(self) -> None:
+        """End the process."""
+        self.reading.cancel()
+        await self._child.end()
+
+    async def _ask(self, question: Close | Merge | Save, kind: type[T]) -> T:
+        assert self._answer is None, "one question at a time"
+        self._answer = asyncio.get_running_loop().create_future()
+        try:
+            await self._child.send(question)
+            done, _ = await asyncio.wait(
+                (self._answer, self.reading), return_when=asyncio.FIRST_COMPLETED
+            )
+            if self._answer not in done:
+                self.reading.result()  # raises what ended it
+            answer = self._answer.result()
+        finally:
+            self._answer = None
+        if not isinstance(answer, kind):
+            raise UnexpectedMessageError(
+                f"trainer: {type(answer).__name__} came where {kind.__name__} was due"
+            )
+        return answer
+
+    async def _read(self) -> None:
+        while True:
+            match await self._child.receive():
+                case Progress() as progress:
+                    self.progress = progress
+                    self._progressed()
+                case Failed(sentence):
+                    raise ChildEndedError(f"the trainer cannot go on: {sentence}")
+                case answer:
+                    if self._answer is None or self._answer.done():
+                        raise UnexpectedMessageError(
+                            f"trainer: {type(answer).__name__} came unasked"
+                        )
+                    self._answer.set_result(answer)
+
+
+async def start(build: Build, progressed: Callable[[], None]) -> Trainer:
+    """Start a trainer process; return once its learner is built.
+
+    Raises:
+        ChildEndedError: the learner cannot be built; the message says why.
+    """
+    child = await spawn(_MODULE, receives=_ANSWERS)
+    await child.send(build)
+    first = await child.receive()
+    if isinstance(first, Failed):
+        await child.end()
+        raise ChildEndedError(f"the trainer cannot start: {first.sentence}")
+    if not isinstance(first, Ready):
+        raise UnexpectedMessageError(f"trainer: {type(first).__name__} came where Ready was due")
+    return Trainer(child, first, progressed)

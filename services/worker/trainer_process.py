@@ -1,0 +1,239 @@
+"""The trainer process: one learner, driven by the link process over a socket that it inherits.
+
+    Build -> Ready -> Begin -> [ messages that wait; then one step, if it may ] until end of file
+
+It handles messages between two steps and never waits for anything remote while it may train. When
+the link dies it ends at once: what is not in a folder by then is lost, as in any kill. A slowed or
+limited pace waits on the socket, so a message never waits for the pace.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from common.errors import CrosscloudError, UnexpectedMessageError
+from services.child import Line
+from services.worker.messages import (
+    Begin,
+    Budget,
+    Build,
+    Clock,
+    Close,
+    Closed,
+    Failed,
+    Merge,
+    Merged,
+    Progress,
+    Quit,
+    Ready,
+    Release,
+    Save,
+    Saved,
+)
+from worker.learner import LearnerContext, load_learner
+from worker.train import Standing, Trainer
+
+RECEIVES: Final = (Build, Begin, Budget, Close, Merge, Release, Save, Quit)
+SENDS: Final = (Ready, Progress, Closed, Merged, Saved, Failed)
+
+_PROGRESS_INTERVAL_S: Final = 0.25
+_SMOOTHING: Final = 0.1
+
+T = TypeVar("T")
+
+
+class TrainerProcess:
+    """The loop.
+
+    Args:
+        line: to the link; `Build` was read from it.
+        build: what to train and how fast.
+    """
+
+    def __init__(self, line: Line, build: Build) -> None:
+        genesis = build.genesis
+        context = LearnerContext(
+            settings=genesis.settings,
+            data=build.data,
+            seed=genesis.seed,
+            name=build.name,
+            device=build.device,
+            num_threads=build.num_threads,
+        )
+        self._line = line
+        learner = load_learner(build.learner or genesis.learner)(context)
+        self._trainer = Trainer(learner, genesis.algorithm)
+        self._slowdown, self._max_steps_per_s = build.slowdown, build.max_steps_per_s
+        self._local_steps, self._paused = genesis.algorithm.local_steps, False
+        self._meter = _Meter()
+        self._next_step_at = -math.inf  # all times are time.monotonic()
+        self._reported_at = -math.inf
+
+    def run(self) -> None:
+        """Train until `Quit`.
+
+        Raises:
+            EOFError: the link ended.
+        """
+        self._line.send(Ready(self._trainer.schema_hash))
+        self._begin(_expect(self._line.receive(), Begin))
+        while True:
+            if self._may_step():
+                message = self._line.receive(max(0.0, self._next_step_at - time.monotonic()))
+            else:
+                message = self._wait()
+            match message:
+                case None:
+                    self._step()
+                case Quit():
+                    return
+                case _:
+                    self._handle(message)
+
+    def _may_step(self) -> bool:
+        return not self._paused and self._trainer.may_step(self._local_steps)
+
+    def _wait(self) -> object:
+        """Block until the link says something, and report before and after."""
+        self._report()
+        since = time.monotonic()
+        message = self._line.receive()
+        self._meter.idle_s += time.monotonic() - since
+        self._report()
+        return message
+
+    def _step(self) -> None:
+        start = time.monotonic()
+        step = self._trainer.step()
+        end = time.monotonic()
+        step_s = end - start
+        if self._max_steps_per_s:
+            step_s = max(step_s, 1 / self._max_steps_per_s)
+        step_s *= self._slowdown
+        self._next_step_at = start + step_s
+        self._meter.count(step.tokens, step.loss, step_s)
+        if end - self._reported_at >= _PROGRESS_INTERVAL_S:
+            self._report()
+
+    def _handle(self, message: object) -> None:
+        match message:
+            case Budget():
+                self._local_steps, self._paused = message.local_steps, message.paused
+            case Close():
+                frozen = self._trainer.close(message.round, Path(message.folder))
+                loss_2_20 = max(0, round(frozen.loss * 2**20))
+                self._line.send(Closed(message.round, frozen.numbers, loss_2_20, frozen.finite))
+            case Merge():
+                head, anchor = _paths(message.head), _paths(message.anchor)
+                if message.round:
+                    self._trainer.release(message.round, message.fate)
+                self._trainer.merge(_standing(message.clock), head, anchor)
+                self._line.send(Merged(self._trainer.version))
+            case Release():
+                self._trainer.release(message.round, message.fate)
+            case Save():
+                self._trainer.save(Path(message.folder))
+                self._line.send(Saved(message.folder, self._trainer.version))
+            case _:
+                raise UnexpectedMessageError(f"{type(message).__name__} came while training")
+
+    def _begin(self, message: Begin) -> None:
+        if message.resume:
+            self._trainer.resume(_standing(message.clock), Path(message.resume))
+        else:
+            self._trainer.begin(_standing(message.clock), _paths(message.leaves))
+
+    def _report(self) -> None:
+        meter = self._meter
+        self._reported_at = time.monotonic()
+        self._line.send(
+            Progress(
+                steps=meter.steps,
+                tokens=meter.tokens,
+                pending=self._trainer.pending(),
+                speed=meter.step_tokens / meter.step_s if meter.step_s else 0.0,
+                steps_per_s=1 / meter.step_s if meter.step_s else 0.0,
+                busy_s=meter.busy_s,
+                idle_s=meter.idle_s,
+                loss=meter.loss,
+                resident_bytes=_resident_bytes(),
+            )
+        )
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Totals since the process started; step_s, step_tokens and loss are smoothed, per step."""
+
+    steps: int = 0
+    tokens: int = 0
+    busy_s: float = 0.0
+    idle_s: float = 0.0
+    step_s: float = 0.0
+    step_tokens: float = 0.0
+    loss: float = 0.0
+
+    def count(self, tokens: int, loss: float, step_s: float) -> None:
+        """Count one step that took `step_s`, pacing included."""
+        self.steps += 1
+        self.tokens += tokens
+        self.busy_s += step_s
+        weight = max(_SMOOTHING, 1 / self.steps)
+        self.step_s += weight * (step_s - self.step_s)
+        self.step_tokens += weight * (tokens - self.step_tokens)
+        if math.isfinite(loss):
+            self.loss += weight * (loss - self.loss)
+
+
+def _paths(names: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(Path(name) for name in names)
+
+
+def _standing(clock: Clock) -> Standing:
+    return Standing(clock.version, clock.progress, clock.member_steps)
+
+
+def _expect(message: object, kind: type[T]) -> T:
+    if not isinstance(message, kind):
+        raise UnexpectedMessageError(f"{type(message).__name__} came before {kind.__name__}")
+    return message
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except FileNotFoundError:  # not Linux
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> int:
+    """Run the process; everything that it has to know comes over the line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="the inherited socket")
+    line = Line(parser.parse_args().fd, RECEIVES)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the link decides
+    try:
+        TrainerProcess(line, _expect(line.receive(), Build)).run()
+    except EOFError:
+        return 0
+    except Exception as e:
+        expected = isinstance(e, CrosscloudError | OSError)
+        crash = f"the trainer crashed, see its output: {type(e).__name__}: {e}"
+        with contextlib.suppress(EOFError):
+            line.send(Failed(str(e) if expected else crash))
+        if not expected:
+            raise
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Encoding a round's frozen work into a payload file, and reading its shards back for the upload.
+
+The payload is written out before its first byte is sent: a broken upload then goes on with the very
+bytes that it began with, whatever happened to the parameters meanwhile.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from common.arrays import F32
+from common.documents import Genesis, Numbers, Plan, Version
+from common.ids import WorkerId
+from common.schema import LEAF
+from common.shards import PayloadLayout
+from common.terms import ReadBlob, round_terms
+from services.files import read_at, storage_errors, write_at
+from worker.update import Work, measure, shards
+
+
+class FlatFile:
+    """A whole vector in a file: little-endian float32, [length]. A context manager."""
+
+    def __init__(self, path: Path, *, write: bool = False) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC if write else os.O_RDONLY
+        with storage_errors(f"cannot open {path}"):
+            self._fd = os.open(path, flags, 0o600)
+        self._path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+    def read(self, start: int, stop: int) -> F32:
+        """Return values [start, stop), float32."""
+        with storage_errors(f"cannot read {self._path}"):
+            return np.frombuffer(read_at(self._fd, 4 * start, 4 * (stop - start)), "<f4")
+
+    def write(self, start: int, values: F32) -> None:
+        """Store float32 values from index `start` on."""
+        with storage_errors(f"cannot write {self._path}"):
+            write_at(self._fd, values.astype("<f4", copy=False).tobytes(), 4 * start)
+
+
+class BaseValues:
+    """Theta of a version, read leaf by leaf; holds one leaf."""
+
+    def __init__(self, version: Version, read_blob: ReadBlob) -> None:
+        self._leaves = version.theta
+        self._read_blob = read_blob
+        self._at = -1
+        self._leaf: F32 = np.empty(0, np.float32)
+
+    def read(self, start: int, stop: int) -> F32:
+        """Return values [start, stop), float32, which must lie in one leaf."""
+        index = start // LEAF
+        if index != self._at:
+            content = self._read_blob(self._leaves[index])
+            self._at, self._leaf = index, np.frombuffer(content, "<f4")
+        return self._leaf[start - index * LEAF : stop - index * LEAF]
+
+
+class Payload:
+    """An encoded update on disk. A context manager.
+
+    Args:
+        path: the file.
+        layout: where its shards are.
+    """
+
+    def __init__(self, path: Path, layout: PayloadLayout) -> None:
+        self.layout = layout
+        with storage_errors(f"cannot read {path}"):
+            self._fd = os.open(path, os.O_RDONLY)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
+
+    def read_shard(self, index: int) -> bytes:
+        """Return the bytes of one shard."""
+        offset, length = self.layout.shard(index)
+        return read_at(self._fd, offset, length)
+
+
+def encode_payload(
+    genesis: Genesis,
+    version: Version,
+    plan: Plan,
+    numbers: Mapping[WorkerId, Numbers],
+    worker: WorkerId,
+    loss_2_20: int,
+    *,
+    read_blob: ReadBlob,
+    theta: Path,
+    residual: Path | None,
+    next_residual: Path,
+    payload: Path,
+) -> Payload:
+    """Encode the work frozen in `theta` against the base `version`.
+
+    Args:
+        numbers: of U2.
+        loss_2_20: of the frozen work, in nats times 2**20.
+        read_blob: reads a file of the base.
+        theta: own parameters at close, a flat file.
+        residual: e, a flat file; None or missing = zero.
+        next_residual: e' is written here.
+        payload: the shards are written here.
+
+    Raises:
+        BrokenUpdateError: the work is not finite.
+    """
+    terms = round_terms(genesis, version, plan, numbers, read_blob)
+    base = BaseValues(version, read_blob)
+    with FlatFile(theta) as own, FlatFile(next_residual, write=True) as kept:
+        e = FlatFile(residual) if residual is not None and residual.exists() else None
+        try:
+            work = Work(base.read, own.read, None if e is None else e.read)
+            lengths = measure(terms, work)
+            key = secrets.token_bytes(16)
+            pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20)
+            with payload.open("wb", buffering=0) as out:
+                for index, piece in enumerate(pieces):
+                    write_at(out.fileno(), piece, terms.layout.shard(index)[0])
+        finally:
+            if e is not None:
+                e.__exit__(None, None, None)
+    return Payload(payload, terms.layout)
