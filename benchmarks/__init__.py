@@ -1,0 +1,1 @@
+"""One script per published table; results/ holds their committed numbers."""

@@ -1,0 +1,147 @@
+"""A real coordinator process on loopback, without workers: tests play them."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.documents import Genesis
+from services.genesis_file import load_genesis
+from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, Layout, WorkerSpec
+from services.local.processes import LocalProcess
+from services.operator_link import OperatorLink, RunStatus
+from services.settings import load_operator
+from services.tls import channel_credentials
+from services.identity import Role
+from common.errors import ConfigError
+from tests.light_worker import LightWorker, credentials
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("aws", "azure", "gcp", "onprem")
+RUN: dict[str, Any] = {
+    "learner": "examples.own_learner:build",
+    "settings": {"width": 8},
+    "preset": "async_diloco",
+    "algorithm": {"tier": "tls", "min_cohort": 1},
+    "stop": {"versions": 1000},
+}
+TIMINGS = {
+    "heartbeat_s": 0.5,
+    "worker_lease_s": 5.0,
+    "leader_lease_s": 3.0,
+    "key_timeout_s": 10.0,
+    "upload_timeout_s": 10.0,
+    "first_grace_s": 0.2,
+}
+
+
+@dataclass
+class LoneCoordinator:
+    """See the module docstring."""
+
+    layout: Layout
+    process: LocalProcess | None = None
+
+    @property
+    def genesis(self) -> Genesis:
+        return load_genesis(self.layout.genesis)
+
+    @property
+    def folder(self) -> Path:
+        return self.layout.folder
+
+    def command(self, *arguments: object) -> LocalProcess:
+        name = str(arguments[0])
+        command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
+        log = self.layout.log(name)
+        return LocalProcess(name, command, log, {"PYTHONPATH": str(ROOT)})
+
+    def start(self, *, wait: bool = True) -> None:
+        config = self.layout.config(COORDINATOR)
+        self.process = self.command(COORDINATOR, "--config", config)
+        deadline_s = time.monotonic() + 30
+        while wait and self.status() is None:
+            assert self.process.exit_code is None, self.process.last_lines()
+            assert time.monotonic() < deadline_s, self.process.last_lines()
+            time.sleep(0.05)
+
+    def status(self) -> RunStatus | None:
+        settings = load_operator(self.layout.config(OPERATOR), environ={})
+        creds = channel_credentials(settings.tls, settings.run, Role.OPERATOR)
+        with OperatorLink(settings.coordinator, creds, timeout_s=3.0) as link:
+            try:
+                return link.status()
+            except ConfigError:
+                return None
+
+    def edit(self, name: str, **changes: Any) -> None:
+        """Change top-level fields of one process's settings file."""
+        path = self.layout.config(name)
+        settings = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({**settings, **changes}))
+
+    def worker(self, name: str, **changes: Any) -> LightWorker:
+        return LightWorker(
+            name,
+            self.genesis,
+            self.layout.control,
+            self.layout.bulk,
+            credentials(self.folder / "certs", name),
+            **changes,
+        )
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.exit_code is None:
+            self.process.terminate()
+            if not self.process.wait(15):
+                self.process.kill()
+                pytest.fail(f"the coordinator did not end: {self.process.last_lines()}")
+
+
+Make = Callable[..., LoneCoordinator]
+
+
+def lay_out(folder: Path, **run: Any) -> LoneCoordinator:
+    """Write a federation's folder and make its genesis."""
+    text = {"a.txt": "to be or not to be, that is the question. " * 200}
+    workers = tuple(WorkerSpec(n, text) for n in NAMES)
+    spec = FederationSpec(folder, "test", workers, text, {**RUN, **run}, timings=TIMINGS)
+    made = LoneCoordinator(Layout(spec))
+    made.layout.write()
+    genesis = made.command(
+        "genesis", "--config", made.layout.config("run"), "--out", made.layout.genesis.parent
+    )
+    assert genesis.wait(60), "no genesis in a minute"
+    assert genesis.exit_code == 0, genesis.last_lines()
+    return made
+
+
+@pytest.fixture
+def make_coordinator(tmp_path: Path) -> Iterator[Make]:
+    """Return a function that starts a coordinator for a new run, and stops it after the test."""
+    with ExitStack() as stack:
+
+        def make(*, start: bool = True, **run: Any) -> LoneCoordinator:
+            made = lay_out(tmp_path / f"run{len(os.listdir(tmp_path))}", **run)
+            stack.callback(made.stop)
+            if start:
+                made.start()
+            return made
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneCoordinator]:
+    """One coordinator for a module's tests, which must leave no round open."""
+    made = lay_out(tmp_path_factory.mktemp("federation") / "run")
+    made.start()
+    yield made
+    made.stop()

@@ -1,0 +1,175 @@
+"""A worker without a learner: the real protocol by hand, so that a test can say anything on the wire."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import grpc
+
+from common import canonical
+from common.documents import PROTOCOL, Genesis, Numbers, Offer, Plan, Record
+from common.ids import WorkerId
+from common.selftest import selftest_digest
+from common.shards import PayloadLayout
+from protos.v1 import bulk_pb2, bulk_pb2_grpc, operator_pb2_grpc, session_pb2, session_pb2_grpc
+
+TIMEOUT_S = 20.0
+BOOT = "00" * 8
+
+
+def credentials(folder: Path, name: str) -> grpc.ChannelCredentials:
+    """Read NAME.pem and NAME.key in a folder of certificates."""
+    return grpc.ssl_channel_credentials(
+        (folder / "ca.pem").read_bytes(),
+        (folder / f"{name}.key").read_bytes(),
+        (folder / f"{name}.pem").read_bytes(),
+    )
+
+
+@dataclass
+class LightWorker:
+    """One worker's streams. A context manager; `join` opens the control stream."""
+
+    name: str
+    genesis: Genesis
+    control: str
+    bulk: str
+    credentials: grpc.ChannelCredentials
+    boot: str = BOOT
+    records: list[Record] = field(default_factory=list)
+
+    def __enter__(self) -> "LightWorker":
+        self._control = grpc.secure_channel(self.control, self.credentials)
+        self._bulk = grpc.secure_channel(self.bulk, self.credentials)
+        self.session = session_pb2_grpc.SessionStub(self._control)
+        self.operator = operator_pb2_grpc.OperatorStub(self._control)
+        self.shards = bulk_pb2_grpc.BulkStub(self._bulk)
+        self._outgoing: SimpleQueue[session_pb2.ConnectRequest | None] = SimpleQueue()
+        self._incoming: SimpleQueue[session_pb2.ConnectResponse | grpc.RpcError] = SimpleQueue()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._outgoing.put(None)
+        self._control.close()
+        self._bulk.close()
+
+    def join_message(self, **changes: Any) -> session_pb2.Join:
+        """Return a Join that is admitted, but for `changes`."""
+        fields: Mapping[str, Any] = {
+            "protocol": PROTOCOL,
+            "software": "test",
+            "features": ["tls"],
+            "genesis_hash": bytes.fromhex(canonical.digest(self.genesis)),
+            "schema_hash": bytes.fromhex(self.genesis.schema.hash),
+            "self_test": bytes.fromhex(selftest_digest()),
+            "boot": self.boot,
+            "digest": bytes.fromhex(self.genesis.version0),
+            "speed": 100,
+        }
+        return session_pb2.Join(**{**fields, **changes})
+
+    def join(self, **changes: Any) -> session_pb2.Welcome:
+        """Open the control stream.
+
+        Raises:
+            grpc.RpcError: refused.
+        """
+        import threading
+
+        self.send(join=self.join_message(**changes))
+        threading.Thread(target=self._read, daemon=True).start()
+        return self.receive("welcome")
+
+    def send(self, **message: Any) -> None:
+        """Queue one message by the name of its field."""
+        self._outgoing.put(session_pb2.ConnectRequest(**message))
+
+    def receive(self, kind: str) -> Any:
+        """Return the next message of a kind; records that come before are kept in `records`.
+
+        Raises:
+            grpc.RpcError: the stream ended with an error.
+            AssertionError: nothing of the kind came.
+        """
+        while True:
+            try:
+                message = self._incoming.get(timeout=TIMEOUT_S)
+            except Empty:
+                raise AssertionError(f"{self.name} waited for {kind} in vain") from None
+            if isinstance(message, grpc.RpcError):
+                raise message
+            found = message.WhichOneof("message")
+            if found == "outcome":
+                self.records.append(canonical.decode(message.outcome.record, Record))
+            if found == kind:
+                return getattr(message, kind)
+
+    def receive_record(self, kind: str) -> Record:
+        """Return the next record of a kind: "commit", "abort", ..."""
+        seen = 0
+        while True:
+            while seen < len(self.records):
+                if getattr(self.records[seen], kind) is not None:
+                    return self.records.pop(seen)
+                seen += 1
+            self.receive("outcome")
+
+    def offer(self, version: int = 0, digest: str = "", **changes: Any) -> Offer:
+        """Send an offer and return it."""
+        fields: Mapping[str, Any] = {
+            "run": self.genesis.run,
+            "worker": WorkerId(self.name),
+            "boot": self.boot,
+            "nonce": "ab" * 16,
+            "version": version,
+            "digest": digest or self.genesis.version0,
+            "tokens": 1000,
+            "lr_sum": 1.0,
+            "age_256": 0,
+            "steps": 10,
+            "speed": 100,
+            "link_bps": 0,
+        }
+        offer = Offer(**{**fields, **changes})
+        self.send(offer=session_pb2.SubmitOffer(offer=canonical.encode(offer)))
+        return offer
+
+    def numbers(self) -> Numbers:
+        """Return numbers at close that are in order."""
+        return Numbers(1000, 1.0, 0, 65535, 10, 10)
+
+    def answer(self, plan: Plan, numbers: Numbers | None = None) -> None:
+        """Send the numbers at close."""
+        content = canonical.encode(numbers or self.numbers())
+        raw_id = bytes.fromhex(plan.round)
+        self.send(numbers=session_pb2.SubmitNumbers(round_id=raw_id, numbers=content))
+
+    def receive_plan(self) -> Plan:
+        """Wait for the plan."""
+        return canonical.decode(self.receive("plan").plan, Plan)
+
+    def layout(self, plan: Plan) -> PayloadLayout:
+        """Return where the payload's shards are."""
+        return PayloadLayout(self.genesis.schema.length, plan.bits)
+
+    def push(self, *shards: tuple[bytes, int, bytes]) -> bulk_pb2.PushShardsResponse:
+        """Upload (round id, index, payload) in one stream.
+
+        Raises:
+            grpc.RpcError: refused.
+        """
+        messages = (bulk_pb2.Shard(round_id=r, index=i, payload=p) for r, i, p in shards)
+        return self.shards.PushShards(messages, timeout=TIMEOUT_S)
+
+    def _requests(self) -> Iterator[session_pb2.ConnectRequest]:
+        while (message := self._outgoing.get()) is not None:
+            yield message
+
+    def _read(self) -> None:
+        try:
+            for response in self.session.Connect(self._requests()):
+                self._incoming.put(response)
+        except grpc.RpcError as e:
+            self._incoming.put(e)

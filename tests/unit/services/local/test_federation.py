@@ -1,0 +1,125 @@
+"""Real processes of a program that only waits: who starts, who is told, who ends."""
+
+from pathlib import Path
+
+import pytest
+
+from services.local.federation import Federation
+from services.local.layout import FederationSpec, WorkerSpec
+from services.local.processes import ProcessFailedError
+
+PROGRAM = """
+import pathlib, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+role, _, config = sys.argv[1:4]
+print(role, pathlib.Path(config).stem, flush=True)
+here = pathlib.Path("behaviour") / pathlib.Path(config).stem
+if here.exists():
+    sys.exit(here.read_text())
+if role == "genesis":
+    out = pathlib.Path(sys.argv[5])
+    out.mkdir()
+    (out / "genesis.json").write_text("{}")
+elif role != "export":
+    signal.sigwait([signal.SIGTERM])
+    print("ended in order")
+"""
+
+
+@pytest.fixture
+def federation(tmp_path, monkeypatch):
+    (tmp_path / "crosscloud").mkdir()
+    (tmp_path / "crosscloud" / "__init__.py").touch()
+    (tmp_path / "crosscloud" / "__main__.py").write_text(PROGRAM)
+    (tmp_path / "behaviour").mkdir()
+    monkeypatch.chdir(tmp_path)  # `python -m` looks there first
+    spec = FederationSpec(
+        folder=Path("tiny"),
+        name="tiny",
+        workers=(WorkerSpec("aws", {"a.py": "1"}), WorkerSpec("gcp", {"b.py": "2"})),
+        validation={"c.py": "3"},
+        run={"stop": {"versions": 1}},
+    )
+    found = Federation(spec)
+    monkeypatch.setattr(found, "status", lambda: None)  # nobody listens
+    yield found
+    found.stop(told_s=0)
+
+
+def log(federation: Federation, name: str) -> str:
+    return federation.layout.log(name).read_text()
+
+
+def until(federation: Federation, name: str, words: str) -> None:
+    while words not in log(federation, name):
+        federation.check()
+        federation.sleep(0.01)
+
+
+def fail(name: str, reason: str) -> None:
+    Path("behaviour", name).write_text(reason)
+
+
+def test_every_process_gets_its_own_settings(federation):
+    federation.start()
+    for name, role in (("coordinator", "coordinator"), ("evaluator", "evaluator")):
+        until(federation, name, f"{role} {name}")
+    for name in ("aws", "gcp"):
+        until(federation, name, f"worker {name}")
+    assert log(federation, "genesis") == "genesis run\n"
+    assert not federation.finished()
+
+
+def test_whoever_is_told_to_stop_ends_in_order_and_has_not_failed(federation):
+    with federation:
+        for name in ("coordinator", "evaluator", "aws", "gcp"):
+            until(federation, name, name)
+    for name in ("coordinator", "evaluator", "aws", "gcp"):
+        assert log(federation, name).endswith("ended in order\n")
+    federation.check()
+
+
+def test_a_failed_process_is_named_with_the_end_of_its_log(federation):
+    fail("gcp", "no such file: shard-7")
+    federation.start()
+    with pytest.raises(ProcessFailedError, match=r"(?s)gcp ended with code 1.*shard-7"):
+        federation.wait(60)
+
+
+def test_a_genesis_that_fails_starts_nothing(federation):
+    fail("run", "algorithm.codec: unsound")
+    with pytest.raises(ProcessFailedError, match="unsound"):
+        federation.start()
+    assert not federation.layout.log("coordinator").exists()
+
+
+def test_a_killed_worker_has_not_failed_and_starts_again_on_its_settings(federation):
+    federation.start()
+    until(federation, "aws", "worker aws")
+    federation.kill_worker("aws")
+    federation.check()
+    federation.restart_worker("aws")
+    until(federation, "aws", "worker aws\nworker aws")
+
+
+def test_an_interrupt_ends_the_wait_and_then_every_process(federation):
+    def interrupted_run() -> None:
+        with federation:
+            until(federation, "aws", "worker aws")
+            federation.interrupted.set()
+            federation.wait(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_run()
+    assert log(federation, "aws").endswith("ended in order\n")
+
+
+def test_another_command_runs_to_its_end(federation):
+    federation.layout.write()
+    federation.run("export", "--config", federation.config("evaluator"))
+    assert log(federation, "export") == "export evaluator\n"
+
+
+def test_stopping_twice_or_before_the_start_is_fine(federation):
+    federation.stop()
+    federation.stop()

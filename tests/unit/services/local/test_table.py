@@ -1,0 +1,133 @@
+import dataclasses
+
+import pytest
+from rich.console import Console
+
+from common.documents import Evaluation
+from protos.v1 import operator_pb2
+from services.local.table import human_bytes, live_table, plain_line, saved
+from services.operator_link import RunStatus, WorkerStatus, run_status
+
+WIDTH = 80
+
+
+def worker(name: str = "aws", **changes: object) -> WorkerStatus:
+    plain = WorkerStatus(
+        name=name,
+        live=True,
+        silent_s=0.3,
+        version=12,
+        staleness=0.8,
+        steps_per_s=5.4,
+        tokens=384_000,
+        steps=250,
+        contributions=9,
+        bytes_sent=4_812_345,
+        bytes_received=7_000_000,
+        idle_share=0.01,
+        state="training",
+        pending_steps=14,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def status(**changes: object) -> RunStatus:
+    plain = dataclasses.replace(
+        run_status(operator_pb2.GetStatusResponse()),
+        run="demo",
+        state="running",
+        version=12,
+        seconds=61.4,
+        phase="collecting_offers",
+        evaluation=Evaluation(version=12, loss=2.2468, accuracy=0.412, perplexity=9.46, tokens=1),
+        workers=tuple(worker(n) for n in ("aws", "gcp", "azure", "onprem")),
+        bytes_up=20_000_000,
+        bytes_down=30_000_000,
+        float32_bytes=100_000_000,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+EXTREME = status(
+    run="a-run-whose-name-is-as-long-as-names-may-be-sixty-three-letters",
+    version=1_234_567,
+    seconds=987_654.0,
+    bytes_up=999_999_999_999_999,
+    float32_bytes=9_999_999_999_999_999,
+    workers=(
+        worker(
+            "a-worker-whose-name-is-as-long-as-names-may-be",
+            version=1_234_567,
+            staleness=123.4,
+            steps_per_s=1234.5,
+            tokens=999_949_999_999,
+            bytes_sent=999_949_999_999_999,
+            state="in round: collect_masked",
+        ),
+    ),
+)
+
+
+def printed(shown: RunStatus) -> list[str]:
+    console = Console(width=WIDTH)
+    with console.capture() as capture:
+        console.print(live_table(shown))
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("shown", [status(), EXTREME, status(evaluation=None, workers=())])
+def test_the_table_never_wraps_at_80_columns(shown):
+    lines = printed(shown)
+    assert len(lines) == 2 + 1 + 1 + len(shown.workers)
+    assert max(len(line) for line in lines) <= WIDTH
+
+
+def test_the_table_shows_every_number_that_was_asked_for():
+    first, second, _, head, aws, *_ = printed(status())
+    assert "version 12" in first
+    assert "loss 2.247" in first
+    assert "accuracy 41.2%" in first
+    assert "61 s" in first
+    assert "moved 50.0 MB  float32 FedAvg 200.0 MB  saved 75%" in second
+    assert head.split() == ["worker", "version", "staleness", "steps/s", "tokens", "sent", "state"]
+    assert aws.split() == ["aws", "12", "0.8", "5.4", "384.0k", "4.8", "MB", "training"]
+
+
+def test_numbers_of_an_extreme_run_are_not_cut():
+    row = printed(EXTREME)[-1]
+    for cell in ("1234567", "123.4", "1234.5", "999.9G", "999.9 TB", "collect masked"):
+        assert cell in row
+
+
+def test_a_paused_run_says_so_instead_of_its_phase():
+    assert "paused" in printed(status(state="paused"))[1]
+
+
+@pytest.mark.parametrize("shown", [status(), status(evaluation=None), status(workers=())])
+def test_the_plain_line_fits_80_columns(shown):
+    assert "\n" not in plain_line(shown)
+    assert len(plain_line(shown)) <= WIDTH
+
+
+def test_the_plain_line_counts_live_workers():
+    workers = (worker("aws"), worker("gcp", live=False))
+    assert "workers 1/2" in plain_line(status(workers=workers))
+
+
+def test_before_the_first_version_nothing_is_called_saved():
+    assert saved(1200, 0) == "moved 1.2 kB"
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_951, "1.0 MB"),
+        (12_345_678, "12.3 MB"),
+    ],
+)
+def test_sizes_are_decimal_and_short(num_bytes, text):
+    assert human_bytes(num_bytes) == text

@@ -1,0 +1,128 @@
+import datetime
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from common.errors import ConfigError
+from services.certs import Holder, init_federation
+from services.identity import Identity, MemberList, Role, identity_in
+
+COORDINATOR = Holder(Role.COORDINATOR, "coordinator", "acme", ("localhost", "127.0.0.1"))
+AWS = Holder(Role.WORKER, "aws", "amazon")
+GCP = Holder(Role.WORKER, "gcp", "google")
+
+
+def load(path: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def usages(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
+    return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+
+
+def test_a_certificate_carries_run_role_organisation_and_name(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    assert identity_in(load(tmp_path / "aws.pem")) == Identity("demo", Role.WORKER, "amazon", "aws")
+    load(tmp_path / "aws.pem").verify_directly_issued_by(load(tmp_path / "ca.pem"))
+
+
+def test_only_a_coordinator_can_serve(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    server, worker = load(tmp_path / "coordinator.pem"), load(tmp_path / "aws.pem")
+    assert usages(server) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert usages(worker) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+    names = worker.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert not names.get_values_for_type(x509.DNSName)
+
+
+def test_private_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    for key in tmp_path.glob("*.key"):
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600, key
+    assert len(list(tmp_path.glob("*.key"))) == 3
+
+
+def test_validity_is_what_was_asked_for(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR], valid_days=7)
+    c = load(tmp_path / "coordinator.pem")
+    length = c.not_valid_after_utc - c.not_valid_before_utc
+    assert datetime.timedelta(days=7) <= length < datetime.timedelta(days=7, hours=1)
+
+
+def test_the_member_list_names_everybody(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    assert set(MemberList(tmp_path / "members.yaml", "demo").members) == {"coordinator", "aws"}
+
+
+def test_a_second_time_changes_nothing(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    assert init_federation(tmp_path, "demo", [COORDINATOR, AWS]) == ()
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_new_name_is_added_and_an_operators_edit_stays(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    members = tmp_path / "members.yaml"
+    edited = [line for line in members.read_text().splitlines() if "aws" not in line]
+    members.write_text("\n".join([*edited, "  # aws left", ""]))
+    written = init_federation(tmp_path, "demo", [COORDINATOR, AWS, GCP])
+    assert {p.name for p in written} == {"gcp.key", "gcp.pem", "members.yaml"}
+    assert "# aws left" in members.read_text()
+    names = [m["name"] for m in yaml.safe_load(members.read_text())["members"]]
+    assert names == ["coordinator", "gcp"]
+    load(tmp_path / "gcp.pem").verify_directly_issued_by(load(tmp_path / "ca.pem"))
+
+
+@pytest.mark.parametrize(
+    ("run", "holders", "sentence"),
+    [
+        ("other", [COORDINATOR, GCP], "authority of another run"),
+        ("demo", [Holder(Role.WORKER, "aws", "google")], "never replaced"),
+        ("demo", [Holder(Role.COORDINATOR, "coordinator", "acme", ("elsewhere",))], "hosts"),
+        ("demo", [Holder(Role.COORDINATOR, "second", "acme")], "no hosts"),
+        ("demo", [Holder(Role.WORKER, "gcp", "google", ("localhost",))], "only a coordinator"),
+        ("demo", [Holder(Role.WORKER, "GCP", "google")], "lower-case"),
+        ("demo", [Holder(Role.WORKER, "ca", "google")], "authority's own files"),
+        ("demo", [GCP, GCP], "unique"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_writes_nothing(
+    tmp_path: Path, run: str, holders: list[Holder], sentence: str
+) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=sentence):
+        init_federation(tmp_path, run, holders)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("lost", ["ca.pem", "ca.key"])
+def test_half_an_authority_is_not_replaced(tmp_path: Path, lost: str) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR])
+    (tmp_path / lost).unlink()
+    with pytest.raises(ConfigError, match="authority is there but cannot be used"):
+        init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    assert not (tmp_path / lost).exists()
+
+
+def test_a_key_without_its_certificate_is_not_replaced(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    (tmp_path / "aws.pem").unlink()
+    with pytest.raises(ConfigError, match=r"are no pair .*delete both"):
+        init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+
+
+def test_a_certificate_of_an_authority_that_is_gone_is_not_kept(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR])
+    for lost in ("ca.pem", "ca.key"):
+        (tmp_path / lost).unlink()
+    with pytest.raises(ConfigError, match="without its authority"):
+        init_federation(tmp_path, "demo", [COORDINATOR])

@@ -1,0 +1,202 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from common import canonical
+from common.documents import Commit, Control, Counters, Record
+from common.errors import DivergedError, ProtocolError, UnknownFileError
+from common.ids import Digest
+from services.data_store import DataStore
+from services.replica import Replica, genesis_position
+from tests.small_run import Run, random_vector
+
+
+@dataclass
+class Coordinator:
+    """The other side: a chain in memory, its log, and the files that it still keeps."""
+
+    run: Run = field(default_factory=Run)
+    records: list[Record] = field(default_factory=list)
+    fetched: list[Digest] = field(default_factory=list)
+    gone: set[Digest] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.run.blobs.write(canonical.encode(self.run.version))
+
+    def step(self) -> Record:
+        """Commit one version."""
+        seed = len(self.records)
+        theta = self.run.theta() - random_vector(self.run.schema, 100 + seed, 0.01)
+        commit, content = self.run.commit(dict.fromkeys(self.run.workers, theta), seed=seed)
+        self.run.blobs.write(content)
+        self.run.blobs.write(canonical.encode(self.run.advance(commit, content)))
+        return self.append(commit=commit)
+
+    def append(self, **body: Commit | Control) -> Record:
+        last = self.records[-1] if self.records else self.run.genesis
+        record = Record(
+            seq=len(self.records),
+            previous=canonical.digest(last),
+            epoch=0,
+            time_s=0,
+            version=self.run.version.commits,
+            digest=canonical.digest(self.run.version),
+            progress=0.0,
+            counters=Counters(),
+            **body,  # type: ignore[arg-type]
+        )
+        self.records.append(record)
+        return record
+
+    def replica(self, folder: Path) -> tuple[Replica, DataStore]:
+        store = DataStore(folder)
+
+        def fetch(digest: Digest, kind: str) -> None:
+            if digest in self.gone or digest not in self.run.blobs.files:
+                raise UnknownFileError(kind)
+            self.fetched.append(digest)
+            store.write(self.run.blobs.files[digest])
+
+        return Replica(self.run.genesis, store, fetch, genesis_position(self.run.genesis)), store
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def coordinator() -> Coordinator:
+    return Coordinator()
+
+
+def test_a_replica_that_applies_every_record_stands_on_the_head(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, store = coordinator.replica(tmp_path)
+    for _ in range(3):
+        assert replica.apply(coordinator.step())
+    assert not replica.apply(coordinator.append(control=Control("pause", "ann", "")))
+
+    assert replica.position.digest == canonical.digest(coordinator.run.version)
+    assert replica.position.version == 3
+    assert replica.version() == coordinator.run.version
+    assert store.damaged(replica.version().blobs()) == []
+
+
+def test_one_flipped_bit_in_the_head_heals_by_download(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, store = coordinator.replica(tmp_path)
+    replica.apply(coordinator.step())
+    damaged = replica.version().theta[0]
+    flip_a_bit(store.path(damaged))
+    coordinator.fetched.clear()
+
+    assert replica.apply(coordinator.step())
+
+    assert damaged in coordinator.fetched
+    assert replica.healed_leaves == 1
+    assert replica.version() == coordinator.run.version
+
+
+def test_a_damaged_aggregate_heals_as_well(coordinator: Coordinator, tmp_path: Path) -> None:
+    replica, store = coordinator.replica(tmp_path)
+    record = coordinator.step()
+    assert record.commit is not None
+    store.write(coordinator.run.blobs.files[record.commit.aggregate])
+    flip_a_bit(store.path(record.commit.aggregate))
+
+    assert replica.apply(record)
+    assert replica.version() == coordinator.run.version
+
+
+def test_a_sound_base_that_gives_another_digest_stops_the_process(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    wrong = replace(coordinator.step(), digest=Digest("0" * 64))
+
+    with pytest.raises(DivergedError, match="although the base's files are sound"):
+        replica.apply(wrong)
+    assert replica.position.version == 0
+
+
+def test_where_a_step_is_no_longer_kept_the_version_is_downloaded_whole(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    record = coordinator.step()
+    assert record.commit is not None
+    coordinator.gone.add(record.commit.aggregate)
+
+    assert replica.apply(record)
+    assert replica.version() == coordinator.run.version
+
+
+def test_where_neither_is_kept_it_waits_for_a_version_that_is(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    first = coordinator.step()
+    assert first.commit is not None
+    coordinator.gone |= {first.commit.aggregate, first.digest}
+    assert not replica.apply(first)
+    assert replica.behind
+    assert replica.position.version == 0
+    assert replica.position.next_seq == 1
+
+    assert replica.apply(coordinator.step())
+    assert not replica.behind
+    assert replica.version() == coordinator.run.version
+
+
+def test_a_newcomer_starts_at_the_newest_record(coordinator: Coordinator, tmp_path: Path) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    coordinator.step()
+    replica.start_at(coordinator.step())
+
+    assert replica.position.version == 2
+    assert replica.apply(coordinator.step())
+    assert replica.version() == coordinator.run.version
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: replace(r, seq=r.seq + 1),
+        lambda r: replace(r, previous=Digest("0" * 64)),
+    ],
+)
+def test_a_record_that_does_not_follow_is_refused_and_changes_nothing(
+    coordinator: Coordinator, tmp_path: Path, change: Callable[[Record], Record]
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    with pytest.raises(ProtocolError, match="does not follow"):
+        replica.apply(change(coordinator.step()))
+    assert replica.position == genesis_position(coordinator.run.genesis)
+
+
+def test_a_record_that_moves_the_head_without_a_commit_is_refused(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    record = replace(coordinator.append(control=Control("pause", "ann", "")), version=5)
+    with pytest.raises(DivergedError, match="no commit and yet moves the head"):
+        replica.apply(record)
+
+
+def test_collecting_keeps_the_current_version_and_nothing_else(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, store = coordinator.replica(tmp_path)
+    for _ in range(3):
+        replica.apply(coordinator.step())
+        replica.collect()
+
+    kept = {p.name for p in tmp_path.iterdir()}
+    assert kept == {replica.position.digest, *replica.version().blobs()}
+    assert replica.apply(coordinator.step())

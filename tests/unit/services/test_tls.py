@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import grpc
+import pytest
+
+from common.errors import ConfigError
+from services.identity import Identity, Role
+from services.settings import TlsSettings
+from services.tls import channel_credentials, check_own, explain_rpc_error, server_credentials
+from tests.certificates import NOW, RUN, authority, tls_files
+
+
+def changed(tls: TlsSettings, **paths: Path) -> TlsSettings:
+    return TlsSettings(**{**tls.model_dump(), **paths})
+
+
+def test_a_good_certificate_tells_who_we_are(tmp_path: Path) -> None:
+    tls = tls_files(tmp_path, authority())
+    found = check_own(tls, RUN, (Role.WORKER,), name="aws")
+    assert found == Identity(RUN, Role.WORKER, "acme", "aws")
+    assert isinstance(channel_credentials(tls, RUN, Role.WORKER), grpc.ChannelCredentials)
+
+
+def test_a_coordinator_gets_credentials_to_serve(tmp_path: Path) -> None:
+    tls = tls_files(tmp_path, authority(), Role.COORDINATOR, "main", hosts=("localhost",))
+    assert isinstance(server_credentials(tls, RUN), grpc.ServerCredentials)
+
+
+@pytest.mark.parametrize(
+    ("days", "sentence"), [((-3, -1), "expired on .*issue a new one"), ((1, 3), "not valid before")]
+)
+def test_a_certificate_out_of_its_time_is_refused(
+    tmp_path: Path, days: tuple[int, int], sentence: str
+) -> None:
+    tls = tls_files(tmp_path, authority(), days=days)
+    with pytest.raises(ConfigError, match=rf"aws\.pem.*{sentence}"):
+        check_own(tls, RUN, (Role.WORKER,), NOW)
+
+
+def test_an_expired_authority_is_named(tmp_path: Path) -> None:
+    tls = tls_files(tmp_path, authority(), days=(-1, 99))
+    with pytest.raises(ConfigError, match=r"ca\.pem expired"):
+        check_own(tls, RUN, (Role.WORKER,), NOW.replace(year=NOW.year + 1))
+
+
+def test_another_authority_is_refused(tmp_path: Path) -> None:
+    tls = tls_files(tmp_path, authority(), trusts=authority())
+    with pytest.raises(ConfigError, match="is not signed by"):
+        check_own(tls, RUN, (Role.WORKER,))
+
+
+def test_another_key_is_refused(tmp_path: Path) -> None:
+    ours, theirs = (tls_files(tmp_path / n, authority()) for n in ("ours", "theirs"))
+    with pytest.raises(ConfigError, match="is not the key of"):
+        check_own(changed(ours, key=theirs.key), RUN, (Role.WORKER,))
+
+
+@pytest.mark.parametrize(
+    ("run", "role", "name", "sentence"),
+    [
+        ("other", Role.WORKER, "", "is for run 'demo', this is run 'other'"),
+        (RUN, Role.OPERATOR, "", "role worker, this process needs operator"),
+        (RUN, Role.WORKER, "gcp", "is for 'aws', the settings say 'gcp'"),
+    ],
+)
+def test_a_certificate_for_something_else_is_refused(
+    tmp_path: Path, run: str, role: Role, name: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        channel_credentials(tls_files(tmp_path, authority()), run, role, name)
+
+
+def test_a_worker_cannot_get_credentials_to_serve(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs coordinator"):
+        server_credentials(tls_files(tmp_path, authority()), RUN)
+
+
+def test_files_that_are_something_else_are_named(tmp_path: Path) -> None:
+    tls = tls_files(tmp_path, authority())
+    with pytest.raises(ConfigError, match=r"aws\.key is not a PEM certificate"):
+        check_own(changed(tls, certificate=tls.key), RUN, (Role.WORKER,))
+    with pytest.raises(ConfigError, match=r"aws\.pem is not a PEM private key"):
+        check_own(changed(tls, key=tls.certificate), RUN, (Role.WORKER,))
+    tls.key.unlink()
+    with pytest.raises(ConfigError, match=r"aws\.key: cannot read the private key: No such file"):
+        check_own(tls, RUN, (Role.WORKER,))
+
+
+def test_details_that_say_nothing_known_are_passed_on() -> None:
+    assert explain_rpc_error("the moon is full") == "the call failed: the moon is full"
