@@ -29,15 +29,19 @@ class Ledger:
         self._genesis = genesis
         self._unix_offset_s = unix_offset_s
         self._led_before_s = head.counters.elapsed_s
-        self._led_since_s = 0.0
+        self._since_s: float | None = None
 
     def elapsed_s(self, now_s: float) -> float:
-        """Return for how long the run was led, by every coordinator of it."""
-        return self._led_before_s + now_s - self._led_since_s
+        """Return for how long the run went on, under every coordinator of it."""
+        return self._led_before_s + (0.0 if self._since_s is None else now_s - self._since_s)
+
+    def begin(self, now_s: float) -> None:
+        """A worker joined: from the first one on, this coordinator's time counts."""
+        if self._since_s is None:
+            self._since_s = now_s
 
     def takeover(self, leader: str, now_s: float, *changes: Change) -> tuple[Effect, ...]:
         """A coordinator begins to lead: the record's seq is its epoch."""
-        self._led_since_s = now_s
         record = replace(self._next(now_s), epoch=self.head.num_records, takeover=Takeover(leader))
         return self._append(record, changes)
 

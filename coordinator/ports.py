@@ -28,13 +28,18 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A heartbeat: speed in tokens/s, link in bit/s (0 = not measured), pending local steps."""
+    """A heartbeat: speed in tokens/s, link in bit/s (0 = not measured), pending local steps.
+
+    Args:
+        offer_nonce: of the offer that the worker takes to be open; "" = none.
+    """
 
     session: SessionId
     speed: int
     link_bps: int
     version: int
     pending_steps: int
+    offer_nonce: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ class Table(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Set one field of one table. Values are canonical documents or decimal numbers."""
+    """Set one field of one table: a canonical document, a decimal number or a digest."""
 
     table: Table
     field: str

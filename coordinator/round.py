@@ -92,7 +92,7 @@ class Round:
     """See the module docstring.
 
     Args:
-        sessions: each member's session when the cohort closed.
+        sessions: each member's newest session.
         num_records: length of the log when the cohort closed.
         since_s: when the phase began, or what it waits for now.
         members: who can still be in the sum.
@@ -106,7 +106,7 @@ class Round:
     plan: Plan
     algorithm: Algorithm
     num_records: int
-    sessions: Mapping[WorkerId, SessionId]
+    sessions: dict[WorkerId, SessionId]
     phase: Phase = Phase.COLLECTING_OFFERS
     since_s: float = 0.0
     deadline_s: float = math.inf
@@ -168,6 +168,17 @@ class Round:
         if worker in self.members and not sealed and (expelled or worker not in self.uploaded):
             self._leave_out(worker, why)
 
+    def rejoin(self, worker: WorkerId, session: SessionId) -> tuple[Effect, ...]:
+        """A member's stream was opened anew: send again what it may not have had."""
+        if worker not in self.members:
+            return ()
+        self.sessions[worker] = session
+        if self.phase is Phase.SHARE_KEYS and worker not in self.numbers:
+            return (Send(session, self.plan),)
+        if self.phase is Phase.COLLECT_MASKED and worker not in self.uploaded:
+            return (Send(session, self._u2()),)
+        return ()
+
     def seal(self, listing: tuple[WorkerId, ...], now_s: float) -> tuple[Effect, ...]:
         """The spool is sealed: S is who is in its listing and was not left out."""
         if self.phase is not Phase.UNMASK:
@@ -219,11 +230,10 @@ class Round:
         self.numbers = {w: self.numbers[w] for w in sorted(self.members)}  # from here on, of U2
         self.spool_open = True
         self._enter(Phase.COLLECT_MASKED, now_s, self.plan.upload_timeout_s)
-        members = Members(self.id, dict(self.numbers))
         return (
             Save((self.saved(),)),
             OpenSpool(self.id, tuple(self.numbers), self.plan.bits),
-            *(Send(self.sessions[w], members) for w in self.numbers),
+            *(Send(self.sessions[w], self._u2()) for w in self.numbers),
         )
 
     def abort(self, reason: AbortReason, detail: str) -> None:
@@ -243,6 +253,9 @@ class Round:
     def _next(self, phase: Phase) -> Phase:
         assert phase in NEXT_PHASES[self.phase], f"{self.phase} -> {phase}"
         return phase
+
+    def _u2(self) -> Members:
+        return Members(self.id, dict(self.numbers))
 
     def _enter(self, phase: Phase, now_s: float, timeout_s: float) -> None:
         self.phase = self._next(phase)

@@ -201,13 +201,18 @@ class Run:
             raise UnexpectedMessageError("this session has already joined")
         former = self._membership.join(event, now_s)
         member = self._membership.of_session(event.session)
-        dropped = self._leave_open_work(event.worker, "it joined anew")
+        self._ledger.begin(now_s)
+        if former is not None and former.boot == event.boot:
+            dropped, why = self._withdrawn(event.worker), "its stream broke"
+        else:
+            dropped = self._leave_open_work(event.worker, "it joined anew")
+            why = "its process started again"
         saved = Save((member.saved(), *dropped))
         if former is None:
             return (saved, Note("joined", f"{event.worker}, on version {event.version}"))
-        why = "its stream broke" if former.boot == event.boot else "its process started again"
+        resent = () if self._round is None else self._round.rejoin(event.worker, event.session)
         note = Note("rejoined", f"{event.worker}, on version {event.version}: {why}")
-        return (saved, *_sends(former, Replaced()), note)
+        return (saved, *_sends(former, Replaced()), *resent, note)
 
     def _heard(self, event: Heard, now_s: float) -> tuple[Effect, ...]:
         member = self._membership.of_session(event.session)
@@ -224,7 +229,7 @@ class Run:
             local_steps=self._membership.local_steps(member, self._algorithm),
             paused=self._gate.paused,
             num_records=self._ledger.head.num_records,
-            offer_wanted=self._gate.stop is None
+            offer_wanted=bool(event.offer_nonce)
             and member.worker not in self._offers
             and not self._in_round(member),
         )
@@ -358,8 +363,6 @@ class Run:
             case Evaluated():  # of the last version, most likely
                 return self._gate.evaluate(event.evaluation, now_s)
         return ()
-
-    # ----------------------------------------------------------------------------------------------
 
     def _round_of(self, round_id: RoundId) -> Round:
         if self._round is None or self._round.id != round_id:

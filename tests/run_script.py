@@ -170,6 +170,7 @@ class Script:
                 int(o.get("link", "0")),
                 version,
                 int(o.get("pending", "20")),
+                o.get("open", ""),
             ),
             "offer": lambda: Offered(session, self.offer(name, version, o)),
             "numbers": lambda: Answered(session, round_id, numbers(o)),

@@ -174,6 +174,9 @@ class WorkerRound:
         """Return what `record` makes of this worker's work; None where it says nothing of it."""
         if self.stage is None:
             return None
+        if record.takeover is not None:  # a new epoch ends the rounds before it, lost ones too
+            self.stage = None
+            return Fate.FREE
         mine = self.stage.plan.round
         if record.commit is not None and record.commit.plan.round == mine:
             self_named = self._worker in record.commit.survivors

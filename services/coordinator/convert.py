@@ -32,7 +32,7 @@ def event_of(session: SessionId, request: session_pb2.ConnectRequest) -> Event:
     match request.WhichOneof("message"):
         case "heartbeat":
             h = request.heartbeat
-            return Heard(session, h.speed, h.link_bps, h.version, h.pending_steps)
+            return Heard(session, h.speed, h.link_bps, h.version, h.pending_steps, h.offer_nonce)
         case "offer":
             return Offered(session, canonical.decode(request.offer.offer, Offer))
         case "numbers":

@@ -181,6 +181,10 @@ class Agent:
     async def planned(self, content: bytes) -> None:
         """A cohort was closed with this worker in it: freeze the work, send its numbers."""
         plan = canonical.decode(content, Plan)
+        if (stage := self._round.stage) is not None and stage.plan == plan:
+            if stage.numbers is not None:  # after a broken stream: what was sent may be lost
+                self._send_numbers(plan, stage.numbers)
+            return
         at = self._replica.position
         try:
             self._round.accept(plan, at.version, at.digest)
@@ -205,6 +209,9 @@ class Agent:
             return
         self._loss_2_20 = closed.loss_2_20
         await asyncio.to_thread(self._state.write_stage, self._round.stored())
+        self._send_numbers(plan, numbers)
+
+    def _send_numbers(self, plan: Plan, numbers: Numbers) -> None:
         submit = session_pb2.SubmitNumbers(
             round_id=bytes.fromhex(plan.round), numbers=canonical.encode(numbers)
         )

@@ -364,7 +364,7 @@ def test_pace_follows_the_fastest_live_worker_within_its_bounds() -> None:
 
     script.tell("5 heard azure speed=130")
     (*_, send) = script.tell("11.5 heard azure speed=130")  # nobody else is heard any more
-    assert Pace(20, paused=False, num_records=1, offer_wanted=True) in [
+    assert Pace(20, paused=False, num_records=1, offer_wanted=False) in [
         e.message for e in (*script.tell("12 heard azure speed=130"), send) if isinstance(e, Send)
     ]
 

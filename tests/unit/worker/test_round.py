@@ -12,6 +12,7 @@ from common.documents import (
     Offer,
     Plan,
     Record,
+    Takeover,
 )
 from common.ids import Digest, RoundId, WorkerId
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
@@ -77,6 +78,12 @@ def test_work_that_a_commit_does_not_name_is_free_again(staged: WorkerRound) -> 
 
 def test_an_abort_frees_the_work(staged: WorkerRound) -> None:
     assert staged.resolve(record(abort=Abort(ROUND, (A, B), "stopped", ""))) is Fate.FREE
+
+
+def test_a_new_leader_frees_the_work_of_every_round_before_it(staged: WorkerRound) -> None:
+    takeover = replace(record(), takeover=Takeover("b"))
+    assert staged.resolve(takeover) is Fate.FREE
+    assert staged.work is Work.FREE
 
 
 def test_records_of_other_rounds_change_nothing(staged: WorkerRound) -> None:
