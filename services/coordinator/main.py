@@ -61,7 +61,7 @@ from services.coordinator.start import begin
 from services.coordinator.status import StatusSource, write_result
 from services.data_store import DataStore
 from services.grpc_status import AioStatusInterceptor
-from services.identity import MemberList
+from services.identity import MemberList, Role
 from services.metrics import CoordinatorMetrics
 from services.metrics import serve as serve_metrics
 from services.settings import CoordinatorSettings
@@ -213,8 +213,9 @@ class Coordinator:
         until_s = time.monotonic() + LINGER_S
         while time.monotonic() < until_s:
             status = self.core.status(time.monotonic())
-            measured = status.evaluation is None or status.evaluation.version == status.version
-            if measured and not len(self.sessions):
+            newest = -1 if status.evaluation is None else status.evaluation.version
+            expected = any(m.role is Role.EVALUATOR for m in self.members.members.values())
+            if not len(self.sessions) and (newest == status.version or not expected):
                 return
             await asyncio.sleep(TICK_S)
 

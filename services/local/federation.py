@@ -53,8 +53,8 @@ class Federation:
     ) -> None:
         self.stop(alone_s=_PATIENT_S if kind is None else _IMPATIENT_S)
 
-    def start(self) -> None:
-        """Write the folder, make the genesis, start every process.
+    def prepare(self) -> None:
+        """Write the folder and make the genesis; settings files may be edited before `start`.
 
         Raises:
             ConfigError: the folder is not empty, or a name is not well-formed.
@@ -62,6 +62,16 @@ class Federation:
         """
         self.layout.write()
         self.run("genesis", "--config", self.config("run"), "--out", self.layout.genesis.parent)
+
+    def start(self) -> None:
+        """Start every process, after `prepare` where that was not called.
+
+        Raises:
+            ConfigError: the folder is not empty, or a name is not well-formed.
+            ProcessFailedError: the genesis could not be made.
+        """
+        if not self.layout.genesis.exists():
+            self.prepare()
         for name in (COORDINATOR, EVALUATOR, *self.workers):
             self._launch(name)
 

@@ -1,0 +1,171 @@
+"""Whole federations of real processes on loopback, with the numpy learner so that they start fast."""
+
+import json
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from common import canonical
+from common.documents import Record, Version
+from common.ids import Digest
+from services.data_store import DataStore
+from services.local.federation import Federation
+from services.local.layout import COORDINATOR, FederationSpec, WorkerSpec
+from services.operator_link import RunStatus
+from services.worker.state import StateFolder
+from tests.stalling_proxy import StallingProxy
+from worker.round import Stage
+
+TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
+NAMES = ("aws", "azure", "gcp", "onprem")
+PATIENCE_S = 60.0
+
+
+def spec(folder: Path, *, width: int = 32, versions: int = 8, **algorithm: Any) -> FederationSpec:
+    run = {
+        "learner": "examples.own_learner:build",
+        "settings": {"width": width},
+        "preset": "async_diloco",
+        "algorithm": {
+            "tier": "tls",
+            "local_steps": 10,
+            "min_cohort": 2,
+            "schedule": {"peak": 0.5, "warmup_steps": 10},
+            **algorithm,
+        },
+        "stop": {"versions": versions},
+    }
+    workers = tuple(WorkerSpec(n, TEXT, max_steps_per_s=40) for n in NAMES)
+    timings = {
+        "heartbeat_s": 0.5,
+        "worker_lease_s": 5.0,
+        "key_timeout_s": 10.0,
+        "upload_timeout_s": 5.0,
+        "first_grace_s": 0.5,
+    }
+    return FederationSpec(folder, "test", workers, TEXT, run, timings=timings)
+
+
+def until(federation: Federation, condition: Callable[[RunStatus], bool]) -> RunStatus:
+    """Wait until the status meets a condition."""
+    for _ in range(int(PATIENCE_S / 0.1)):
+        federation.check()
+        if (status := federation.status()) is not None and condition(status):
+            return status
+        federation.sleep(0.1)
+    raise AssertionError(f"waited in vain; the status is {federation.status()}")
+
+
+def scrape(port: int) -> dict[str, list[Any]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    seen: dict[str, list[Any]] = {}
+    for sample in (s for family in families for s in family.samples):
+        seen.setdefault(sample.name, []).append(sample)
+    return seen
+
+
+def contributions(status: RunStatus, name: str) -> int:
+    return next(w.contributions for w in status.workers if w.name == name)
+
+
+def records(federation: Federation) -> list[Record]:
+    folder = federation.layout.state(COORDINATOR) / "log"
+    return [canonical.decode(p.read_bytes(), Record) for p in sorted(folder.glob("*.json"))]
+
+
+def theta(store: DataStore, digest: Digest) -> np.ndarray:
+    version = canonical.decode(store.read(digest, verify=True), Version)
+    return np.frombuffer(b"".join(store.read(d, verify=True) for d in version.theta), "<f4")
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        {},
+        {
+            "policy": "sync",
+            "codec": {"kind": "float32", "bits": 32, "first_bits": 32},
+            "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
+        },
+    ],
+    ids=["async 8-bit nesterov", "sync float32 sgd"],
+)
+def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
+    tmp_path: Path, algorithm: dict[str, Any]
+) -> None:
+    federation = Federation(spec(tmp_path / "run", versions=6, **algorithm))
+    with federation:
+        federation.wait(PATIENCE_S)
+    result = json.loads((federation.layout.state(COORDINATOR) / "result.json").read_text())
+
+    log = records(federation)
+    assert [r.seq for r in log] == list(range(len(log)))
+    assert all(a.seq == 0 or a.previous == canonical.digest(log[a.seq - 1]) for a in log)
+    head = log[-1]
+    assert (head.version, result["versions"], result["privacy_tier"]) == (6, 6, "tls")
+    assert result["loss_nats"] < 5.5
+    assert result["evaluated_version"] == 6
+    assert set(result["workers"]) == set(NAMES)
+    assert all(w["contributions"] > 0 for w in result["workers"].values())
+    assert 0 < result["bytes_by_kind"]["up_update"] < result["bytes_up"]
+
+    mine = DataStore(federation.layout.state(COORDINATOR) / "data")
+    for name in NAMES:
+        state = StateFolder(federation.layout.state(name))
+        manifest = state.load()
+        assert manifest is not None
+        if manifest.position.version == 6:  # a worker may have left before it merged the last one
+            assert manifest.position.digest == head.digest
+            np.testing.assert_array_equal(
+                theta(DataStore(state.data), head.digest), theta(mine, head.digest)
+            )
+
+
+def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(tmp_path: Path) -> None:
+    # 1.2 M values: several shards, of which the proxy lets one through.
+    federation = Federation(spec(tmp_path / "run", width=1600, versions=1000))
+    federation.prepare()
+    with StallingProxy(federation.layout.bulk, limit_bytes=1_200_000) as proxy:
+        config = federation.config("aws")
+        settings = yaml.safe_load(config.read_text())
+        settings["coordinator"]["bulk"] = proxy.address
+        config.write_text(yaml.safe_dump(settings))
+        with federation:
+            assert proxy.stalled.wait(PATIENCE_S)
+            stage = federation.layout.state("aws") / "stage" / "stage.json"
+            assert canonical.decode(stage.read_bytes(), Stage).exposed
+            federation.kill_worker("aws")
+            before = until(federation, lambda s: s.version >= 3)
+            assert contributions(before, "aws") == 0
+
+            proxy.released.set()
+            federation.restart_worker("aws")
+            until(federation, lambda s: contributions(s, "aws") >= 2)
+        assert "resumed at version" in federation.layout.log("aws").read_text()
+    outcomes = [r.commit.plan.round for r in records(federation) if r.commit]
+    assert len(outcomes) == len(set(outcomes))
+
+
+def test_closed_worker_ports_hide_nothing_from_the_coordinator_s_metrics(tmp_path: Path) -> None:
+    federation = Federation(spec(tmp_path / "run", versions=1000))
+    with federation:
+        until(federation, lambda s: s.version >= 2 and len(s.workers) == len(NAMES))
+        federation.sleep(2.5)
+        seen = scrape(federation.layout.metrics_ports[COORDINATOR])
+    for name in ("steps_per_second", "staleness_versions", "network_bytes_total", "steps_total"):
+        samples = seen[f"crosscloud_worker_{name}"]
+        assert {s.labels["worker"] for s in samples} == set(NAMES), name
+    sent = [
+        s.value
+        for s in seen["crosscloud_worker_network_bytes_total"]
+        if s.labels["direction"] == "sent" and s.labels["kind"] == "update"
+    ]
+    assert min(sent) > 0
+    assert seen["crosscloud_model_version"][0].value >= 2
