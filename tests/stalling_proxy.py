@@ -52,7 +52,9 @@ class StallingProxy:
                 return
             self._open += [near, far]
             for source, sink, limited in ((near, far, True), (far, near, False)):
-                threading.Thread(target=self._pump, args=(source, sink, limited), daemon=True).start()
+                threading.Thread(
+                    target=self._pump, args=(source, sink, limited), daemon=True
+                ).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, limited: bool) -> None:
         try:

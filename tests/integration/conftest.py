@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from common.documents import Genesis
+from common.documents import Genesis, Lanes, Plan
+from common.errors import ConfigError
+from common.shards import pack_lanes
 from services.genesis_file import load_genesis
+from services.identity import Role
 from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, Layout, WorkerSpec
 from services.local.processes import LocalProcess
 from services.operator_link import OperatorLink, RunStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
-from services.identity import Role
-from common.errors import ConfigError
 from tests.light_worker import LightWorker, credentials
 
 ROOT = Path(__file__).parents[2]
@@ -145,3 +147,22 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneCoordi
     made.start()
     yield made
     made.stop()
+
+
+def good_shards(worker: LightWorker, plan: Plan) -> list[tuple[bytes, int, bytes]]:
+    """Return the payload of an update of zeros."""
+    layout = worker.layout(plan)
+    lanes = pack_lanes(Lanes(65535, 0, 0), np.zeros(layout.num_blocks, np.uint32))
+    payload = bytes(layout.lanes_offset) + lanes
+    raw_id = bytes.fromhex(plan.round)
+    spans = [layout.shard(i) for i in range(layout.num_shards)]
+    return [(raw_id, i, payload[a : a + n]) for i, (a, n) in enumerate(spans)]
+
+
+def commit_round(worker: LightWorker, plan: Plan | None = None) -> None:
+    plan = plan or worker.receive_plan()
+    worker.answer(plan)
+    worker.receive("members")
+    assert not worker.push(*good_shards(worker, plan)).missing
+    commit = worker.receive_record("commit")
+    assert commit.version == plan.version + 1

@@ -1,4 +1,4 @@
-"""Whole federations of real processes on loopback, with the numpy learner so that they start fast."""
+"""Whole federations of real processes on loopback, with a learner that starts fast."""
 
 import json
 import urllib.request

@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 
 from common import canonical
-from common.documents import Evaluation, Lanes, Plan
-from common.shards import SHARD_BYTES, pack_lanes
+from common.documents import Evaluation
+from common.shards import SHARD_BYTES
 from protos.v1 import operator_pb2, session_pb2
 from services.certs import Authority, _authority_in
 from tests import certificates
-from tests.integration.conftest import LoneCoordinator, Make
+from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
 from tests.light_worker import LightWorker, credentials
 
 
@@ -241,9 +240,7 @@ class TestRound:
             aws.offer(nonce="cd" * 16)
             commit_round(aws)
 
-    def test_nan_in_a_float32_update_aborts_the_round_by_name(
-        self, make_coordinator: Make
-    ) -> None:
+    def test_nan_in_a_float32_update_aborts_the_round_by_name(self, make_coordinator: Make) -> None:
         coordinator = make_coordinator(
             preset="fedavg", algorithm={"policy": "async", "tier": "tls", "min_cohort": 1}
         )
@@ -279,22 +276,3 @@ class TestRound:
                 assert rejected.error == "BadNumbersError"
                 assert field in rejected.sentence
             commit_round(aws, plan)
-
-
-def good_shards(worker: LightWorker, plan: Plan) -> list[tuple[bytes, int, bytes]]:
-    """Return the payload of an update of zeros."""
-    layout = worker.layout(plan)
-    lanes = pack_lanes(Lanes(65535, 0, 0), np.zeros(layout.num_blocks, np.uint32))
-    payload = bytes(layout.lanes_offset) + lanes
-    raw_id = bytes.fromhex(plan.round)
-    spans = [layout.shard(i) for i in range(layout.num_shards)]
-    return [(raw_id, i, payload[a : a + n]) for i, (a, n) in enumerate(spans)]
-
-
-def commit_round(worker: LightWorker, plan: Plan | None = None) -> None:
-    plan = plan or worker.receive_plan()
-    worker.answer(plan)
-    worker.receive("members")
-    assert not worker.push(*good_shards(worker, plan)).missing
-    commit = worker.receive_record("commit")
-    assert commit.version == plan.version + 1

@@ -1,0 +1,202 @@
+"""The coordinator process from outside: commands, takeovers, restarts, and a full disk."""
+
+import resource
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+
+from common.ids import WorkerId
+from protos.v1 import session_pb2
+from services.identity import Role
+from services.local.layout import COORDINATOR, OPERATOR
+from services.operator_link import OperatorLink
+from services.settings import load_operator
+from services.tls import channel_credentials
+from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
+
+
+def operator(coordinator: LoneCoordinator) -> OperatorLink:
+    settings = load_operator(coordinator.layout.config(OPERATOR), environ={})
+    creds = channel_credentials(settings.tls, settings.run, Role.OPERATOR)
+    return OperatorLink(settings.coordinator, creds, timeout_s=10.0)
+
+
+def child_pid(coordinator: LoneCoordinator, module: str) -> int:
+    assert coordinator.process is not None
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().decode().split("\0")
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it ended while we looked
+        if parent == coordinator.process.pid and module in words:
+            return int(path.name)
+    raise AssertionError(f"no child runs {module}")
+
+
+def test_a_newer_session_of_the_same_worker_takes_over_and_both_hear_of_it(
+    make_coordinator: Make,
+) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as older, coordinator.worker("aws") as newer:
+        older.join()
+        newer.join()
+        older.receive("replaced")
+        newer.offer()
+        commit_round(newer)
+    assert coordinator.process is not None
+    assert "rejoined: aws" in coordinator.layout.log(COORDINATOR).read_text()
+
+
+def test_pause_holds_the_next_round_and_resume_lets_it_close(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as aws, operator(coordinator) as link:
+        aws.join()
+        link.pause()
+        assert aws.receive_record("control").control.action == "pause"
+        aws.offer()
+        aws.send(heartbeat=session_pb2.Heartbeat(speed=100, offer_nonce="ab" * 16))
+        pace = aws.receive("pace")
+        assert (pace.paused, pace.offer_wanted) == (True, False)
+        status = link.status()
+        assert (status.state, status.version) == ("paused", 0)
+
+        link.resume()
+        commit_round(aws)
+
+
+def test_stop_ends_the_run_for_everybody_and_is_in_the_log(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        with operator(coordinator) as link:
+            link.stop()
+        drain = aws.receive("drain")
+        assert drain.finished
+        control = aws.receive_record("control").control
+        assert (control.action, control.by) == ("stop", "operator")
+
+
+def test_a_name_taken_off_the_list_is_sent_away_at_once(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    members = coordinator.folder / "certs" / "members.yaml"
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        listed = yaml.safe_load(members.read_text())
+        listed["members"] = [m for m in listed["members"] if m["name"] != "aws"]
+        members.write_text(yaml.safe_dump(listed))
+        drain = aws.receive("drain")
+        assert not drain.finished
+        assert "off the member list" in drain.reason
+    with (
+        coordinator.worker("aws") as aws,
+        pytest.raises(grpc.RpcError, match="not on the member list"),
+    ):
+        aws.join()
+
+
+def test_a_restarted_coordinator_goes_on_from_its_log(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        aws.offer()
+        commit_round(aws)
+    assert coordinator.process is not None
+    coordinator.process.kill()
+    coordinator.start()
+    with coordinator.worker("aws", boot="11" * 8) as aws:
+        welcome = aws.join(next_seq=0)
+        takeovers = [aws.receive_record("takeover"), aws.receive_record("takeover")]
+        commit = aws.receive_record("commit")
+        assert [t.epoch for t in takeovers] == [t.seq for t in takeovers]
+        assert commit.version == 1
+        aws.offer(version=1, digest=commit.digest, boot="11" * 8, nonce="ef" * 16)
+        commit_round(aws)
+        assert welcome.num_records >= 3
+
+
+def test_an_open_round_of_a_killed_coordinator_ends_by_record(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        aws.offer()
+        plan = aws.receive_plan()
+        aws.answer(plan)
+        aws.receive("members")
+        assert coordinator.process is not None
+        coordinator.process.kill()
+    coordinator.start()
+    with coordinator.worker("aws", boot="11" * 8) as aws:
+        aws.join(next_seq=1)
+        abort = aws.receive_record("abort").abort
+        assert (abort.round, abort.reason) == (plan.round, "coordinator_restarted")
+        with pytest.raises(grpc.RpcError, match="over, or was never opened"):
+            aws.push(*good_shards(aws, plan))
+
+
+def test_a_full_disk_aborts_the_round_and_the_old_version_stays(make_coordinator: Make) -> None:
+    coordinator = make_coordinator(settings={"width": 600})
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        commit_pid = child_pid(coordinator, "services.coordinator.commit")
+        resource.prlimit(commit_pid, resource.RLIMIT_FSIZE, (2**18, resource.RLIM_INFINITY))
+        aws.offer()
+        plan = aws.receive_plan()
+        aws.answer(plan)
+        aws.receive("members")
+        aws.push(*good_shards(aws, plan))
+        abort = aws.receive_record("abort")
+        assert abort.abort.reason == "storage_full"
+        assert "free some space" in abort.abort.detail
+        assert (abort.version, abort.digest) == (0, coordinator.genesis.version0)
+
+        infinite = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(commit_pid, resource.RLIMIT_FSIZE, infinite)
+        aws.offer(nonce="cd" * 16)
+        commit_round(aws)
+
+
+def test_a_broken_stream_in_mid_round_gets_again_what_was_missed(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        aws.offer()
+        plan = aws.receive_plan()
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        assert aws.receive_plan() == plan
+        aws.answer(plan)
+        aws.receive("members")
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        members = aws.receive("members")
+        assert members.round_id.hex() == plan.round
+        aws.push(*good_shards(aws, plan))
+        record = aws.receive_record("commit")
+        assert record.commit.survivors == (WorkerId("aws"),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"redis_url": "redis://127.0.0.1:1/0"}, "127.0.0.1:1"),
+        ({"controll_port": 1}, "control_port"),
+        ({"control_port": "many"}, "control_port"),
+        ({"genesis": "/nowhere/genesis.json"}, "/nowhere/genesis.json"),
+        ({"allowed_tiers": ["masked"]}, "allowed_tiers"),
+    ],
+)
+def test_a_start_that_cannot_work_ends_with_one_clear_line(
+    make_coordinator: Make, changes: dict[str, object], sentence: str
+) -> None:
+    coordinator = make_coordinator(start=False)
+    coordinator.edit(COORDINATOR, **changes)
+    coordinator.start(wait=False)
+    assert coordinator.process is not None
+    assert coordinator.process.wait(30)
+    last = coordinator.process.last_lines().splitlines()[-1]
+    assert coordinator.process.exit_code == 2, last
+    assert last.startswith("crosscloud: ")
+    assert sentence in last
