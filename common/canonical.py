@@ -1,10 +1,10 @@
 """One byte string for one document: the form in which we hash, compare and store.
 
 A document is a frozen dataclass of strings, integers, finite floats, booleans, tuples, string-keyed
-mappings and other documents. Its canonical form is JSON with sorted keys, no white space, ASCII only,
-fields that are None left out. Floats are written as Python's shortest round-trip form, so a float32
-that was widened comes back bit for bit. `decode` refuses anything that `encode` would not have
-written, so equal documents always have equal bytes and a digest names exactly one document.
+mappings and other documents. Its canonical form is JSON with sorted keys, no white space, ASCII
+only, fields that are None left out. Floats are written as Python's shortest round-trip form, so a
+float32 that was widened comes back bit for bit. `decode` refuses anything that `encode` would not
+have written, so equal documents always have equal bytes and a digest names exactly one document.
 
 It refuses to guess: unknown fields, missing fields, wrong types, numbers out of range for 64 bits,
 NaN, infinity and deep nesting are errors that name the place.
@@ -90,7 +90,7 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _typed(raw: Json, kind: Any, where: str) -> object:  # noqa: PLR0911 - one line per kind of value
+def _typed(raw: Json, kind: Any, where: str) -> object:
     if kind is Any:
         return _finite(raw, where)
     while hasattr(kind, "__supertype__"):  # NewType

@@ -84,7 +84,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """Every constant that decides what a round computes. All of it is under the genesis hash.
+    """Every constant that decides what a round computes. All is under the genesis hash.
 
     Args:
         policy: cohort policy: "sync" (every live member) or "async" (quorum and grace).
@@ -93,7 +93,7 @@ class Algorithm:
         tier: privacy tier: "tls".
         min_cohort: m, fewest members in a sum.
         colluding: c, colluding workers that the threshold allows for.
-        normalisation: g: "normalised" (tokens per unit of learning rate), "tokens", "samples", "uniform".
+        normalisation: g: "normalised" (tokens per learning rate), "tokens", "samples", "uniform".
         staleness: s(tau): "poly" (1 + tau)**-a, "hinge", "constant".
         staleness_exponent: a.
         max_staleness: tau_max, in commits: older work is discarded.
@@ -126,7 +126,7 @@ class Algorithm:
 
 @dataclass(frozen=True, slots=True)
 class Genesis:
-    """What a run is, before its first step. Its digest is the run's identity: every process pins it.
+    """What a run is, before its first step. Its digest is the identity that every process pins.
 
     Args:
         run: the run's name.

@@ -1,8 +1,8 @@
 """Every error this system raises on purpose. One base per audience.
 
-`ConfigError` is the operator's fault, `ProtocolError` the other side's, `StorageError` the disk's or
-the store's, and anything else is ours. `services/grpc_status.py` maps each class to one gRPC status.
-A message says what was found, what was expected, and what to do about it.
+`ConfigError` is the operator's fault, `ProtocolError` the other side's, `StorageError` the disk's
+or the store's, and anything else is ours. `services/grpc_status.py` maps each class to one gRPC
+status. A message says what was found, what was expected, and what to do about it.
 """
 
 
@@ -79,4 +79,4 @@ class BrokenUpdateError(CrosscloudError):
 
 
 class DivergedError(CrosscloudError):
-    """A replay did not give the record's digest although the base is sound: stop and tell a person."""
+    """A replay did not give the record's digest although the base is sound: tell a person."""

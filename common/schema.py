@@ -1,8 +1,8 @@
 """How a model's tensors lie in one flat float32 vector, the same in every process.
 
 Parameters come first, in the learner's order, one after the other; zeros pad them to a whole number
-of blocks; float buffers follow, padded in the same way. A block is 4096 values: the unit of rotation
-and of scales. A leaf is 2**20 values: the unit of hashing, storing and healing.
+of blocks; float buffers follow, padded in the same way. A block is 4096 values: the unit of
+rotation and of scales. A leaf is 2**20 values: the unit of hashing, storing and healing.
 
 Tied weights stand once, under the first name the learner gives. Integer buffers never move: their
 hash is in `constants`, so that models which differ in them do not share a schema.

@@ -1,1 +1,1 @@
-"""The coordinator's decisions: events and the time in, effects out. No network, no files, no clock."""
+"""The coordinator's decisions: events and the time in, effects out. No I/O, no clock."""

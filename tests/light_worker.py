@@ -1,4 +1,4 @@
-"""A worker without a learner: the real protocol by hand, so that a test can say anything on the wire."""
+"""A worker without a learner: the real protocol by hand, so that a test can say anything."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

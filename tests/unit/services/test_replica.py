@@ -192,7 +192,7 @@ def test_a_record_that_moves_the_head_without_a_commit_is_refused(
 def test_collecting_keeps_the_current_version_and_nothing_else(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:
-    replica, store = coordinator.replica(tmp_path)
+    replica, _ = coordinator.replica(tmp_path)
     for _ in range(3):
         replica.apply(coordinator.step())
         replica.collect()

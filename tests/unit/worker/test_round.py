@@ -110,9 +110,7 @@ def test_an_offer_is_used_up_by_the_first_plan(staged: WorkerRound) -> None:
 
 
 @pytest.mark.parametrize("base", [(2, HEAD), (3, Digest("2" * 64))])
-def test_a_plan_on_another_base_is_refused(
-    offered: WorkerRound, base: tuple[int, Digest]
-) -> None:
+def test_a_plan_on_another_base_is_refused(offered: WorkerRound, base: tuple[int, Digest]) -> None:
     with refused(Rule.HEAD):
         offered.accept(PLAN, *base)
     assert offered.offer is not None
