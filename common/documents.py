@@ -2,7 +2,8 @@
 
 All are frozen dataclasses with one canonical encoding (`common/canonical.py`): they are hashed,
 stored and sent as those bytes. docs/protocol.md gives each field's meaning in a round; the formulas
-behind the numbers are in `common/weight.py` and `common/outer.py`.
+behind the numbers are in `common/weight.py` and `common/outer.py`. It is long because every
+document of the protocol stands on this one page.
 """
 
 from collections.abc import Mapping

@@ -26,11 +26,15 @@ class UnexpectedMessageError(ProtocolError):
     """The message is not one that this phase expects."""
 
 
-class UnknownRoundError(ProtocolError):
+class NotFoundError(ProtocolError):
+    """What was asked for is not here, or not any more."""
+
+
+class UnknownRoundError(NotFoundError):
     """The message names a round that is over, or was never opened."""
 
 
-class UnknownFileError(ProtocolError):
+class UnknownFileError(NotFoundError):
     """The file is not kept, or never was."""
 
 
@@ -50,7 +54,7 @@ class BadUpdateError(ProtocolError):
     """An update's bytes have the wrong size or index, or hold values that no update may hold."""
 
 
-class BadNumbersError(ProtocolError):
+class BadNumbersError(BadUpdateError):
     """A member's numbers at close are not finite, not positive, or out of range."""
 
 

@@ -14,6 +14,7 @@ import grpc
 
 from common.errors import (
     DamagedDataError,
+    NotFoundError,
     ProtocolError,
     UnknownFileError,
     UnknownRoundError,
@@ -175,7 +176,7 @@ class BulkLink:
                 return attempt()
             except grpc.RpcError as e:
                 error = error_of(e)
-                if isinstance(error, UnknownRoundError):  # NOT_FOUND, whatever was asked for
+                if isinstance(error, NotFoundError):
                     raise missing(str(error)) from None
                 if error is not None:
                     raise error from None

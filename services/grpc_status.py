@@ -7,6 +7,7 @@ again is right. An error that is not in the table is our own bug: it passes, is 
 traceback and reaches the caller as UNKNOWN.
 """
 
+import contextlib
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,13 +23,13 @@ from common.errors import (
     IncompatibleError,
     MalformedDocumentError,
     NotAMemberError,
+    NotFoundError,
     NotPermittedError,
     ProtocolError,
     StaleLeaderError,
     StorageError,
     StorageFullError,
     UnexpectedMessageError,
-    UnknownRoundError,
 )
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ STATUS: Final[dict[type[CrosscloudError], grpc.StatusCode]] = {
     # The caller should change something before it tries again.
     MalformedDocumentError: grpc.StatusCode.INVALID_ARGUMENT,
     UnexpectedMessageError: grpc.StatusCode.ABORTED,
-    UnknownRoundError: grpc.StatusCode.NOT_FOUND,
+    NotFoundError: grpc.StatusCode.NOT_FOUND,
     NotAMemberError: grpc.StatusCode.UNAUTHENTICATED,
     NotPermittedError: grpc.StatusCode.PERMISSION_DENIED,
     IncompatibleError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -137,8 +138,9 @@ def _aio_wrapper(handler: Any, method: str) -> Callable[..., Any]:
 
     async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(request, context):
-                yield response
+            async with contextlib.aclosing(behaviour(request, context)) as responses:
+                async for response in responses:
+                    yield response
         except CrosscloudError as e:
             await context.abort(*_refusal(e, method))
 

@@ -108,9 +108,16 @@ class Learner(ABC):
 
     def export(self, folder: Path) -> None:
         """Write what users of the model load; by default `model.safetensors`, tensors by name."""
-        from worker.model import write_safetensors
+        from safetensors.numpy import save_file
 
-        write_safetensors(self, folder / "model.safetensors")
+        tensors = {**self.parameters(), **self.buffers()}
+        arrays = {n: np.ascontiguousarray(as_numpy(t)) for n, t in tensors.items()}
+        save_file(arrays, folder / "model.safetensors")
+
+
+def as_numpy(tensor: Tensor) -> npt.NDArray[Any]:
+    """Return the tensor's values; shared with it where they are in CPU memory."""
+    return tensor if isinstance(tensor, np.ndarray) else tensor.detach().cpu().numpy()
 
 
 def load_learner(path: str) -> Callable[[LearnerContext], Learner]:

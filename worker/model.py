@@ -7,16 +7,14 @@ copied slice by slice. Padding reads as zero and swallows what is written.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from common.arrays import F32
 from common.errors import ConfigError
 from common.schema import ModelSchema, TensorSpec
-from worker.learner import Learner, Tensor
+from worker.learner import Learner, Tensor, as_numpy
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +57,7 @@ class ParameterVector:
         """Copy values [start, stop) into `out`, float32[stop - start], and return it."""
         out[:] = 0.0
         for part, window in self._parts(start, stop):
-            out[window] = _numpy(part)
+            out[window] = as_numpy(part)
         return out
 
     def write(self, start: int, values: F32) -> None:
@@ -73,7 +71,7 @@ class ParameterVector:
             if isinstance(part, np.ndarray):
                 part += delta[window]
             else:
-                _assign(part, _numpy(part) + delta[window])
+                _assign(part, as_numpy(part) + delta[window])
 
     def leaves(self) -> Iterator[tuple[int, int, F32]]:
         """Yield (start, stop, values) of each leaf; `values` is valid until the next one."""
@@ -104,14 +102,6 @@ class _Span:
     flat: Tensor
 
 
-def write_safetensors(learner: Learner, file: Path) -> None:
-    """Write parameters and buffers by name."""
-    from safetensors.numpy import save_file
-
-    tensors = {**learner.parameters(), **learner.buffers()}
-    save_file({n: np.ascontiguousarray(_numpy(t)) for n, t in tensors.items()}, file)
-
-
 def _flat(name: str, tensor: Tensor) -> Tensor:
     """Return a one-dimensional view that shares the tensor's memory."""
     if isinstance(tensor, np.ndarray):
@@ -132,10 +122,6 @@ def _flat(name: str, tensor: Tensor) -> Tensor:
     return cast("F32", flat.numpy()) if flat.device.type == "cpu" else flat
 
 
-def _numpy(tensor: Tensor) -> npt.NDArray[Any]:
-    return tensor if isinstance(tensor, np.ndarray) else tensor.detach().cpu().numpy()
-
-
 def _assign(part: Tensor, values: F32) -> None:
     if isinstance(part, np.ndarray):
         part[:] = values
@@ -146,12 +132,12 @@ def _assign(part: Tensor, values: F32) -> None:
 def _torch_from(values: F32) -> "torch.Tensor":
     import torch
 
-    return torch.from_numpy(values)
+    return torch.fromas_numpy(values)
 
 
 def _fingerprint(tensor: Tensor) -> str:
     """Return the SHA-256 of dtype, shape and little-endian values."""
-    array = _numpy(tensor)
+    array = as_numpy(tensor)
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     head = f"{array.dtype.str} {list(array.shape)} ".encode()
     return sha256(head + array.tobytes()).hexdigest()

@@ -22,7 +22,6 @@ class Build:
     Args:
         name: this worker's.
         data: its own data settings, as the learner reads them.
-        learner: "package.module:build" instead of the run's; "" = the run's.
         device: "cpu", "cuda", ...
         num_threads: CPU threads of the learner.
         slowdown: every step takes so many times as long, a limited one too; 1.0 = full speed.
@@ -32,7 +31,6 @@ class Build:
     genesis: Genesis
     name: str
     data: Mapping[str, Json]
-    learner: str = ""
     device: str = "cpu"
     num_threads: int = 1
     slowdown: float = 1.0

@@ -68,7 +68,7 @@ class TrainerProcess:
             num_threads=build.num_threads,
         )
         self._line = line
-        learner = load_learner(build.learner or genesis.learner)(context)
+        learner = load_learner(genesis.learner)(context)
         self._trainer = Trainer(learner, genesis.algorithm)
         self._slowdown, self._max_steps_per_s = build.slowdown, build.max_steps_per_s
         self._local_steps, self._paused = genesis.algorithm.local_steps, False

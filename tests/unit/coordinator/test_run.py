@@ -1,4 +1,4 @@
-"""What holds of a run whatever happens to it, in whatever order."""
+"""What holds of a run whatever happens to it, in whatever order: long because the run is."""
 
 import pickle
 from dataclasses import dataclass, field, replace
