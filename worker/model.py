@@ -132,7 +132,7 @@ def _assign(part: Tensor, values: F32) -> None:
 def _torch_from(values: F32) -> "torch.Tensor":
     import torch
 
-    return torch.fromas_numpy(values)
+    return torch.from_numpy(values)
 
 
 def _fingerprint(tensor: Tensor) -> str:
