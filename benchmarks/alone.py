@@ -7,10 +7,8 @@ are in nats per byte on the same held-out windows. The bigram is fitted to the p
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.result import write_result
 from services.local.demo_settings import (
     LEARNER,
     SCHEDULE,
@@ -34,7 +33,6 @@ from worker.demo_text import stdlib_shares, write_texts
 from worker.learner import LearnerContext, load_learner
 from worker.schedule import learning_rate
 
-_RESULTS: Final = Path(__file__).parent / "results"
 _DEFAULT_STEPS: Final = 500
 _QUICK_STEPS: Final = 30
 _PSEUDO_COUNT: Final = 0.01
@@ -69,7 +67,7 @@ def main() -> int:
     }
     _print(alone, steps, found, quick=args.quick)
     if not args.quick:
-        _write({**found, "loss_alone": alone, "steps_alone": steps})
+        write_result("alone", {**found, "loss_alone": alone, "steps_alone": steps})
     return 0
 
 
@@ -124,18 +122,6 @@ def _print(
     values = (f"{k}={'none' if v is None else f'{v:.4f}'}" for k, v in found.items())
     lines.append(f"result {' '.join(values)}")
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-def _write(found: Mapping[str, Any]) -> None:
-    _RESULTS.mkdir(exist_ok=True)
-    about = {
-        "command": f"python -m benchmarks.alone {' '.join(sys.argv[1:])}".strip(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} x {platform.machine()}, {platform.system()}",
-        "python": platform.python_version(),
-    }
-    content = json.dumps({**found, **about}, indent=2, sort_keys=True) + "\n"
-    (_RESULTS / "alone.json").write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ on, and at a round border the run stops or closes the next cohort. One round is 
     Append -> Save -> Publish -> DropSpool      before anyone hears of an outcome, it is in the log
 
 An illegal event raises a ProtocolError and changes nothing. It reads no clock, draws no randomness
-and does no I/O: the same events at the same times give the same effects, byte for byte. It is long
-because each event has its method here, and nowhere else.
+and does no I/O: the same events at the same times give the same effects, byte for byte.
+
+It is long because each event has its method here, and nowhere else.
 """
 
 from collections.abc import Callable, Mapping

@@ -11,6 +11,8 @@ from typing import Final
 
 from common.documents import Algorithm, Stop
 from common.errors import ConfigError
+from common.scales import levels
+from common.weight import threshold
 
 TIERS: Final = ("tls",)
 """Privacy tiers that this version implements."""
@@ -26,8 +28,6 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 """Words that the algorithm's settings may be, by path."""
 
 _RING_BITS: Final = (4, 8, 12, 16)
-_FEW_LEVELS: Final = 2
-_MAX_STEP_MULTIPLE_OF_FEW: Final = 2.0
 
 
 def refuse_unsound(
@@ -61,16 +61,6 @@ def complaints(
     yield from _cohort(a, num_workers)
     yield from _outer(a)
     yield from _stop(a, stop)
-
-
-def ring_levels(bits: int, num_members: int) -> int:
-    """Return L: how far one member's values may go so that the sum of all cannot wrap."""
-    return int((2 ** (bits - 1) - 1) // num_members)
-
-
-def threshold(num_members: int, min_cohort: int, colluding: int) -> int:
-    """Return t, the fewest survivors of a cohort."""
-    return max(min_cohort, (num_members + colluding) // 2 + 1)
 
 
 def _words(a: Algorithm) -> Iterator[str]:
@@ -181,18 +171,10 @@ def _codec(a: Algorithm) -> Iterator[str]:
                 f"{', '.join(map(str, _RING_BITS))}"
             )
             continue
-        levels = ring_levels(bits, a.max_cohort)
-        if levels < 1:
-            most = 2 ** (bits - 1) - 1
+        if levels(bits, a.max_cohort) < 1:
             yield (
                 f"algorithm.max_cohort: {a.max_cohort} members would wrap a ring of codec.{name} "
-                f"{bits}: at most {most} fit; lower it or widen the ring"
-            )
-        elif levels <= _FEW_LEVELS and c.step_multiple > _MAX_STEP_MULTIPLE_OF_FEW:
-            yield (
-                f"algorithm.codec.step_multiple: {c.step_multiple} leaves almost nothing of small "
-                f"values where {a.max_cohort} members share {bits} bits: set it to "
-                f"{_MAX_STEP_MULTIPLE_OF_FEW} or less, widen the ring, or lower max_cohort"
+                f"{bits}: at most {2 ** (bits - 1) - 1} fit; lower it or widen the ring"
             )
 
 
@@ -202,7 +184,7 @@ def _cohort(a: Algorithm, num_workers: int | None) -> Iterator[str]:
             f"algorithm.min_cohort: {a.min_cohort} is above max_cohort {a.max_cohort}: no round "
             "could ever open"
         )
-    if threshold(a.max_cohort, a.min_cohort, a.colluding) > a.max_cohort:
+    if threshold(a.max_cohort, a) > a.max_cohort:
         yield (
             f"algorithm.colluding: with {a.colluding} colluding workers not even all of max_cohort "
             f"{a.max_cohort} are enough: raise max_cohort to at least {a.colluding + 1}"
@@ -228,7 +210,7 @@ def _share_cap(a: Algorithm) -> Iterator[str]:
         )
         return
     sizes = range(a.min_cohort, a.max_cohort + 1)
-    others = (threshold(k, a.min_cohort, a.colluding) - 1 - a.colluding for k in sizes)
+    others = (threshold(k, a) - 1 - a.colluding for k in sizes)
     fewest = next((n for n in others if n >= 1), None)
     if fewest is not None and a.max_share / (1 - a.max_share) * fewest < 1:
         yield (

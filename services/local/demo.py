@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -21,28 +20,12 @@ from rich.live import Live
 
 from common.errors import ConfigError
 from services.identity import check_name
-from services.local.demo_settings import (
-    LEARNER,
-    SCHEDULE,
-    SEED,
-    SETTINGS,
-    VALIDATION_TOKENS,
-    WORKERS,
-)
+from services.local.demo_settings import WORKERS, demo_spec
 from services.local.federation import Federation
-from services.local.layout import (
-    COORDINATOR,
-    EVALUATOR,
-    HEADER,
-    FederationSpec,
-    WorkerSpec,
-)
+from services.local.layout import COORDINATOR, EVALUATOR, HEADER
 from services.local.processes import ProcessFailedError
 from services.local.table import live_table, plain_line, saved
-from worker.demo_text import stdlib_shares
 
-_SLOWDOWNS: Final = {"onprem": 3.0}
-_TIMINGS: Final = {"heartbeat_s": 0.5, "upload_timeout_s": 60.0, "first_grace_s": 2.0}
 _PLAIN_LINE_EVERY_S: Final = 5.0
 _RESULTS: Final = ("result.json", "metrics.jsonl")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -73,7 +56,7 @@ def main(
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with _only_demo_in(folder):
         _clear(folder)
-        federation = Federation(_spec(folder, seconds, workers))
+        federation = Federation(demo_spec(folder, seconds, workers))
         with _signals_set(federation.interrupted) as received:
             try:
                 console.print(f"starting {len(workers)} workers; logs are in {folder / 'logs'}")
@@ -91,28 +74,6 @@ def main(
         _collect(folder, keep=keep)
         console.print("\n".join(_summary(folder)))
     return 0
-
-
-def _spec(folder: Path, seconds: float, workers: Sequence[str]) -> FederationSpec:
-    texts = stdlib_shares(len(workers))
-    return FederationSpec(
-        folder=folder,
-        name=folder.name,
-        workers=tuple(
-            WorkerSpec(name, share, slowdown=_SLOWDOWNS.get(name, 1.0))
-            for name, share in zip(workers, texts.shares, strict=True)
-        ),
-        validation=texts.validation,
-        run={
-            "seed": SEED,
-            "learner": LEARNER,
-            "settings": dict(SETTINGS),
-            "algorithm": {"schedule": asdict(SCHEDULE)},
-            "stop": {"hours": seconds / 3600},
-        },
-        data={"validation_tokens": VALIDATION_TOKENS},
-        timings=_TIMINGS,
-    )
 
 
 def _watch(federation: Federation, console: Console) -> None:

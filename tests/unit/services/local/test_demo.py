@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import ConfigError
 from services.local import demo
+from services.local.demo_settings import demo_spec
 from services.local.layout import HEADER
 
 RESULT = {
@@ -112,7 +113,7 @@ def test_signals_only_set_the_event_and_are_given_back():
 
 
 def test_the_demo_is_four_clouds_with_different_text_and_one_slow(tmp_path):
-    spec = demo._spec(tmp_path / "demo", 90, demo.WORKERS)
+    spec = demo_spec(tmp_path / "demo", 90)
     assert [w.name for w in spec.workers] == ["aws", "gcp", "azure", "onprem"]
     assert [w.slowdown for w in spec.workers] == [1, 1, 1, 3]
     texts = [set(w.texts) for w in spec.workers]

@@ -1,0 +1,62 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from services.logs import configure
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[logging.Logger]:
+    """Leave logging as it was: pytest's own handlers live there."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def test_json_lines_carry_run_process_and_what_was_given_as_extra() -> None:
+    out = io.StringIO()
+    configure("json", "info", run="demo", process="worker aws", stream=out)
+    log = logging.getLogger("services.x")
+    log.info("version %d", 7, extra={"round": "ab"})
+    log.debug("not seen")
+    (line,) = out.getvalue().splitlines()
+    fields = json.loads(line)
+    assert fields.pop("time").endswith("Z")
+    assert fields == {
+        "level": "info",
+        "logger": "services.x",
+        "run": "demo",
+        "process": "worker aws",
+        "message": "version 7",
+        "round": "ab",
+    }
+
+
+def test_json_keeps_a_traceback_on_its_line() -> None:
+    out = io.StringIO()
+    configure("json", "info", run="demo", process="worker aws", stream=out)
+    try:
+        int("broken")
+    except ValueError:
+        logging.getLogger().exception("it broke")
+    (line,) = out.getvalue().splitlines()
+    assert "ValueError: invalid literal" in json.loads(line)["traceback"]
+
+
+def test_console_lines_name_the_process() -> None:
+    out = io.StringIO()
+    configure("console", "warning", run="demo", process="worker aws", stream=out)
+    logging.getLogger().warning("slow")
+    assert out.getvalue().endswith(" worker aws   WARNING slow\n")
+
+
+def test_configuring_again_replaces_what_was(root_logger: logging.Logger) -> None:
+    for _ in range(2):
+        configure("console", "info", run="demo", process="x", stream=io.StringIO())
+    assert len(root_logger.handlers) == 1
