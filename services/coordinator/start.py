@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from common.documents import Genesis
-from common.errors import ConfigError
 from services import logs
 from services.genesis_file import load_genesis
+from services.identity import MemberList, Role
 from services.settings import CoordinatorSettings, load_coordinator
+from services.soundness import refuse_unsound
 
 
 def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
@@ -16,15 +17,17 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
         process: what the log calls this process.
 
     Raises:
-        ConfigError: a file is missing or wrong, or the run's tier is not allowed here.
+        ConfigError: a file is missing or wrong, or the run cannot work here.
     """
     settings = load_coordinator(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(settings.log.format, settings.log.level, run=genesis.run, process=process)
-    tier = genesis.algorithm.tier
-    if tier not in settings.allowed_tiers:
-        raise ConfigError(
-            f"{config}: allowed_tiers: run {genesis.run!r} has privacy tier {tier!r}, allowed: "
-            f"{', '.join(settings.allowed_tiers)}; allow it, or make a run with another tier"
-        )
+    members = MemberList(settings.members, genesis.run).members.values()
+    num_workers = sum(m.role is Role.WORKER for m in members)
+    refuse_unsound(
+        genesis.algorithm,
+        genesis.stop,
+        allowed_tiers=settings.allowed_tiers,
+        num_workers=num_workers,
+    )
     return settings, genesis
