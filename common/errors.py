@@ -62,6 +62,10 @@ class BadCommitError(ProtocolError):
     """A commit record or its aggregate does not follow from its parent: it must not be adopted."""
 
 
+class BusyError(CrosscloudError):
+    """Too much at once: the same call may succeed in a moment."""
+
+
 class StorageError(CrosscloudError):
     """The disk or the store failed; nothing that was acknowledged is lost."""
 

@@ -216,13 +216,14 @@ def _add_members(path: Path, identities: Sequence[Identity]) -> Path:
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     listed = (yaml.safe_load(old) or {}).get("members") or [] if old else []
     known = {entry["name"] for entry in listed}
+    head = old if old else "# Who may come in; read again whenever it changes.\nmembers:\n"
+    indent = next((w[: w.index("-")] for w in head.splitlines() if w.lstrip()[:1] == "-"), "  ")
     lines = [
-        f"  - {{name: {i.name}, role: {i.role}, organisation: {i.organisation}}}\n"
+        f"{indent}- {{name: {i.name}, role: {i.role}, organisation: {i.organisation}}}\n"
         for i in identities
         if i.name not in known
     ]
-    head = old if old else "# Who may come in; read again whenever it changes.\nmembers:\n"
-    path.write_text(head + "".join(lines), encoding="utf-8")
+    path.write_text(head.rstrip("\n") + "\n" + "".join(lines), encoding="utf-8")
     return path
 
 

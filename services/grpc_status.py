@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from common.errors import (
     BadUpdateError,
+    BusyError,
     CrosscloudError,
     DamagedDataError,
     IncompatibleError,
@@ -46,6 +47,7 @@ STATUS: Final[dict[type[CrosscloudError], grpc.StatusCode]] = {
     ProtocolError: grpc.StatusCode.FAILED_PRECONDITION,
     DamagedDataError: grpc.StatusCode.DATA_LOSS,
     # The caller should just try again later.
+    BusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StorageFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StaleLeaderError: grpc.StatusCode.UNAVAILABLE,
     StorageError: grpc.StatusCode.INTERNAL,

@@ -83,7 +83,7 @@ class Replica:
         return tuple(str(self._store.path(d)) for d in self.version().theta)
 
     def start_at(self, record: Record) -> None:
-        """Stand on the head that the newest record names; download what is missing."""
+        """Stand on the version that a record names; download what is missing."""
         self._complete(record.digest)
         self.position = _after(record)
 

@@ -228,7 +228,7 @@ class CoordinatorSettings(_Settings):
 
     genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
     data_dir: FilePath = Field(
-        description="folder of log, versions, spool; room for ten models and a cohort's uploads"
+        description="folder of log, versions, spool; room for 20 models and a cohort's uploads"
     )
     members: ExistingFile = Field(description="who may come in; read again whenever it changes")
     tls: TlsSettings = Field(description="this coordinator's certificate")
@@ -251,7 +251,7 @@ class CoordinatorSettings(_Settings):
     snapshot_every: int = Field(
         default=8,
         ge=1,
-        description="commits between kept versions; raising it saves disk and lengthens joins",
+        description="commits between snapshots; raising it keeps more steps and joins take longer",
     )
     log: LogSettings = Field(default=LogSettings(), description="what is printed")
 
@@ -266,7 +266,7 @@ class WorkerSettings(_Settings):
     coordinator: AddressSettings = Field(description="where to dial")
     tls: TlsSettings = Field(description="this worker's certificate")
     state_dir: FilePath = Field(
-        description="folder of parameters, residual and stage; needs room for eight models"
+        description="folder of parameters, residual and stage; needs room for 20 models"
     )
     data: Mapping[str, Any] = Field(
         description="the learner's data settings: this cloud's own files"

@@ -147,7 +147,7 @@ class Join(_message.Message):
     digest: _builtins.bytes
     """32 bytes, of that version"""
     next_seq: _builtins.int
-    """first log record that it has not seen; absent: it starts from the head"""
+    """first log record that it has not seen; absent: a newcomer"""
     speed: _builtins.int
     """tokens per second, 0 = not measured yet"""
     @_builtins.property
@@ -186,34 +186,31 @@ class Welcome(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_FIELD_NUMBER: _builtins.int
-    BULK_PORT_FIELD_NUMBER: _builtins.int
     NUM_RECORDS_FIELD_NUMBER: _builtins.int
-    HEAD_RECORD_FIELD_NUMBER: _builtins.int
+    START_RECORD_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
     session: _builtins.str
-    bulk_port: _builtins.int
-    """0 = the port in the worker's own settings"""
     num_records: _builtins.int
     """length of the log"""
-    head_record: _builtins.bytes
-    """document Record, the newest: names the head and its digest"""
+    start_record: _builtins.bytes
+    """document Record of the newest snapshot: where a newcomer begins;"""
     heartbeat_interval_ms: _builtins.int
+    """the records after it follow"""
     lease_ms: _builtins.int
     """silent for longer = not live"""
     def __init__(
         self,
         *,
         session: _builtins.str = ...,
-        bulk_port: _builtins.int = ...,
         num_records: _builtins.int = ...,
-        head_record: _builtins.bytes = ...,
+        start_record: _builtins.bytes = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         lease_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bulk_port", b"bulk_port", "head_record", b"head_record", "heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "num_records", b"num_records", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "num_records", b"num_records", "session", b"session", "start_record", b"start_record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -572,26 +569,23 @@ Global___Leave: _TypeAlias = Leave  # noqa: Y015
 
 @_typing.final
 class Drain(_message.Message):
-    """Coordinator -> worker. If `finished`, the run is over; else come back after `retry_after_ms`."""
+    """Coordinator -> worker: the run is over (`finished`), or this worker is not wanted any more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FINISHED_FIELD_NUMBER: _builtins.int
-    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     finished: _builtins.bool
-    retry_after_ms: _builtins.int
     reason: _builtins.str
     def __init__(
         self,
         *,
         finished: _builtins.bool = ...,
-        retry_after_ms: _builtins.int = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "reason", b"reason", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -648,7 +642,7 @@ class WatchLogRequest(_message.Message):
     FROM_SEQ_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     from_seq: _builtins.int
-    """absent: begin with the newest record"""
+    """absent: begin with the record of the newest snapshot"""
     follow: _builtins.bool
     """false: end at the newest record"""
     def __init__(

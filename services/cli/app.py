@@ -113,7 +113,7 @@ def status(
 
 @app.command()
 def pause(config: Config) -> None:
-    """Open no new round; training goes on up to its limit."""
+    """Open no new round, and let the workers wait."""
     _run("services.cli.operator", "pause", config)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import grpc
 
 from common.documents import Genesis
-from common.errors import ProtocolError, UnknownFileError
+from common.errors import DamagedDataError, ProtocolError, UnknownFileError
 from common.ids import Digest, WorkerId
 from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2
@@ -141,7 +141,13 @@ class BulkService:
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
         for offset in range(request.offset, total, _PIECE_BYTES):
-            piece = self._store.read_slice(digest, offset, min(_PIECE_BYTES, total - offset))
+            length = min(_PIECE_BYTES, total - offset)
+            try:
+                piece = self._store.read_slice(digest, offset, length)
+            except DamagedDataError:
+                if self._store.has(digest):
+                    raise
+                raise UnknownFileError(f"file {digest[:16]}... is not kept any more") from None
             message = framing.download_response(total, piece)
             yield message
             self._outbox.sent(identity.name, len(message))
@@ -171,6 +177,8 @@ class BulkService:
 def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     """Serve until control ends."""
     spool = Spool(settings.data_dir / "spool")
+    for left_over in spool.rounds():  # a new leader ends every round before it
+        spool.drop(left_over)
     members = MemberList(settings.members, genesis.run)
     outbox = Outbox(line)
     service = BulkService(spool, DataStore(settings.data_dir / "data"), members, outbox)

@@ -83,7 +83,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
         join = first.join
         self._admission.check(join)
 
-        next_seq = join.next_seq if join.HasField("next_seq") else self._tail.num_records
+        start_seq = self._tail.start_seq
+        next_seq = join.next_seq if join.HasField("next_seq") else start_seq + 1
         if next_seq > self._tail.num_records:
             raise ProtocolError(
                 f"{worker} has seen {next_seq} log records and there are only "
@@ -97,7 +98,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         reader = asyncio.create_task(self._read(session, request_iterator, join))
         reader.add_done_callback(lambda _: session.end())
         try:
-            yield self._welcome(session)
+            yield self._welcome(session, start_seq)
             async for response in session.outgoing(self._tail):
                 yield response
             if reader.done():
@@ -108,12 +109,11 @@ class SessionService(session_pb2_grpc.SessionServicer):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(self._driver.feed(Disconnected(session.id)))
 
-    def _welcome(self, session: Session) -> session_pb2.ConnectResponse:
-        n = self._tail.num_records
+    def _welcome(self, session: Session, start_seq: int) -> session_pb2.ConnectResponse:
         welcome = session_pb2.Welcome(
             session=session.id,
-            num_records=n,
-            head_record=self._tail.read(n - 1),
+            num_records=self._tail.num_records,
+            start_record=self._tail.read(start_seq),
             heartbeat_interval_ms=round(self._heartbeat_interval_s * 1000),
             lease_ms=round(self._lease_s * 1000),
         )
@@ -151,10 +151,14 @@ class SessionService(session_pb2_grpc.SessionServicer):
     ) -> AsyncIterator[session_pb2.WatchLogResponse]:
         """See protos/v1/session.proto."""
         self._members.admit(identity_of(context), Role.WORKER, Role.EVALUATOR, Role.OPERATOR)
-        newest = self._tail.num_records - 1
-        from_seq = request.from_seq if request.HasField("from_seq") else newest
+        from_seq = request.from_seq if request.HasField("from_seq") else self._tail.start_seq
+        if from_seq > self._tail.num_records:
+            raise ProtocolError(
+                f"record {from_seq} is asked for and there are only {self._tail.num_records}: the "
+                "caller was part of another history of this run; give it an empty state folder"
+            )
         if not request.follow:
-            for seq in range(from_seq, newest + 1):
+            for seq in range(from_seq, self._tail.num_records):
                 yield session_pb2.WatchLogResponse(record=self._tail.read(seq))
             return
         async for record in self._tail.follow(from_seq):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, assert_never
 
 from common.documents import Record
+from common.errors import StorageError
 from common.ids import SessionId
 from coordinator.ports import (
     Append,
@@ -82,7 +83,7 @@ class Driver:
         commit_log: CommitLog,
         works: Works,
         now_s: Callable[[], float],
-        watch: Callable[[Effect], None],
+        watch: Callable[[Effect, float], None],
     ) -> None:
         self._core = core
         self._store = store
@@ -99,16 +100,25 @@ class Driver:
 
         Raises:
             ProtocolError: the event is not allowed now; nothing changed.
-            StorageError: an effect could not be made durable; this process must end.
+            StorageError: an effect could not be made durable. The core is ahead of the disk now, so
+                `finished` gets the error too, and this process must end.
         """
         async with self._turn:
-            await self.carry_out(self._core.handle(event, self._now_s()))
+            if self.finished.done() and self.finished.exception() is not None:
+                self.finished.result()
+            try:
+                await self.carry_out(self._core.handle(event, self._now_s()))
+            except StorageError as e:
+                if not self.finished.done():
+                    self.finished.set_exception(e)
+                raise
 
     async def carry_out(self, effects: tuple[Effect, ...]) -> None:
         """Carry out effects in order; only for those of the core's start and for `feed`."""
         for effect in effects:
+            began_s = self._now_s()
             await self._carry_out(effect)
-            self._watch(effect)
+            self._watch(effect, self._now_s() - began_s)
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -1,9 +1,8 @@
 """Which versions and aggregates stay on disk.
 
-Kept: the head and the version before it, for those who are reading it; the last two snapshots
-(every so many commits); every aggregate since the older of them, so that whoever stands on a
-version since then catches up step by step. Everything else can go: records stay for ever, and are
-small.
+Kept: the head and the version before it; the last two snapshots (every so many commits), where
+newcomers begin; every aggregate since the older of them, so that whoever stands on a version since
+then catches up step by step. Everything else can go: records stay for ever, and are small.
 """
 
 from common.ids import Digest
@@ -21,16 +20,23 @@ class Keeping:
     def __init__(self, version0: Digest, snapshot_every: int) -> None:
         self._snapshot_every = snapshot_every
         self._versions = {0: version0}
+        self._records = {0: 0}
         self._aggregates: dict[int, Digest] = {}
 
-    def committed(self, version: int, digest: Digest, aggregate: Digest) -> None:
-        """A commit made `version`."""
-        self._versions[version] = digest
+    @property
+    def start_seq(self) -> int:
+        """The record that made the newest snapshot: there a newcomer begins, and has time."""
+        return self._records[max(v for v in self._records if v % self._snapshot_every == 0)]
+
+    def committed(self, version: int, digest: Digest, aggregate: Digest, seq: int) -> None:
+        """Record `seq` of the log made `version`."""
+        self._versions[version], self._records[version] = digest, seq
         self._aggregates[version] = aggregate
         newest = version - version % self._snapshot_every
         older = max(0, newest - self._snapshot_every)
         kept = {older, newest, version - 1, version}
         self._versions = {v: d for v, d in self._versions.items() if v in kept}
+        self._records = {v: s for v, s in self._records.items() if v in kept}
         self._aggregates = {v: d for v, d in self._aggregates.items() if v > older}
 
     def collect(self) -> Collect:

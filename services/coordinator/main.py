@@ -43,7 +43,7 @@ from coordinator.ports import (
 from coordinator.run import Run
 from protos.v1 import operator_pb2_grpc, session_pb2_grpc
 from services import __version__
-from services.child import spawn
+from services.child import ChildEndedError, spawn
 from services.coordinator import bulk, commit, convert
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService, SessionService
@@ -104,7 +104,7 @@ class Coordinator:
                 default_grace_s=settings.timings.first_grace_s,
             ),
         )
-        self.tail = LogTail(self._log.num_records, self._log.read)
+        self.tail = LogTail(self._log.num_records, self._log.read, self._keeping.start_seq)
         self.driver = Driver(
             self.core,
             store=store,
@@ -131,7 +131,8 @@ class Coordinator:
 
     def _keep(self, record: Record) -> None:
         assert record.commit is not None
-        self._keeping.committed(record.version, record.digest, record.commit.aggregate)
+        aggregate = record.commit.aggregate
+        self._keeping.committed(record.version, record.digest, aggregate, record.seq)
 
     # What the driver asks for
 
@@ -151,10 +152,11 @@ class Coordinator:
 
     async def publish(self, record: Record) -> None:
         """Let every follower of the log know; then delete what nobody needs any more."""
-        await self.tail.grow(record.seq + 1)
+        if record.commit is not None:
+            self._keep(record)
+        await self.tail.grow(record.seq + 1, self._keeping.start_seq)
         self.sessions.wake()
         if record.commit is not None and self._processes is not None:
-            self._keep(record)
             await self._processes.to_commit(self._keeping.collect())
 
     # The life of the process
@@ -233,8 +235,9 @@ class Coordinator:
         with (self._settings.data_dir / "metrics.jsonl").open("a") as lines:
             while True:
                 self._observer.status(self.core.status(time.monotonic()))
-                lines.write(json.dumps(self.status.line(time.time())) + "\n")
-                lines.flush()
+                with contextlib.suppress(OSError):  # a full disk: the log is what must not fail
+                    lines.write(json.dumps(self.status.line(time.time())) + "\n")
+                    lines.flush()
                 await asyncio.sleep(1.0)
 
     def _hold_lease(self) -> None:
@@ -392,6 +395,6 @@ def main(config: Path) -> int:
     """Run until the run is over or a signal; see `crosscloud coordinator --help`."""
     try:
         return asyncio.run(_serve(config))
-    except (StaleLeaderError, StorageError) as e:
+    except (ChildEndedError, StorageError) as e:
         log.error("%s", e)
         return 1

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from common.documents import Plan, Record
-from coordinator.ports import Effect, Publish, Send
+from coordinator.ports import Append, Effect, Publish, Send
 from coordinator.status import Status
 from services.coordinator.messages import Carried, VersionComputed
 from services.coordinator.reports import Reports
@@ -25,9 +25,11 @@ class Observer:
         self._now_s = now_s
         self._closed_at_s: dict[str, float] = {}
 
-    def effect(self, effect: Effect) -> None:
-        """An effect was carried out."""
+    def effect(self, effect: Effect, seconds: float) -> None:
+        """An effect was carried out, in so many seconds."""
         match effect:
+            case Append():
+                self._metrics.append_took(seconds)
             case Send(_, Plan() as plan):
                 self._closed_at_s.setdefault(plan.round, self._now_s())
             case Publish(record):

@@ -16,16 +16,22 @@ MAX_WAITING: Final = 256
 
 
 class LogTail:
-    """Where the log ends, for those who follow it."""
+    """Where the log ends, for those who follow it.
 
-    def __init__(self, num_records: int, read: Callable[[int], bytes]) -> None:
+    Attributes:
+        start_seq: the record at which a newcomer begins.
+    """
+
+    def __init__(self, num_records: int, read: Callable[[int], bytes], start_seq: int) -> None:
         self.num_records = num_records
+        self.start_seq = start_seq
         self.read = read
         self._grown = asyncio.Condition()
 
-    async def grow(self, num_records: int) -> None:
+    async def grow(self, num_records: int, start_seq: int) -> None:
         """Tell the followers that the log has `num_records` records now."""
         async with self._grown:
+            self.start_seq = start_seq
             self.num_records = num_records
             self._grown.notify_all()
 

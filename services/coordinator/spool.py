@@ -48,7 +48,7 @@ class Spool:
         Raises:
             UnknownRoundError: the round is over, or was never opened.
             NotAMemberError: `worker` is not in this round's cohort.
-            UnexpectedMessageError: another stream of this worker is still open.
+            BusyError: another stream of this worker is still open.
         """
         upload = self._upload(round_id, worker)
         with upload.claimed():

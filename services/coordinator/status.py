@@ -13,8 +13,8 @@ from services.coordinator.reports import Reports
 from services.files import Draft
 
 PRIVACY = {
-    "tls": "tls: the coordinator sees every worker's update, weights and loss; "
-    "others on the way see nothing",
+    "tls": "tls: the coordinator sees every worker's update, weights and loss; all workers see "
+    "the sum of each cohort; others on the way see nothing",
 }
 
 

@@ -20,8 +20,8 @@ from xxhash import xxh3_128_digest
 
 from common.errors import (
     BadUpdateError,
+    BusyError,
     DamagedDataError,
-    UnexpectedMessageError,
     UnknownRoundError,
 )
 from common.ids import RoundId, WorkerId
@@ -108,7 +108,7 @@ class Upload:
     def claimed(self) -> Iterator[None]:
         """Hold the upload's only stream."""
         if not self._claim.acquire(blocking=False):
-            raise UnexpectedMessageError(
+            raise BusyError(
                 f"an upload of {self._worker} for round {self._round} is still running:"
                 " try again when it has ended"
             )

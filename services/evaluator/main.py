@@ -12,15 +12,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Literal
 
 import grpc
 
 from common import canonical
 from common.documents import Evaluation, Genesis, Record
 from common.errors import CrosscloudError
+from common.ids import Digest
 from protos.v1 import session_pb2, session_pb2_grpc
 from services import __version__, logs
 from services.bulk_link import BulkLink, GivenUpError
+from services.channels import dial
 from services.evaluator.state import EvaluatorState
 from services.export import build_learner, load_version
 from services.genesis_file import load_genesis
@@ -55,8 +58,8 @@ class Evaluator:
         closing: threading.Event,
     ) -> None:
         credentials = channel_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
-        self._control = grpc.secure_channel(settings.coordinator.control, credentials)
-        self._bulk = BulkLink(grpc.secure_channel(settings.coordinator.bulk, credentials), closing)
+        self._control = dial(settings.coordinator.control, credentials)
+        self._bulk = BulkLink(dial(settings.coordinator.bulk, credentials), closing)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
         self._store = self._state.store
@@ -64,7 +67,7 @@ class Evaluator:
         self._replica = Replica(
             genesis,
             self._store,
-            lambda digest, kind: self._bulk.fetch(digest, kind, self._store),
+            self._fetch,
             self._position or genesis_position(genesis),
         )
         self._learner = learner
@@ -72,9 +75,14 @@ class Evaluator:
         self._metrics = metrics
         self._closing = closing
         self._records: SimpleQueue[Record | None] = SimpleQueue()
+        self._refusal: CrosscloudError | None = None
 
     def run(self) -> None:
-        """Measure versions until the run stops or the process is to end."""
+        """Measure versions until the run stops or the process is to end.
+
+        Raises:
+            ProtocolError: the coordinator refuses this evaluator.
+        """
         threading.Thread(target=self._follow, daemon=True, name="log").start()
         stopped = False
         measured = -1
@@ -92,6 +100,12 @@ class Evaluator:
         self._closing.set()
         self._control.close()
         self._bulk.close()
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _fetch(self, digest: Digest, kind: Literal["aggregate", "version"]) -> None:
+        self._bulk.fetch(digest, kind, self._store)
+        self._metrics.bytes_moved("received", kind, self._store.size(digest))
 
     def wake(self) -> None:
         """Let `run` look whether it is to end."""
@@ -152,7 +166,7 @@ class Evaluator:
                     self._records.put(record)
             except grpc.RpcError as e:
                 if (refusal := error_of(e)) is not None:
-                    log.error("the coordinator refuses: %s", refusal)
+                    self._refusal = refusal
                     break
                 if not self._closing.is_set():
                     log.warning("no log: %s", explain_rpc_error(e))

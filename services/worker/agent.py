@@ -115,6 +115,9 @@ class Agent:
         if manifest is None:
             return
         stage = self._state.load_stage()
+        if stage is not None and stage.plan.version < manifest.position.version:
+            stage = None  # the save holds its outcome already
+            self._state.drop_stage()
         save = self._state.folder(manifest)
         self._replica.position = manifest.position
         self._residual = save / "residual.f32"
@@ -127,11 +130,11 @@ class Agent:
     # What comes in
 
     async def welcomed(self, welcome: session_pb2.Welcome) -> None:
-        """A session is open. A newcomer starts from the head."""
+        """A session is open. A newcomer begins at the newest snapshot."""
         self.connected = True
         if self.begun:
             return
-        record = canonical.decode(welcome.head_record, Record)
+        record = canonical.decode(welcome.start_record, Record)
         await asyncio.to_thread(self._replica.start_at, record)
         await self._begin("")
         await self._save()
@@ -201,11 +204,12 @@ class Agent:
         except RefusedError as e:
             self._refuse(e)
             if not closed.finite:
+                self._state.forget()
                 raise DivergedError(
-                    f"{e.sentence}: training diverged; it starts again from the head with a new "
-                    "process: lower schedule.peak if this repeats"
+                    f"{e.sentence}: training diverged; a restart begins anew from the head, and if "
+                    "it happens again the learning rate (schedule.peak) is too high"
                 ) from None
-            await self._forget(plan.round, spent=closed.numbers.steps > 0)
+            await self._drop(plan.round, spent=closed.numbers.steps > 0)
             return
         self._loss_2_20 = closed.loss_2_20
         await asyncio.to_thread(self._state.write_stage, self._round.stored())
@@ -225,8 +229,9 @@ class Agent:
         )
         self._send(session_pb2.ConnectRequest(refuse=refuse))
 
-    async def _forget(self, round_id: RoundId, *, spent: bool) -> None:
+    async def _drop(self, round_id: RoundId, *, spent: bool) -> None:
         """End a round that this worker refused after freezing: spent work leaves the parameters."""
+        self._metrics.round_ended("spent" if spent else "free")
         if spent:
             theta = (str(self._state.stage / "theta.f32"),)
             leaves = self._replica.leaves()

@@ -15,6 +15,7 @@ import grpc
 
 from common.errors import CrosscloudError
 from protos.v1 import session_pb2, session_pb2_grpc
+from services.channels import OPTIONS
 from services.grpc_status import error_of
 from services.tls import explain_rpc_error
 
@@ -22,13 +23,6 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 15.0
-_OPTIONS: Final = (
-    ("grpc.keepalive_time_ms", 60_000),  # idle balancers cut after four minutes
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_receive_message_length", 16 * 2**20),
-)
-
 Message = session_pb2.ConnectResponse
 Call = Any  # grpc.aio.StreamStreamCall; the stubs know only its iterator form
 
@@ -108,7 +102,7 @@ class Link:
             await asyncio.wait((asyncio.create_task(self._outgoing.join()),), timeout=1.0)
 
     async def _stream(self) -> None:
-        async with grpc.aio.secure_channel(self._target, self._credentials, _OPTIONS) as channel:
+        async with grpc.aio.secure_channel(self._target, self._credentials, OPTIONS) as channel:
             connect: Any = session_pb2_grpc.SessionStub(channel).Connect
             call: Call = connect()
             self._outgoing = asyncio.Queue()

@@ -15,8 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import grpc
-
 from common import canonical
 from common.documents import PROTOCOL, Genesis
 from common.errors import CrosscloudError
@@ -25,6 +23,7 @@ from common.selftest import selftest_digest
 from protos.v1 import session_pb2
 from services import __version__, logs
 from services.bulk_link import BulkLink
+from services.channels import dial
 from services.child import ChildEndedError
 from services.data_store import DataStore
 from services.genesis_file import load_genesis
@@ -60,7 +59,7 @@ class Worker:
         self._inbox: asyncio.Queue[Work] = asyncio.Queue()
         self._closing = threading.Event()
         credentials = channel_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
-        bulk_channel = grpc.secure_channel(settings.coordinator.bulk, credentials)
+        bulk_channel = dial(settings.coordinator.bulk, credentials)
         self._bulk = BulkLink(bulk_channel, self._closing)
         self._state = StateFolder(settings.state_dir)
         store = DataStore(self._state.data)

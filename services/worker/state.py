@@ -1,11 +1,10 @@
 """What a worker keeps on disk, so that a kill costs it a few steps and never committed work.
 
-    manifest.json          position in the log, and which save belongs to it; replaced by one rename
-    save-N/                theta.f32, learner state, ledger, residual.f32 (written by trainer and
-    link) stage/                 the one unresolved round: frozen work (the same files), stage.json,
-    payload.bin,
-                           residual.f32 as it will be if the round commits
-    data/                  files of versions and aggregates (`services/data_store.py`)
+    manifest.json   position in the log, and which save belongs to it; replaced by one rename
+    save-N/         theta.f32, learner state, ledger, residual.f32
+    stage/          the one unresolved round: its frozen work (the same files), stage.json,
+                    payload.bin, and residual.f32 as it will be if the round commits
+    data/           files of versions and aggregates (`services/data_store.py`)
 
 After a kill the newer of save and stage is loaded, and the log decides about the stage.
 """
@@ -113,6 +112,13 @@ class StateFolder:
         if self.stage.exists():
             (self.stage / "stage.json").unlink(missing_ok=True)
             shutil.rmtree(self.stage)
+
+    def forget(self) -> None:
+        """Forget everything but files of versions: the worker begins anew from the head."""
+        (self._root / "manifest.json").unlink(missing_ok=True)
+        sync_folder(self._root)
+        self.drop_stage()
+        self._remove_saves(but="")
 
     def _replace(self, path: Path, content: bytes) -> None:
         with Draft(path.parent, path.stem) as draft:

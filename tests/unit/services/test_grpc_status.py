@@ -26,7 +26,7 @@ from services.grpc_status import (
 
 OURS = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, CrosscloudError)]
 NO_STATUS = {CrosscloudError, ConfigError, DivergedError, errors.BrokenUpdateError}
-RETRIED = {StorageError, errors.StorageFullError, errors.StaleLeaderError}
+RETRIED = {errors.BusyError, StorageError, errors.StorageFullError, errors.StaleLeaderError}
 
 
 class Aborted(Exception):  # noqa: N818 - what a servicer context raises

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from common.errors import (
     BadUpdateError,
+    BusyError,
     DamagedDataError,
     NotAMemberError,
     StorageFullError,
-    UnexpectedMessageError,
     UnknownRoundError,
 )
 from common.ids import RoundId, WorkerId
@@ -140,7 +140,7 @@ def test_a_second_stream_of_a_worker_is_refused_and_the_first_goes_on(spool: Spo
     with spool.receive(ROUND, AWS) as first:
         first.put(0, shard(0))
         with (
-            pytest.raises(UnexpectedMessageError, match="still running"),
+            pytest.raises(BusyError, match="still running"),
             spool.receive(ROUND, AWS),
         ):
             pass

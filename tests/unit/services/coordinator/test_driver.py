@@ -1,0 +1,137 @@
+"""The driver with fakes at every port: the order of effects is the contract."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from common.documents import Counters, Record
+from common.errors import ProtocolError, StorageFullError
+from common.ids import Digest, RoundId, SessionId
+from coordinator.ports import (
+    Append,
+    Compute,
+    Delete,
+    Drain,
+    DropSpool,
+    Effect,
+    Event,
+    Finish,
+    Message,
+    Note,
+    OpenSpool,
+    Publish,
+    Put,
+    Save,
+    Seal,
+    Send,
+    Table,
+    Ticked,
+)
+from services.coordinator.driver import Driver
+
+RECORD = Record(3, Digest("p"), 0, 0, 0, Digest("d"), 0.0, Counters())
+
+
+class Ports:
+    """Every port at once, so that the order across them can be asserted; also the core."""
+
+    def __init__(self, *effects: Effect, disk_is_full: bool = False) -> None:
+        self.effects = effects
+        self.disk_is_full = disk_is_full
+        self.seen: list[str] = []
+
+    def handle(self, event: Event, now_s: float) -> tuple[Effect, ...]:
+        if not self.effects:
+            raise ProtocolError("not now")
+        return self.effects
+
+    async def apply(self, changes: tuple[Put | Delete, ...]) -> None:
+        await asyncio.sleep(0)
+        self.seen.append("save")
+
+    def append(self, record: Record) -> None:
+        if self.disk_is_full:
+            raise StorageFullError("full")
+        self.seen.append(f"append {record.seq}")
+
+    async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
+        self.seen.append(type(effect).__name__)
+
+    async def to_commit(self, effect: Compute) -> None:
+        self.seen.append("compute")
+
+    async def send(self, session: SessionId, message: Message) -> None:
+        self.seen.append(f"send {session}")
+
+    async def publish(self, record: Record) -> None:
+        self.seen.append(f"publish {record.seq}")
+
+
+def driver(ports: Ports, watch: Callable[[Effect, float], None] = lambda *_: None) -> Driver:
+    times: Iterator[int] = iter(range(1000))
+    return Driver(
+        ports,
+        store=ports,
+        commit_log=ports,
+        works=ports,
+        now_s=lambda: float(next(times)),
+        watch=watch,
+    )
+
+
+async def test_a_record_is_in_the_log_and_the_store_before_anyone_hears_of_it() -> None:
+    ports = Ports(
+        Append(RECORD),
+        Save((Put(Table.STATE, "x", b"1"),)),
+        Publish(RECORD),
+        DropSpool(RoundId("r")),
+        Send(SessionId("aws"), Drain(finished=True, reason="")),
+        Note("closed", "a sentence"),
+    )
+    await driver(ports).feed(Ticked())
+    assert ports.seen == ["append 3", "save", "publish 3", "DropSpool", "send aws"]
+
+
+async def test_two_events_at_once_do_not_mix_their_effects() -> None:
+    ports = Ports(Save(()), Send(SessionId("aws"), Drain(finished=True, reason="")))
+    d = driver(ports)
+    await asyncio.gather(d.feed(Ticked()), d.feed(Ticked()))
+    assert ports.seen == ["save", "send aws"] * 2
+
+
+async def test_a_refused_event_has_no_effect_and_the_driver_goes_on() -> None:
+    ports = Ports()
+    d = driver(ports)
+    with pytest.raises(ProtocolError, match="not now"):
+        await d.feed(Ticked())
+    ports.effects = (Save(()),)
+    await d.feed(Ticked())
+    assert ports.seen == ["save"]
+
+
+async def test_what_cannot_be_made_durable_is_told_to_nobody_and_ends_the_process() -> None:
+    ports = Ports(Append(RECORD), Publish(RECORD), disk_is_full=True)
+    d = driver(ports)
+    with pytest.raises(StorageFullError):
+        await d.feed(Ticked())
+    ports.disk_is_full = False
+    with pytest.raises(StorageFullError):
+        await d.feed(Ticked())
+    assert ports.seen == []
+    assert isinstance(d.finished.exception(), StorageFullError)
+
+
+async def test_the_end_of_the_run_is_a_result() -> None:
+    d = driver(Ports(Finish("version 3 of 3")))
+    await d.feed(Ticked())
+    await d.feed(Ticked())
+    assert d.finished.result() == "version 3 of 3"
+
+
+async def test_each_effect_is_watched_with_the_time_that_it_took() -> None:
+    watched: list[tuple[Any, float]] = []
+    ports = Ports(Append(RECORD), Publish(RECORD))
+    await driver(ports, lambda effect, seconds: watched.append((effect, seconds))).feed(Ticked())
+    assert [(type(e), s) for e, s in watched] == [(Append, 1.0), (Publish, 1.0)]
