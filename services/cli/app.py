@@ -6,6 +6,7 @@ keeps its traceback.
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="This process's YAM
 
 def main() -> None:
     """Run the command in `sys.argv`; never returns normally."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what it says is in our own sentences
     try:
         app(prog_name="crosscloud")
     except ConfigError as e:
@@ -61,7 +63,7 @@ def _run(module: str, function: str, *args: Any, **kwargs: Any) -> None:
 def demo(
     runs: Annotated[Path, typer.Option(help="Folder for the run's folder.")] = Path("runs"),
     name: Annotated[str, typer.Option(help="The run's name.")] = "demo",
-    seconds: Annotated[float, typer.Option(min=10, help="Length of the run.")] = 120.0,
+    seconds: Annotated[float, typer.Option(min=10, help="Length of the run.")] = 100.0,
 ) -> None:
     """Train with four workers on this machine, over mTLS, and show it."""
     _run("services.local.demo", "main", runs=runs, name=name, seconds=seconds)
