@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from threading import Event, Lock
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 
@@ -30,6 +30,7 @@ _LIST_MISSING: Final = "/crosscloud.v1.Bulk/ListMissing"
 _DOWNLOAD: Final = "/crosscloud.v1.Bulk/Download"
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
+_LOOK_EVERY_S: Final = 0.1
 
 T = TypeVar("T")
 
@@ -113,13 +114,24 @@ class BulkLink:
                 return []
             began_s, sent_before = time.monotonic(), self._bytes_sent
             shards = self._messages(round_id, wanted, read_shard, give_up)
-            missing = list(self._push(shards).missing)
+            missing = list(self._called(self._push, shards, give_up).missing)
             took_s = max(time.monotonic() - began_s, 1e-3)
             self.link_bps = round(8 * (self._bytes_sent - sent_before) / took_s)
             return missing
 
         while wanted:
             wanted = self._retried(attempt, give_up, UnknownRoundError)
+
+    def _called(self, method: Any, shards: Iterator[bytes], give_up: Event) -> Any:
+        """Call `method`, but cancel it as soon as nobody wants it: a dead path may never answer."""
+        done = Event()
+        call = method.future(shards)
+        call.add_done_callback(lambda _: done.set())
+        while not done.wait(_LOOK_EVERY_S):
+            if give_up.is_set() or self._closing.is_set():
+                call.cancel()
+                raise GivenUpError("the upload is not wanted any more")
+        return call.result()
 
     def _messages(
         self,

@@ -236,6 +236,7 @@ class Agent:
             theta = (str(self._state.stage / "theta.f32"),)
             leaves = self._replica.leaves()
             await self._trainer.merge(Merge(self._clock(), leaves, theta, round_id, "spent"))
+            await self._save()
         else:
             await self._trainer.tell(Release(round_id, "free"))
         self._state.drop_stage()

@@ -1,65 +1,15 @@
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from common import canonical
-from common.documents import Commit, Control, Counters, Record
-from common.errors import DivergedError, ProtocolError, UnknownFileError
+from common.documents import Control, Record
+from common.errors import DivergedError, ProtocolError
 from common.ids import Digest
-from services.data_store import DataStore
-from services.replica import Replica, genesis_position
-from tests.small_run import Run, random_vector
-
-
-@dataclass
-class Coordinator:
-    """The other side: a chain in memory, its log, and the files that it still keeps."""
-
-    run: Run = field(default_factory=Run)
-    records: list[Record] = field(default_factory=list)
-    fetched: list[Digest] = field(default_factory=list)
-    gone: set[Digest] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.run.blobs.write(canonical.encode(self.run.version))
-
-    def step(self) -> Record:
-        """Commit one version."""
-        seed = len(self.records)
-        theta = self.run.theta() - random_vector(self.run.schema, 100 + seed, 0.01)
-        commit, content = self.run.commit(dict.fromkeys(self.run.workers, theta), seed=seed)
-        self.run.blobs.write(content)
-        self.run.blobs.write(canonical.encode(self.run.advance(commit, content)))
-        return self.append(commit=commit)
-
-    def append(self, **body: Commit | Control) -> Record:
-        last = self.records[-1] if self.records else self.run.genesis
-        record = Record(
-            seq=len(self.records),
-            previous=canonical.digest(last),
-            epoch=0,
-            time_s=0,
-            version=self.run.version.commits,
-            digest=canonical.digest(self.run.version),
-            progress=0.0,
-            counters=Counters(),
-            **body,  # type: ignore[arg-type]
-        )
-        self.records.append(record)
-        return record
-
-    def replica(self, folder: Path) -> tuple[Replica, DataStore]:
-        store = DataStore(folder)
-
-        def fetch(digest: Digest, kind: str) -> None:
-            if digest in self.gone or digest not in self.run.blobs.files:
-                raise UnknownFileError(kind)
-            self.fetched.append(digest)
-            store.write(self.run.blobs.files[digest])
-
-        return Replica(self.run.genesis, store, fetch, genesis_position(self.run.genesis)), store
+from services.replica import genesis_position
+from tests.small_chain import Coordinator
 
 
 def flip_a_bit(path: Path) -> None:

@@ -1,0 +1,278 @@
+"""The agent with a trainer that only remembers: what it is told, and what is on disk after."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common import canonical
+from common.arrays import F32
+from common.documents import Abort, Numbers, Offer, Plan, Record
+from common.errors import DivergedError
+from common.ids import RoundId, WorkerId
+from protos.v1 import session_pb2
+from services.metrics import WorkerMetrics
+from services.worker.agent import Agent
+from services.worker.messages import (
+    Begin,
+    Close,
+    Closed,
+    Merge,
+    Merged,
+    Progress,
+    Release,
+    Save,
+    Saved,
+)
+from services.worker.state import StateFolder
+from tests.small_chain import Coordinator
+from tests.small_run import NUMBERS
+from worker.round import Work
+
+ME = WorkerId("aws")
+PROGRESS = Progress(30, 3000, NUMBERS, 100.0, 5.0, 1.0, 0.0, 2.0, 10**6)
+
+
+@dataclass
+class FakeTrainer:
+    theta: F32
+    progress: Progress | None = PROGRESS
+    numbers: Numbers = NUMBERS
+    finite: bool = True
+    told: list[Any] = field(default_factory=list)
+
+    async def tell(self, message: object) -> None:
+        self.told.append(message)
+
+    async def close(self, question: Close) -> Closed:
+        (Path(question.folder) / "theta.f32").write_bytes(self.theta.astype("<f4").tobytes())
+        return Closed(question.round, self.numbers, 2**20, self.finite)
+
+    async def merge(self, question: Merge) -> Merged:
+        self.told.append(question)
+        return Merged(question.clock.version)
+
+    async def save(self, question: Save) -> Saved:
+        (Path(question.folder) / "theta.f32").write_bytes(self.theta.astype("<f4").tobytes())
+        return Saved(question.folder, 0)
+
+    def last(self, kind: type[Any]) -> Any:
+        return [m for m in self.told if isinstance(m, kind)][-1]
+
+
+@dataclass
+class FakeUploader:
+    pushed: list[RoundId] = field(default_factory=list)
+
+    def push(
+        self,
+        round_id: RoundId,
+        num_shards: int,
+        read_shard: Callable[[int], bytes],
+        *,
+        give_up: Event,
+    ) -> None:
+        assert all(read_shard(i) for i in range(num_shards))
+        self.pushed.append(round_id)
+
+
+class Cloud:
+    """One worker's link over a folder; made again, it is what starts after a kill."""
+
+    def __init__(self, coordinator: Coordinator, folder: Path) -> None:
+        self.coordinator = coordinator
+        self.state = StateFolder(folder)
+        self.replica, _ = coordinator.replica(self.state.data)
+        self.trainer = FakeTrainer(coordinator.run.theta() - np.float32(0.01))
+        self.uploader = FakeUploader()
+        self.sent: list[session_pb2.ConnectRequest] = []
+        self.agent = Agent(
+            ME,
+            coordinator.run.genesis,
+            boot="b1",
+            state=self.state,
+            replica=self.replica,
+            trainer=self.trainer,  # type: ignore[arg-type]
+            uploader=self.uploader,
+            send=self.sent.append,
+            link_bps=lambda: 0,
+            metrics=WorkerMetrics(run="small", worker=ME, software="test"),
+            now_s=lambda: 0.0,
+        )
+
+    async def join(self) -> None:
+        """Begin as a newcomer, at the newest record."""
+        start = canonical.encode(self.coordinator.records[-1])
+        await self.agent.welcomed(session_pb2.Welcome(start_record=start))
+
+    def offer(self) -> Offer:
+        self.agent.consider_offering()
+        return canonical.decode(self.sent[-1].offer.offer, Offer)
+
+    def plan(self, offer: Offer) -> Plan:
+        plan = self.coordinator.run.plan()
+        others = tuple(o for o in plan.offers if o.worker != ME)
+        offers = tuple(sorted((*others, offer), key=lambda o: o.worker))
+        return replace(plan, offers=offers, live_speed=sum(o.speed for o in offers))
+
+    async def expose(self) -> Plan:
+        """Go through a round up to the end of the upload."""
+        plan = self.plan(self.offer())
+        await self.agent.planned(canonical.encode(plan))
+        numbers = {str(w): canonical.encode(NUMBERS) for w in plan.roster}
+        members = session_pb2.Members(round_id=bytes.fromhex(plan.round), numbers=numbers)
+        await self.agent.joined_by(members)
+        assert self.agent._upload is not None
+        await self.agent._upload.task
+        return plan
+
+    async def record(self, record: Record) -> None:
+        await self.agent.recorded(canonical.encode(record))
+
+    def committed(self, *survivors: WorkerId) -> Record:
+        return self.coordinator.step(dict.fromkeys(survivors, self.trainer.theta))
+
+
+OTHERS = (WorkerId("azure"), WorkerId("gcp"), WorkerId("onprem"))
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path) -> Cloud:
+    coordinator = Coordinator()
+    coordinator.step()
+    made = Cloud(coordinator, tmp_path)
+    await made.join()
+    return made
+
+
+async def test_a_newcomer_begins_where_it_is_told_and_saves_at_once(cloud: Cloud) -> None:
+    begin = cloud.trainer.last(Begin)
+    assert (begin.clock.version, begin.resume) == (1, "")
+    manifest = cloud.state.load()
+    assert manifest is not None
+    assert manifest.position == cloud.replica.position
+
+
+async def test_an_offer_names_the_base_and_is_made_once(cloud: Cloud) -> None:
+    offer = cloud.offer()
+    assert (offer.version, offer.digest) == (1, cloud.replica.position.digest)
+    cloud.agent.consider_offering()
+    assert len(cloud.sent) == 1
+    await cloud.agent.paced(session_pb2.Pace(local_steps=20, offer_wanted=True))
+    assert cloud.offer().nonce != offer.nonce
+
+
+async def test_too_little_work_and_a_broken_stream_make_no_offer(cloud: Cloud) -> None:
+    await cloud.agent.paced(session_pb2.Pace(local_steps=21))
+    cloud.agent.consider_offering()
+    await cloud.agent.paced(session_pb2.Pace(local_steps=20))
+    await cloud.agent.disconnected()
+    cloud.agent.consider_offering()
+    assert cloud.sent == []
+
+
+async def test_work_that_a_commit_names_is_measured_against_theta_at_close(cloud: Cloud) -> None:
+    plan = await cloud.expose()
+    assert cloud.uploader.pushed == [plan.round]
+    await cloud.record(cloud.committed(ME, *OTHERS))
+    merge = cloud.trainer.last(Merge)
+    assert (merge.fate, merge.round) == ("contributed", plan.round)
+    assert merge.anchor == (str(cloud.state.stage / "theta.f32"),)
+    assert merge.head == cloud.replica.leaves()
+    assert cloud.agent._round.work is Work.FREE
+    assert cloud.state.load_stage() is None
+
+
+async def test_work_that_a_commit_leaves_out_is_free_and_keeps_its_residual(cloud: Cloud) -> None:
+    before = cloud.replica.leaves()
+    plan = await cloud.expose()
+    await cloud.record(cloud.committed(*OTHERS))
+    assert cloud.trainer.last(Release) == Release(plan.round, "free")
+    merge = cloud.trainer.last(Merge)
+    assert (merge.fate, merge.anchor) == ("none", before)
+    manifest = cloud.state.load()
+    assert manifest is not None
+    assert not (cloud.state.folder(manifest) / "residual.f32").exists()
+
+
+async def test_an_abort_frees_the_work_and_moves_nothing(cloud: Cloud) -> None:
+    plan = await cloud.expose()
+    abort = Abort(plan.round, plan.roster, "stopped", "")
+    await cloud.record(cloud.coordinator.append(abort=abort))
+    assert cloud.trainer.last(Release) == Release(plan.round, "free")
+    assert not [m for m in cloud.trainer.told if isinstance(m, Merge)]
+    assert cloud.state.load_stage() is None
+
+
+async def test_the_residual_of_a_contribution_is_the_next_one_s_beginning(cloud: Cloud) -> None:
+    await cloud.expose()
+    residual = (cloud.state.stage / "residual.f32").read_bytes()
+    assert any(residual)
+    await cloud.record(cloud.committed(ME, *OTHERS))
+    manifest = cloud.state.load()
+    assert manifest is not None
+    assert (cloud.state.folder(manifest) / "residual.f32").read_bytes() == residual
+
+
+async def test_a_worker_killed_after_its_upload_learns_from_the_log_that_it_counted(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    plan = await cloud.expose()
+    record = cloud.committed(ME, *OTHERS)
+
+    again = Cloud(cloud.coordinator, tmp_path)
+    await again.agent.resume()
+    assert again.trainer.last(Begin).resume == str(again.state.stage)
+    await again.record(record)
+    merge = again.trainer.last(Merge)
+    assert (merge.fate, merge.round) == ("contributed", plan.round)
+    assert merge.anchor == (str(again.state.stage / "theta.f32"),)
+
+
+async def test_a_stage_that_the_save_has_outlived_is_dropped(cloud: Cloud, tmp_path: Path) -> None:
+    await cloud.expose()
+    stage = {p.name: p.read_bytes() for p in cloud.state.stage.iterdir()}
+    await cloud.record(cloud.committed(ME, *OTHERS))
+    folder = cloud.state.begin_stage()  # as if the kill had come before the stage was deleted
+    for name, content in stage.items():
+        (folder / name).write_bytes(content)
+
+    again = Cloud(cloud.coordinator, tmp_path)
+    await again.agent.resume()
+    manifest = again.state.load()
+    assert manifest is not None
+    assert again.trainer.last(Begin).resume == str(again.state.folder(manifest))
+    assert again.agent._round.work is Work.FREE
+
+
+async def test_an_update_with_nan_is_refused_and_the_state_is_forgotten(cloud: Cloud) -> None:
+    cloud.trainer.finite = False
+    with pytest.raises(DivergedError, match="NaN or infinity"):
+        await cloud.agent.planned(canonical.encode(cloud.plan(cloud.offer())))
+    assert cloud.sent[-1].refuse.rule == 15
+    assert cloud.state.load() is None
+
+
+async def test_work_that_is_too_old_is_taken_out_of_the_parameters(cloud: Cloud) -> None:
+    cloud.trainer.numbers = replace(NUMBERS, age_256=256 * 9)
+    plan = cloud.plan(cloud.offer())
+    await cloud.agent.planned(canonical.encode(plan))
+    assert cloud.sent[-1].refuse.rule == 15
+    merge = cloud.trainer.last(Merge)
+    assert (merge.fate, merge.round, merge.head) == ("spent", plan.round, cloud.replica.leaves())
+    assert merge.anchor == (str(cloud.state.stage / "theta.f32"),)
+
+
+async def test_a_plan_that_comes_again_gets_the_same_numbers_and_freezes_nothing_anew(
+    cloud: Cloud,
+) -> None:
+    content = canonical.encode(cloud.plan(cloud.offer()))
+    await cloud.agent.planned(content)
+    first = cloud.sent[-1]
+    cloud.trainer.numbers = replace(NUMBERS, steps=99)
+    await cloud.agent.planned(content)
+    assert cloud.sent[-1] == first
