@@ -1,6 +1,14 @@
-"""How a run begins: a learner's initial parameters become version 0, one document names it all."""
+"""How a run begins: `crosscloud genesis` makes genesis.json and the first version's files, once.
 
+A learner's initial parameters become version 0, and one document names everything that the run's
+processes have in common. It refuses to replace another genesis: processes pin it by its digest, so
+a new one is a new run.
+"""
+
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -9,9 +17,14 @@ from common.arrays import F32
 from common.canonical import Json
 from common.chain import genesis_version
 from common.documents import Algorithm, Genesis, Stop
+from common.errors import ConfigError
 from services.data_store import DataStore
+from services.settings import load_run
 from worker.learner import LearnerContext, load_learner
 from worker.model import ParameterVector
+
+FILE: Final = "genesis.json"
+DATA: Final = "data"
 
 
 def make_genesis(
@@ -33,7 +46,7 @@ def make_genesis(
         settings: the learner's own.
         algorithm: what a round computes.
         stop: when the run ends.
-        store: gets the version's files and its document; synced.
+        store: gets the version's leaves and its document; synced.
 
     Raises:
         ConfigError: the learner cannot be built; says what to change.
@@ -41,10 +54,30 @@ def make_genesis(
     context = LearnerContext(settings=settings, data=None, seed=seed, name="genesis")
     vector = ParameterVector(load_learner(learner)(context))
 
-    def read_theta(start: int, stop: int) -> F32:
+    def theta(start: int, stop: int) -> F32:
         return vector.read(start, stop, np.empty(stop - start, np.float32))
 
-    version = genesis_version(vector.schema, algorithm, read_theta, store.write)
+    version = genesis_version(vector.schema, algorithm, theta, store.write)
     version0 = store.write(canonical.encode(version))
     store.sync()
     return Genesis(run, seed, learner, settings, vector.schema, version0, algorithm, stop)
+
+
+def main(config: Path, out: Path) -> int:
+    """Write `out/genesis.json` and `out/data/`, and say where they are."""
+    settings = load_run(config)
+    genesis = make_genesis(
+        run=settings.name,
+        seed=settings.seed,
+        learner=settings.learner,
+        settings=settings.settings,
+        algorithm=settings.algorithm,
+        stop=settings.stop,
+        store=DataStore(out / DATA),
+    )
+    content, path = canonical.encode(genesis), out / FILE
+    if path.exists() and path.read_bytes() != content:
+        raise ConfigError(f"{path} is of another run: choose an empty folder")
+    path.write_bytes(content)
+    sys.stdout.write(f"wrote {path}: run {settings.name}, SHA-256 {canonical.digest(genesis)}\n")
+    return 0

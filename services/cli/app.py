@@ -93,7 +93,7 @@ def genesis(
     out: Annotated[Path, typer.Option(help="Folder for genesis.json and the first version.")],
 ) -> None:
     """Make the document that every process pins, and the first version."""
-    _run("services.cli.genesis", "main", config, out)
+    _run("services.genesis", "main", config, out)
 
 
 @app.command()
