@@ -15,7 +15,7 @@ from common.selftest import selftest_digest
 from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2, bulk_pb2_grpc, operator_pb2_grpc, session_pb2, session_pb2_grpc
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 BOOT = "00" * 8
 
 

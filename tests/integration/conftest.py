@@ -36,10 +36,10 @@ RUN: dict[str, Any] = {
 }
 TIMINGS = {
     "heartbeat_s": 0.5,
-    "worker_lease_s": 5.0,
-    "leader_lease_s": 3.0,
-    "key_timeout_s": 10.0,
-    "upload_timeout_s": 10.0,
+    "worker_lease_s": 90.0,
+    "leader_lease_s": 5.0,
+    "key_timeout_s": 60.0,
+    "upload_timeout_s": 60.0,
     "first_grace_s": 0.2,
 }
 
@@ -68,7 +68,7 @@ class LoneCoordinator:
     def start(self, *, wait: bool = True) -> None:
         config = self.layout.config(COORDINATOR)
         self.process = self.command(COORDINATOR, "--config", config)
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 90
         while wait and self.status() is None:
             assert self.process.exit_code is None, self.process.last_lines()
             assert time.monotonic() < deadline_s, self.process.last_lines()
@@ -120,7 +120,7 @@ def lay_out(folder: Path, **run: Any) -> LoneCoordinator:
     genesis = made.command(
         "genesis", "--config", made.layout.config("run"), "--out", made.layout.genesis.parent
     )
-    assert genesis.wait(60), "no genesis in a minute"
+    assert genesis.wait(90), "no genesis in 90 s"
     assert genesis.exit_code == 0, genesis.last_lines()
     return made
 

@@ -195,7 +195,7 @@ def test_a_start_that_cannot_work_ends_with_one_clear_line(
     coordinator.edit(COORDINATOR, **changes)
     coordinator.start(wait=False)
     assert coordinator.process is not None
-    assert coordinator.process.wait(30)
+    assert coordinator.process.wait(90)
     last = coordinator.process.last_lines().splitlines()[-1]
     assert coordinator.process.exit_code == 2, last
     assert last.startswith("crosscloud: ")

@@ -24,7 +24,7 @@ from worker.round import Stage
 
 TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
 NAMES = ("aws", "azure", "gcp", "onprem")
-PATIENCE_S = 60.0
+PATIENCE_S = 110.0
 
 
 def spec(folder: Path, *, width: int = 32, versions: int = 8, **algorithm: Any) -> FederationSpec:
