@@ -117,6 +117,7 @@ class Coordinator:
             genesis, lambda: self.core.status(time.monotonic()), self.reports
         )
         self._processes: Processes | None = None
+        self._holding: asyncio.Future[None]
 
     def _fold_log(self) -> RunHead:
         """Check the log and return what follows from it."""
@@ -163,6 +164,7 @@ class Coordinator:
 
     async def start(self, config: Path) -> None:
         """Start the children, and take the lead in the log."""
+        self._holding = asyncio.create_task(asyncio.to_thread(self._hold_lease))
         bulk_child, commit_child = [
             await spawn(f"services.coordinator.{name}", (str(config),), receives=kinds)
             for name, kinds in (("bulk", bulk.SENDS), ("commit", commit.SENDS))
@@ -191,7 +193,7 @@ class Coordinator:
             asyncio.create_task(self._processes.run()),
             asyncio.create_task(self._tick()),
             asyncio.create_task(self._watch()),
-            asyncio.create_task(asyncio.to_thread(self._hold_lease)),
+            self._holding,
         ]
         try:
             waited: list[asyncio.Future[Any]] = [*loops, self.driver.finished]
@@ -244,7 +246,8 @@ class Coordinator:
         """Renew the lease, in a thread, until it is lost or the process ends."""
         ttl_s = self._settings.timings.leader_lease_s
         while not self.driver.finished.done():
-            if not self._store.lease.renew(ttl_s):
+            lease = self._store.lease
+            if not lease.renew(ttl_s) and not lease.acquire(ttl_s):  # it may just have run out
                 raise StaleLeaderError(
                     "the lease is lost: another coordinator leads, or Redis was emptied"
                 )

@@ -37,7 +37,7 @@ RUN: dict[str, Any] = {
 TIMINGS = {
     "heartbeat_s": 0.5,
     "worker_lease_s": 90.0,
-    "leader_lease_s": 5.0,
+    "leader_lease_s": 10.0,
     "key_timeout_s": 60.0,
     "upload_timeout_s": 60.0,
     "first_grace_s": 0.2,

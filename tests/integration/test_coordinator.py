@@ -20,7 +20,7 @@ from tests.integration.conftest import LoneCoordinator, Make, commit_round, good
 def operator(coordinator: LoneCoordinator) -> OperatorLink:
     settings = load_operator(coordinator.layout.config(OPERATOR), environ={})
     creds = channel_credentials(settings.tls, settings.run, Role.OPERATOR)
-    return OperatorLink(settings.coordinator, creds, timeout_s=10.0)
+    return OperatorLink(settings.coordinator, creds, timeout_s=60.0)
 
 
 def child_pid(coordinator: LoneCoordinator, module: str) -> int:

@@ -5,6 +5,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -155,8 +156,16 @@ def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(tmp_path: Path) -
 
 def test_closed_worker_ports_hide_nothing_from_the_coordinator_s_metrics(tmp_path: Path) -> None:
     federation = Federation(spec(tmp_path / "run", versions=1000))
+    federation.prepare()
+    for name in NAMES:
+        config = federation.config(name)
+        settings = yaml.safe_load(config.read_text())
+        config.write_text(yaml.safe_dump({**settings, "metrics": {"port": 0}}))
     with federation:
         until(federation, lambda s: s.version >= 2 and len(s.workers) == len(NAMES))
+        for name in NAMES:
+            with pytest.raises(URLError):
+                scrape(federation.layout.metrics_ports[name])
         federation.sleep(2.5)
         seen = scrape(federation.layout.metrics_ports[COORDINATOR])
     for name in ("steps_per_second", "staleness_versions", "network_bytes_total", "steps_total"):
