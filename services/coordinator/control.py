@@ -19,7 +19,6 @@ from common import canonical
 from common.documents import Evaluation
 from common.errors import (
     MalformedDocumentError,
-    NotAMemberError,
     ProtocolError,
     UnexpectedMessageError,
 )
@@ -29,7 +28,6 @@ from coordinator.ports import (
     Disconnected,
     Evaluated,
     Joined,
-    Offered,
     Operated,
 )
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
@@ -137,10 +135,6 @@ class SessionService(session_pb2_grpc.SessionServicer):
 
     async def _receive(self, session: Session, request: session_pb2.ConnectRequest) -> None:
         event = convert.event_of(session.id, request)
-        if isinstance(event, Offered) and event.offer.worker != session.worker:
-            raise NotAMemberError(
-                f"{session.worker} sent an offer in the name of {event.offer.worker}"
-            )
         if request.WhichOneof("message") == "heartbeat":
             self._reports.heard(session.worker, request.heartbeat)
         await self._driver.feed(event)
