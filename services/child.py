@@ -15,7 +15,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final
 
 from common import canonical
@@ -187,6 +187,7 @@ async def spawn(
     *,
     receives: Sequence[type[Any]],
     output: IO[bytes] | int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Child:
     """Start `python -m module --fd N args...` and return our end of its line.
 
@@ -195,8 +196,11 @@ async def spawn(
         args: further arguments.
         receives: types of the messages that the child may send.
         output: where its stdout and stderr go; None = where ours go.
+        environment: added to ours.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    # the child imports what we import, from wherever we were started
+    path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
     with theirs:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -210,8 +214,7 @@ async def spawn(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            # the child imports what we import, from wherever we were started
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
+            env={**os.environ, **path, **(environment or {})},
         )
     reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
     return Child(process, reader, writer, module, receives)

@@ -12,6 +12,10 @@ from common.arrays import I32
 
 WIDTHS: Final = (4, 8, 12, 16)
 
+_BYTES: Final = np.arange(256, dtype=np.int32)
+_NIBBLES: Final = (np.stack([_BYTES & 0xF, _BYTES >> 4], axis=1) ^ 0x8) - 0x8
+"""Both values of each byte, int32[256, 2]."""
+
 
 def pack(values: I32, bits: int) -> bytes:
     """Return the packed bytes.
@@ -26,11 +30,15 @@ def pack(values: I32, bits: int) -> bytes:
         case 16:
             return values.astype("<i2").tobytes()
         case 4:
-            low, high = values[0::2] & 0xF, values[1::2] & 0xF
-            return (low | high << 4).astype(np.uint8).tobytes()
+            pair = values.astype("<i1").view("<u2")  # the first in the low byte
+            return (pair & 0xF | pair >> 4 & 0xF0).astype(np.uint8).tobytes()
         case 12:
-            pair = (values[0::2] & 0xFFF) | (values[1::2] & 0xFFF) << 12
-            return pair.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+            first, second = values.astype(np.uint16).reshape(-1, 2).T
+            content = np.empty((len(first), 3), np.uint8)  # takes the low byte of each
+            content[:, 0] = first
+            content[:, 1] = first >> 8 & 0xF | second << 4
+            content[:, 2] = second >> 4
+            return content.tobytes()
     raise ValueError(f"a ring has 4, 8, 12 or 16 bits, not {bits}")
 
 
@@ -42,20 +50,12 @@ def unpack(content: bytes, bits: int) -> I32:
         case 16:
             return np.frombuffer(content, "<i2").astype(np.int32)
         case 4:
-            byte = np.frombuffer(content, np.uint8).astype(np.int32)
-            return _interleaved(byte & 0xF, byte >> 4, sign_bit=0x8)
+            return np.take(_NIBBLES, np.frombuffer(content, np.uint8), axis=0).reshape(-1)
         case 12:
-            wide = np.zeros((len(content) // 3, 4), np.uint8)
-            wide[:, :3] = np.frombuffer(content, np.uint8).reshape(-1, 3)
-            pair = wide.view("<u4").reshape(-1).astype(np.int32)
-            return _interleaved(pair & 0xFFF, pair >> 12, sign_bit=0x800)
+            low, middle, high = np.frombuffer(content, np.uint8).reshape(-1, 3).T.astype(np.int16)
+            values = np.empty((len(low), 2), np.int16)  # in the upper 12 bits, for their sign
+            values[:, 0] = middle << 12 | low << 4
+            values[:, 1] = high << 8 | middle & 0xF0
+            values >>= 4
+            return values.reshape(-1).astype(np.int32)
     raise ValueError(f"a ring has 4, 8, 12 or 16 bits, not {bits}")
-
-
-def _interleaved(first: I32, second: I32, sign_bit: int) -> I32:
-    values = np.empty(2 * len(first), np.int32)
-    values[0::2] = first
-    values[1::2] = second
-    values ^= sign_bit
-    values -= sign_bit
-    return values

@@ -13,6 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,9 @@ log = logging.getLogger(__name__)
 RECEIVES: Final = (ComputeVersion, Collect)
 SENDS: Final = (VersionComputed, VersionFailed, Collected)
 
+_THREADS: Final = 4
+"""More than cores, since some wait for the disk; each costs memory, see `advance`."""
+
 _REASONS: Final = (
     (BadUpdateError, AbortReason.BAD_UPDATE),
     (BadNumbersError, AbortReason.BAD_UPDATE),
@@ -66,9 +70,11 @@ class Computer:
     Args:
         spool: where sealed uploads lie; it is only read.
         store: where versions and aggregates lie.
+        pool: works on leaves; numpy, hashing and the disk all let other threads run.
     """
 
-    def __init__(self, genesis: Genesis, spool: Spool, store: DataStore) -> None:
+    def __init__(self, genesis: Genesis, spool: Spool, store: DataStore, pool: Executor) -> None:
+        self._pool = pool
         self._genesis = genesis
         self._spool = spool
         self._store = store
@@ -113,20 +119,22 @@ class Computer:
             lambda offset, length: self._store.read_slice(aggregate_digest, offset, length),
             self._read,
             self._store.write,
+            self._pool,
         )
         digest = self._store.write(canonical.encode(version))
         self._store.sync()
         return commit, digest, self._step_length(base, version)
 
     def _step_length(self, base: Version, version: Version) -> float:
-        """Return the euclidean length of the step in theta, leaf by leaf."""
-        squares = 0.0
-        for old, new in zip(base.theta, version.theta, strict=True):
-            if old != new:
-                before = np.frombuffer(self._store.read(old), "<f4")
-                moved = np.frombuffer(self._store.read(new), "<f4") - before
-                squares += float(np.vecdot(moved, moved))
-        return math.sqrt(squares)
+        """Return the euclidean length of the step in theta."""
+
+        def square(leaf: tuple[Digest, Digest]) -> float:
+            before, after = (np.frombuffer(self._store.read(digest), "<f4") for digest in leaf)
+            moved = after - before
+            return float(np.vecdot(moved, moved))
+
+        leaves = zip(base.theta, version.theta, strict=True)
+        return math.sqrt(sum(self._pool.map(square, leaves)))
 
     def _read(self, digest: Digest) -> bytes:
         return self._store.read(digest, verify=True)
@@ -163,8 +171,9 @@ def main() -> int:
     settings, genesis = begin(parsed.config, "commit")
     store = DataStore(settings.data_dir / "data")
     store.clean()
-    computer = Computer(genesis, Spool(settings.data_dir / "spool"), store)
-    serve(Line(parsed.fd, RECEIVES), computer)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
+        computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
+        serve(Line(parsed.fd, RECEIVES), computer)
     return 0
 
 

@@ -70,6 +70,8 @@ from services.tls import server_credentials
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
+_ONE_THREAD_PER_PRODUCT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""The children have threads of their own; small products split over cores only wait for each other."""
 LINGER_S: Final = 30.0
 """How long a finished run waits for its evaluator and for the workers to take leave."""
 
@@ -166,7 +168,12 @@ class Coordinator:
         """Start the children, and take the lead in the log."""
         self._holding = asyncio.create_task(asyncio.to_thread(self._hold_lease))
         bulk_child, commit_child = [
-            await spawn(f"services.coordinator.{name}", (str(config),), receives=kinds)
+            await spawn(
+                f"services.coordinator.{name}",
+                (str(config),),
+                receives=kinds,
+                environment=_ONE_THREAD_PER_PRODUCT,
+            )
             for name, kinds in (("bulk", bulk.SENDS), ("commit", commit.SENDS))
         ]
         serving = await bulk_child.receive()

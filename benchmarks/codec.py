@@ -1,0 +1,186 @@
+"""How fast one core encodes an update, adds three up, and takes the step, by codec, and the parts.
+
+    python -m benchmarks.codec
+
+GB are 10**9 bytes of the model's float32, whatever lies on the wire; seconds are of this process's
+CPU, so that a busy machine measures the same; the best of several runs, since noise only adds.
+Files are in memory: the step hashes what it writes, but no disk is involved.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from benchmarks.result import write_result
+from common import canonical
+from common.arrays import F32
+from common.chain import TILE, advance, genesis_version
+from common.codec.noise import Noise
+from common.codec.packing import pack, unpack
+from common.documents import Algorithm, Codec, Commit, Genesis, Numbers, Offer, Plan, Stop
+from common.ids import Digest, RoundId, WorkerId
+from common.rotation import rotate, rotate_exactly, rotation_signs
+from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
+from common.shards import SHARD_BYTES
+from common.terms import Terms, round_terms
+from common.weight import threshold
+from coordinator.aggregate import aggregate
+from worker.update import Work, measure, shards
+
+_CODECS: Final = {
+    "4": Codec(bits=4, first_bits=4),
+    "8": Codec(bits=8, first_bits=8),
+    "12": Codec(bits=12, first_bits=12),
+    "16": Codec(bits=16, first_bits=16),
+    "float32": Codec("float32", 32, 32),
+}
+_WORKERS: Final = tuple(WorkerId(w) for w in ("aws", "azure", "gcp"))
+_NUMBERS: Final = Numbers(2000, 1.0, 0, 65535, 20, 20)
+_KEY: Final = bytes(16)
+
+
+class Round:
+    """One round of three on a model of whole leaves, all in memory.
+
+    Args:
+        codec: of the run.
+        num_leaves: size of the model.
+    """
+
+    def __init__(self, codec: Codec, num_leaves: int) -> None:
+        algorithm, length = Algorithm(codec=codec), num_leaves * LEAF
+        schema = ModelSchema((TensorSpec("w", (length,)),))
+        draw = np.random.default_rng(0)
+        self._blobs: dict[Digest, bytes] = {}
+        self._base = draw.standard_normal(length, np.float32)
+        self._own = self._base + np.float32(0.3) * draw.standard_normal(length, np.float32)
+        self._residual = np.float32(0.01) * draw.standard_normal(length, np.float32)
+        self.gigabytes = 4e-9 * length
+        self._version = genesis_version(
+            schema, algorithm, lambda a, b: self._base[a:b], self._write
+        )
+        digest = canonical.digest(self._version)
+        self._genesis = Genesis("r", 1, "", {}, schema, digest, algorithm, Stop(versions=1))
+        offers = tuple(Offer("r", w, "", "", 0, digest, 1, 1.0, 0, 1, 1, 0) for w in _WORKERS)
+        least = threshold(len(offers), algorithm)
+        self._plan = Plan(
+            "r", RoundId(""), "tls", 0, digest, 0, codec.bits, least, 3, 3, 0.0, 1.0, 1.0, offers
+        )
+        self._numbers = dict.fromkeys(_WORKERS, _NUMBERS)
+        self._terms: Terms = round_terms(
+            self._genesis, self._version, self._plan, self._numbers, self._read
+        )
+        self._payload = bytearray(self._terms.layout.total_bytes)
+        self.encode()
+        self.add()
+
+    def encode(self) -> None:
+        """Encode one member's update."""
+        work = Work(
+            lambda a, b: self._base[a:b], lambda a, b: self._own[a:b], lambda a, b: self._residual[a:b]
+        )
+        lengths = measure(self._terms, work)
+        pieces = shards(self._terms, _WORKERS[0], work, lengths, lambda i, e: None, _KEY, 0)
+        for i, piece in enumerate(pieces):
+            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(piece)] = piece
+
+    def add(self) -> None:
+        """Add three such updates."""
+        content = bytearray()
+        payload = memoryview(bytes(self._payload))
+        read = dict.fromkeys(_WORKERS, lambda at, n: bytes(payload[at : at + n]))
+        lanes = aggregate(self._terms, read, content.extend)
+        self._aggregate = memoryview(bytes(content))
+        digest = canonical.digest_of(self._aggregate)
+        self._commit = Commit(
+            self._plan, self._numbers, _WORKERS, lanes, digest, len(self._aggregate)
+        )
+
+    def step(self) -> None:
+        """Take the step of the commit."""
+        advance(
+            self._genesis,
+            self._version,
+            self._commit,
+            lambda at, n: bytes(self._aggregate[at : at + n]),
+            self._read,
+            self._write,
+        )
+
+    def _read(self, digest: Digest) -> bytes:
+        content = self._blobs[digest]
+        assert canonical.digest_of(content) == digest  # as the coordinator does
+        return content
+
+    def _write(self, content: bytes) -> Digest:
+        digest = canonical.digest_of(content)
+        self._blobs.setdefault(digest, content)
+        return digest
+
+
+def parts() -> dict[str, Callable[[], object]]:
+    """Return what the sums above are made of; each works on one tile."""
+    draw = np.random.default_rng(0)
+    x: F32 = draw.standard_normal((TILE // BLOCK, BLOCK), np.float32)
+    signs, noise = rotation_signs(1), Noise(_KEY)
+    found: dict[str, Callable[[], object]] = {
+        "rotate": lambda: rotate(x, signs, 64.0 / 4096**0.5),
+        "noise": lambda: noise.uniform(0, TILE),
+        "sha256": lambda: canonical.digest_of(x.tobytes()),
+    }
+    for bits in (4, 8, 12, 16):
+        most = 2 ** (bits - 1)
+        q = draw.integers(-most, most, TILE, np.int32)
+        content, blocks = pack(q, bits), q.reshape(-1, BLOCK)
+        found |= {
+            f"pack_{bits}": lambda q=q, b=bits: pack(q, b),  # type: ignore[misc]
+            f"unpack_{bits}": lambda c=content, b=bits: unpack(c, b),  # type: ignore[misc]
+            f"rotate_exactly_{bits}": lambda n=blocks, b=bits: rotate_exactly(n, b),  # type: ignore[misc]
+        }
+    return found
+
+
+def main() -> int:
+    """Print the table and the result line; write the result unless it is quick."""
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # numpy reads it when it is imported
+        command = [sys.executable, "-m", "benchmarks.codec", *sys.argv[1:]]
+        return subprocess.run(  # noqa: S603
+            command, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, check=False
+        ).returncode
+    quick = "--quick" in sys.argv[1:]
+    num_leaves, num_runs = (2, 2) if quick else (8, 5)
+    found: dict[str, float] = {}
+    print("GB/s of one core      encode  add three       step")
+    for name, codec in _CODECS.items():
+        one = Round(codec, num_leaves)
+        speeds = [one.gigabytes / _best(w, num_runs) for w in (one.encode, one.add, one.step)]
+        print(f"{name:18}", *(f"{s:10.2f}" for s in speeds))
+        keys = (f"encode_gb_per_s_{name}", f"add_gb_per_s_{name}", f"step_gb_per_s_{name}")
+        found |= dict(zip(keys, speeds, strict=True))
+    print("\npart, on one tile     GB/s")
+    tile_speeds = {n: 4e-9 * TILE / _best(w, 20 * num_runs) for n, w in parts().items()}
+    for name, speed in tile_speeds.items():
+        print(f"{name:18}{speed:8.2f}")
+    keys = ("encode_gb_per_s_8", "add_gb_per_s_8", "step_gb_per_s_8")
+    print("result", *(f"{k}={found[k]:.3f}" for k in keys))
+    if not quick:
+        write_result("codec", {**found, "parts_gb_per_s": tile_speeds})
+    return 0
+
+
+def _best(work: Callable[[], object], num_runs: int) -> float:
+    times = []
+    for _ in range(num_runs):
+        start_s = time.process_time()
+        work()
+        times.append(time.process_time() - start_s)
+    return max(min(times), 1e-9)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What one round costs a real coordinator: its processes' memory, and the seconds of its commit."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from benchmarks.light_worker import LightWorker
+from common.documents import Genesis
+from services.genesis_file import load_genesis
+from services.identity import Role
+from services.local.layout import COORDINATOR, HOST, FederationSpec, Layout, WorkerSpec
+from services.local.processes import LocalProcess, ProcessFailedError
+from services.settings import load_worker
+from services.tls import channel_credentials
+
+WORKERS: Final = ("aws", "azure", "gcp")
+_PATIENCE: Final = {"worker_lease_s": 3600.0, "upload_timeout_s": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one round.
+
+    Args:
+        peak_mib: summed peaks of the coordinator's processes and Valkey, above idle.
+        commit_s: from the last worker's last byte to the commit record.
+        gigabytes: of float32 that the model has.
+    """
+
+    peak_mib: float
+    commit_s: float
+    gigabytes: float
+
+
+class BenchFederation:
+    """Certificates, settings and genesis of a run whose model has `num_values` zeros."""
+
+    def __init__(self, folder: Path, num_values: int, codec: str) -> None:
+        bits = 8 if codec == "dense" else 32
+        run: dict[str, Any] = {
+            "learner": "benchmarks.zeros:build",
+            "settings": {"values": num_values},
+            "algorithm": {
+                "policy": "sync",
+                "min_cohort": len(WORKERS),
+                "codec": {"kind": codec, "bits": bits, "first_bits": bits},
+            },
+            "stop": {"versions": 1000},
+        }
+        workers = tuple(WorkerSpec(n, {}) for n in WORKERS)
+        self._layout = Layout(FederationSpec(folder, "bench", workers, {}, run, timings=_PATIENCE))
+        self._layout.write()
+        config, out = self._layout.config("run"), self._layout.genesis.parent
+        genesis = self._command("genesis", "--config", config, "--out", out)
+        if not genesis.wait(300) or genesis.exit_code:
+            raise ProcessFailedError(genesis)
+
+    @property
+    def genesis(self) -> Genesis:
+        """The run's."""
+        return load_genesis(self._layout.genesis)
+
+    @property
+    def config(self) -> Path:
+        """coordinator.yaml."""
+        return self._layout.config(COORDINATOR)
+
+    @property
+    def certs(self) -> Path:
+        """Folder of certificates."""
+        return self._layout.folder / "certs"
+
+    def credentials(self, name: str) -> grpc.ChannelCredentials:
+        """Return a worker's credentials."""
+        tls = load_worker(self._layout.config(name), environ={}).tls
+        return channel_credentials(tls, "bench", Role.WORKER, name)
+
+    def round_cost(self) -> Cost:
+        """Run one round of all workers on a fresh coordinator, and return what it cost."""
+        with self._coordinator() as process, ExitStack() as stack:
+            addresses = self._layout.control, self._layout.bulk
+            genesis = self.genesis
+            workers = [
+                stack.enter_context(LightWorker(n, genesis, *addresses, self.credentials(n)))
+                for n in WORKERS
+            ]
+            family = _family(process.pid)
+            for pid in family:
+                _forget_peak(pid)
+            idle = sum(_memory_kib(pid, "VmRSS") for pid in family)
+            with ThreadPoolExecutor(len(workers)) as pool:
+                for done in [pool.submit(w.contribute) for w in workers]:
+                    done.result()
+            start_s = time.perf_counter()
+            workers[0].wait_for_commit()
+            commit_s = time.perf_counter() - start_s
+            peak = sum(_memory_kib(pid, "VmHWM") for pid in family)
+        return Cost((peak - idle) / 1024, commit_s, 4e-9 * genesis.schema.length)
+
+    @contextmanager
+    def _coordinator(self) -> Iterator[LocalProcess]:
+        process = self._command(COORDINATOR, "--config", self.config)
+        try:
+            host, _, port = self._layout.control.rpartition(":")
+            assert host == HOST
+            grpc.channel_ready_future(
+                grpc.secure_channel(f"{host}:{port}", self.credentials(WORKERS[0]))
+            ).result(timeout=60)
+            yield process
+        finally:
+            process.terminate()
+            if not process.wait(20):
+                process.kill()
+
+    def _command(self, *arguments: object) -> LocalProcess:
+        name = str(arguments[0])
+        command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
+        path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+        return LocalProcess(name, command, self._layout.log(name), path)
+
+
+def _family(pid: int) -> list[int]:
+    """Return the process and all its descendants."""
+    listing = subprocess.run(
+        ("ps", "-e", "-o", "pid=,ppid="),  # noqa: S607
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    parents = {int(a): int(b) for a, b in (line.split() for line in listing.splitlines())}
+    found = [pid]
+    for each in found:  # it grows meanwhile
+        found += [child for child, parent in parents.items() if parent == each]
+    return found
+
+
+def _forget_peak(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _memory_kib(pid: int, field: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0])
+    raise AssertionError(f"/proc/{pid}/status has no {field}")

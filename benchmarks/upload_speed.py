@@ -1,0 +1,116 @@
+"""How fast the bulk process takes an upload, against a bare stream of the same bytes."""
+
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from threading import Event
+from typing import Final
+
+import grpc
+
+from benchmarks.bare_stream import RUNGS
+from benchmarks.light_worker import MadeUpPayload
+from common.documents import Genesis
+from common.ids import RoundId, WorkerId
+from common.shards import PayloadLayout
+from services import framing
+from services.bulk_link import BulkLink
+from services.child import Line
+from services.coordinator import bulk
+from services.coordinator.messages import DropRound, OpenRound, RoundSealed, SealRound, Serving
+
+SERVICE: Final = "service"
+"""The row of the real bulk process, after those of `RUNGS`."""
+
+
+def upload_speeds(
+    genesis: Genesis,
+    config: Path,
+    certs: Path,
+    worker: str,
+    credentials: grpc.ChannelCredentials,
+    num_repeats: int,
+) -> Mapping[str, float]:
+    """Return the median speed of every rung and of the service, in GB/s.
+
+    All take turns, so that a slow minute of the machine is everybody's.
+
+    Args:
+        genesis: of a run whose updates are large; 8-bit.
+        config: coordinator.yaml of that run; nothing else of it runs.
+        certs: folder of certificates.
+        worker: who uploads.
+        credentials: of that worker.
+        num_repeats: uploads of each row.
+    """
+    layout = PayloadLayout(genesis.schema.length, 8)
+    payload = MadeUpPayload(layout, "dense", num_members=1, v=65535)
+    shards = [payload.read_shard(i) for i in range(layout.num_shards)]
+    messages = [framing.shard(bytes(16), i, s) for i, s in enumerate(shards)]
+    took_s: dict[str, list[float]] = {row: [] for row in (*RUNGS, SERVICE)}
+    with ExitStack() as stack:
+        port = stack.enter_context(_bare_server(certs, config.parent / "bare.tmp"))
+        channel = stack.enter_context(grpc.secure_channel(f"127.0.0.1:{port}", credentials))
+        send = {rung: channel.stream_unary(f"/bare/{rung}") for rung in RUNGS}
+        line, address = stack.enter_context(_bulk_process(config))
+        never = Event()
+        link = BulkLink(grpc.secure_channel(address, credentials), never)
+        stack.callback(link.close)
+        for repeat in range(num_repeats + 1):
+            for rung in RUNGS:
+                took = _timed(lambda rung=rung: send[rung](iter(messages)))  # type: ignore[misc]
+                took_s[rung] += [took] if repeat else []  # the first is for warming up
+            round_id = RoundId(secrets.token_hex(16))
+            line.send(OpenRound(round_id, (WorkerId(worker),), 8))
+            time.sleep(0.1)  # there is no answer; the link would wait and try again
+            took = _timed(
+                lambda r=round_id: link.push(  # type: ignore[misc]
+                    r, layout.num_shards, shards.__getitem__, give_up=never
+                )
+            )
+            took_s[SERVICE] += [took] if repeat else []
+            line.send(SealRound(round_id))
+            while not isinstance(sealed := line.receive(), RoundSealed):
+                pass
+            assert sealed.survivors == (worker,)
+            line.send(DropRound(round_id))
+    return {row: layout.sent_bytes / 1e9 / median(times) for row, times in took_s.items()}
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start_s = time.perf_counter()
+    work()
+    return time.perf_counter() - start_s
+
+
+@contextmanager
+def _bare_server(certs: Path, file: Path) -> Iterator[int]:
+    command = [sys.executable, "-m", "benchmarks.bare_stream", str(certs), str(file)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        yield int(process.stdout.readline())
+        process.stdin.close()
+    file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _bulk_process(config: Path) -> Iterator[tuple[Line, str]]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        fd = theirs.fileno()
+        command = [sys.executable, "-m", bulk.__name__, "--fd", str(fd), str(config)]
+        process = subprocess.Popen(command, pass_fds=(fd,))  # noqa: S603
+    line = Line(ours.detach(), bulk.SENDS)
+    with process:
+        serving = line.receive()
+        assert isinstance(serving, Serving)
+        yield line, f"127.0.0.1:{serving.port}"
+        line.close()
