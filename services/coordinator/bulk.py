@@ -171,6 +171,8 @@ class BulkService:
 def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     """Serve until control ends."""
     spool = Spool(settings.data_dir / "spool")
+    for round_ in spool.rounds():  # of an earlier epoch: its takeover ends them
+        spool.drop(round_)
     members = MemberList(settings.members, genesis.run)
     outbox = Outbox(line)
     service = BulkService(spool, DataStore(settings.data_dir / "data"), members, outbox)

@@ -83,9 +83,7 @@ class Processes:
         Raises:
             ChildEndedError: one of them ended.
         """
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._listen(self._bulk))
-            both.create_task(self._listen(self._commit))
+        await asyncio.gather(self._listen(self._bulk), self._listen(self._commit))
 
     async def end(self) -> None:
         """End both."""

@@ -114,7 +114,7 @@ class Agent:
         manifest = self._state.load()
         if manifest is None:
             return
-        stage = self._state.load_stage()
+        stage = self._state.load_stage(manifest)
         save = self._state.folder(manifest)
         self._replica.position = manifest.position
         self._residual = save / "residual.f32"
