@@ -35,7 +35,7 @@ def main() -> int:
         folder = args.folder or Path(temporary) / "chaos"
         with Chaos(folder, args.faults, args.seed) as chaos:
             try:
-                chaos.run()
+                chaos.run(_progress)
                 version = chaos.settle()
                 chaos.end()
             finally:
@@ -57,6 +57,12 @@ def main() -> int:
         "chaos", {**found, "seed": args.seed, "seconds": round(time.monotonic() - began_s)}
     )
     return 0
+
+
+def _progress(num_faults: int) -> None:
+    if num_faults % 20 == 0:
+        sys.stdout.write(f"{num_faults} faults\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ class Chaos:
         self._faulted_s = 0.0
         self._moment: tuple[int, int, str] = (0, 0, "")
         self._link: OperatorLink | None = None
+        self._told: Callable[[int], None]
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Chaos":
@@ -118,8 +119,9 @@ class Chaos:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def run(self) -> None:
-        """Carry out every fault."""
+    def run(self, told: Callable[[int], None] = lambda _: None) -> None:
+        """Carry out every fault; `told` hears how many those are so far."""
+        self._told = told
         self._turns(lambda _: not self._planned and not self._undo, self._perhaps_a_fault)
 
     def settle(self) -> int:
@@ -248,6 +250,7 @@ class Chaos:
                 self._planned.remove(fault)
                 self.carried_out[fault] += 1
                 self._faulted_s = time.monotonic()
+                self._told(self.carried_out.total())
                 return
 
     def _carry_out(self, fault: Fault) -> bool:
