@@ -187,7 +187,7 @@ class Agent:
             return
         at = self._replica.position
         try:
-            self._round.accept(plan, at.version, at.digest)
+            self._round.accept(plan, at.version, at.digest, at.next_seq)
         except RefusedError as e:
             self._refuse(e)
             return
@@ -295,7 +295,7 @@ class Agent:
         if await asyncio.to_thread(self._replica.apply, record):
             await self._move()
         elif fate is Fate.FREE:
-            self._state.drop_stage()
+            await self._save()  # only then may the stage, which holds the same work, go
 
     async def _settle(self, round_id: RoundId, fate: Fate) -> None:
         """Say what the frozen work is from now on."""

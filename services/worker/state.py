@@ -67,7 +67,7 @@ class StateFolder:
         path = self.stage / "stage.json"
         if path.exists():
             stage = canonical.decode(path.read_bytes(), Stage)
-            if stage.plan.version == manifest.position.version:
+            if stage.next_seq >= manifest.position.next_seq:
                 return stage
         self.drop_stage()
         return None

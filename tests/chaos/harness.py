@@ -14,6 +14,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,15 +22,16 @@ import yaml
 from redis import Redis
 from redis.exceptions import RedisError
 
+from common.errors import CrosscloudError
 from services.identity import Role
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
 from services.operator_link import OperatorLink, RunStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
-from tests.chaos.faults import PROCESSES, Fault, draw
+from tests.chaos.faults import Fault, draw
 from tests.chaos.network import Line
-from tests.chaos.processes import MARK, Found, running
+from tests.chaos.processes import MARK, running
 from tests.chaos.witness import Witness
 
 NAMES: Final = ("aws", "azure", "gcp")
@@ -130,17 +132,19 @@ class Chaos:
         Raises:
             AssertionError: that does not come to pass in time.
         """
-        before = self._turns(lambda s: True)
-        contributed = {w.name: w.contributions for w in before.workers}
+        before = self._turns(lambda _: True)
         target = before.version + _VERSIONS_AFTER
-        self._turns(
-            lambda s: (
-                s.version >= target
-                and {w.name for w in s.workers if w.contributions > contributed.get(w.name, 0)}
-                == set(NAMES)
+        had = {name: w.contributions for name, w in before.counters.workers.items()}
+
+        def all_contributed(now: RunStatus) -> bool:
+            have = now.counters.workers
+            return now.version >= target and all(
+                name in have and have[name].contributions > had.get(name, 0) for name in NAMES
             )
-        )
-        self._operate(OperatorLink.pause)
+
+        self._turns(all_contributed)
+        assert self._link is not None
+        self._link.pause()
         settled = self._turns(
             lambda s: s.phase == "collecting_offers" and self.witness.all_stand_on(s.digest)
         )
@@ -199,19 +203,17 @@ class Chaos:
                 self._restarted_s = time.monotonic()
 
     def _end_children(self, name: str) -> None:
-        """End what a process left behind."""
-        left = {COORDINATOR: ("bulk", "commit"), EVALUATOR: ()}.get(name, ("trainer",))
-        live = {self.federation.process(n).pid for n in (COORDINATOR, *NAMES) if n != name}
+        """End what a process left behind, paused or not."""
+        roles = {COORDINATOR: ("bulk", "commit"), EVALUATOR: ()}.get(name, ("trainer",))
+        others = {self.federation.process(n).pid for n in (COORDINATOR, *NAMES) if n != name}
         deadline_s = time.monotonic() + 10
-        while any(f.role in left and f.parent not in live for f in self._kill_orphans(left, live)):
-            assert time.monotonic() < deadline_s
+        while left := [
+            f for f in running(self.folder) if f.role in roles and f.parent not in others
+        ]:
+            assert time.monotonic() < deadline_s, left
+            for child in left:
+                child.signal(signal.SIGKILL)
             time.sleep(0.01)
-
-    def _kill_orphans(self, roles: tuple[str, ...], live: set[int]) -> list[Found]:
-        orphans = [f for f in running(self.folder) if f.role in roles and f.parent not in live]
-        for orphan in orphans:
-            orphan.signal(signal.SIGKILL)
-        return orphans
 
     def _status(self) -> RunStatus | None:
         if self._link is None:
@@ -220,20 +222,14 @@ class Chaos:
             self._link = OperatorLink(settings.coordinator, credentials, timeout_s=1.0)
         try:
             status = self._link.status()
-        except Exception as e:  # it may be anything: it is being killed
+        except CrosscloudError:  # a new channel has no pause behind it
             self._link.close()
             self._link = None
-            if isinstance(e, AssertionError):
-                raise
             return None
         if self._restarted_s is not None and status.workers:
             self.recoveries_s.append(time.monotonic() - self._restarted_s)
             self._restarted_s = None
         return status
-
-    def _operate(self, command: Callable[[OperatorLink], None]) -> None:
-        assert self._link is not None
-        command(self._link)
 
     # Faults
 
@@ -264,7 +260,7 @@ class Chaos:
             lines = self._lines[name]
             for line in lines:
                 line.cut() if fault.kind == "cut" else line.stall()
-            self._undo[key] = (until_s, lambda: [line.heal() for line in lines] and None)
+            self._undo[key] = (until_s, partial(_heal, lines))
             return True
         found = [f for f in running(self.folder) if f.role == fault.target]
         if not found:
@@ -278,7 +274,7 @@ class Chaos:
                 target.signal(signal.SIGKILL)
             case "pause":
                 target.signal(signal.SIGSTOP)
-                self._undo[key] = (until_s, lambda: target.signal(signal.SIGCONT))
+                self._undo[key] = (until_s, partial(target.signal, signal.SIGCONT))
             case "flush":
                 return self._flush()
         return True
@@ -300,9 +296,11 @@ class Chaos:
             settings["snapshot_every"] = 1_000_000
         for name in NAMES:
             lines = (Line(layout.control), Line(layout.bulk))
-            self._lines[name] = tuple(map(self._stack.enter_context, lines))
+            for line in lines:
+                self._stack.enter_context(line)
+            self._lines[name] = lines
+            control, bulk = (line.address for line in lines)
             with _edited(self.federation.config(name)) as settings:
-                control, bulk = (line.address for line in self._lines[name])
                 settings["coordinator"] = {"control": control, "bulk": bulk}
 
     def _end(self) -> None:
@@ -312,8 +310,12 @@ class Chaos:
             undo()
         self.federation.stop(alone_s=1.0, told_s=5.0)
         for found in running(self.folder):
-            if found.role in PROCESSES:
-                found.signal(signal.SIGKILL)
+            found.signal(signal.SIGKILL)
+
+
+def _heal(lines: tuple[Line, Line]) -> None:
+    for line in lines:
+        line.heal()
 
 
 @contextlib.contextmanager

@@ -145,8 +145,8 @@ class Witness:
         save = _taken(state / manifest.folder)
         if not stage.exists():
             return save
-        base = canonical.decode(stage.read_bytes(), Stage).plan.version
-        return max(save, _taken(stage.parent)) if base == manifest.position.version else save
+        seen = canonical.decode(stage.read_bytes(), Stage).next_seq
+        return save if seen < manifest.position.next_seq else _taken(stage.parent)
 
     def _manifest(self, name: str) -> Manifest | None:
         path = self._layout.state(name) / "manifest.json"
