@@ -89,8 +89,8 @@ class SteadyStore:
                 await self._sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 await asyncio.to_thread(self._restart_server)
-                continue
-            break
+            else:
+                break
         if failed:
             log.info("the store answers again")
         for change in changes:
