@@ -29,6 +29,9 @@ test: $(STAMP)  ## All tests but the slow ones
 test-all: $(STAMP)  ## All tests: also killed processes and deployment
 	$(BIN)/pytest tests $(ARGS)
 
+chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothing may be lost
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
+
 lint: $(STAMP) verify-protos  ## ruff, mypy, import-linter, stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,4 +60,4 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
 	@touch $@
 
-.PHONY: help demo test test-all lint protos verify-protos
+.PHONY: help demo chaos test test-all lint protos verify-protos

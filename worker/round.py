@@ -11,7 +11,7 @@ docs/protocol.md. Nothing here reads a clock or sends a message: `services/worke
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common import canonical
 from common.documents import Numbers, Offer, Plan, Record
@@ -65,11 +65,13 @@ class Stage:
     """A round that this worker is part of. A document: it is stored beside the frozen work.
 
     Args:
+        next_seq: first log record that this worker had not seen when it accepted the plan.
         exposed: whether a byte of the upload may have been sent.
         numbers: as sent; None before that.
     """
 
     plan: Plan
+    next_seq: int
     exposed: bool
     numbers: Numbers | None = None
 
@@ -94,13 +96,14 @@ class WorkerRound:
             return Work.FREE
         return Work.EXPOSED if self.stage.exposed else Work.STAGED
 
-    def accept(self, plan: Plan, version: int, digest: Digest) -> None:
+    def accept(self, plan: Plan, version: int, digest: Digest, next_seq: int) -> None:
         """Take part in `plan`; the offer is used up.
 
         Args:
             plan: as received.
             version: number of the base that this worker stands on.
             digest: of that base.
+            next_seq: first log record that this worker has not seen.
 
         Raises:
             RefusedError: rule 7, 2 or 5; nothing changed.
@@ -124,7 +127,7 @@ class WorkerRound:
                 f"stands on version {version} {digest[:16]}...",
             )
         self.offer = None
-        self.stage = Stage(plan, exposed=False)
+        self.stage = Stage(plan, next_seq, exposed=False)
 
     def close(self, numbers: Numbers, *, finite: bool, max_staleness: float) -> Numbers:
         """Return the numbers to send.
@@ -146,7 +149,7 @@ class WorkerRound:
         if reason:
             self.stage = None
             raise RefusedError(stage.plan.round, Rule.OWN_UPDATE, f"{self._worker}: {reason}")
-        self.stage = Stage(stage.plan, exposed=False, numbers=numbers)
+        self.stage = replace(stage, numbers=numbers)
         return numbers
 
     def expose(self, round_id: RoundId, members: Mapping[WorkerId, Numbers]) -> Plan:
@@ -167,13 +170,13 @@ class WorkerRound:
             reason = f"{len(members)} members, the plan's threshold is {stage.plan.threshold}"
         if reason:
             raise RefusedError(round_id, Rule.MEMBERS, reason)
-        self.stage = Stage(stage.plan, exposed=True, numbers=stage.numbers)
+        self.stage = replace(stage, exposed=True)
         return stage.plan
 
     def resolve(self, record: Record) -> Fate | None:
         """Return what `record` makes of this worker's work; None where it says nothing of it."""
-        if self.stage is None:
-            return None
+        if self.stage is None or record.seq < self.stage.next_seq:
+            return None  # after a restart the log is read from the save on, which is older
         if record.takeover is not None:  # a new epoch ends the rounds before it, lost ones too
             self.stage = None
             return Fate.FREE

@@ -2,7 +2,8 @@
 
 One task at a time owns the core: `feed` holds a lock from the decision to the last effect, so
 nothing can come between a check and the change that it allowed, and nothing is sent before it is
-durable.
+durable. What was decided is carried out to the end, even if whoever fed it is gone by then; where
+that fails, the run cannot go on in this process.
 """
 
 import asyncio
@@ -92,6 +93,7 @@ class Driver:
         self._now_s = now_s
         self._watch = watch
         self._turn = asyncio.Lock()
+        self._turns: set[asyncio.Task[None]] = set()
         self._log_thread = ThreadPoolExecutor(1, thread_name_prefix="log")
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -100,18 +102,25 @@ class Driver:
 
         Raises:
             ProtocolError: the event is not allowed now; nothing changed.
-            StorageError: an effect could not be made durable. The core is ahead of the disk now, so
-                `finished` gets the error too, and this process must end.
+            StorageError: an effect failed; `finished` holds why, and this process must end.
         """
+        turn = asyncio.create_task(self._take_turn(event))
+        self._turns.add(turn)
+        turn.add_done_callback(self._turns.discard)
+        await asyncio.shield(turn)  # a stream that breaks cancels its reader
+
+    async def _take_turn(self, event: Event) -> None:
         async with self._turn:
             if self.finished.done() and self.finished.exception() is not None:
-                self.finished.result()
+                raise StorageError("this coordinator is ending: it could not go on")
+            effects = self._core.handle(event, self._now_s())
             try:
-                await self.carry_out(self._core.handle(event, self._now_s()))
-            except StorageError as e:
+                await self.carry_out(effects)
+            except Exception as e:
                 if not self.finished.done():
                     self.finished.set_exception(e)
-                raise
+                    self.finished.exception()  # seen: whoever waits for it may be ending already
+                raise StorageError(f"this coordinator cannot go on: {e}") from e
 
     async def carry_out(self, effects: tuple[Effect, ...]) -> None:
         """Carry out effects in order; only for those of the core's start and for `feed`."""

@@ -85,6 +85,12 @@ class EmbeddedValkey:
         """Whether the server was already running."""
         return self._process is None
 
+    def revive(self) -> None:
+        """Start the server again if it ended; one that lives is left alone, however slow it is."""
+        if self._process is not None:
+            self._process.poll()
+        self._process = self._started() or self._process
+
     def close(self) -> None:
         """Stop the server. All that it ever answered for is on its disk."""
         self._undo.close()

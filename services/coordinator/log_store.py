@@ -78,6 +78,10 @@ class LogStore:
         if record.seq == self._num_records:
             self._num_records, self._tip = record.seq + 1, digest_of(content)
 
+    def ends_with_ours(self) -> bool:
+        """Return whether no record follows ours: no other leader has appended one."""
+        return not self._path(self._num_records).exists()
+
     def read(self, seq: int) -> bytes:
         """Return the canonical bytes of record `seq`, which must be below `num_records`.
 

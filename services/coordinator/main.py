@@ -2,8 +2,9 @@
 
     settings -> store and lease -> log -> core -> children -> control port -> until the run is over
 
-It leads only while it holds the lease in the store; losing it, a child's end, or a log that another
-leader wrote to ends the process: a supervisor starts the next one, which goes on from the log.
+It leads only while it holds the lease in the store. While the store does not answer, it waits
+(`steady_store.py`). Losing the lease to another, a child's end, or a log that another leader wrote
+to ends the process: a supervisor starts the next one, which goes on from the log.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ import os
 import secrets
 import signal
 import socket
+import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 
 from common import canonical
 from common.documents import Genesis, Record, Version
-from common.errors import ConfigError, ProtocolError, StaleLeaderError, StorageError
+from common.errors import ConfigError, ProtocolError, StorageError
 from common.ids import RoundId, SessionId, WorkerId
 from common.selftest import selftest_digest
 from coordinator.head import RunHead
@@ -48,17 +49,16 @@ from services.coordinator import bulk, commit, convert
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService, SessionService
 from services.coordinator.driver import Driver
-from services.coordinator.embedded_valkey import EmbeddedValkey
 from services.coordinator.keeping import Keeping
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
 from services.coordinator.processes import Processes
-from services.coordinator.redis_store import RedisStore
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Sessions
 from services.coordinator.start import begin
 from services.coordinator.status import StatusSource, write_result
+from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.data_store import DataStore
 from services.grpc_status import AioStatusInterceptor
 from services.identity import MemberList, Role
@@ -71,7 +71,7 @@ log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
 _ONE_THREAD_PER_PRODUCT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""The children have threads of their own; small products split over cores only wait for each other."""
+"""The children have threads of their own; products split over cores would wait for each other."""
 LINGER_S: Final = 30.0
 """How long a finished run waits for its evaluator and for the workers to take leave."""
 
@@ -79,10 +79,9 @@ LINGER_S: Final = 30.0
 class Coordinator:
     """Everything of one control process that outlives a call. See the module docstring."""
 
-    def __init__(self, settings: CoordinatorSettings, genesis: Genesis, store: RedisStore) -> None:
+    def __init__(self, settings: CoordinatorSettings, genesis: Genesis, store: OpenStore) -> None:
         self._settings = settings
         self._genesis = genesis
-        self._store = store
         self._leader = f"{socket.gethostname()}-{os.getpid()}"
         self.members = MemberList(settings.members, genesis.run)
         self.sessions = Sessions()
@@ -92,6 +91,8 @@ class Coordinator:
         )
         self._observer = Observer(self.metrics, self.reports, time.monotonic)
         self._log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
+        self._store = SteadyStore(store, settings.timings.leader_lease_s, self._log.ends_with_ours)
+        self._ended = threading.Event()
         self._keeping = Keeping(genesis.version0, settings.snapshot_every)
         self.core = Run(
             genesis,
@@ -109,7 +110,7 @@ class Coordinator:
         self.tail = LogTail(self._log.num_records, self._log.read, self._keeping.start_seq)
         self.driver = Driver(
             self.core,
-            store=store,
+            store=self._store,
             commit_log=self._log,
             works=self,
             now_s=time.monotonic,
@@ -166,7 +167,8 @@ class Coordinator:
 
     async def start(self, config: Path) -> None:
         """Start the children, and take the lead in the log."""
-        self._holding = asyncio.create_task(asyncio.to_thread(self._hold_lease))
+        hold = asyncio.to_thread(self._store.hold_lease, self._ended)
+        self._holding = asyncio.create_task(hold)
         bulk_child, commit_child = [
             await spawn(
                 f"services.coordinator.{name}",
@@ -180,7 +182,7 @@ class Coordinator:
         assert isinstance(serving, Serving)
         self._processes = Processes(bulk_child, commit_child, self.feed_late, self._observer.answer)
         found = await self._store.load()
-        await self.driver.carry_out(self.core.start(time.monotonic(), found.tables))
+        await self.driver.carry_out(self.core.start(time.monotonic(), found))
 
     async def feed_late(self, event: Event) -> None:
         """Feed what may come after its round is over, which is no error."""
@@ -203,14 +205,15 @@ class Coordinator:
             self._holding,
         ]
         try:
-            waited: list[asyncio.Future[Any]] = [*loops, self.driver.finished]
+            waited: list[asyncio.Future[Any]] = [self.driver.finished, *loops]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            for task in loops:
+            for task in waited:
                 if task.done():
                     task.result()
             await self._linger()
             return self.driver.finished.result()
         finally:
+            self._ended.set()
             for task in loops:
                 task.cancel()
 
@@ -249,27 +252,6 @@ class Coordinator:
                     lines.flush()
                 await asyncio.sleep(1.0)
 
-    def _hold_lease(self) -> None:
-        """Renew the lease, in a thread, until it is lost or the process ends."""
-        ttl_s = self._settings.timings.leader_lease_s
-        while not self.driver.finished.done():
-            lease = self._store.lease
-            if not lease.renew(ttl_s) and not lease.acquire(ttl_s):  # it may just have run out
-                raise StaleLeaderError(
-                    "the lease is lost: another coordinator leads, or Redis was emptied"
-                )
-            time.sleep(ttl_s / 3)
-
-
-async def _acquire(store: RedisStore, ttl_s: float) -> None:
-    """Wait for the lease: a standby coordinator waits here."""
-    said = False
-    while not await asyncio.to_thread(store.lease.acquire, ttl_s):
-        if not said:
-            log.info("another coordinator leads this run: waiting for its lease to end")
-            said = True
-        await asyncio.sleep(ttl_s / 10)
-
 
 def _import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
     """Take the first version's files from beside genesis.json, unless they are here."""
@@ -290,31 +272,11 @@ def _import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
     store.sync()
 
 
-@contextlib.asynccontextmanager
-async def _open_store(settings: CoordinatorSettings, genesis: Genesis) -> AsyncIterator[RedisStore]:
-    """Connect to the configured Redis, or to an embedded Valkey of our own."""
-    owner = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    with contextlib.ExitStack() as embedded:
-        if settings.redis_url is None:
-            valkey = await asyncio.to_thread(EmbeddedValkey, settings.data_dir / "valkey")
-            embedded.callback(valkey.close)
-            url = valkey.url
-        else:
-            url = settings.redis_url.get_secret_value()
-        store = await RedisStore.open(url, genesis.run, owner)
-        try:
-            await _acquire(store, settings.timings.leader_lease_s)
-            yield store
-            store.lease.release()
-        finally:
-            await store.close()
-
-
 async def _serve(config: Path) -> int:
     settings, genesis = begin(config, "coordinator")
     credentials = server_credentials(settings.tls, genesis.run)
     await asyncio.to_thread(_import_version0, settings, genesis)
-    async with _open_store(settings, genesis) as store:
+    async with open_store(settings, genesis.run) as store:
         coordinator = Coordinator(settings, genesis, store)
         stopping = asyncio.create_task(_signalled())
         metrics = serve_metrics(

@@ -146,12 +146,12 @@ class Federation:
             if process.exit_code and not process.ended_by_us:
                 raise ProcessFailedError(process)
 
-    def kill_worker(self, name: str) -> None:
-        """End a worker at once, as a power cut would."""
-        self._processes[name].kill()
+    def process(self, name: str) -> LocalProcess:
+        """Return the newest process of a worker, the coordinator or the evaluator."""
+        return self._processes[name]
 
-    def restart_worker(self, name: str) -> None:
-        """Start a worker again, on the state that it left."""
+    def restart(self, name: str) -> None:
+        """Start a process that ended again, on the state that it left."""
         assert self._processes[name].exit_code is not None, f"{name} still runs"
         self._launch(name)
 

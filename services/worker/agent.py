@@ -114,10 +114,7 @@ class Agent:
         manifest = self._state.load()
         if manifest is None:
             return
-        stage = self._state.load_stage()
-        if stage is not None and stage.plan.version < manifest.position.version:
-            stage = None  # the save holds its outcome already
-            self._state.drop_stage()
+        stage = self._state.load_stage(manifest)
         save = self._state.folder(manifest)
         self._replica.position = manifest.position
         self._residual = save / "residual.f32"
@@ -190,7 +187,7 @@ class Agent:
             return
         at = self._replica.position
         try:
-            self._round.accept(plan, at.version, at.digest)
+            self._round.accept(plan, at.version, at.digest, at.next_seq)
         except RefusedError as e:
             self._refuse(e)
             return
@@ -301,7 +298,7 @@ class Agent:
         if await asyncio.to_thread(self._replica.apply, record):
             await self._move()
         elif fate is Fate.FREE:
-            self._state.drop_stage()
+            await self._save()  # only then may the stage, which holds the same work, go
 
     async def _settle(self, round_id: RoundId, fate: Fate) -> None:
         """Say what the frozen work is from now on."""

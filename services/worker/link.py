@@ -65,6 +65,7 @@ class Link:
         self._heartbeat = heartbeat
         self._inbox = inbox
         self._outgoing: asyncio.Queue[session_pb2.ConnectRequest] | None = None
+        self._welcomed = False
         self.bytes_sent = 0
         self.bytes_received = 0
 
@@ -81,7 +82,7 @@ class Link:
         """
         pause_s = _FIRST_PAUSE_S
         while True:
-            began_s = asyncio.get_running_loop().time()
+            self._welcomed = False
             try:
                 await self._stream()
                 log.info("the coordinator ended the stream")
@@ -90,7 +91,7 @@ class Link:
                     raise EndedError(f"the coordinator refuses: {refusal}", status=1) from None
                 log.warning("no stream to %s: %s", self._target, explain_rpc_error(e))
             self._inbox(None)
-            if asyncio.get_running_loop().time() - began_s > _LONGEST_PAUSE_S:
+            if self._welcomed:
                 pause_s = _FIRST_PAUSE_S
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -113,6 +114,7 @@ class Link:
                 while isinstance(message := await call.read(), Message):
                     self.bytes_received += message.ByteSize()
                     if message.WhichOneof("message") == "welcome":
+                        self._welcomed = True
                         interval_s = message.welcome.heartbeat_interval_ms / 1000
                         beating = asyncio.create_task(self._beat(interval_s))
                     self._inbox(message)

@@ -57,13 +57,19 @@ class StateFolder:
         self._remove_saves(but=manifest.folder)
         return manifest
 
-    def load_stage(self) -> Stage | None:
-        """Return the unresolved round, None if there is none; a half-written one is removed."""
+    def load_stage(self, manifest: Manifest) -> Stage | None:
+        """Return the unresolved round; None if there is none.
+
+        A half-written one is removed, and one whose outcome the manifest holds already: a kill
+        came between the manifest and the stage's end.
+        """
         path = self.stage / "stage.json"
-        if not path.exists():
-            self.drop_stage()
-            return None
-        return canonical.decode(path.read_bytes(), Stage)
+        if path.exists():
+            stage = canonical.decode(path.read_bytes(), Stage)
+            if stage.next_seq >= manifest.position.next_seq:
+                return stage
+        self.drop_stage()
+        return None
 
     def folder(self, manifest: Manifest) -> Path:
         """Return the save that a manifest names."""

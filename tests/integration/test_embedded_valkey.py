@@ -1,15 +1,18 @@
+import contextlib
 import fcntl
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
 from common.errors import ConfigError
 from services.coordinator.embedded_valkey import EmbeddedValkey
@@ -102,6 +105,26 @@ def test_what_was_answered_for_is_there_after_a_restart(tmp_path: Path) -> None:
         os.kill(process_id(server), signal.SIGKILL)
     with EmbeddedValkey(tmp_path) as server, Redis.from_url(server.url) as client:
         assert client.get("key") == b"value"
+
+
+def test_a_server_that_ended_is_started_again_and_a_live_one_is_left_alone(tmp_path: Path) -> None:
+    with EmbeddedValkey(tmp_path) as server, Redis.from_url(server.url) as client:
+        client.set("key", "value")
+        first = process_id(server)
+        server.revive()
+        assert process_id(server) == first
+
+        os.kill(first, signal.SIGKILL)
+        while lives(first):
+            pass
+        server.revive()
+        client.connection_pool.disconnect()
+        for _ in range(1000):
+            with contextlib.suppress(RedisError):
+                assert client.get("key") == b"value"
+                break
+            time.sleep(0.01)
+        assert process_id(server) != first
 
 
 def test_a_live_orphan_is_adopted_and_then_stopped(tmp_path: Path, orphan: Orphan) -> None:

@@ -142,12 +142,12 @@ def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(tmp_path: Path) -
             assert proxy.stalled.wait(PATIENCE_S)
             stage = federation.layout.state("aws") / "stage" / "stage.json"
             assert canonical.decode(stage.read_bytes(), Stage).exposed
-            federation.kill_worker("aws")
+            federation.process("aws").kill()
             before = until(federation, lambda s: s.version >= 3)
             assert contributions(before, "aws") == 0
 
             proxy.released.set()
-            federation.restart_worker("aws")
+            federation.restart("aws")
             until(federation, lambda s: contributions(s, "aws") >= 2)
         assert "resumed at version" in federation.layout.log("aws").read_text()
     outcomes = [r.commit.plan.round for r in records(federation) if r.commit]

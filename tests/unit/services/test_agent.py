@@ -184,7 +184,7 @@ async def test_work_that_a_commit_names_is_measured_against_theta_at_close(cloud
     assert merge.anchor == (str(cloud.state.stage / "theta.f32"),)
     assert merge.head == cloud.replica.leaves()
     assert cloud.agent._round.work is Work.FREE
-    assert cloud.state.load_stage() is None
+    assert not cloud.state.stage.exists()
 
 
 async def test_work_that_a_commit_leaves_out_is_free_and_keeps_its_residual(cloud: Cloud) -> None:
@@ -205,7 +205,7 @@ async def test_an_abort_frees_the_work_and_moves_nothing(cloud: Cloud) -> None:
     await cloud.record(cloud.coordinator.append(abort=abort))
     assert cloud.trainer.last(Release) == Release(plan.round, "free")
     assert not [m for m in cloud.trainer.told if isinstance(m, Merge)]
-    assert cloud.state.load_stage() is None
+    assert not cloud.state.stage.exists()
 
 
 async def test_the_residual_of_a_contribution_is_the_next_one_s_beginning(cloud: Cloud) -> None:

@@ -146,7 +146,7 @@ def test_a_wrong_run_is_refused_with_field_value_and_fix(
         ({"coordinator": {**ADDRESS, "bulk": "h:99999"}}, "expected HOST:PORT"),
         ({"num_threads": 0}, "num_threads: 0: input should be greater than or equal to 1"),
         ({"pace": {"slowdown": 0.5}}, "pace.slowdown: 0.5: input should be greater"),
-        ({"metrics": {"port": 0}}, "metrics.port: 0: input should be greater"),
+        ({"metrics": {"port": -1}}, "metrics.port: -1: input should be greater"),
         ({"log": {"level": "loud"}}, "log.level: 'loud': input should be 'debug'"),
     ],
 )

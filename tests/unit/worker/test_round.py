@@ -19,6 +19,7 @@ from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
 A, B, C = (WorkerId(w) for w in ("aws", "azure", "gcp"))
 HEAD = Digest("1" * 64)
+SEQ = 5
 NUMBERS = Numbers(1000, 1.0, 0, 65535, 10, 10)
 NOTHING = Numbers(0, 0.0, 0, 65535, 0, 0)
 ROUND = RoundId("a" * 32)
@@ -34,7 +35,7 @@ PLAN = Plan(
 
 
 def record(commit: Commit | None = None, abort: Abort | None = None) -> Record:
-    return Record(0, HEAD, 0, 0, 4, HEAD, 0.0, Counters(), commit=commit, abort=abort)
+    return Record(SEQ, HEAD, 0, 0, 4, HEAD, 0.0, Counters(), commit=commit, abort=abort)
 
 
 def committed(*survivors: WorkerId, plan: Plan = PLAN) -> Record:
@@ -54,14 +55,14 @@ def offered() -> WorkerRound:
 
 @pytest.fixture
 def staged(offered: WorkerRound) -> WorkerRound:
-    offered.accept(PLAN, 3, HEAD)
+    offered.accept(PLAN, 3, HEAD, SEQ)
     offered.close(NUMBERS, finite=True, max_staleness=8)
     return offered
 
 
 def test_a_round_goes_from_free_to_staged_to_exposed_to_contributed(offered: WorkerRound) -> None:
     assert offered.work is Work.FREE
-    offered.accept(PLAN, 3, HEAD)
+    offered.accept(PLAN, 3, HEAD, SEQ)
     assert offered.work is Work.STAGED
     assert offered.offer is None
     assert offered.close(NUMBERS, finite=True, max_staleness=8) == NUMBERS
@@ -86,6 +87,13 @@ def test_a_new_leader_frees_the_work_of_every_round_before_it(staged: WorkerRoun
     assert staged.work is Work.FREE
 
 
+def test_a_record_from_before_the_stage_says_nothing_of_it(staged: WorkerRound) -> None:
+    # After a restart the log is read again from the save on, which may be older than the stage.
+    takeover = replace(record(), seq=SEQ - 1, takeover=Takeover("b"))
+    assert staged.resolve(takeover) is None
+    assert staged.work is Work.STAGED
+
+
 def test_records_of_other_rounds_change_nothing(staged: WorkerRound) -> None:
     other = replace(PLAN, round=RoundId("b" * 32))
     assert staged.resolve(committed(A, B, plan=other)) is None
@@ -99,27 +107,27 @@ def test_a_plan_without_the_own_open_offer_is_refused(open_offer: Offer | None) 
     r = WorkerRound(A)
     r.offer = open_offer
     with refused(Rule.OFFER):
-        r.accept(PLAN, 3, HEAD)
+        r.accept(PLAN, 3, HEAD, SEQ)
     assert (r.work, r.offer) == (Work.FREE, open_offer)
 
 
 def test_an_offer_is_used_up_by_the_first_plan(staged: WorkerRound) -> None:
     staged.resolve(record(abort=Abort(ROUND, (A, B), "stopped", "")))
     with refused(Rule.OFFER):
-        staged.accept(PLAN, 3, HEAD)
+        staged.accept(PLAN, 3, HEAD, SEQ)
 
 
 @pytest.mark.parametrize("base", [(2, HEAD), (3, Digest("2" * 64))])
 def test_a_plan_on_another_base_is_refused(offered: WorkerRound, base: tuple[int, Digest]) -> None:
     with refused(Rule.HEAD):
-        offered.accept(PLAN, *base)
+        offered.accept(PLAN, *base, SEQ)
     assert offered.offer is not None
 
 
 def test_a_second_plan_before_the_first_one_s_outcome_is_refused(staged: WorkerRound) -> None:
     staged.offer = offer(A)
     with refused(Rule.UNRESOLVED):
-        staged.accept(PLAN, 3, HEAD)
+        staged.accept(PLAN, 3, HEAD, SEQ)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +141,7 @@ def test_a_second_plan_before_the_first_one_s_outcome_is_refused(staged: WorkerR
 def test_work_that_must_not_count_is_refused(
     offered: WorkerRound, numbers: Numbers, finite: bool, sentence: str
 ) -> None:
-    offered.accept(PLAN, 3, HEAD)
+    offered.accept(PLAN, 3, HEAD, SEQ)
     with refused(Rule.OWN_UPDATE) as caught:
         offered.close(numbers, finite=finite, max_staleness=8)
     assert sentence in str(caught.value)

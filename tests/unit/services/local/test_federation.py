@@ -96,9 +96,9 @@ def test_a_genesis_that_fails_starts_nothing(federation):
 def test_a_killed_worker_has_not_failed_and_starts_again_on_its_settings(federation):
     federation.start()
     until(federation, "aws", "worker aws")
-    federation.kill_worker("aws")
+    federation.process("aws").kill()
     federation.check()
-    federation.restart_worker("aws")
+    federation.restart("aws")
     until(federation, "aws", "worker aws\nworker aws")
 
 
