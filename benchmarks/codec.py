@@ -82,7 +82,9 @@ class Round:
     def encode(self) -> None:
         """Encode one member's update."""
         work = Work(
-            lambda a, b: self._base[a:b], lambda a, b: self._own[a:b], lambda a, b: self._residual[a:b]
+            lambda a, b: self._base[a:b],
+            lambda a, b: self._own[a:b],
+            lambda a, b: self._residual[a:b],
         )
         lengths = measure(self._terms, work)
         pieces = shards(self._terms, _WORKERS[0], work, lengths, lambda i, e: None, _KEY, 0)

@@ -43,8 +43,7 @@ from coordinator.ports import (
 from coordinator.run import Run
 from protos.v1 import operator_pb2_grpc, session_pb2_grpc
 from services import __version__
-from services.child import spawn
-from services.coordinator import bulk, commit, convert
+from services.coordinator import convert
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService, SessionService
 from services.coordinator.driver import Driver
@@ -53,7 +52,7 @@ from services.coordinator.keeping import Keeping
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
-from services.coordinator.processes import Processes
+from services.coordinator.processes import Processes, spawn_children
 from services.coordinator.redis_store import RedisStore
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Sessions
@@ -70,8 +69,6 @@ from services.tls import server_credentials
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
-_ONE_THREAD_PER_PRODUCT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""The children have threads of their own; small products split over cores only wait for each other."""
 LINGER_S: Final = 30.0
 """How long a finished run waits for its evaluator and for the workers to take leave."""
 
@@ -163,15 +160,7 @@ class Coordinator:
 
     async def start(self, config: Path) -> None:
         """Start the children, and take the lead in the log."""
-        bulk_child, commit_child = [
-            await spawn(
-                f"services.coordinator.{name}",
-                (str(config),),
-                receives=kinds,
-                environment=_ONE_THREAD_PER_PRODUCT,
-            )
-            for name, kinds in (("bulk", bulk.SENDS), ("commit", commit.SENDS))
-        ]
+        bulk_child, commit_child = await spawn_children(config)
         serving = await bulk_child.receive()
         assert isinstance(serving, Serving)
         self._processes = Processes(bulk_child, commit_child, self.feed_late, self._observer.answer)
