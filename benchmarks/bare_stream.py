@@ -1,5 +1,6 @@
-"""A bare grpcio server over TLS that takes a stream of messages, and on each rung does more of what
-the bulk port does with an upload:
+"""A bare grpcio server over TLS that takes a stream of messages; rung by rung it does more with it.
+
+The rungs lead to what the bulk port does with an upload:
 
     bare    takes the messages and forgets them
     digest  ... and hashes each with xxh3

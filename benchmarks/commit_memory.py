@@ -33,11 +33,13 @@ class Cost:
     Args:
         peak_mib: summed peaks of the coordinator's processes and Valkey, above idle.
         commit_s: from the last worker's last byte to the commit record.
+        commit_cpu_s: of all processes in that time.
         gigabytes: of float32 that the model has.
     """
 
     peak_mib: float
     commit_s: float
+    commit_cpu_s: float
     gigabytes: float
 
 
@@ -100,11 +102,12 @@ class BenchFederation:
             with ThreadPoolExecutor(len(workers)) as pool:
                 for done in [pool.submit(w.contribute) for w in workers]:
                     done.result()
-            start_s = time.perf_counter()
+            start_s, start_cpu_s = time.perf_counter(), sum(map(_cpu_s, family))
             workers[0].wait_for_commit()
             commit_s = time.perf_counter() - start_s
+            commit_cpu_s = sum(map(_cpu_s, family)) - start_cpu_s
             peak = sum(_memory_kib(pid, "VmHWM") for pid in family)
-        return Cost((peak - idle) / 1024, commit_s, 4e-9 * genesis.schema.length)
+        return Cost((peak - idle) / 1024, commit_s, commit_cpu_s, 4e-9 * genesis.schema.length)
 
     @contextmanager
     def _coordinator(self) -> Iterator[LocalProcess]:
@@ -151,3 +154,8 @@ def _memory_kib(pid: int, field: str) -> int:
         if name == field:
             return int(value.split()[0])
     raise AssertionError(f"/proc/{pid}/status has no {field}")
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")

@@ -26,6 +26,9 @@ from common.ids import Digest
 T = TypeVar("T")
 
 MAX_DOCUMENT_BYTES = 16 * 2**20
+MAX_DEPTH = 64
+"""Of lists and mappings inside a free-form setting: the same limit in every process."""
+
 _MAX_INTEGER = 2**64 - 1
 
 Json = Any
@@ -61,6 +64,8 @@ def decode(content: bytes, kind: type[T]) -> T:
         )
     try:
         raw = json.loads(content.decode("ascii"))
+        if b"\\ud" in content.lower():  # half a character: no log, store or status could hold it
+            json.dumps(raw, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as e:
         raise MalformedDocumentError(f"{kind.__name__}: not ASCII JSON: {e}") from None
     document = _typed(raw, kind, kind.__name__)
@@ -92,7 +97,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _typed(raw: Json, kind: Any, where: str) -> object:
     if kind is Any:
-        return _finite(raw, where)
+        return _finite(raw, where, MAX_DEPTH)
     while hasattr(kind, "__supertype__"):  # NewType
         kind = kind.__supertype__
     origin = typing.get_origin(kind)
@@ -111,7 +116,9 @@ def _typed(raw: Json, kind: Any, where: str) -> object:
     if kind is float:
         if isinstance(raw, float) and math.isfinite(raw):
             return raw
-        raise MalformedDocumentError(f"{where}: expected a finite float, got {str(raw)[:40]!r}")
+        raise MalformedDocumentError(
+            f"{where}: expected a finite float, got {type(raw).__name__}{_shown(raw)}"
+        )
     value = _expect(raw, kind, where)
     if kind is int and abs(value) > _MAX_INTEGER:
         raise MalformedDocumentError(f"{where}: {str(value)[:40]} does not fit in 64 bits")
@@ -141,17 +148,24 @@ def _document(raw: Json, kind: type, where: str) -> object:
 def _expect(raw: Json, kind: Any, where: str) -> Any:
     if type(raw) is not kind:  # bool is not an int here
         raise MalformedDocumentError(
-            f"{where}: expected {kind.__name__}, got {type(raw).__name__} {str(raw)[:40]!r}"
+            f"{where}: expected {kind.__name__}, got {type(raw).__name__}{_shown(raw)}"
         )
     return raw
 
 
-def _finite(raw: Json, where: str) -> Json:
+def _shown(raw: Json) -> str:
+    """Return a plain value for a message; what holds others may be huge, or too deep to print."""
+    return "" if isinstance(raw, list | dict) else f" {str(raw)[:40]!r}"
+
+
+def _finite(raw: Json, where: str, depth: int) -> Json:
+    if depth < 0:
+        raise MalformedDocumentError(f"{where[:40]}...: nested more than {MAX_DEPTH} deep")
     match raw:
         case float() if not math.isfinite(raw):
             raise MalformedDocumentError(f"{where}: expected a finite number, got {raw}")
         case dict():
-            return {k: _finite(v, f"{where}.{k}") for k, v in raw.items()}
+            return {k: _finite(v, f"{where}.{k}", depth - 1) for k, v in raw.items()}
         case list():
-            return [_finite(v, f"{where}[{i}]") for i, v in enumerate(raw)]
+            return [_finite(v, f"{where}[{i}]", depth - 1) for i, v in enumerate(raw)]
     return raw

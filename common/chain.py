@@ -147,6 +147,7 @@ class _Replay:
         self._terms, self._version, self._sum_v, self._step = terms, version, sum_v, step
         self._read_aggregate, self._read, self._write = read_aggregate, read_blob, write_blob
         self._padding = terms.schema.padding()
+        self._zeros = functools.cache(lambda num: write_blob(bytes(4 * num)))
 
     def leaf(self, span: tuple[int, int]) -> _Leaf:
         """Move the leaf that lies at `span`, tile by tile so that each is in the cache once."""
@@ -172,8 +173,8 @@ class _Replay:
         if momentum is None:
             kept = version.momentum[i]
             return _Leaf(self._write(_bytes(theta)), kept, self._write(_bytes(acc)), squares)
-        zeros = self._write(bytes(4 * num))
-        return _Leaf(self._write(_bytes(theta)), self._write(_bytes(momentum)), zeros, squares)
+        moved = self._write(_bytes(theta)), self._write(_bytes(momentum))
+        return _Leaf(*moved, self._zeros(num), squares)
 
     def _means(self, start: int, stop: int, squares: list[float]) -> Iterator[tuple[int, F32]]:
         """Yield each tile's start and weighted mean, float32[tile]; note the squared lengths."""

@@ -35,11 +35,18 @@ _ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104 - a container is reached from ou
 
 def _beside_file(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder", Path())
-    return Path(folder, path.expanduser())
+    try:
+        return Path(folder, path.expanduser())
+    except RuntimeError as e:  # ~somebody
+        raise ValueError(f"{e}; write the path out") from None
 
 
 def _existing_file(path: Path) -> Path:
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as e:
+        raise ValueError(f"cannot be a path: {e.strerror}; correct it") from None
+    if not found:
         raise ValueError(f"no such file: {path}; correct the path or make the file")
     return path
 

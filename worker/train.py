@@ -9,7 +9,6 @@ simulator. A folder that it writes holds all that a restart needs:
 """
 
 import math
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from common.arrays import F32
 from common.documents import Algorithm, Numbers
 from common.errors import DamagedDataError, MalformedDocumentError
 from common.schema import LEAF
-from worker.learner import Learner, Step
+from worker.learner import Learner, State, Step
 from worker.ledger import LedgerDocument, Work
 from worker.model import ParameterVector
 from worker.schedule import learning_rate
@@ -35,7 +34,6 @@ _UNREADABLE: Final = (
     EOFError,
     ValueError,
     KeyError,
-    zipfile.BadZipFile,
     DamagedDataError,
     MalformedDocumentError,
 )
@@ -120,9 +118,7 @@ class Trainer:
         """
         try:
             document = canonical.decode((folder / _TRAINER).read_bytes(), _Document)
-            with (folder / _LEARNER).open("rb") as file:
-                arrays = np.load(file, allow_pickle=False)
-                state = {name.removeprefix("state."): arrays[name] for name in arrays.files}
+            state = _read_state(folder / _LEARNER)
             for start, stop in self._vector.schema.leaves():
                 self._vector.write(start, _read((folder / THETA,), start, stop))
             self._learner.load_state(state)
@@ -193,6 +189,19 @@ class Trainer:
         np.savez(folder / _LEARNER, **state)  # type: ignore[arg-type]  # the keyword allow_pickle
         document = _Document(self._standing, self._ledger.document())
         (folder / _TRAINER).write_bytes(canonical.encode(document))
+
+
+def _read_state(path: Path) -> State:
+    """Return a learner's own state.
+
+    Raises:
+        DamagedDataError: numpy cannot read it. A damaged archive raises nearly anything there is.
+    """
+    try:
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+            return {name.removeprefix("state."): arrays[name] for name in arrays.files}
+    except Exception as e:
+        raise DamagedDataError(f"{path.name}: {type(e).__name__}: {e}") from None
 
 
 def _read(files: Sequence[Path], start: int, stop: int) -> F32:

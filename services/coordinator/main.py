@@ -44,8 +44,8 @@ from coordinator.ports import (
 from coordinator.run import Run
 from protos.v1 import operator_pb2_grpc, session_pb2_grpc
 from services import __version__
-from services.child import ChildEndedError, spawn
-from services.coordinator import bulk, commit, convert
+from services.child import ChildEndedError
+from services.coordinator import convert
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService, SessionService
 from services.coordinator.driver import Driver
@@ -53,7 +53,7 @@ from services.coordinator.keeping import Keeping
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
-from services.coordinator.processes import Processes
+from services.coordinator.processes import Processes, spawn_children
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Sessions
 from services.coordinator.start import begin
@@ -70,8 +70,6 @@ from services.tls import server_credentials
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
-_ONE_THREAD_PER_PRODUCT: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""The children have threads of their own; products split over cores would wait for each other."""
 LINGER_S: Final = 30.0
 """How long a finished run waits for its evaluator and for the workers to take leave."""
 
@@ -169,15 +167,7 @@ class Coordinator:
         """Start the children, and take the lead in the log."""
         hold = asyncio.to_thread(self._store.hold_lease, self._ended)
         self._holding = asyncio.create_task(hold)
-        bulk_child, commit_child = [
-            await spawn(
-                f"services.coordinator.{name}",
-                (str(config),),
-                receives=kinds,
-                environment=_ONE_THREAD_PER_PRODUCT,
-            )
-            for name, kinds in (("bulk", bulk.SENDS), ("commit", commit.SENDS))
-        ]
+        bulk_child, commit_child = await spawn_children(config)
         serving = await bulk_child.receive()
         assert isinstance(serving, Serving)
         self._processes = Processes(bulk_child, commit_child, self.feed_late, self._observer.answer)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import assert_never
+from pathlib import Path
+from typing import Final, assert_never
 
 from common.ids import RoundId
 from coordinator.ports import (
@@ -18,7 +19,8 @@ from coordinator.ports import (
     Sealed,
     Uploaded,
 )
-from services.child import Child
+from services.child import Child, spawn
+from services.coordinator import bulk, commit
 from services.coordinator.messages import (
     Carried,
     Collect,
@@ -35,6 +37,21 @@ from services.coordinator.messages import (
 )
 
 Watch = Callable[[object], None]
+
+_ENVIRONMENT: Final = {
+    "OPENBLAS_NUM_THREADS": "1",  # they have threads of their own; small products gain nothing
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",  # glibc's default lets every thread hoard freed shards and leaves
+}
+
+
+async def spawn_children(config: Path) -> tuple[Child, Child]:
+    """Start the bulk and the commit process, and return them in this order."""
+    started = [
+        await spawn(child.__name__, (str(config),), receives=child.SENDS, environment=_ENVIRONMENT)
+        for child in (bulk, commit)
+    ]
+    return started[0], started[1]
 
 
 class Processes:

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ from common import canonical
 from common.chain import advance
 from common.documents import Algorithm, Outer
 from common.errors import BadCommitError, BadNumbersError, DamagedDataError
+from common.ids import Digest
 from common.schema import LEAF, ModelSchema, TensorSpec
 from tests.small_run import (
     NUMBERS,
@@ -124,6 +126,36 @@ def test_a_vector_of_several_leaves_is_replayed_leaf_by_leaf() -> None:
     assert np.linalg.norm(error) < 0.002 * np.linalg.norm(mean)
     assert len(after.theta) == 2
     assert max(reads) == 2 * LEAF
+
+
+@pytest.mark.parametrize("kind", ["sgd", "nesterov"])
+def test_several_threads_give_the_same_version(kind: str) -> None:
+    schema = ModelSchema((TensorSpec("w", (2 * LEAF + 5000,)),), (TensorSpec("b", (3000,)),))
+    algorithm = replace(with_codec("dense", 8), outer=Outer(kind, 0.6, 0.8 * (kind != "sgd")))
+    run = Run(algorithm, schema)
+    run.advance(*run.commit(moved(run, 1)))
+    run.version = replace(run.version, clip=1e9)  # so that lengths are added up too
+    commit, content = run.commit(moved(run, 2))
+    args = (run.genesis, run.version, commit, bytes_of(content), run.blobs.read, run.blobs.write)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert advance(*args, pool) == advance(*args)
+
+
+def test_a_leaf_of_zeros_is_not_read() -> None:
+    run = Run(with_codec("dense", 8))
+    zeros = set(run.version.acc)
+    commit, content = run.commit(moved(run, 1))
+    read: list[Digest] = []
+
+    def read_blob(digest: Digest) -> bytes:
+        read.append(digest)
+        return run.blobs.read(digest)
+
+    advance(run.genesis, run.version, commit, bytes_of(content), read_blob, run.blobs.write)
+
+    assert zeros
+    assert not zeros & set(read)
 
 
 @pytest.mark.parametrize(
