@@ -55,6 +55,9 @@ from coordinator.ports import (
     Put,
     Refused,
     Replaced,
+    Restored,
+    RestoreFailed,
+    RollbackAsked,
     Save,
     Sealed,
     Send,
@@ -62,6 +65,7 @@ from coordinator.ports import (
     Ticked,
     Uploaded,
 )
+from coordinator.rollback import Returning
 from coordinator.round import OPEN, OUTCOME, Round, SavedRound
 from coordinator.status import Status, status_of
 
@@ -96,6 +100,7 @@ class Run:
         self._offers = Offers(genesis, timings.default_grace_s)
         self._round: Round | None = None
         self._gate = Gate(genesis.stop, self._ledger)
+        self._returning = Returning(self._ledger)
         self._started = False
 
     def start(self, now_s: float, found: Mapping[Table, Mapping[str, bytes]]) -> tuple[Effect, ...]:
@@ -147,6 +152,7 @@ class Run:
             offers=self._offers,
             open_round=self._round,
             stopping=self._gate.stop is not None,
+            returning=self._returning.asked,
             now_s=now_s,
         )
 
@@ -192,6 +198,12 @@ class Run:
                 return self._gate.evaluate(event.evaluation, now_s)
             case Operated():
                 return self._operated(event, now_s)
+            case RollbackAsked():
+                return self._returning.ask(event)
+            case Restored():
+                return self._restored(event, now_s)
+            case RestoreFailed():
+                return self._returning.failed(event)
             case Ticked():
                 return ()
             case _:
@@ -282,6 +294,12 @@ class Run:
             self._round.abort(AbortReason.STOPPED, f"{event.by} asked a second time")
         return self._gate.operate(event, now_s)
 
+    def _restored(self, event: Restored, now_s: float) -> tuple[Effect, ...]:
+        self._returning.check(event.version)
+        self._offers.skip_interval()
+        void = (Delete(Table.OFFERS, worker) for worker in self._offers.drop_all())
+        return self._returning.restored(event, now_s, *void)
+
     # What time changes ----------------------------------------------------------------------------
 
     def _pass_time(self, now_s: float) -> tuple[Effect, ...]:
@@ -319,6 +337,8 @@ class Run:
     def _at_border(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
         if (stop := self._gate.due(now_s)) is not None:
             return self._finish(stop, now_s)
+        if self._returning.asked is not None:
+            return self._returning.at_border()
         if ripe and not self._gate.paused:
             return self._close(now_s)
         return ()

@@ -8,6 +8,7 @@ from common.ids import Digest, WorkerId
 from coordinator.head import RunHead
 from coordinator.membership import Member, Membership
 from coordinator.offers import Offers
+from coordinator.ports import RollbackAsked
 from coordinator.round import Phase, Round
 
 
@@ -79,6 +80,7 @@ def status_of(
     offers: Offers,
     open_round: Round | None,
     stopping: bool,
+    returning: RollbackAsked | None,
     now_s: float,
 ) -> Status:
     """Return the picture of a run; see `Status`."""
@@ -91,7 +93,7 @@ def status_of(
         progress=head.progress,
         elapsed_s=elapsed_s,
         phase=phase.value,
-        waiting_for=_waiting_for(head, membership, offers, open_round, now_s),
+        waiting_for=_waiting_for(head, membership, offers, open_round, returning, now_s),
         num_offers=len(offers),
         num_aborts=head.num_aborts,
         evaluation=head.evaluation,
@@ -122,12 +124,15 @@ def _waiting_for(
     membership: Membership,
     offers: Offers,
     open_round: Round | None,
+    returning: RollbackAsked | None,
     now_s: float,
 ) -> str:
     if head.stopped:
         return f"nothing: {head.stopped}"
     if open_round is not None:
         return _waiting_for_round(open_round, now_s)
+    if returning is not None:
+        return f"the files of version {returning.version}, to which {returning.by} rolls back"
     if head.paused_by:
         return f"resume: paused by {head.paused_by}"
     return _waiting_for_offers(offers, [m.worker for m in membership.live()], now_s)

@@ -148,6 +148,7 @@ class CoordinatorMetrics:
         self._phase = r.gauge("round_phase", "1 for the current phase, else 0.", "phase")
         self._rounds = r.counter("rounds", "Rounds that ended.", "outcome", "reason")
         self._round_s = r.seconds("round_duration", "From close to outcome.", "outcome")
+        self._rollbacks = r.counter("rollbacks", "Earlier versions that became the head again.")
         self._cohort = r.histogram("cohort_workers", "Members of a cohort.", _COHORT)
         self._staleness = r.histogram(
             "update_staleness_versions", "Staleness of each committed update.", _STALENESS
@@ -202,6 +203,10 @@ class CoordinatorMetrics:
         self._rounds.labels(outcome, reason).inc()
         self._round_s.labels(outcome).observe(duration_s)
         self._cohort.observe(cohort_size)
+
+    def rolled_back(self) -> None:
+        """An earlier version is the head again."""
+        self._rollbacks.inc()
 
     def contributed(self, staleness: float) -> None:
         """A committed round held one update of this staleness, in versions."""

@@ -318,7 +318,7 @@ class EvaluatorSettings(_Settings):
 
 
 class OperatorSettings(_Settings):
-    """operator.yaml: for status, pause, resume and stop."""
+    """operator.yaml: for status, pause, resume, stop and rollback."""
 
     run: Name = Field(description="the run's name")
     coordinator: Address = Field(description="HOST:PORT of the control port, as in its certificate")

@@ -129,6 +129,15 @@ def stop(config: Config) -> None:
     _run("services.cli.operator", "stop", config)
 
 
+@app.command()
+def rollback(
+    config: Config,
+    version: Annotated[int, typer.Argument(min=0, help="Number of the version.")],
+) -> None:
+    """Make an earlier version the head again; local work on the newer ones is lost."""
+    _run("services.cli.operator", "rollback", config, version)
+
+
 @certs.command("init")
 def certs_init(
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],

@@ -1,4 +1,4 @@
-"""`crosscloud status | pause | resume | stop`: an operator's words to a running coordinator."""
+"""`crosscloud status | pause | resume | stop | rollback`: an operator's words to a coordinator."""
 
 import dataclasses
 import json
@@ -47,6 +47,14 @@ def stop(config: Path) -> int:
     with _link(config) as link:
         link.stop()
     typer.echo("stops at the next round border")
+    return 0
+
+
+def rollback(config: Path, version: int) -> int:
+    """Return to an earlier version at the next round border."""
+    with _link(config) as link:
+        link.rollback(version)
+    typer.echo(f"rolls back to version {version} at the next round border")
     return 0
 
 

@@ -24,8 +24,13 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from common import canonical
-from common.documents import Genesis, Record, Version
-from common.errors import ConfigError, ProtocolError, StaleLeaderError, StorageError
+from common.documents import Commit, Genesis, Record
+from common.errors import (
+    ProtocolError,
+    StaleLeaderError,
+    StorageError,
+    UnknownFileError,
+)
 from common.ids import RoundId, SessionId, WorkerId
 from common.selftest import selftest_digest
 from coordinator.head import RunHead
@@ -37,6 +42,7 @@ from coordinator.ports import (
     Expelled,
     Message,
     OpenSpool,
+    RestoreFailed,
     Seal,
     Ticked,
 )
@@ -57,9 +63,8 @@ from services.coordinator.processes import Processes
 from services.coordinator.redis_store import RedisStore
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Sessions
-from services.coordinator.start import begin
+from services.coordinator.start import begin, import_version0
 from services.coordinator.status import StatusSource, write_result
-from services.data_store import DataStore
 from services.grpc_status import AioStatusInterceptor
 from services.identity import MemberList, Role
 from services.metrics import CoordinatorMetrics
@@ -90,7 +95,7 @@ class Coordinator:
         )
         self._observer = Observer(self.metrics, self.reports, time.monotonic)
         self._log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
-        self._keeping = Keeping(genesis.version0, settings.snapshot_every)
+        self.keeping = Keeping(genesis.version0, settings.snapshot_every)
         self.core = Run(
             genesis,
             head=self._fold_log(),
@@ -117,6 +122,7 @@ class Coordinator:
             genesis, lambda: self.core.status(time.monotonic()), self.reports
         )
         self._processes: Processes | None = None
+        self._late: asyncio.Task[None] | None = None
 
     def _fold_log(self) -> RunHead:
         """Check the log and return what follows from it."""
@@ -125,13 +131,13 @@ class Coordinator:
         for content in self._log.records():
             record = canonical.decode(content, Record)
             head = head.after(record)
-            if record.commit is not None:
-                self._keep(record)
+            self.keeping.recorded(record)
         return head
 
-    def _keep(self, record: Record) -> None:
-        assert record.commit is not None
-        self._keeping.committed(record.version, record.digest, record.commit.aggregate)
+    def _commit_at(self, seq: int) -> Commit:
+        commit = canonical.decode(self._log.read(seq), Record).commit
+        assert commit is not None
+        return commit
 
     # What the driver asks for
 
@@ -145,6 +151,17 @@ class Coordinator:
         assert self._processes is not None
         await self._processes.to_commit(effect)
 
+    async def restore(self, version: int) -> None:
+        """Have the commit process make an earlier version whole."""
+        assert self._processes is not None
+        try:
+            order = self.keeping.restoring(version, self._commit_at)
+        except UnknownFileError as e:  # the round that was open has committed meanwhile
+            failed = RestoreFailed(version, str(e))
+            self._late = asyncio.create_task(self.feed_late(failed))  # once the driver is free
+        else:
+            await self._processes.to_commit(order)
+
     async def send(self, session: SessionId, message: Message) -> None:
         """Queue for one session."""
         self.sessions.send(session, convert.response_of(message), last=convert.is_last(message))
@@ -153,9 +170,8 @@ class Coordinator:
         """Let every follower of the log know; then delete what nobody needs any more."""
         await self.tail.grow(record.seq + 1)
         self.sessions.wake()
-        if record.commit is not None and self._processes is not None:
-            self._keep(record)
-            await self._processes.to_commit(self._keeping.collect())
+        if self.keeping.recorded(record) and self._processes is not None:
+            await self._processes.to_commit(self.keeping.collect())
 
     # The life of the process
 
@@ -258,25 +274,6 @@ async def _acquire(store: RedisStore, ttl_s: float) -> None:
         await asyncio.sleep(ttl_s / 10)
 
 
-def _import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
-    """Take the first version's files from beside genesis.json, unless they are here."""
-    store = DataStore(settings.data_dir / "data")
-    log_folder = settings.data_dir / "log"
-    if store.has(genesis.version0) or (log_folder.is_dir() and any(log_folder.iterdir())):
-        return
-    source = DataStore(settings.genesis.parent / "data")
-    if not source.has(genesis.version0):
-        raise ConfigError(
-            f"the first version's files are not in {settings.genesis.parent / 'data'}: keep the "
-            "folder that `crosscloud genesis` wrote beside genesis.json"
-        )
-    version = canonical.decode(source.read(genesis.version0, verify=True), Version)
-    for digest in dict.fromkeys(version.blobs()):
-        store.write(source.read(digest, verify=True))
-    store.write(source.read(genesis.version0))
-    store.sync()
-
-
 @contextlib.asynccontextmanager
 async def _open_store(settings: CoordinatorSettings, genesis: Genesis) -> AsyncIterator[RedisStore]:
     """Connect to the configured Redis, or to an embedded Valkey of our own."""
@@ -300,7 +297,7 @@ async def _open_store(settings: CoordinatorSettings, genesis: Genesis) -> AsyncI
 async def _serve(config: Path) -> int:
     settings, genesis = begin(config, "coordinator")
     credentials = server_credentials(settings.tls, genesis.run)
-    await asyncio.to_thread(_import_version0, settings, genesis)
+    await asyncio.to_thread(import_version0, settings, genesis)
     async with _open_store(settings, genesis) as store:
         coordinator = Coordinator(settings, genesis, store)
         stopping = asyncio.create_task(_signalled())
@@ -371,7 +368,12 @@ def _control_server(
         server,
     )
     operator_pb2_grpc.add_OperatorServicer_to_server(
-        OperatorService(coordinator.driver, members=coordinator.members, status=coordinator.status),
+        OperatorService(
+            coordinator.driver,
+            members=coordinator.members,
+            status=coordinator.status,
+            keeping=coordinator.keeping,
+        ),
         server,
     )
     servicer = health_aio.HealthServicer()

@@ -49,6 +49,8 @@ class Observer:
         elif (abort := record.abort) is not None:
             duration_s = self._duration_s(abort.round)
             self._metrics.round_ended("aborted", abort.reason, duration_s, len(abort.roster))
+        elif record.rollback is not None:
+            self._metrics.rolled_back()
         elif record.evaluation is not None:
             self._metrics.evaluated(record.evaluation)
 

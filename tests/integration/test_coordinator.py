@@ -7,8 +7,10 @@ import grpc
 import pytest
 import yaml
 
+from common.documents import Rollback
+from common.errors import NotFoundError, UnexpectedMessageError
 from common.ids import WorkerId
-from protos.v1 import session_pb2
+from protos.v1 import bulk_pb2, session_pb2
 from services.identity import Role
 from services.local.layout import COORDINATOR, OPERATOR
 from services.operator_link import OperatorLink
@@ -200,3 +202,46 @@ def test_a_start_that_cannot_work_ends_with_one_clear_line(
     assert coordinator.process.exit_code == 2, last
     assert last.startswith("crosscloud: ")
     assert sentence in last
+
+
+def test_a_roll_back_brings_a_version_back_whose_files_were_gone_and_outlives_a_restart(
+    make_coordinator: Make,
+) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as aws, operator(coordinator) as link:
+        aws.join()
+        digest = ""
+        for version in range(5):
+            aws.offer(version=version, digest=digest, nonce=f"{version:032x}")
+            plan = aws.receive_plan()
+            aws.answer(plan)
+            aws.receive("members")
+            aws.push(*good_shards(aws, plan))
+            commit = aws.receive_record("commit")
+            digest = commit.digest
+            if version == 1:
+                second = commit
+        with pytest.raises(NotFoundError, match=r"versions 0 to 5 are kept"):
+            link.rollback(6)
+        with pytest.raises(UnexpectedMessageError, match="only an earlier one"):
+            link.rollback(5)
+        aws.offer(version=5, digest=digest, nonce="ee" * 16)
+        aws.receive_plan()  # a round is open: it ends first
+        aws.send(leave=session_pb2.Leave(reason="test"))
+        link.rollback(2)
+        aws.receive_record("abort")
+        back = aws.receive_record("rollback")
+        assert (back.version, back.digest, back.counters.tokens) == (6, second.digest, 5000)
+        assert back.rollback == Rollback(2, 2, "operator")
+        request = bulk_pb2.DownloadRequest(digest=bytes.fromhex(back.digest))
+        assert next(iter(aws.shards.Download(request))).total_bytes > 0
+
+    assert coordinator.process is not None
+    coordinator.process.kill()
+    coordinator.start()
+    with coordinator.worker("aws", boot="11" * 8) as aws:
+        aws.join()
+        aws.offer(version=6, digest=back.digest, boot="11" * 8)
+        plan = aws.receive_plan()
+        assert (plan.version, plan.bits) == (6, 8)
+        commit_round(aws, plan)

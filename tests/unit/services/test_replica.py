@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common import canonical
-from common.documents import Commit, Control, Counters, Record
+from common.documents import Commit, Control, Counters, Record, Rollback, Version
 from common.errors import DivergedError, ProtocolError, UnknownFileError
 from common.ids import Digest
 from services.data_store import DataStore
@@ -21,6 +21,7 @@ class Coordinator:
     records: list[Record] = field(default_factory=list)
     fetched: list[Digest] = field(default_factory=list)
     gone: set[Digest] = field(default_factory=set)
+    number: int = 0
 
     def __post_init__(self) -> None:
         self.run.blobs.write(canonical.encode(self.run.version))
@@ -32,16 +33,23 @@ class Coordinator:
         commit, content = self.run.commit(dict.fromkeys(self.run.workers, theta), seed=seed)
         self.run.blobs.write(content)
         self.run.blobs.write(canonical.encode(self.run.advance(commit, content)))
+        self.number += 1
         return self.append(commit=commit)
 
-    def append(self, **body: Commit | Control) -> Record:
+    def roll_back(self, version: int, state: Version) -> Record:
+        """Make `state`, that of an earlier version, the head again."""
+        self.run.version = state
+        self.number += 1
+        return self.append(rollback=Rollback(version, state.commits, "ann"))
+
+    def append(self, **body: Commit | Control | Rollback) -> Record:
         last = self.records[-1] if self.records else self.run.genesis
         record = Record(
             seq=len(self.records),
             previous=canonical.digest(last),
             epoch=0,
             time_s=0,
-            version=self.run.version.commits,
+            version=self.number,
             digest=canonical.digest(self.run.version),
             progress=0.0,
             counters=Counters(),
@@ -185,7 +193,7 @@ def test_a_record_that_moves_the_head_without_a_commit_is_refused(
 ) -> None:
     replica, _ = coordinator.replica(tmp_path)
     record = replace(coordinator.append(control=Control("pause", "ann", "")), version=5)
-    with pytest.raises(DivergedError, match="no commit and yet moves the head"):
+    with pytest.raises(DivergedError, match="no commit or roll-back, yet moves the head"):
         replica.apply(record)
 
 
@@ -200,3 +208,38 @@ def test_collecting_keeps_the_current_version_and_nothing_else(
     kept = {p.name for p in tmp_path.iterdir()}
     assert kept == {replica.position.digest, *replica.version().blobs()}
     assert replica.apply(coordinator.step())
+
+
+def test_a_roll_back_brings_an_earlier_state_back_under_a_new_number(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    replica.apply(coordinator.step())
+    first = coordinator.run.version
+    replica.apply(coordinator.step())
+    assert not replica.position.rolled_back
+    replica.collect()
+
+    assert replica.apply(coordinator.roll_back(1, first))
+
+    assert (replica.position.version, replica.version()) == (3, first)
+    assert replica.position.rolled_back
+    assert replica.apply(coordinator.step())
+    assert replica.version() == coordinator.run.version
+    assert not replica.position.rolled_back
+
+
+def test_who_could_not_follow_a_roll_back_still_crosses_it_with_the_next_move(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    first = coordinator.run.version
+    replica.apply(coordinator.step())
+    rollback = coordinator.roll_back(0, first)
+    coordinator.gone.add(rollback.digest)
+
+    assert not replica.apply(rollback)
+    assert replica.behind
+    assert replica.apply(coordinator.step())
+    assert replica.version() == coordinator.run.version
+    assert replica.position.rolled_back
