@@ -5,6 +5,7 @@
 Sessions are called aws-1, aws-2, ... in the order in which they join, rounds r1, r2, ...; a message
 comes from its worker's newest session and belongs to the newest round unless options say otherwise.
 `log` and `store` are what the effects made durable; `restart` begins again with those alone.
+It is long because every event and every effect has its line here.
 """
 
 import re

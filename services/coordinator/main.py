@@ -24,7 +24,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from common import canonical
-from common.documents import Commit, Genesis, Record
+from common.documents import Genesis, Record
 from common.errors import (
     ProtocolError,
     StaleLeaderError,
@@ -134,11 +134,6 @@ class Coordinator:
             self.keeping.recorded(record)
         return head
 
-    def _commit_at(self, seq: int) -> Commit:
-        commit = canonical.decode(self._log.read(seq), Record).commit
-        assert commit is not None
-        return commit
-
     # What the driver asks for
 
     async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
@@ -155,7 +150,7 @@ class Coordinator:
         """Have the commit process make an earlier version whole."""
         assert self._processes is not None
         try:
-            order = self.keeping.restoring(version, self._commit_at)
+            order = self.keeping.restoring(version, self._log.commit)
         except UnknownFileError as e:  # the round that was open has committed meanwhile
             failed = RestoreFailed(version, str(e))
             self._late = asyncio.create_task(self.feed_late(failed))  # once the driver is free
@@ -184,6 +179,11 @@ class Coordinator:
         serving = await bulk_child.receive()
         assert isinstance(serving, Serving)
         self._processes = Processes(bulk_child, commit_child, self.feed_late, self._observer.answer)
+        # The children took their time: the lease must last until its thread renews it.
+        if not await asyncio.to_thread(
+            self._store.lease.acquire, self._settings.timings.leader_lease_s
+        ):
+            raise StaleLeaderError("another coordinator took the lead while this one started")
         found = await self._store.load()
         await self.driver.carry_out(self.core.start(time.monotonic(), found.tables))
 

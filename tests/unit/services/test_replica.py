@@ -235,6 +235,7 @@ def test_who_could_not_follow_a_roll_back_still_crosses_it_with_the_next_move(
     replica, _ = coordinator.replica(tmp_path)
     first = coordinator.run.version
     replica.apply(coordinator.step())
+    replica.collect()
     rollback = coordinator.roll_back(0, first)
     coordinator.gone.add(rollback.digest)
 
