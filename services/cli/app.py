@@ -25,6 +25,7 @@ app = typer.Typer(
 certs = typer.Typer(help="Certificates of a federation.", no_args_is_help=True)
 app.add_typer(certs, name="certs")
 
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Config = Annotated[Path, typer.Option("--config", "-c", help="This process's YAML file.")]
 
 
@@ -104,11 +105,19 @@ def export(
 
 
 @app.command()
+def doctor(config: Config, json: Json = False) -> None:
+    """Check a process's settings, certificates, disk, Redis and way to the coordinator."""
+    _run("services.doctor.main", "main", config, as_json=json)
+
+
+@app.command()
 def status(
-    config: Config, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+    config: Config,
+    json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Say it again every second.")] = False,
 ) -> None:
     """Say how the run is."""
-    _run("services.cli.operator", "status", config, as_json=json)
+    _run("services.cli.operator", "status", config, as_json=json, watch=watch)
 
 
 @app.command()

@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from common import canonical
 from common.documents import Genesis, Record
@@ -66,6 +65,7 @@ from services.coordinator.sessions import LogTail, Sessions
 from services.coordinator.start import begin, import_version0
 from services.coordinator.status import StatusSource, write_result
 from services.grpc_status import AioStatusInterceptor
+from services.health import Health
 from services.identity import MemberList, Role
 from services.metrics import CoordinatorMetrics
 from services.metrics import serve as serve_metrics
@@ -376,8 +376,7 @@ def _control_server(
         ),
         server,
     )
-    servicer = health_aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
     server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
     return server
 
