@@ -70,7 +70,10 @@ class Observer:
         """The run looks like this now."""
         live = [w for w in status.workers if w.live]
         self._metrics.waiting(
-            live_workers=len(live), offers=status.num_offers, paused=status.state == "paused"
+            seconds=status.waiting_s,
+            live_workers=len(live),
+            offers=status.num_offers,
+            paused=status.state == "paused",
         )
         self._metrics.round_phase(status.phase)
         for w in status.workers:
