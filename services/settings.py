@@ -103,8 +103,9 @@ class MetricsSettings(_Settings):
     host: str = Field(
         default=_ALL_ADDRESSES, description="address to listen on; metrics are not encrypted"
     )
-    port: Port = Field(
-        default=7446, description="TCP port of /metrics; processes on one machine need their own"
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=7446,
+        description="TCP port of /metrics; processes on one machine need their own; 0 = none",
     )
 
 

@@ -178,3 +178,35 @@ def certs_init(
         operator=operator,
         valid_days=valid_days,
     )
+
+
+@certs.command("request")
+def certs_request(
+    folder: Annotated[Path, typer.Argument(help="Where the key stays; made if missing.")],
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    name: Annotated[str, typer.Option(help="NAME or NAME@ORGANISATION.")],
+    role: Annotated[str, typer.Option(help="worker, evaluator, operator or coordinator.")],
+    host: Annotated[
+        list[str] | None, typer.Option(help="Of a coordinator: as in `init`; may be repeated.")
+    ] = None,
+) -> None:
+    """Make NAME.key, which stays here, and NAME.csr for the authority to sign. Also to renew."""
+    _run("services.cli.certs", "request", folder, run, role, name, hosts=tuple(host or ()))
+
+
+@certs.command("sign")
+def certs_sign(
+    folder: Annotated[Path, typer.Argument(help="Folder of the authority and the member list.")],
+    request: Annotated[Path, typer.Argument(help="NAME.csr, as it came.")],
+    fingerprint: Annotated[str, typer.Option(help="As the request's maker read it out.")],
+    valid_days: Annotated[int, typer.Option(min=1, max=3650, help="Days that it is good.")] = 365,
+) -> None:
+    """Sign a request: writes NAME.pem and puts the name on the member list."""
+    arguments = {"fingerprint": fingerprint, "valid_days": valid_days}
+    _run("services.cli.certs", "sign", folder, request, **arguments)
+
+
+@certs.command("show")
+def certs_show(file: Annotated[Path, typer.Argument(help="A .pem or .csr file.")]) -> None:
+    """Say whose certificate or request this is, and its fingerprint."""
+    _run("services.cli.certs", "show", file)

@@ -27,9 +27,10 @@ from services.genesis_file import load_genesis
 from services.grpc_status import error_of
 from services.identity import Role
 from services.metrics import EvaluatorMetrics, serve
+from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
-from services.tls import channel_credentials, explain_rpc_error
+from services.tls import explain_rpc_error, renewed_credentials
 from worker.learner import Learner, LearnerContext
 from worker.model import ParameterVector
 
@@ -54,9 +55,9 @@ class Evaluator:
         metrics: EvaluatorMetrics,
         closing: threading.Event,
     ) -> None:
-        credentials = channel_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
-        self._control = grpc.secure_channel(settings.coordinator.control, credentials)
-        self._bulk = BulkLink(grpc.secure_channel(settings.coordinator.bulk, credentials), closing)
+        credentials = renewed_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
+        self._control = RenewedChannel(settings.coordinator.control, credentials)
+        self._bulk = BulkLink(RenewedChannel(settings.coordinator.bulk, credentials), closing)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
         self._store = self._state.store

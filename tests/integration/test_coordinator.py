@@ -1,6 +1,8 @@
 """The coordinator process from outside: commands, takeovers, restarts, and a full disk."""
 
 import resource
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -97,6 +99,30 @@ def test_a_name_taken_off_the_list_is_sent_away_at_once(make_coordinator: Make) 
         pytest.raises(grpc.RpcError, match="not on the member list"),
     ):
         aws.join()
+
+
+def test_a_name_taken_off_the_list_loses_its_open_upload(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    members = coordinator.folder / "certs" / "members.yaml"
+    released = threading.Event()
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        aws.offer()
+        plan = aws.receive_plan()
+        aws.answer(plan)
+        aws.receive("members")
+        round_id, index, payload = good_shards(aws, plan)[0]
+
+        def held() -> Iterator[bulk_pb2.Shard]:
+            yield bulk_pb2.Shard(round_id=round_id, index=index, payload=payload)
+            released.wait(60)
+
+        upload = aws.shards.PushShards.future(held(), timeout=60)
+        listed = yaml.safe_load(members.read_text())
+        listed["members"] = [m for m in listed["members"] if m["name"] != "aws"]
+        members.write_text(yaml.safe_dump(listed))
+        assert upload.code() is grpc.StatusCode.CANCELLED
+        released.set()
 
 
 def test_a_restarted_coordinator_goes_on_from_its_log(make_coordinator: Make) -> None:
