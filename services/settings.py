@@ -241,7 +241,8 @@ class CoordinatorSettings(_Settings):
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
     redis_url: SecretStr | None = Field(
         default=None,
-        description="redis:// or rediss:// URL; without one an embedded Valkey is started",
+        description="redis://, rediss://, unix://, or for a cluster redis+cluster:// or "
+        "rediss+cluster://; without one an embedded Valkey is started",
     )
     allowed_tiers: tuple[str, ...] = Field(
         default=TIERS,
