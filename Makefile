@@ -63,4 +63,4 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
 	@touch $@
 
-.PHONY: help demo chaos test test-all lint protos verify-protos
+.PHONY: help demo chaos fuzz test test-all lint protos verify-protos

@@ -14,7 +14,7 @@ from common.canonical import Json
 from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """The number in `Join`. It goes up when an older program could misread a newer one."""
 
 
@@ -379,6 +379,21 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollback:
+    """The whole state of an earlier version is the head again, under a new number.
+
+    Args:
+        version: whose state returned; the record's digest is that version's.
+        commits: its `Version.commits`: the count that ring widths follow from.
+        by: who asked.
+    """
+
+    version: int
+    commits: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Takeover:
     """A coordinator began to lead. The record's seq is its epoch."""
 
@@ -387,7 +402,7 @@ class Takeover:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of the commit log. Exactly one of the last five fields is set: its kind.
+    """One line of the commit log. Exactly one of the last six fields is set: its kind.
 
     Args:
         seq: position in the log, from 0, without gaps.
@@ -412,3 +427,4 @@ class Record:
     abort: Abort | None = None
     evaluation: Evaluation | None = None
     control: Control | None = None
+    rollback: Rollback | None = None

@@ -22,6 +22,9 @@ class RunHead:
         previous: what the next record names: digest of the newest one, of the genesis before any.
         epoch: seq of the newest takeover.
         version: of the head, with its digest.
+        commits: in the head's state; fewer than `version` after a roll-back.
+        rolled_back: the version that the newest roll-back made; 0 = there was none. Work that
+            stands on an older one is lost.
         evaluation: the newest one, if any.
         paused_by: the operator whose pause holds; "" = not paused.
         stopped: why the run is over; "" = it is not.
@@ -36,6 +39,8 @@ class RunHead:
     digest: Digest
     progress: float
     counters: Counters
+    commits: int = 0
+    rolled_back: int = 0
     evaluation: Evaluation | None = None
     paused_by: str = ""
     stopped: str = ""
@@ -69,7 +74,9 @@ class RunHead:
             counters=record.counters,
         )
         if record.commit is not None:
-            return replace(head, outcome_seq=record.seq)
+            return replace(head, outcome_seq=record.seq, commits=self.commits + 1)
+        if record.rollback is not None:
+            return replace(head, rolled_back=record.version, commits=record.rollback.commits)
         if record.abort is not None:
             return replace(head, outcome_seq=record.seq, num_aborts=self.num_aborts + 1)
         if record.evaluation is not None:

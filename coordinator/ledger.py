@@ -8,7 +8,8 @@ So nobody can hear of anything that is not in the log. It decides nothing.
 from dataclasses import replace
 
 from common import canonical
-from common.documents import Abort, Control, Evaluation, Genesis, Record, Takeover
+from common.documents import Abort, Control, Evaluation, Genesis, Record, Rollback, Takeover
+from common.ids import Digest
 from common.progress import next_counters, progress
 from coordinator.head import RunHead
 from coordinator.ports import Append, Computed, Delete, Effect, Publish, Put, Save, Table
@@ -73,6 +74,14 @@ class Ledger:
     def control(self, control: Control, now_s: float) -> tuple[Effect, ...]:
         """An operator, or a limit, changed the course of the run."""
         return self._append(replace(self._next(now_s), control=control), ())
+
+    def rollback(
+        self, rollback: Rollback, digest: Digest, now_s: float, *changes: Change
+    ) -> tuple[Effect, ...]:
+        """An earlier version's state, `digest`, is the head again; every counter goes on."""
+        record = self._next(now_s)
+        record = replace(record, version=record.version + 1, digest=digest, rollback=rollback)
+        return self._append(record, changes)
 
     def _next(self, now_s: float) -> Record:
         """Return the log's next record; it tells nothing yet."""

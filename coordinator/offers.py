@@ -96,6 +96,11 @@ class Offers:
                 f"the offer stands on version {offer.version} ({offer.digest[:12]}), this run on "
                 f"{head.version} ({head.digest[:12]}); start the worker from an empty state folder"
             )
+        if offer.version < head.rolled_back:
+            raise UnexpectedMessageError(
+                f"the offer stands on version {offer.version}, from before the roll-back to version"
+                f" {head.rolled_back}: follow the log, then offer again"
+            )
         if self._is_stale(offer, head.version):
             raise UnexpectedMessageError(
                 f"the offer stands on version {offer.version}, the run on {head.version}: "
@@ -113,6 +118,12 @@ class Offers:
     def drop(self, worker: WorkerId) -> bool:
         """Forget a worker's offer; return whether there was one."""
         return self._waiting.pop(worker, None) is not None
+
+    def drop_all(self) -> tuple[WorkerId, ...]:
+        """Forget every offer; return whose they were."""
+        dropped = tuple(self._waiting)
+        self._waiting.clear()
+        return dropped
 
     def drop_stale(self, version: int) -> tuple[WorkerId, ...]:
         """Forget the offers that are too many versions behind `version`; return whose they were."""

@@ -51,7 +51,7 @@ def new_plan(
         elapsed_s: seconds that the run was led.
     """
     speeds = {m.worker: m.speed for m in live} | {o.worker: o.speed for o in offers}
-    bits = round_bits(genesis.algorithm.codec, head.version)
+    bits = round_bits(genesis.algorithm.codec, head.commits)
     num_bytes = PayloadLayout(genesis.schema.length, bits).sent_bytes
     return Plan(
         run=genesis.run,

@@ -114,6 +114,14 @@ class Operated:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class RollbackAsked:
+    """An operator wants an earlier version's state back."""
+
+    version: int
+    by: str
+
+
 # Events: from the shell's own processes -----------------------------------------------------------
 
 
@@ -171,6 +179,27 @@ class ComputeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """The files of an earlier version are complete and durable.
+
+    Args:
+        commits: its `Version.commits`.
+    """
+
+    version: int
+    digest: Digest
+    commits: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreFailed:
+    """An earlier version cannot be had any more."""
+
+    version: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time passed; nothing else happened. Fed at least every quarter of a second."""
 
@@ -186,11 +215,14 @@ Event = (
     | Expelled
     | Evaluated
     | Operated
+    | RollbackAsked
     | Uploaded
     | Progressed
     | Sealed
     | Computed
     | ComputeFailed
+    | Restored
+    | RestoreFailed
     | Ticked
 )
 
@@ -269,6 +301,13 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True)
+class Restore:
+    """Make the files of an earlier version complete; answer `Restored` or `RestoreFailed`."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class DropSpool:
     """The round is over: delete its uploads."""
 
@@ -342,4 +381,16 @@ class Finish:
     reason: str
 
 
-Effect = Save | Append | OpenSpool | Seal | Compute | DropSpool | Send | Publish | Note | Finish
+Effect = (
+    Save
+    | Append
+    | OpenSpool
+    | Seal
+    | Compute
+    | Restore
+    | DropSpool
+    | Send
+    | Publish
+    | Note
+    | Finish
+)

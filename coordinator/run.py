@@ -55,6 +55,9 @@ from coordinator.ports import (
     Put,
     Refused,
     Replaced,
+    Restored,
+    RestoreFailed,
+    RollbackAsked,
     Save,
     Sealed,
     Send,
@@ -62,6 +65,7 @@ from coordinator.ports import (
     Ticked,
     Uploaded,
 )
+from coordinator.rollback import Returning
 from coordinator.round import OPEN, OUTCOME, Round, SavedRound
 from coordinator.status import Status, status_of
 
@@ -96,6 +100,8 @@ class Run:
         self._offers = Offers(genesis, timings.default_grace_s)
         self._round: Round | None = None
         self._gate = Gate(genesis.stop, self._ledger)
+        self._returning = Returning(self._ledger)
+        self._border_s = 0.0
         self._started = False
 
     def start(self, now_s: float, found: Mapping[Table, Mapping[str, bytes]]) -> tuple[Effect, ...]:
@@ -105,7 +111,7 @@ class Run:
             now_s: as in `handle`.
             found: what the store holds; empty tables may be missing.
         """
-        self._started = True
+        self._started, self._border_s = True, now_s
         if self._ledger.head.stopped:
             return (Finish(self._ledger.head.stopped),)
         saved = found.get(Table.ROUND, {}).get(OPEN)
@@ -147,6 +153,8 @@ class Run:
             offers=self._offers,
             open_round=self._round,
             stopping=self._gate.stop is not None,
+            returning=self._returning.asked,
+            border_s=self._border_s,
             now_s=now_s,
         )
 
@@ -192,6 +200,12 @@ class Run:
                 return self._gate.evaluate(event.evaluation, now_s)
             case Operated():
                 return self._operated(event, now_s)
+            case RollbackAsked():
+                return self._returning.ask(event)
+            case Restored():
+                return self._restored(event, now_s)
+            case RestoreFailed():
+                return self._returning.failed(event)
             case Ticked():
                 return ()
             case _:
@@ -278,9 +292,17 @@ class Run:
     def _operated(self, event: Operated, now_s: float) -> tuple[Effect, ...]:
         if event.command is not Command.STOP:
             self._offers.skip_interval()
+            self._border_s = now_s
         elif self._gate.stop is not None and self._round is not None:
             self._round.abort(AbortReason.STOPPED, f"{event.by} asked a second time")
         return self._gate.operate(event, now_s)
+
+    def _restored(self, event: Restored, now_s: float) -> tuple[Effect, ...]:
+        self._returning.check(event.version)
+        self._border_s = now_s
+        self._offers.skip_interval()
+        void = (Delete(Table.OFFERS, worker) for worker in self._offers.drop_all())
+        return self._returning.restored(event, now_s, *void)
 
     # What time changes ----------------------------------------------------------------------------
 
@@ -302,7 +324,7 @@ class Run:
     def _concluded(
         self, over: Round, outcome: Computed | Abort, now_s: float
     ) -> tuple[Effect, ...]:
-        self._round = None
+        self._round, self._border_s = None, now_s
         version = self._ledger.head.version + isinstance(outcome, Computed)
         seq = str(self._ledger.head.num_records).encode("ascii")
         stale = self._offers.drop_stale(version)
@@ -319,6 +341,8 @@ class Run:
     def _at_border(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
         if (stop := self._gate.due(now_s)) is not None:
             return self._finish(stop, now_s)
+        if self._returning.asked is not None:
+            return self._returning.at_border()
         if ripe and not self._gate.paused:
             return self._close(now_s)
         return ()

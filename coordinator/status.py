@@ -8,6 +8,7 @@ from common.ids import Digest, WorkerId
 from coordinator.head import RunHead
 from coordinator.membership import Member, Membership
 from coordinator.offers import Offers
+from coordinator.ports import RollbackAsked
 from coordinator.round import Phase, Round
 
 
@@ -51,6 +52,8 @@ class Status:
         elapsed_s: led so far, by every coordinator of this run.
         phase: of the open round, else "collecting_offers".
         waiting_for: a sentence: whom or what, and since when.
+        waiting_s: since the open round's phase began, else since the last round ended; 0 where an
+            operator holds the run, or it is over.
         num_offers: offers waiting.
         evaluation: the newest one, if any.
     """
@@ -63,6 +66,7 @@ class Status:
     elapsed_s: float
     phase: str
     waiting_for: str
+    waiting_s: float
     num_offers: int
     num_aborts: int
     evaluation: Evaluation | None
@@ -79,9 +83,14 @@ def status_of(
     offers: Offers,
     open_round: Round | None,
     stopping: bool,
+    returning: RollbackAsked | None,
+    border_s: float,
     now_s: float,
 ) -> Status:
-    """Return the picture of a run; see `Status`."""
+    """Return the picture of a run; see `Status`. `border_s` is when the last round ended."""
+    since_s = border_s if open_round is None else open_round.since_s
+    waits = not head.stopped and (open_round is not None or not head.paused_by)
+    waiting_s = now_s - since_s if waits else 0.0
     phase = Phase.COLLECTING_OFFERS if open_round is None else open_round.phase
     return Status(
         state=_state(head, stopping=stopping),
@@ -91,7 +100,8 @@ def status_of(
         progress=head.progress,
         elapsed_s=elapsed_s,
         phase=phase.value,
-        waiting_for=_waiting_for(head, membership, offers, open_round, now_s),
+        waiting_for=_waiting_for(head, membership, offers, open_round, returning, waiting_s, now_s),
+        waiting_s=waiting_s,
         num_offers=len(offers),
         num_aborts=head.num_aborts,
         evaluation=head.evaluation,
@@ -122,15 +132,26 @@ def _waiting_for(
     membership: Membership,
     offers: Offers,
     open_round: Round | None,
+    returning: RollbackAsked | None,
+    waiting_s: float,
     now_s: float,
 ) -> str:
     if head.stopped:
         return f"nothing: {head.stopped}"
     if open_round is not None:
         return _waiting_for_round(open_round, now_s)
+    if returning is not None:
+        return f"the files of version {returning.version}, to which {returning.by} rolls back"
     if head.paused_by:
         return f"resume: paused by {head.paused_by}"
-    return _waiting_for_offers(offers, [m.worker for m in membership.live()], now_s)
+    lost = (
+        f"{m.worker} was last heard {now_s - m.heard_s:.1f} s ago"
+        for m in membership.all()
+        if not m.live
+    )
+    live = [m.worker for m in membership.live()]
+    waiting = _waiting_for_offers(offers, live, now_s)
+    return "; ".join((waiting, f"no round for {waiting_s:.1f} s", *lost))
 
 
 def _waiting_for_round(open_round: Round, now_s: float) -> str:

@@ -29,7 +29,7 @@ CA_KEY: Final = "ca.key"
 MEMBERS: Final = "members.yaml"
 
 _MOST_DAYS: Final = 3650
-_CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
+CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Authority:
     @property
     def key_pem(self) -> bytes:
         """The private key, PEM, not encrypted."""
-        return _key_pem(self.key)
+        return private_pem(self.key)
 
 
 def init_federation(
@@ -85,25 +85,25 @@ def init_federation(
     if len(wanted) != len(holders):
         raise ConfigError("two certificates for one name: names are unique in a run")
     for _, h in wanted.values():
-        _check_hosts(h)
+        check_hosts(h)
         if h.name == "ca":
             raise ConfigError("the name 'ca' is taken by the authority's own files")
     now = datetime.datetime.now(datetime.UTC)
-    authority = _authority_in(folder, run, now)
+    authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     if authority is None:
-        authority = new_authority(run, now - _CLOCK_SKEW, now + _days(10 * valid_days))
+        authority = new_authority(run, now - CLOCK_SKEW, now + _days(10 * valid_days))
         written += _write_pair(folder, CA_CERTIFICATE, CA_KEY, authority.pem, authority.key_pem)
     for identity, h in new:
         certificate, key = issue(
-            authority, identity, h.hosts, now - _CLOCK_SKEW, now + _days(valid_days)
+            authority, identity, h.hosts, now - CLOCK_SKEW, now + _days(valid_days)
         )
         written += _write_pair(folder, f"{h.name}.pem", f"{h.name}.key", certificate, key)
     if new:
-        written.append(_add_members(folder / MEMBERS, [identity for identity, _ in new]))
+        written.append(list_members(folder / MEMBERS, [identity for identity, _ in new]))
     return tuple(written)
 
 
@@ -117,7 +117,7 @@ def new_authority(
         _builder(name, name, key.public_key(), not_before, not_after)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(_uris([_authority_uri(run)]), critical=False)
+        .add_extension(alternative_names([_authority_uri(run)]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -133,24 +133,39 @@ def issue(
 ) -> tuple[bytes, bytes]:
     """Return (certificate, private key), both PEM, for `identity`."""
     key = ec.generate_private_key(ec.SECP256R1())
+    certificate = certificate_for(
+        authority, identity, hosts, key.public_key(), not_before, not_after
+    )
+    return certificate, private_pem(key)
+
+
+def certificate_for(
+    authority: Authority,
+    identity: Identity,
+    hosts: Iterable[str],
+    key: ec.EllipticCurvePublicKey,
+    not_before: datetime.datetime,
+    not_after: datetime.datetime,
+) -> bytes:
+    """Return a certificate, PEM, for the holder of `key`."""
     serves = identity.role is Role.COORDINATOR
     usage = ExtendedKeyUsageOID.SERVER_AUTH if serves else ExtendedKeyUsageOID.CLIENT_AUTH
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity.name)])
     signer = authority.key.public_key()
     certificate = (
-        _builder(subject, authority.certificate.subject, key.public_key(), not_before, not_after)
+        _builder(subject, authority.certificate.subject, key, not_before, not_after)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(_uris([identity.uri], hosts), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(alternative_names([identity.uri], hosts), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
         .sign(authority.key, hashes.SHA256())
     )
-    return certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key)
+    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | None:
+def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | None:
     """Return the authority that `folder` holds, fit for `run`; None where it holds none."""
     certificate_path, key_path = folder / CA_CERTIFICATE, folder / CA_KEY
     if not certificate_path.exists() and not key_path.exists():
@@ -203,7 +218,7 @@ def _is_there(
             f"({e or 'signed by another'}); delete both to get new ones"
         ) from None
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    if found != identity or set(names) != set(_uris([identity.uri], holder.hosts)):
+    if found != identity or set(names) != set(alternative_names([identity.uri], holder.hosts)):
         raise ConfigError(
             f"{certificate_path} is for {found.uri} with other names or hosts than asked for: "
             "it is never replaced; delete it and its key to get a new one"
@@ -211,11 +226,24 @@ def _is_there(
     return True
 
 
-def _add_members(path: Path, identities: Sequence[Identity]) -> Path:
-    """Append to the list as text, so that an operator's comments and edits stay."""
+def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = False) -> Path:
+    """Append to the list as text, so that an operator's comments and edits stay.
+
+    Args:
+        dry: only check.
+
+    Raises:
+        ConfigError: a name is there with another role or organisation.
+    """
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     listed = (yaml.safe_load(old) or {}).get("members") or [] if old else []
-    known = {entry["name"] for entry in listed}
+    known = {entry["name"]: (entry["role"], entry["organisation"]) for entry in listed}
+    for i in identities:
+        if known.get(i.name, (i.role, i.organisation)) != (i.role, i.organisation):
+            raise ConfigError(
+                f"{path}: {i.name} is there as {' of '.join(known[i.name])}: names are unique in a "
+                "run; correct the list, or choose another name"
+            )
     head = old if old else "# Who may come in; read again whenever it changes.\nmembers:\n"
     indent = next((w[: w.index("-")] for w in head.splitlines() if w.lstrip()[:1] == "-"), "  ")
     lines = [
@@ -223,7 +251,8 @@ def _add_members(path: Path, identities: Sequence[Identity]) -> Path:
         for i in identities
         if i.name not in known
     ]
-    path.write_text(head.rstrip("\n") + "\n" + "".join(lines), encoding="utf-8")
+    if lines and not dry:
+        path.write_text(head.rstrip("\n") + "\n" + "".join(lines), encoding="utf-8")
     return path
 
 
@@ -271,7 +300,10 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _uris(uris: Iterable[str], hosts: Iterable[str] = ()) -> x509.SubjectAlternativeName:
+def alternative_names(
+    uris: Iterable[str], hosts: Iterable[str] = ()
+) -> x509.SubjectAlternativeName:
+    """Return the extension with these URIs, DNS names and IP addresses."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
     for host in hosts:
         try:
@@ -281,7 +313,12 @@ def _uris(uris: Iterable[str], hosts: Iterable[str] = ()) -> x509.SubjectAlterna
     return x509.SubjectAlternativeName(names)
 
 
-def _check_hosts(holder: Holder) -> None:
+def check_hosts(holder: Holder) -> None:
+    """Let hosts pass only where a role may have them.
+
+    Raises:
+        ConfigError: a coordinator without hosts, or another role with some.
+    """
     if holder.role is Role.COORDINATOR and not holder.hosts:
         raise ConfigError(
             f"coordinator {holder.name!r} has no hosts: give the DNS names or IP addresses under "
@@ -295,7 +332,8 @@ def _authority_uri(run: str) -> str:
     return f"{SCHEME}://{run}"
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a private key, PEM, not encrypted."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

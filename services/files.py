@@ -140,3 +140,10 @@ class Draft:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file in one step, so that nobody reads half of it."""
+    with Draft(path.parent, path.stem) as draft:
+        draft.append(content)
+        draft.rename(path)

@@ -98,8 +98,8 @@ def identity_in(certificate: x509.Certificate) -> Identity:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return _only(())
-    return _only(names.get_values_for_type(x509.UniformResourceIdentifier))
+        return identity_among(())
+    return identity_among(names.get_values_for_type(x509.UniformResourceIdentifier))
 
 
 class Call(Protocol):
@@ -116,10 +116,15 @@ def identity_of(context: Call) -> Identity:
         NotAMemberError: the connection carries no identity of this system.
     """
     uris = context.auth_context().get("peer_uri", ())  # gRPC's name for the caller's URI SANs
-    return _only(uri.decode("ascii", "replace") for uri in uris)
+    return identity_among(uri.decode("ascii", "replace") for uri in uris)
 
 
-def _only(uris: Iterable[str]) -> Identity:
+def identity_among(uris: Iterable[str]) -> Identity:
+    """Return the one identity of this system among `uris`.
+
+    Raises:
+        NotAMemberError: there is none, or more than one.
+    """
     ours = [uri for uri in uris if uri.startswith(f"{SCHEME}://")]
     if len(ours) != 1:
         raise NotAMemberError(

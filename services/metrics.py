@@ -143,11 +143,15 @@ class CoordinatorMetrics:
         self._version = r.gauge("model_version", "Number of the head.")
         self._progress = r.gauge("run_progress_ratio", "How much of the run is done, 0 to 1.")
         self._paused = r.gauge("run_paused", "1 while an operator holds the run.")
+        self._waiting_s = r.gauge(
+            "run_waiting_seconds", "Since the round's phase began, or the last round ended."
+        )
         self._live_workers = r.gauge("live_workers", "Workers whose lease holds.")
         self._offers = r.gauge("offers_waiting", "Offers that no plan has taken yet.")
         self._phase = r.gauge("round_phase", "1 for the current phase, else 0.", "phase")
         self._rounds = r.counter("rounds", "Rounds that ended.", "outcome", "reason")
         self._round_s = r.seconds("round_duration", "From close to outcome.", "outcome")
+        self._rollbacks = r.counter("rollbacks", "Earlier versions that became the head again.")
         self._cohort = r.histogram("cohort_workers", "Members of a cohort.", _COHORT)
         self._staleness = r.histogram(
             "update_staleness_versions", "Staleness of each committed update.", _STALENESS
@@ -186,8 +190,9 @@ class CoordinatorMetrics:
         for known, n in _known({kind: num_bytes}).items():
             self._bytes.labels(worker, direction, known).inc(n)
 
-    def waiting(self, *, live_workers: int, offers: int, paused: bool) -> None:
-        """What the run has to go on with."""
+    def waiting(self, *, seconds: float, live_workers: int, offers: int, paused: bool) -> None:
+        """For how long nothing has moved, and what the run has to go on with."""
+        self._waiting_s.set(seconds)
         self._live_workers.set(live_workers)
         self._offers.set(offers)
         self._paused.set(int(paused))
@@ -202,6 +207,10 @@ class CoordinatorMetrics:
         self._rounds.labels(outcome, reason).inc()
         self._round_s.labels(outcome).observe(duration_s)
         self._cohort.observe(cohort_size)
+
+    def rolled_back(self) -> None:
+        """An earlier version is the head again."""
+        self._rollbacks.inc()
 
     def contributed(self, staleness: float) -> None:
         """A committed round held one update of this staleness, in versions."""

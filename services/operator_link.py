@@ -130,6 +130,12 @@ class OperatorLink:
         with self._named_errors():
             self._stub.Stop(operator_pb2.StopRequest(), timeout=self._timeout_s)
 
+    def rollback(self, version: int) -> None:
+        """Make the state of an earlier version the head again, at the next round border."""
+        with self._named_errors():
+            request = operator_pb2.RollbackRequest(version=version)
+            self._stub.Rollback(request, timeout=self._timeout_s)
+
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
         try:

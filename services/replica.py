@@ -39,6 +39,7 @@ class Position:
         progress: of the run, as of the newest record applied.
         member_steps_256: committed local steps per member, in 1/256.
         behind: whether the log went on past `version` without the files to follow.
+        rolled_back: whether the newest move, or while `behind` the coming one, crosses a roll-back.
     """
 
     next_seq: int
@@ -48,6 +49,7 @@ class Position:
     progress: float
     member_steps_256: int
     behind: bool = False
+    rolled_back: bool = False
 
 
 def genesis_position(genesis: Genesis) -> Position:
@@ -109,22 +111,23 @@ class Replica:
                 f"log record {record.seq} does not follow record {at.next_seq - 1} as this replica "
                 "knows it: the coordinator's log was replaced"
             )
-        if record.commit is None and not at.behind:
+        if record.commit is None and record.rollback is None and not at.behind:
             if (record.version, record.digest) != (at.version, at.digest):
                 raise DivergedError(
-                    f"log record {record.seq} is no commit and yet moves the head from version "
-                    f"{at.version} to {record.version}"
+                    f"log record {record.seq} is no commit or roll-back, yet moves the head from "
+                    f"version {at.version} to {record.version}"
                 )
             self.position = _after(record)
             return False
+        rolled_back = record.rollback is not None or (at.behind and at.rolled_back)
+        after = replace(_after(record), rolled_back=rolled_back)
         try:
             self._follow(record)
         except UnknownFileError:
             log.info("version %d is no longer kept: going on to a later one", record.version)
-            after = _after(record)
             self.position = replace(after, version=at.version, digest=at.digest, behind=True)
             return False
-        self.position = _after(record)
+        self.position = after
         return True
 
     def _follow(self, record: Record) -> None:

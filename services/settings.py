@@ -250,7 +250,8 @@ class CoordinatorSettings(_Settings):
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
     redis_url: SecretStr | None = Field(
         default=None,
-        description="redis:// or rediss:// URL; without one an embedded Valkey is started",
+        description="redis://, rediss://, unix://, or for a cluster redis+cluster:// or "
+        "rediss+cluster://; without one an embedded Valkey is started",
     )
     allowed_tiers: tuple[str, ...] = Field(
         default=TIERS,
@@ -328,7 +329,7 @@ class EvaluatorSettings(_Settings):
 
 
 class OperatorSettings(_Settings):
-    """operator.yaml: for status, pause, resume and stop."""
+    """operator.yaml: for status, pause, resume, stop and rollback."""
 
     run: Name = Field(description="the run's name")
     coordinator: Address = Field(description="HOST:PORT of the control port, as in its certificate")

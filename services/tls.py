@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 
 from common.errors import ConfigError, NotAMemberError
 from services.identity import Identity, Role, identity_in
+from services.renewed import Renewed
 from services.settings import TlsSettings
 
 # What gRPC says in `details()` -> what it means. First match wins.
@@ -70,12 +71,31 @@ def server_credentials(
 ) -> grpc.ServerCredentials:
     """Return credentials of a coordinator that asks every caller for a certificate.
 
+    Files that change are read again at the next connection; those that are open stay.
+
     Raises:
         ConfigError: our own certificate cannot serve this run; says what to do.
     """
+    files = Renewed(tls, lambda: _server_configuration(tls, run, now))
+    used = files.read()
+
+    def newer() -> Any:  # None where nothing is new: the stubs do not know that gRPC takes it
+        nonlocal used
+        found = files.read()
+        if found is used:
+            return None
+        used = found
+        return used
+
+    return grpc.dynamic_ssl_server_credentials(used, newer, require_client_authentication=True)
+
+
+def _server_configuration(
+    tls: TlsSettings, run: str, now: datetime.datetime | None
+) -> grpc.ServerCertificateConfiguration:
     check_own(tls, run, (Role.COORDINATOR,), now)
     pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-    return grpc.ssl_server_credentials([pair], tls.ca.read_bytes(), require_client_auth=True)
+    return grpc.ssl_server_certificate_configuration([pair], tls.ca.read_bytes())
 
 
 def channel_credentials(
@@ -93,6 +113,17 @@ def channel_credentials(
     return grpc.ssl_channel_credentials(
         tls.ca.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
     )
+
+
+def renewed_credentials(
+    tls: TlsSettings, run: str, role: Role, name: str = ""
+) -> Renewed[grpc.ChannelCredentials]:
+    """Return `channel_credentials`, made again whenever the files change.
+
+    Raises:
+        ConfigError: our own certificate cannot do this; says what to do.
+    """
+    return Renewed(tls, lambda: channel_credentials(tls, run, role, name))
 
 
 def check_own(

@@ -5,6 +5,7 @@
 Sessions are called aws-1, aws-2, ... in the order in which they join, rounds r1, r2, ...; a message
 comes from its worker's newest session and belongs to the newest round unless options say otherwise.
 `log` and `store` are what the effects made durable; `restart` begins again with those alone.
+It is long because every event and every effect has its line here.
 """
 
 import re
@@ -63,6 +64,10 @@ from coordinator.ports import (
     Put,
     Refused,
     Replaced,
+    Restore,
+    Restored,
+    RestoreFailed,
+    RollbackAsked,
     Save,
     Seal,
     Sealed,
@@ -184,6 +189,9 @@ class Script:
             "pause": lambda: Operated(Command.PAUSE, name),
             "resume": lambda: Operated(Command.RESUME, name),
             "stop": lambda: Operated(Command.STOP, name),
+            "rollback": lambda: RollbackAsked(int(o["to"]), name),
+            "restored": lambda: Restored(int(o["to"]), self.digest_of(o), int(o["to"])),
+            "unrestored": lambda: RestoreFailed(int(o["to"]), "as told"),
             "uploaded": lambda: Uploaded(worker, round_id),
             "progress": lambda: Progressed(worker),
             "sealed": lambda: Sealed(
@@ -196,15 +204,13 @@ class Script:
         return events[verb]()
 
     def offer(self, name: str, version: int, o: Options) -> Offer:
-        digests = [self.genesis.version0, *(r.digest for r in self.log if r.commit is not None)]
-        known = version < len(digests)
         return Offer(
             run=o.get("run", self.genesis.run),
             worker=WorkerId(o.get("worker", name)),
             boot=o.get("boot", self.boots.get(name, "b1")),
             nonce=o.get("nonce", f"{name}/{self.num_offers.get(name, 0) + 1}"),
             version=version,
-            digest=Digest(o.get("digest", digests[version] if known else "f" * 64)),
+            digest=Digest(o.get("digest", self.digest_of({"to": str(version)}))),
             tokens=int(o.get("tokens", "2000")),
             lr_sum=0.04,
             age_256=0,
@@ -212,6 +218,16 @@ class Script:
             speed=int(o.get("speed", "100")),
             link_bps=int(o.get("link", "0")),
         )
+
+    def digests(self) -> list[Digest]:
+        """Return the digest of every version so far."""
+        made = (r for r in self.log if r.commit is not None or r.rollback is not None)
+        return [self.genesis.version0, *(r.digest for r in made)]
+
+    def digest_of(self, o: Options) -> Digest:
+        """Return the digest of version `to`, made up where there is none."""
+        digests = dict(enumerate(self.digests()))
+        return digests.get(int(o["to"]), Digest("f" * 64))
 
     def computed(self, round_id: RoundId) -> Computed:
         assert self.planned is not None, "no round was ever planned"
@@ -299,6 +315,8 @@ def _effect(effect: Effect) -> str:
             return f"seal {round_}"
         case Compute(plan, of, survivors):
             return f"compute {plan.round} survivors {','.join(survivors)} of {','.join(of)}"
+        case Restore(version):
+            return f"restore version {version}"
         case DropSpool(round_):
             return f"drop spool {round_}"
         case Send(session, message):
@@ -346,6 +364,9 @@ def _record(r: Record) -> str:
         return f"abort {r.abort.round} {r.abort.reason}: {r.abort.detail}"
     if r.evaluation is not None:
         return f"evaluation of version {r.evaluation.version}: loss {r.evaluation.loss:g}"
+    if r.rollback is not None:
+        back = f"version {r.rollback.version} is version {r.version} for {r.rollback.by}"
+        return f"rollback {back} progress {r.progress:.4g} tokens {r.counters.tokens}"
     assert r.control is not None
     return f"control {r.control.action} by {r.control.by} {r.control.detail}".rstrip()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common import canonical
 from common.arrays import F32
-from common.documents import Abort, Commit, Control, Counters, Record
+from common.documents import Abort, Commit, Control, Counters, Record, Rollback, Version
 from common.errors import UnknownFileError
 from common.ids import Digest, WorkerId
 from services.data_store import DataStore
@@ -22,6 +22,7 @@ class Coordinator:
     records: list[Record] = field(default_factory=list)
     fetched: list[Digest] = field(default_factory=list)
     gone: set[Digest] = field(default_factory=set)
+    number: int = 0
 
     def __post_init__(self) -> None:
         self.run.blobs.write(canonical.encode(self.run.version))
@@ -35,16 +36,23 @@ class Coordinator:
         commit, content = self.run.commit(thetas, seed=seed)
         self.run.blobs.write(content)
         self.run.blobs.write(canonical.encode(self.run.advance(commit, content)))
+        self.number += 1
         return self.append(commit=commit)
 
-    def append(self, **body: Commit | Abort | Control) -> Record:
+    def roll_back(self, version: int, state: Version) -> Record:
+        """Make `state`, that of an earlier version, the head again."""
+        self.run.version = state
+        self.number += 1
+        return self.append(rollback=Rollback(version, state.commits, "ann"))
+
+    def append(self, **body: Commit | Abort | Control | Rollback) -> Record:
         last = self.records[-1] if self.records else self.run.genesis
         record = Record(
             seq=len(self.records),
             previous=canonical.digest(last),
             epoch=0,
             time_s=0,
-            version=self.run.version.commits,
+            version=self.number,
             digest=canonical.digest(self.run.version),
             progress=0.0,
             counters=Counters(),

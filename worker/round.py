@@ -32,6 +32,7 @@ class Fate(enum.Enum):
 
     CONTRIBUTED = "contributed"
     FREE = "free"
+    SPENT = "spent"
 
 
 class Rule(enum.IntEnum):
@@ -174,7 +175,13 @@ class WorkerRound:
         return stage.plan
 
     def resolve(self, record: Record) -> Fate | None:
-        """Return what `record` makes of this worker's work; None where it says nothing of it."""
+        """Return what `record` makes of this worker's work; None where it says nothing of it.
+
+        A roll-back voids the open offer too: the work that it names is lost.
+        """
+        if record.rollback is not None:
+            self.offer, stage, self.stage = None, self.stage, None
+            return None if stage is None else Fate.SPENT
         if self.stage is None or record.seq < self.stage.next_seq:
             return None  # after a restart the log is read from the save on, which is older
         if record.takeover is not None:  # a new epoch ends the rounds before it, lost ones too

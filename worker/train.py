@@ -85,6 +85,7 @@ class Trainer:
         self._vector = ParameterVector(learner)
         self._ledger = LedgerDocument(Work(), {}).ledger()
         self._standing = Standing()
+        self._as_built = {k: np.array(v) for k, v in learner.state().items()}
 
     @property
     def schema_hash(self) -> str:
@@ -109,6 +110,12 @@ class Trainer:
         for start, stop in self._vector.schema.leaves():
             self._vector.write(start, _read(leaves, start, stop))
         self._standing = standing
+
+    def roll_back(self, standing: Standing, leaves: Sequence[Path]) -> None:
+        """Start again from a version: no local work, and the learner's own state as built."""
+        self._learner.load_state(self._as_built)
+        self._ledger = LedgerDocument(Work(), {}).ledger()
+        self.begin(standing, leaves)
 
     def resume(self, standing: Standing, folder: Path) -> None:
         """Start from a folder that `close` or `save` wrote; on its version, its own steps count.

@@ -55,6 +55,11 @@ class OperatorStub:
                 request_serializer=protos_dot_v1_dot_operator__pb2.StopRequest.SerializeToString,
                 response_deserializer=protos_dot_v1_dot_operator__pb2.StopResponse.FromString,
                 _registered_method=True)
+        self.Rollback = channel.unary_unary(
+                '/crosscloud.v1.Operator/Rollback',
+                request_serializer=protos_dot_v1_dot_operator__pb2.RollbackRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_operator__pb2.RollbackResponse.FromString,
+                _registered_method=True)
 
 
 class OperatorServicer:
@@ -86,6 +91,12 @@ class OperatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rollback(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +119,11 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.Stop,
                     request_deserializer=protos_dot_v1_dot_operator__pb2.StopRequest.FromString,
                     response_serializer=protos_dot_v1_dot_operator__pb2.StopResponse.SerializeToString,
+            ),
+            'Rollback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rollback,
+                    request_deserializer=protos_dot_v1_dot_operator__pb2.RollbackRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_operator__pb2.RollbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +235,33 @@ class Operator:
             '/crosscloud.v1.Operator/Stop',
             protos_dot_v1_dot_operator__pb2.StopRequest.SerializeToString,
             protos_dot_v1_dot_operator__pb2.StopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rollback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosscloud.v1.Operator/Rollback',
+            protos_dot_v1_dot_operator__pb2.RollbackRequest.SerializeToString,
+            protos_dot_v1_dot_operator__pb2.RollbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

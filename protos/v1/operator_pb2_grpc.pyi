@@ -38,6 +38,7 @@ class OperatorStub:
     """These take effect at the next round border and are records of the log."""
     Resume: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ResumeRequest, _operator_pb2.ResumeResponse]
     Stop: _grpc.UnaryUnaryMultiCallable[_operator_pb2.StopRequest, _operator_pb2.StopResponse]
+    Rollback: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RollbackRequest, _operator_pb2.RollbackResponse]
 
 @_typing.type_check_only
 class OperatorAsyncStub(OperatorStub):
@@ -49,6 +50,7 @@ class OperatorAsyncStub(OperatorStub):
     """These take effect at the next round border and are records of the log."""
     Resume: _aio.UnaryUnaryMultiCallable[_operator_pb2.ResumeRequest, _operator_pb2.ResumeResponse]  # type: ignore[assignment]
     Stop: _aio.UnaryUnaryMultiCallable[_operator_pb2.StopRequest, _operator_pb2.StopResponse]  # type: ignore[assignment]
+    Rollback: _aio.UnaryUnaryMultiCallable[_operator_pb2.RollbackRequest, _operator_pb2.RollbackResponse]  # type: ignore[assignment]
 
 class OperatorServicer(metaclass=_abc_1.ABCMeta):
     """For people and their tools: role operator only."""
@@ -81,5 +83,12 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.StopRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.StopResponse, _abc.Awaitable[_operator_pb2.StopResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Rollback(
+        self,
+        request: _operator_pb2.RollbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.RollbackResponse, _abc.Awaitable[_operator_pb2.RollbackResponse]]: ...
 
 def add_OperatorServicer_to_server(servicer: OperatorServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,6 +26,7 @@ app = typer.Typer(
 certs = typer.Typer(help="Certificates of a federation.", no_args_is_help=True)
 app.add_typer(certs, name="certs")
 
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Config = Annotated[Path, typer.Option("--config", "-c", help="This process's YAML file.")]
 
 
@@ -106,11 +107,19 @@ def export(
 
 
 @app.command()
+def doctor(config: Config, json: Json = False) -> None:
+    """Check a process's settings, certificates, disk, Redis and way to the coordinator."""
+    _run("services.doctor.main", "main", config, as_json=json)
+
+
+@app.command()
 def status(
-    config: Config, json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+    config: Config,
+    json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Say it again every second.")] = False,
 ) -> None:
     """Say how the run is."""
-    _run("services.cli.operator", "status", config, as_json=json)
+    _run("services.cli.operator", "status", config, as_json=json, watch=watch)
 
 
 @app.command()
@@ -129,6 +138,15 @@ def resume(config: Config) -> None:
 def stop(config: Config) -> None:
     """End the run after the open round."""
     _run("services.cli.operator", "stop", config)
+
+
+@app.command()
+def rollback(
+    config: Config,
+    version: Annotated[int, typer.Argument(min=0, help="Number of the version.")],
+) -> None:
+    """Make an earlier version the head again; local work on the newer ones is lost."""
+    _run("services.cli.operator", "rollback", config, version)
 
 
 @certs.command("init")
@@ -162,3 +180,35 @@ def certs_init(
         operator=operator,
         valid_days=valid_days,
     )
+
+
+@certs.command("request")
+def certs_request(
+    folder: Annotated[Path, typer.Argument(help="Where the key stays; made if missing.")],
+    run: Annotated[str, typer.Option(help="The run's name.")],
+    name: Annotated[str, typer.Option(help="NAME or NAME@ORGANISATION.")],
+    role: Annotated[str, typer.Option(help="worker, evaluator, operator or coordinator.")],
+    host: Annotated[
+        list[str] | None, typer.Option(help="Of a coordinator: as in `init`; may be repeated.")
+    ] = None,
+) -> None:
+    """Make NAME.key, which stays here, and NAME.csr for the authority to sign. Also to renew."""
+    _run("services.cli.certs", "request", folder, run, role, name, hosts=tuple(host or ()))
+
+
+@certs.command("sign")
+def certs_sign(
+    folder: Annotated[Path, typer.Argument(help="Folder of the authority and the member list.")],
+    request: Annotated[Path, typer.Argument(help="NAME.csr, as it came.")],
+    fingerprint: Annotated[str, typer.Option(help="As the request's maker read it out.")],
+    valid_days: Annotated[int, typer.Option(min=1, max=3650, help="Days that it is good.")] = 365,
+) -> None:
+    """Sign a request: writes NAME.pem and puts the name on the member list."""
+    arguments = {"fingerprint": fingerprint, "valid_days": valid_days}
+    _run("services.cli.certs", "sign", folder, request, **arguments)
+
+
+@certs.command("show")
+def certs_show(file: Annotated[Path, typer.Argument(help="A .pem or .csr file.")]) -> None:
+    """Say whose certificate or request this is, and its fingerprint."""
+    _run("services.cli.certs", "show", file)

@@ -1,7 +1,9 @@
-"""`crosscloud status | pause | resume | stop`: an operator's words to a running coordinator."""
+"""`crosscloud status | pause | resume | stop | rollback`: an operator's words to a coordinator."""
 
 import dataclasses
 import json
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,20 +12,38 @@ from typing import Final
 import typer
 
 from common.documents import Evaluation
+from common.errors import ConfigError
 from services.identity import Role
 from services.operator_link import OperatorLink, RunStatus, WorkerStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
 
+_CLEAR: Final = "\x1b[2J\x1b[H"
+_WATCH_INTERVAL_S: Final = 1.0
 _HEAD: Final = ("worker", "version", "staleness", "steps/s", "tokens", "sent MB", "state")
 
 
-def status(config: Path, *, as_json: bool) -> int:
-    """Print how the run is."""
+def status(config: Path, *, as_json: bool, watch: bool) -> int:
+    """Print how the run is; with `watch` again every second, until it is over.
+
+    While watching, a coordinator that does not answer is said so and asked again.
+    """
     with _link(config) as link:
-        found = link.status()
-    typer.echo(json.dumps(dataclasses.asdict(found)) if as_json else describe(found))
-    return 0
+        while True:
+            try:
+                found = link.status()
+            except ConfigError as e:
+                if not watch:
+                    raise
+                typer.echo(f"no answer: {e}", err=True)
+            else:
+                shown = json.dumps(dataclasses.asdict(found)) if as_json else describe(found)
+                if watch and not as_json and sys.stdout.isatty():
+                    typer.echo(_CLEAR, nl=False)
+                typer.echo(shown)
+                if not watch or found.state == "stopped":
+                    return 0
+            time.sleep(_WATCH_INTERVAL_S)
 
 
 def pause(config: Path) -> int:
@@ -47,6 +67,14 @@ def stop(config: Path) -> int:
     with _link(config) as link:
         link.stop()
     typer.echo("stops at the next round border")
+    return 0
+
+
+def rollback(config: Path, version: int) -> int:
+    """Return to an earlier version at the next round border."""
+    with _link(config) as link:
+        link.rollback(version)
+    typer.echo(f"rolls back to version {version} at the next round border")
     return 0
 
 

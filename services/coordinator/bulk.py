@@ -24,6 +24,7 @@ from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2
 from services import framing
 from services.child import Line
+from services.coordinator.calls import Calls
 from services.coordinator.convert import round_id
 from services.coordinator.messages import (
     Carried,
@@ -103,6 +104,7 @@ class BulkService:
         self._store = store
         self._members = members
         self._outbox = outbox
+        self.calls = Calls()
 
     def push_shards(self, messages: Iterator[bytes], context: Any) -> bulk_pb2.PushShardsResponse:
         """Write every shard of one stream to the spool."""
@@ -112,7 +114,7 @@ class BulkService:
             raise ProtocolError("an upload without shards: ask ListMissing what is missing")
         raw_id, index, payload = framing.split_shard(first)
         round_ = round_id(raw_id)
-        with self._spool.receive(round_, worker) as upload:
+        with self.calls.by(worker, context), self._spool.receive(round_, worker) as upload:
             upload.put(index, payload)
             self._outbox.received(worker, len(first))
             for message in messages:
@@ -140,17 +142,20 @@ class BulkService:
         if not self._store.has(digest):
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
-        for offset in range(request.offset, total, _PIECE_BYTES):
-            length = min(_PIECE_BYTES, total - offset)
-            try:
-                piece = self._store.read_slice(digest, offset, length)
-            except DamagedDataError:
-                if self._store.has(digest):
-                    raise
-                raise UnknownFileError(f"file {digest[:16]}... is not kept any more") from None
-            message = framing.download_response(total, piece)
-            yield message
-            self._outbox.sent(identity.name, len(message))
+        with self.calls.by(identity.name, context):
+            for offset in range(request.offset, total, _PIECE_BYTES):
+                piece = self._piece(digest, offset, min(_PIECE_BYTES, total - offset))
+                message = framing.download_response(total, piece)
+                yield message
+                self._outbox.sent(identity.name, len(message))
+
+    def _piece(self, digest: Digest, offset: int, length: int) -> bytes:
+        try:
+            return self._store.read_slice(digest, offset, length)
+        except DamagedDataError:
+            if self._store.has(digest):
+                raise
+            raise UnknownFileError(f"file {digest[:16]}... is not kept any more") from None
 
     def _worker(self, context: Any) -> WorkerId:
         return WorkerId(self._members.admit(identity_of(context), Role.WORKER).name)
@@ -199,6 +204,7 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     server.start()
     outbox.send(Serving(port))
     Thread(target=outbox.report, daemon=True, name="report").start()
+    Thread(target=service.calls.follow, args=(members,), daemon=True, name="members").start()
     try:
         while True:
             match line.receive():

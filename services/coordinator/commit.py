@@ -39,8 +39,11 @@ from services.coordinator.messages import (
     Collect,
     Collected,
     ComputeVersion,
+    RestoreRefused,
+    RestoreVersion,
     VersionComputed,
     VersionFailed,
+    VersionRestored,
 )
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin
@@ -48,8 +51,8 @@ from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
 
-RECEIVES: Final = (ComputeVersion, Collect)
-SENDS: Final = (VersionComputed, VersionFailed, Collected)
+RECEIVES: Final = (ComputeVersion, RestoreVersion, Collect)
+SENDS: Final = (VersionComputed, VersionFailed, VersionRestored, RestoreRefused, Collected)
 
 _THREADS: Final = 4
 """More than cores, since some wait for the disk; each costs memory, see `advance`."""
@@ -112,18 +115,21 @@ class Computer:
             aggregate=aggregate_digest,
             aggregate_bytes=aggregate_bytes,
         )
-        version = advance(
+        version = self._advance(base, commit)
+        digest = self._store.write(canonical.encode(version))
+        self._store.sync()
+        return commit, digest, self._step_length(base, version)
+
+    def _advance(self, base: Version, commit: Commit) -> Version:
+        return advance(
             self._genesis,
             base,
             commit,
-            lambda offset, length: self._store.read_slice(aggregate_digest, offset, length),
+            lambda offset, length: self._store.read_slice(commit.aggregate, offset, length),
             self._read,
             self._store.write,
             self._pool,
         )
-        digest = self._store.write(canonical.encode(version))
-        self._store.sync()
-        return commit, digest, self._step_length(base, version)
 
     def _step_length(self, base: Version, version: Version) -> float:
         """Return the euclidean length of the step in theta."""
@@ -139,6 +145,20 @@ class Computer:
     def _read(self, digest: Digest) -> bytes:
         return self._store.read(digest, verify=True)
 
+    def restore(self, order: RestoreVersion) -> VersionRestored | RestoreRefused:
+        """Make an earlier version's files complete again, from a kept one and its aggregates."""
+        try:
+            version = canonical.decode(self._store.read(order.base, verify=True), Version)
+            for commit in order.commits:
+                version = self._advance(version, commit)
+            digest = self._store.write(canonical.encode(version))
+            if digest != order.digest or self._store.damaged(version.blobs()):
+                raise DamagedDataError("its files, or those that it follows from, are damaged")
+            self._store.sync()
+        except (BadCommitError, StorageError) as e:
+            return RestoreRefused(order.version, str(e))
+        return VersionRestored(order.version, digest, version.commits)
+
     def collect(self, order: Collect) -> Collected:
         """Delete what no kept version needs."""
         keep: set[Digest] = set(order.files)
@@ -153,6 +173,7 @@ def serve(line: Line, computer: Computer) -> None:
     """Carry out orders until control ends."""
     work: dict[type, Callable[..., object]] = {
         ComputeVersion: computer.compute,
+        RestoreVersion: computer.restore,
         Collect: computer.collect,
     }
     with contextlib.suppress(EOFError):

@@ -29,11 +29,13 @@ from coordinator.ports import (
     Evaluated,
     Joined,
     Operated,
+    RollbackAsked,
 )
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services.coordinator import convert
 from services.coordinator.admission import Admission
 from services.coordinator.driver import Driver
+from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Session, Sessions
 from services.coordinator.status import StatusSource
@@ -177,10 +179,13 @@ class SessionService(session_pb2_grpc.SessionServicer):
 class OperatorService(operator_pb2_grpc.OperatorServicer):
     """What people ask and command."""
 
-    def __init__(self, driver: Driver, *, members: MemberList, status: StatusSource) -> None:
+    def __init__(
+        self, driver: Driver, *, members: MemberList, status: StatusSource, keeping: Keeping
+    ) -> None:
         self._driver = driver
         self._members = members
         self._status = status
+        self._keeping = keeping
 
     @override
     async def GetStatus(
@@ -213,6 +218,16 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         """See protos/v1/operator.proto."""
         await self._operate(Command.STOP, context)
         return operator_pb2.StopResponse()
+
+    @override
+    async def Rollback(
+        self, request: operator_pb2.RollbackRequest, context: Context
+    ) -> operator_pb2.RollbackResponse:
+        """See protos/v1/operator.proto."""
+        operator = self._members.admit(identity_of(context), Role.OPERATOR)
+        self._keeping.check(request.version)
+        await self._driver.feed(RollbackAsked(request.version, by=operator.name))
+        return operator_pb2.RollbackResponse()
 
     async def _operate(self, command: Command, context: Context) -> None:
         operator = self._members.admit(identity_of(context), Role.OPERATOR)

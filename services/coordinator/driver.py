@@ -28,6 +28,7 @@ from coordinator.ports import (
     OpenSpool,
     Publish,
     Put,
+    Restore,
     Save,
     Seal,
     Send,
@@ -65,6 +66,9 @@ class Works(Protocol):
 
     async def to_commit(self, effect: Compute) -> None:
         """Hand over; the answer comes as an event."""
+
+    async def restore(self, version: int) -> None:
+        """Have an earlier version's files made complete; the answer comes as an event."""
 
     async def send(self, session: SessionId, message: Message) -> None:
         """Queue for one session; a session that is gone is not an error."""
@@ -141,6 +145,8 @@ class Driver:
                 await self._works.to_bulk(effect)
             case Compute():
                 await self._works.to_commit(effect)
+            case Restore(version):
+                await self._works.restore(version)
             case Send():
                 await self._works.send(effect.session, effect.message)
             case Publish():

@@ -1,16 +1,35 @@
-"""Which versions and aggregates stay on disk.
+"""Which versions and aggregates stay on disk, and which version can be made whole from them.
 
-Kept: the head and the version before it; the last two snapshots (every so many commits), where
-newcomers begin; every aggregate since the older of them, so that whoever stands on a version since
-then catches up step by step. Everything else can go: records stay for ever, and are small.
+Kept: the head and the version before it; the last two snapshots (every so many commits, and what a
+roll-back brought back), where newcomers begin; every aggregate since the older of them, so that
+whoever stands on a version since then catches up step by step, and a roll-back reaches any of
+them. Everything else can go: records stay for ever, and are small.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common.documents import Commit, Record
+from common.errors import UnknownFileError
 from common.ids import Digest
-from services.coordinator.messages import Collect
+from services.coordinator.messages import Collect, RestoreVersion
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """One version; a roll-back, like the run's beginning, has no aggregate.
+
+    Args:
+        seq: of the record that made it; -1 = the genesis.
+    """
+
+    digest: Digest
+    seq: int
+    aggregate: Digest | None
 
 
 class Keeping:
-    """Folded from the log's commits, in order.
+    """Folded from the log's records, in order.
 
     Args:
         version0: digest of the first version.
@@ -19,26 +38,70 @@ class Keeping:
 
     def __init__(self, version0: Digest, snapshot_every: int) -> None:
         self._snapshot_every = snapshot_every
-        self._versions = {0: version0}
-        self._records = {0: 0}
-        self._aggregates: dict[int, Digest] = {}
+        self._made = {0: _Made(version0, -1, None)}  # since the older snapshot
+        self._head = 0
+        self._snapshots = (0, 0)
 
     @property
     def start_seq(self) -> int:
         """The record that made the newest snapshot: there a newcomer begins, and has time."""
-        return self._records[max(v for v in self._records if v % self._snapshot_every == 0)]
+        return max(0, self._made[self._snapshots[1]].seq)
 
-    def committed(self, version: int, digest: Digest, aggregate: Digest, seq: int) -> None:
-        """Record `seq` of the log made `version`."""
-        self._versions[version], self._records[version] = digest, seq
-        self._aggregates[version] = aggregate
-        newest = version - version % self._snapshot_every
-        older = max(0, newest - self._snapshot_every)
-        kept = {older, newest, version - 1, version}
-        self._versions = {v: d for v, d in self._versions.items() if v in kept}
-        self._records = {v: s for v, s in self._records.items() if v in kept}
-        self._aggregates = {v: d for v, d in self._aggregates.items() if v > older}
+    def recorded(self, record: Record) -> bool:
+        """A record is in the log; return whether it made a version."""
+        if record.commit is not None:
+            self._add(record, record.commit.aggregate)
+            if record.version % self._snapshot_every == 0:
+                self._snapshot()
+        elif record.rollback is not None:
+            self._add(record, None)
+            self._snapshot()
+        else:
+            return False
+        return True
 
     def collect(self) -> Collect:
         """Return the order to delete all else."""
-        return Collect(tuple(self._versions.values()), tuple(self._aggregates.values()))
+        versions = (made.digest for v, made in self._made.items() if self._is_whole(v))
+        since = (made for v, made in self._made.items() if v > self._snapshots[0])
+        return Collect(tuple(versions), tuple(made.aggregate for made in since if made.aggregate))
+
+    def check(self, version: int) -> None:
+        """Let a version pass that a roll-back still reaches.
+
+        Raises:
+            UnknownFileError: it is older, or not there yet; names what can be reached.
+        """
+        if version not in self._made:
+            raise UnknownFileError(
+                f"version {version} cannot return: versions {min(self._made)} to {self._head} are "
+                "kept"
+            )
+
+    def restoring(self, version: int, read_commit: Callable[[int], Commit]) -> RestoreVersion:
+        """Return the order to make a version's files complete again.
+
+        Args:
+            read_commit: returns the commit in the log's record of this seq.
+
+        Raises:
+            UnknownFileError: as `check`.
+        """
+        self.check(version)
+        base = version
+        while not self._is_whole(base):
+            base -= 1
+        seqs = (self._made[v].seq for v in range(base + 1, version + 1))
+        commits = tuple(read_commit(seq) for seq in seqs)
+        return RestoreVersion(version, self._made[version].digest, self._made[base].digest, commits)
+
+    def _is_whole(self, version: int) -> bool:
+        return version in (*self._snapshots, self._head - 1, self._head)
+
+    def _add(self, record: Record, aggregate: Digest | None) -> None:
+        self._head = record.version
+        self._made[self._head] = _Made(record.digest, record.seq, aggregate)
+
+    def _snapshot(self) -> None:
+        self._snapshots = (self._snapshots[1], self._head)
+        self._made = {v: m for v, m in self._made.items() if v >= self._snapshots[0]}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from common.canonical import decode, digest_of, encode
-from common.documents import Record
+from common.documents import Commit, Record
 from common.errors import (
     ConfigError,
     DamagedDataError,
@@ -91,6 +91,12 @@ class LogStore:
         if not 0 <= seq < self._num_records:
             raise IndexError(f"record {seq} of {self._num_records}")
         return self._content(seq)
+
+    def commit(self, seq: int) -> Commit:
+        """Return the commit in record `seq`, which must be one."""
+        commit = decode(self.read(seq), Record).commit
+        assert commit is not None, f"record {seq} is no commit"
+        return commit
 
     def records(self, from_seq: int = 0) -> Iterator[bytes]:
         """Yield the canonical bytes of the records from `from_seq` on."""

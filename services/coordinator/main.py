@@ -22,11 +22,10 @@ from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from common import canonical
-from common.documents import Genesis, Record, Version
-from common.errors import ConfigError, ProtocolError, StorageError
+from common.documents import Genesis, Record
+from common.errors import ProtocolError, StorageError, UnknownFileError
 from common.ids import RoundId, SessionId, WorkerId
 from common.selftest import selftest_digest
 from coordinator.head import RunHead
@@ -38,6 +37,7 @@ from coordinator.ports import (
     Expelled,
     Message,
     OpenSpool,
+    RestoreFailed,
     Seal,
     Ticked,
 )
@@ -56,11 +56,11 @@ from services.coordinator.observer import Observer
 from services.coordinator.processes import Processes, spawn_children
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Sessions
-from services.coordinator.start import begin
+from services.coordinator.start import begin, import_version0
 from services.coordinator.status import StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
-from services.data_store import DataStore
 from services.grpc_status import AioStatusInterceptor
+from services.health import Health
 from services.identity import MemberList, Role
 from services.metrics import CoordinatorMetrics
 from services.metrics import serve as serve_metrics
@@ -91,7 +91,7 @@ class Coordinator:
         self._log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
         self._store = SteadyStore(store, settings.timings.leader_lease_s, self._log.ends_with_ours)
         self._ended = threading.Event()
-        self._keeping = Keeping(genesis.version0, settings.snapshot_every)
+        self.keeping = Keeping(genesis.version0, settings.snapshot_every)
         self.core = Run(
             genesis,
             head=self._fold_log(),
@@ -105,7 +105,7 @@ class Coordinator:
                 default_grace_s=settings.timings.first_grace_s,
             ),
         )
-        self.tail = LogTail(self._log.num_records, self._log.read, self._keeping.start_seq)
+        self.tail = LogTail(self._log.num_records, self._log.read, self.keeping.start_seq)
         self.driver = Driver(
             self.core,
             store=self._store,
@@ -119,6 +119,7 @@ class Coordinator:
         )
         self._processes: Processes | None = None
         self._holding: asyncio.Future[None]
+        self._late: asyncio.Task[None] | None = None
 
     def _fold_log(self) -> RunHead:
         """Check the log and return what follows from it."""
@@ -127,14 +128,8 @@ class Coordinator:
         for content in self._log.records():
             record = canonical.decode(content, Record)
             head = head.after(record)
-            if record.commit is not None:
-                self._keep(record)
+            self.keeping.recorded(record)
         return head
-
-    def _keep(self, record: Record) -> None:
-        assert record.commit is not None
-        aggregate = record.commit.aggregate
-        self._keeping.committed(record.version, record.digest, aggregate, record.seq)
 
     # What the driver asks for
 
@@ -148,18 +143,28 @@ class Coordinator:
         assert self._processes is not None
         await self._processes.to_commit(effect)
 
+    async def restore(self, version: int) -> None:
+        """Have the commit process make an earlier version whole."""
+        assert self._processes is not None
+        try:
+            order = self.keeping.restoring(version, self._log.commit)
+        except UnknownFileError as e:  # the round that was open has committed meanwhile
+            failed = RestoreFailed(version, str(e))
+            self._late = asyncio.create_task(self.feed_late(failed))  # once the driver is free
+        else:
+            await self._processes.to_commit(order)
+
     async def send(self, session: SessionId, message: Message) -> None:
         """Queue for one session."""
         self.sessions.send(session, convert.response_of(message), last=convert.is_last(message))
 
     async def publish(self, record: Record) -> None:
         """Let every follower of the log know; then delete what nobody needs any more."""
-        if record.commit is not None:
-            self._keep(record)
-        await self.tail.grow(record.seq + 1, self._keeping.start_seq)
+        made = self.keeping.recorded(record)
+        await self.tail.grow(record.seq + 1, self.keeping.start_seq)
         self.sessions.wake()
-        if record.commit is not None and self._processes is not None:
-            await self._processes.to_commit(self._keeping.collect())
+        if made and self._processes is not None:
+            await self._processes.to_commit(self.keeping.collect())
 
     # The life of the process
 
@@ -243,29 +248,10 @@ class Coordinator:
                 await asyncio.sleep(1.0)
 
 
-def _import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
-    """Take the first version's files from beside genesis.json, unless they are here."""
-    store = DataStore(settings.data_dir / "data")
-    log_folder = settings.data_dir / "log"
-    if store.has(genesis.version0) or (log_folder.is_dir() and any(log_folder.iterdir())):
-        return
-    source = DataStore(settings.genesis.parent / "data")
-    if not source.has(genesis.version0):
-        raise ConfigError(
-            f"the first version's files are not in {settings.genesis.parent / 'data'}: keep the "
-            "folder that `crosscloud genesis` wrote beside genesis.json"
-        )
-    version = canonical.decode(source.read(genesis.version0, verify=True), Version)
-    for digest in dict.fromkeys(version.blobs()):
-        store.write(source.read(digest, verify=True))
-    store.write(source.read(genesis.version0))
-    store.sync()
-
-
 async def _serve(config: Path) -> int:
     settings, genesis = begin(config, "coordinator")
     credentials = server_credentials(settings.tls, genesis.run)
-    await asyncio.to_thread(_import_version0, settings, genesis)
+    await asyncio.to_thread(import_version0, settings, genesis)
     async with open_store(settings, genesis.run) as store:
         coordinator = Coordinator(settings, genesis, store)
         stopping = asyncio.create_task(_signalled())
@@ -336,11 +322,15 @@ def _control_server(
         server,
     )
     operator_pb2_grpc.add_OperatorServicer_to_server(
-        OperatorService(coordinator.driver, members=coordinator.members, status=coordinator.status),
+        OperatorService(
+            coordinator.driver,
+            members=coordinator.members,
+            status=coordinator.status,
+            keeping=coordinator.keeping,
+        ),
         server,
     )
-    servicer = health_aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
     server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
     return server
 

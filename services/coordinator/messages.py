@@ -89,6 +89,22 @@ class ComputeVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreVersion:
+    """Replay `commits` on a kept version; answer `VersionRestored` or `RestoreRefused`.
+
+    Args:
+        version: number of what comes out.
+        digest: of it.
+        base: digest of the kept version.
+    """
+
+    version: int
+    digest: Digest
+    base: Digest
+    commits: tuple[Commit, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Collect:
     """Delete every data file but those of `versions`, and `files`."""
 
@@ -120,6 +136,23 @@ class VersionFailed:
 
     round: RoundId
     reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRestored:
+    """The files of an earlier version are complete and durable."""
+
+    version: int
+    digest: Digest
+    commits: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRefused:
+    """They cannot be made complete."""
+
+    version: int
     detail: str
 
 

@@ -51,6 +51,8 @@ class Observer:
         elif (abort := record.abort) is not None:
             duration_s = self._duration_s(abort.round)
             self._metrics.round_ended("aborted", abort.reason, duration_s, len(abort.roster))
+        elif record.rollback is not None:
+            self._metrics.rolled_back()
         elif record.evaluation is not None:
             self._metrics.evaluated(record.evaluation)
 
@@ -70,7 +72,10 @@ class Observer:
         """The run looks like this now."""
         live = [w for w in status.workers if w.live]
         self._metrics.waiting(
-            live_workers=len(live), offers=status.num_offers, paused=status.state == "paused"
+            seconds=status.waiting_s,
+            live_workers=len(live),
+            offers=status.num_offers,
+            paused=status.state == "paused",
         )
         self._metrics.round_phase(status.phase)
         for w in status.workers:

@@ -15,6 +15,8 @@ from coordinator.ports import (
     Event,
     OpenSpool,
     Progressed,
+    Restored,
+    RestoreFailed,
     Seal,
     Sealed,
     Uploaded,
@@ -28,12 +30,15 @@ from services.coordinator.messages import (
     ComputeVersion,
     DropRound,
     OpenRound,
+    RestoreRefused,
+    RestoreVersion,
     RoundSealed,
     SealRound,
     UploadAdvanced,
     UploadCompleted,
     VersionComputed,
     VersionFailed,
+    VersionRestored,
 )
 
 Watch = Callable[[object], None]
@@ -84,12 +89,12 @@ class Processes:
             case _:
                 assert_never(effect)
 
-    async def to_commit(self, effect: Compute | Collect) -> None:
+    async def to_commit(self, effect: Compute | RestoreVersion | Collect) -> None:
         """Hand an order about versions over."""
         match effect:
             case Compute(plan, numbers, survivors):
                 await self._commit.send(ComputeVersion(plan, numbers, survivors))
-            case Collect():
+            case RestoreVersion() | Collect():
                 await self._commit.send(effect)
             case _:
                 assert_never(effect)
@@ -126,6 +131,10 @@ def _event_of(answer: object) -> Event | None:
             return Computed(RoundId(commit.plan.round), commit, digest)
         case VersionFailed(round_, reason, detail):
             return ComputeFailed(round_, AbortReason(reason), detail)
+        case VersionRestored(version, digest, commits):
+            return Restored(version, digest, commits)
+        case RestoreRefused(version, detail):
+            return RestoreFailed(version, detail)
         case Carried() | Collected():
             return None
     raise AssertionError(f"unexpected answer {type(answer).__name__}")

@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from typing import Any, Final, Self, cast
-from urllib.parse import urlsplit
 
-from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError
-from redis.retry import Retry
+from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
+from redis.exceptions import OutOfMemoryError
 
 from common.errors import ConfigError, StaleLeaderError, StorageError, StorageFullError
 from coordinator.ports import Delete, Put, Table
+from services.coordinator.redis_connection import (
+    FAILURES,
+    connect_async,
+    connect,
+    is_cluster,
+    shown,
+)
 from services.coordinator.store import Changes, StoredState, Tables, round_ttl_s
 
 _TIMEOUT_S: Final = 10.0  # a busy disk may delay the server's fsync for seconds
@@ -39,13 +41,7 @@ class RedisLease:
         self._name = shown(url)
         self._owner = owner
         self._keys = [_key(run, "leader")]
-        self._client = Redis.from_url(
-            url,
-            socket_timeout=_LEASE_TIMEOUT_S,
-            socket_connect_timeout=_LEASE_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-        )
+        self._client = connect(url, _LEASE_TIMEOUT_S)
         self._acquire, self._renew, self._release = (
             self._client.register_script(_lua(name)) for name in ("acquire", "renew", "release")
         )
@@ -74,24 +70,22 @@ class RedisStore:
     """The tables of one run; see the module docstring. Made by `open`."""
 
     def __init__(self, url: str, run: str, owner: str) -> None:
+        self._url = url
         self._name = shown(url)
         self._owner = owner
         self._op_seq = 0
         self._keys = [_key(run, name) for name in ("leader", "op", *(t.value for t in _TABLES))]
         try:
             self._lease = RedisLease(url, run, owner)
-            self._client: AsyncRedis = AsyncRedis.from_url(
-                url,
-                socket_timeout=_TIMEOUT_S,
-                socket_connect_timeout=_TIMEOUT_S,
-                retry=AsyncRetry(NoBackoff(), 0),
-                retry_on_error=[],
-            )
+            self._client = connect_async(url, _TIMEOUT_S)
         except ValueError as e:
             raise ConfigError(
                 f"the Redis URL {self._name} is not one: {e};"
-                " write redis://HOST:6379/0, rediss://... or unix:///PATH"
+                " write redis://HOST:6379/0, rediss://..., redis+cluster://..., rediss+cluster://..."
+                " or unix:///PATH"
             ) from None
+        except FAILURES as e:
+            raise self._unusable(e) from e
         self._load, self._apply, self._reset = (
             cast("Callable[..., Awaitable[Any]]", self._client.register_script(_lua(name)))
             for name in ("load", "apply", "reset")
@@ -102,7 +96,7 @@ class RedisStore:
         """Connect, and refuse a server that would lose the state.
 
         Args:
-            url: redis://, rediss:// or unix://.
+            url: as in `redis_connection.py`.
             run: name of the run.
             owner: name of this coordinator's process, new at every start.
 
@@ -175,18 +169,30 @@ class RedisStore:
 
     async def _check_server(self) -> None:
         try:
-            memory = await self._client.info("memory")
-        except (RedisError, OSError) as e:
-            raise ConfigError(
-                f"Redis at {self._name} cannot be used: {e}; start it, correct the URL or its"
-                " password, or leave the URL out to use the embedded server"
-            ) from e
-        policy = memory.get("maxmemory_policy", "unknown")
-        if policy != "noeviction":
+            memory = await self._memory()
+        except FAILURES as e:
+            raise self._unusable(e) from e
+        for policy in (m.get("maxmemory_policy", "unknown") for m in memory):
+            if policy == "noeviction":
+                continue
             raise ConfigError(
                 f"Redis at {self._name} has maxmemory-policy {policy}: it would forget open rounds"
                 " when memory is short; set it to noeviction"
             )
+
+    async def _memory(self) -> list[dict[str, Any]]:
+        """Return what each server that holds keys says of its memory."""
+        ask: Any = self._client.info  # two clients, two signatures
+        if not is_cluster(self._url):
+            return [await ask("memory")]
+        said = await ask("memory", target_nodes=AsyncRedisCluster.PRIMARIES)
+        return list(said.values())
+
+    def _unusable(self, e: Exception) -> ConfigError:
+        return ConfigError(
+            f"Redis at {self._name} cannot be used: {e}; start it, correct the URL or its"
+            " password, or leave the URL out to use the embedded server"
+        )
 
     def _stale(self, holder: bytes, op_seq: int) -> StaleLeaderError:
         leader = holder.decode(errors="replace")
@@ -197,14 +203,6 @@ class RedisStore:
             f"Redis at {self._name} stands at change {op_seq}, expected {self._op_seq}:"
             " it lost changes, or somebody else made some"
         )
-
-
-def shown(url: str) -> str:
-    """Return `url` as it may be shown: without password and options."""
-    parts = urlsplit(url)
-    access, at, host = parts.netloc.rpartition("@")
-    user = access.partition(":")[0]
-    return f"{parts.scheme}://{user}{':***' if at else ''}{at}{host}{parts.path}"
 
 
 def _key(run: str, name: str) -> str:
@@ -258,5 +256,5 @@ def _store_errors(name: str) -> Iterator[None]:
         yield
     except OutOfMemoryError as e:
         raise StorageFullError(f"Redis at {name} has no memory left: raise maxmemory") from e
-    except (RedisError, OSError) as e:
+    except FAILURES as e:
         raise StorageError(f"Redis at {name} failed: {e}") from e

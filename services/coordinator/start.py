@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from common.documents import Genesis
+from common import canonical
+from common.documents import Genesis, Version
+from common.errors import ConfigError
 from services import logs
+from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
 from services.settings import CoordinatorSettings, load_coordinator
@@ -31,3 +34,26 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
         num_workers=num_workers,
     )
     return settings, genesis
+
+
+def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
+    """Take the first version's files from beside genesis.json, unless they are here.
+
+    Raises:
+        ConfigError: they are not there.
+    """
+    store = DataStore(settings.data_dir / "data")
+    log_folder = settings.data_dir / "log"
+    if store.has(genesis.version0) or (log_folder.is_dir() and any(log_folder.iterdir())):
+        return
+    source = DataStore(settings.genesis.parent / "data")
+    if not source.has(genesis.version0):
+        raise ConfigError(
+            f"the first version's files are not in {settings.genesis.parent / 'data'}: keep the "
+            "folder that `crosscloud genesis` wrote beside genesis.json"
+        )
+    version = canonical.decode(source.read(genesis.version0, verify=True), Version)
+    for digest in dict.fromkeys(version.blobs()):
+        store.write(source.read(digest, verify=True))
+    store.write(source.read(genesis.version0))
+    store.sync()

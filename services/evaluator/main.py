@@ -23,16 +23,16 @@ from common.ids import Digest
 from protos.v1 import session_pb2, session_pb2_grpc
 from services import __version__, logs
 from services.bulk_link import BulkLink, GivenUpError
-from services.channels import dial
 from services.evaluator.state import EvaluatorState
 from services.export import build_learner, load_version
 from services.genesis_file import load_genesis
 from services.grpc_status import error_of
 from services.identity import Role
 from services.metrics import EvaluatorMetrics, serve
+from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
-from services.tls import channel_credentials, explain_rpc_error
+from services.tls import explain_rpc_error, renewed_credentials
 from worker.learner import Learner, LearnerContext
 from worker.model import ParameterVector
 
@@ -57,9 +57,9 @@ class Evaluator:
         metrics: EvaluatorMetrics,
         closing: threading.Event,
     ) -> None:
-        credentials = channel_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
-        self._control = dial(settings.coordinator.control, credentials)
-        self._bulk = BulkLink(dial(settings.coordinator.bulk, credentials), closing)
+        credentials = renewed_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
+        self._control = RenewedChannel(settings.coordinator.control, credentials)
+        self._bulk = BulkLink(RenewedChannel(settings.coordinator.bulk, credentials), closing)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
         self._store = self._state.store

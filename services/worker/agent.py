@@ -24,7 +24,17 @@ from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
-from services.worker.messages import Begin, Budget, Clock, Close, Merge, Progress, Release, Save
+from services.worker.messages import (
+    Begin,
+    Budget,
+    Clock,
+    Close,
+    Merge,
+    Progress,
+    Release,
+    Return,
+    Save,
+)
 from services.worker.state import StateFolder
 from services.worker.trainer import Trainer
 from services.worker.upload import encode_payload
@@ -309,14 +319,19 @@ class Agent:
             self._residual = self._state.stage / "residual.f32"
             log.info("contributed to round %s", round_id[:8])
         else:
-            await self._trainer.tell(Release(round_id, "free"))
+            await self._trainer.tell(Release(round_id, fate.value))
 
     async def _move(self) -> None:
         """Move the parameters onto the replica's version, and save: then the outcome is held."""
         fate = "contributed" if self._contributed else "none"
         head = await asyncio.to_thread(self._replica.leaves)
         clock, began_s = self._clock(), self._now_s()
-        await self._trainer.merge(Merge(clock, head, self._anchor, self._contributed, fate))
+        if self._replica.position.rolled_back:
+            log.warning("rolled back: version %d, without local work", clock.version)
+            self._residual = None
+            await self._trainer.roll_back(Return(clock, head))
+        else:
+            await self._trainer.merge(Merge(clock, head, self._anchor, self._contributed, fate))
         self._metrics.took("merge", self._now_s() - began_s)
         self._contributed, self._anchor = "", head
         self.merges += 1

@@ -44,7 +44,7 @@ class Link:
 
     Args:
         target: host:port of the control port.
-        credentials: mTLS, `services/tls.py`.
+        credentials: mTLS, asked for before each stream: certificates are renewed meanwhile.
         join: makes the first message of each stream.
         heartbeat: makes a heartbeat.
         inbox: where received messages go; None = the stream broke.
@@ -53,7 +53,7 @@ class Link:
     def __init__(
         self,
         target: str,
-        credentials: grpc.ChannelCredentials,
+        credentials: Callable[[], grpc.ChannelCredentials],
         *,
         join: Callable[[], session_pb2.Join],
         heartbeat: Callable[[], session_pb2.Heartbeat],
@@ -103,7 +103,7 @@ class Link:
             await asyncio.wait((asyncio.create_task(self._outgoing.join()),), timeout=1.0)
 
     async def _stream(self) -> None:
-        async with grpc.aio.secure_channel(self._target, self._credentials, OPTIONS) as channel:
+        async with grpc.aio.secure_channel(self._target, self._credentials(), OPTIONS) as channel:
             connect: Any = session_pb2_grpc.SessionStub(channel).Connect
             call: Call = connect()
             self._outgoing = asyncio.Queue()

@@ -23,15 +23,15 @@ from common.selftest import selftest_digest
 from protos.v1 import session_pb2
 from services import __version__, logs
 from services.bulk_link import BulkLink
-from services.channels import dial
 from services.child import ChildEndedError
 from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, serve
+from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import WorkerSettings, load_worker
-from services.tls import channel_credentials
+from services.tls import renewed_credentials
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
 from services.worker.link import EndedError, Link, Message
@@ -58,8 +58,8 @@ class Worker:
         self._boot = secrets.token_hex(8)
         self._inbox: asyncio.Queue[Work] = asyncio.Queue()
         self._closing = threading.Event()
-        credentials = channel_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
-        bulk_channel = dial(settings.coordinator.bulk, credentials)
+        credentials = renewed_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
+        bulk_channel = RenewedChannel(settings.coordinator.bulk, credentials)
         self._bulk = BulkLink(bulk_channel, self._closing)
         self._state = StateFolder(settings.state_dir)
         store = DataStore(self._state.data)
@@ -72,7 +72,7 @@ class Worker:
         )
         self._link = Link(
             settings.coordinator.control,
-            credentials,
+            credentials.read,
             join=self._join,
             heartbeat=self._heartbeat,
             inbox=self._receive,

@@ -102,6 +102,17 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
+class Return:
+    """The run was rolled back: stand on `clock` without local work, inner optimiser as built.
+
+    Pending and frozen work is spent. Answer `Merged`.
+    """
+
+    clock: Clock
+    leaves: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """A round ended without moving the base: only the fate of its frozen work. No answer."""
 

@@ -22,6 +22,7 @@ from services.worker.messages import (
     Quit,
     Ready,
     Release,
+    Return,
     Save,
     Saved,
 )
@@ -61,6 +62,10 @@ class Trainer:
         """Move the live parameters onto a new base."""
         return await self._ask(question, Merged)
 
+    async def roll_back(self, question: Return) -> Merged:
+        """Start again from a version, without local work."""
+        return await self._ask(question, Merged)
+
     async def save(self, question: Save) -> Saved:
         """Write the learner's whole state."""
         return await self._ask(question, Saved)
@@ -70,7 +75,7 @@ class Trainer:
         self.reading.cancel()
         await self._child.end()
 
-    async def _ask(self, question: Close | Merge | Save, kind: type[T]) -> T:
+    async def _ask(self, question: Close | Merge | Return | Save, kind: type[T]) -> T:
         assert self._answer is None, "one question at a time"
         self._answer = asyncio.get_running_loop().create_future()
         try:

@@ -34,13 +34,14 @@ from services.worker.messages import (
     Quit,
     Ready,
     Release,
+    Return,
     Save,
     Saved,
 )
 from worker.learner import LearnerContext, load_learner
 from worker.train import Standing, Trainer
 
-RECEIVES: Final = (Build, Begin, Budget, Close, Merge, Release, Save, Quit)
+RECEIVES: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)
 SENDS: Final = (Ready, Progress, Closed, Merged, Saved, Failed)
 
 _PROGRESS_INTERVAL_S: Final = 0.25
@@ -135,6 +136,10 @@ class TrainerProcess:
                 if message.round:
                     self._trainer.release(message.round, message.fate)
                 self._trainer.merge(_standing(message.clock), head, anchor)
+                self._line.send(Merged(self._trainer.version))
+            case Return():
+                self._trainer.roll_back(_standing(message.clock), _paths(message.leaves))
+                self._report()  # what was pending is not any more
                 self._line.send(Merged(self._trainer.version))
             case Release():
                 self._trainer.release(message.round, message.fate)

@@ -1,14 +1,18 @@
 """The coordinator process from outside: commands, takeovers, restarts, and a full disk."""
 
 import resource
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 import yaml
 
+from common.documents import Rollback
+from common.errors import NotFoundError, UnexpectedMessageError
 from common.ids import WorkerId
-from protos.v1 import session_pb2
+from protos.v1 import bulk_pb2, session_pb2
 from services.identity import Role
 from services.local.layout import COORDINATOR, OPERATOR
 from services.operator_link import OperatorLink
@@ -95,6 +99,33 @@ def test_a_name_taken_off_the_list_is_sent_away_at_once(make_coordinator: Make) 
         pytest.raises(grpc.RpcError, match="not on the member list"),
     ):
         aws.join()
+
+
+def test_a_name_taken_off_the_list_loses_its_open_upload(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    members = coordinator.folder / "certs" / "members.yaml"
+    released = threading.Event()
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        aws.offer()
+        plan = aws.receive_plan()
+        aws.answer(plan)
+        aws.receive("members")
+        round_id, index, payload = good_shards(aws, plan)[0]
+
+        def held() -> Iterator[bulk_pb2.Shard]:
+            yield bulk_pb2.Shard(round_id=round_id, index=index, payload=payload)
+            released.wait(60)
+
+        upload = aws.shards.PushShards.future(held(), timeout=60)
+        spool = coordinator.layout.state(COORDINATOR) / "spool"
+        while not list(spool.glob("*/aws.part")):  # it is let in; the test's time-out is the limit
+            assert not upload.done()
+        listed = yaml.safe_load(members.read_text())
+        listed["members"] = [m for m in listed["members"] if m["name"] != "aws"]
+        members.write_text(yaml.safe_dump(listed))
+        assert upload.code() is grpc.StatusCode.CANCELLED
+        released.set()
 
 
 def test_a_restarted_coordinator_goes_on_from_its_log(make_coordinator: Make) -> None:
@@ -200,3 +231,46 @@ def test_a_start_that_cannot_work_ends_with_one_clear_line(
     assert coordinator.process.exit_code == 2, last
     assert last.startswith("crosscloud: ")
     assert sentence in last
+
+
+def test_a_roll_back_brings_a_version_back_whose_files_were_gone_and_outlives_a_restart(
+    make_coordinator: Make,
+) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as aws, operator(coordinator) as link:
+        aws.join()
+        digest = ""
+        for version in range(5):
+            aws.offer(version=version, digest=digest, nonce=f"{version:032x}")
+            plan = aws.receive_plan()
+            aws.answer(plan)
+            aws.receive("members")
+            aws.push(*good_shards(aws, plan))
+            commit = aws.receive_record("commit")
+            digest = commit.digest
+            if version == 1:
+                second = commit
+        with pytest.raises(NotFoundError, match=r"versions 0 to 5 are kept"):
+            link.rollback(6)
+        with pytest.raises(UnexpectedMessageError, match="only an earlier one"):
+            link.rollback(5)
+        aws.offer(version=5, digest=digest, nonce="ee" * 16)
+        aws.receive_plan()  # a round is open: it ends first
+        aws.send(leave=session_pb2.Leave(reason="test"))
+        link.rollback(2)
+        aws.receive_record("abort")
+        back = aws.receive_record("rollback")
+        assert (back.version, back.digest, back.counters.tokens) == (6, second.digest, 5000)
+        assert back.rollback == Rollback(2, 2, "operator")
+        request = bulk_pb2.DownloadRequest(digest=bytes.fromhex(back.digest))
+        assert next(iter(aws.shards.Download(request))).total_bytes > 0
+
+    assert coordinator.process is not None
+    coordinator.process.kill()
+    coordinator.start()
+    with coordinator.worker("aws", boot="11" * 8) as aws:
+        aws.join()
+        aws.offer(version=6, digest=back.digest, boot="11" * 8)
+        plan = aws.receive_plan()
+        assert (plan.version, plan.bits) == (6, 8)
+        commit_round(aws, plan)

@@ -17,7 +17,7 @@ from common.documents import Record, Version
 from common.ids import Digest
 from services.data_store import DataStore
 from services.local.federation import Federation
-from services.local.layout import COORDINATOR, FederationSpec, WorkerSpec
+from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, WorkerSpec
 from services.operator_link import RunStatus
 from services.worker.state import StateFolder
 from tests.stalling_proxy import StallingProxy
@@ -178,3 +178,28 @@ def test_closed_worker_ports_hide_nothing_from_the_coordinator_s_metrics(tmp_pat
     ]
     assert min(sent) > 0
     assert seen["crosscloud_model_version"][0].value >= 2
+
+
+def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(tmp_path: Path) -> None:
+    federation = Federation(spec(tmp_path / "run", versions=1000))
+    with federation:
+        until(federation, lambda s: s.version >= 4)
+        federation.run("rollback", "--config", federation.config(OPERATOR), "1")
+        until(federation, lambda s: any(r.rollback for r in records(federation)))
+        back = next(r for r in records(federation) if r.rollback)
+        until(federation, lambda s: s.version >= back.version + 2)
+        until(
+            federation, lambda s: s.evaluation is not None and s.evaluation.version >= back.version
+        )
+
+    log = records(federation)
+    first = next(r for r in log if r.commit and r.version == 1)
+    assert back.digest == first.digest
+    assert back.version == log[back.seq - 1].version + 1
+    assert back.counters.tokens == log[back.seq - 1].counters.tokens
+    for name in NAMES:
+        said = federation.layout.log(name).read_text()
+        assert f"rolled back: version {back.version}" in said
+        assert "DivergedError" not in said
+    after = [r.commit for r in log if r.commit and r.version > back.version]
+    assert {w for c in after for w in c.survivors}

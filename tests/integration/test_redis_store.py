@@ -16,12 +16,13 @@ def server(tmp_path: Path) -> Iterator[EmbeddedValkey]:
         yield server
 
 
-async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
-    url = "redis://someone:top-secret@127.0.0.1:1/0?password=other-secret"
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster"])
+async def test_a_server_that_is_not_there_is_named_without_its_password(scheme: str) -> None:
+    url = f"{scheme}://someone:top-secret@127.0.0.1:1/0?password=other-secret"
     with pytest.raises(ConfigError) as caught:
         await RedisStore.open(url, "run", "a")
     message = str(caught.value)
-    assert "redis://someone:***@127.0.0.1:1/0" in message
+    assert f"{scheme}://someone:***@127.0.0.1:1/0" in message
     assert "embedded server" in message
     assert "secret" not in message
 

@@ -4,22 +4,21 @@ import asyncio
 import contextlib
 import copy
 import shutil
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from uuid import uuid4
 
 import pytest
-from redis import Redis
-from redis.exceptions import RedisError
 
 from common.errors import StaleLeaderError
 from coordinator.ports import Delete, Put, Table
 from coordinator.round import OPEN, OUTCOME
 from services.coordinator.embedded_valkey import EmbeddedValkey
+from services.coordinator.redis_connection import connect as connected
 from services.coordinator.redis_store import RedisStore
 from services.coordinator.store import OUTCOME_TTL_S, Changes, Store, Tables
 from services.simulator.memory_store import MemoryServer, MemoryStore
+from tests.redis_servers import redis_cluster, redis_server, redis_with_tls
 
 TTL_S = 60.0
 EMPTY = {table: dict[str, bytes]() for table in Table}
@@ -56,7 +55,7 @@ class ServerBackend:
         return await RedisStore.open(self.url, self.run, owner)
 
     def rewind(self, op_seq: int, members: dict[str, bytes]) -> None:
-        with Redis.from_url(self.url) as client:
+        with connected(self.url, 10.0) as client:
             client.delete(f"crosscloud:{{{self.run}}}:members")
             client.hset(f"crosscloud:{{{self.run}}}:members", mapping=members)
             client.hset(f"crosscloud:{{{self.run}}}:op", mapping={"seq": op_seq, "digest": "lost"})
@@ -68,7 +67,7 @@ class ServerBackend:
         return self._life_s("leader")
 
     def _life_s(self, key: str) -> float:
-        with Redis.from_url(self.url) as client:
+        with connected(self.url, 10.0) as client:
             milliseconds = client.pttl(f"crosscloud:{{{self.run}}}:{key}")
         return float("inf") if milliseconds < 0 else milliseconds / 1000
 
@@ -85,24 +84,29 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The distribution's Redis, where this machine has one."""
-    socket = tmp_path_factory.mktemp("redis") / "s"
-    command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=socket.parent)
-    try:
-        with Redis(unix_socket_path=str(socket)) as client:
-            for _ in range(1000):
-                with contextlib.suppress(RedisError):
-                    if client.ping():
-                        break
-                time.sleep(0.01)
-        yield f"unix://{socket}"
-    finally:
-        process.terminate()
-        process.wait()
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
-SERVERS = ["valkey"] if shutil.which("redis-server") is None else ["valkey", "redis"]
+@pytest.fixture(scope="module")
+def redis_tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_with_tls(tmp_path_factory.mktemp("redis-tls")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_cluster(tmp_path_factory.mktemp("redis-cluster")) as url:
+        yield url
+
+
+NO_REDIS = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="no redis-server on PATH: install Debian's"
+)
+SERVERS = [
+    "valkey",
+    *(pytest.param(n, marks=NO_REDIS) for n in ("redis", "redis_tls", "redis_cluster")),
+]
 
 
 @pytest.fixture(params=["memory", *SERVERS])

@@ -1,5 +1,7 @@
 """Who gets through the door: real gRPC over loopback, good and bad certificates on both sides."""
 
+import socket
+import ssl
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -8,14 +10,21 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 
 from common.errors import NotAMemberError, NotPermittedError
 from protos.v1 import operator_pb2, operator_pb2_grpc
 from services.certs import Authority
 from services.grpc_status import AioStatusInterceptor, StatusInterceptor, raise_for
 from services.identity import MemberList, Role, identity_of
+from services.renewed import RenewedChannel
 from services.settings import TlsSettings
-from services.tls import channel_credentials, explain_rpc_error, server_credentials
+from services.tls import (
+    channel_credentials,
+    explain_rpc_error,
+    renewed_credentials,
+    server_credentials,
+)
 from tests.certificates import RUN, authority, tls_files
 
 MEMBERS = """\
@@ -251,3 +260,49 @@ async def test_the_aio_server_keeps_the_same_door(
         assert answers == ["ann", "refused"]
     finally:
         await server.stop(None)
+
+
+def serial_at(port: int, tls: TlsSettings) -> int:
+    """Return the serial number of the certificate that is presented."""
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    context.load_cert_chain(tls.certificate, tls.key)
+    plain = socket.create_connection(("127.0.0.1", port), 20)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+        content = secure.getpeercert(binary_form=True)
+    assert content is not None
+    return x509.load_der_x509_certificate(content).serial_number
+
+
+def test_a_server_presents_its_new_certificate_without_a_restart_and_never_a_bad_one(
+    tmp_path: Path, ca: Authority, members: MemberList
+) -> None:
+    ann = tls_files(tmp_path / "ann", ca, Role.OPERATOR, "ann")
+    theirs = tls_files(tmp_path / "c", ca, Role.COORDINATOR, "main", hosts=("127.0.0.1",))
+    with serving(members, server_credentials(theirs, RUN)) as port:
+        first = serial_at(port, ann)
+        tls_files(tmp_path / "c", ca, Role.COORDINATOR, "main", hosts=("127.0.0.1",))
+        second = serial_at(port, ann)
+        assert second != first
+        theirs.key.write_text("half a file")
+        assert serial_at(port, ann) == second
+        assert ask(port, dialled_with(ann)) == "ann"
+        with pytest.raises(grpc.RpcError):  # who may come in is still asked
+            ask(port, grpc.ssl_channel_credentials(ca.pem))
+
+
+def test_a_caller_uses_its_new_certificate_from_its_next_call_on(
+    tmp_path: Path, ca: Authority, members: MemberList
+) -> None:
+    (tmp_path / "members.yaml").write_text(MEMBERS.replace("name: ann, role", "name: eve, role"))
+    theirs = tls_files(tmp_path / "c", ca, Role.COORDINATOR, "main", hosts=("127.0.0.1",))
+    tls = tls_files(tmp_path / "x", ca, Role.OPERATOR, "ann")
+    with serving(members, server_credentials(theirs, RUN)) as port:
+        credentials = renewed_credentials(tls, RUN, Role.OPERATOR)
+        with RenewedChannel(f"127.0.0.1:{port}", credentials) as channel:
+            stub = operator_pb2_grpc.OperatorStub(channel)
+            with pytest.raises(grpc.RpcError, match="ann is not on the member list"):
+                stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=20)
+            eve = tls_files(tmp_path / "eve", ca, Role.OPERATOR, "eve")
+            tls.key.write_bytes(eve.key.read_bytes())
+            tls.certificate.write_bytes(eve.certificate.read_bytes())
+            assert stub.GetStatus(operator_pb2.GetStatusRequest(), timeout=20).run == "eve"

@@ -28,6 +28,7 @@ from services.worker.messages import (
     Quit,
     Ready,
     Release,
+    Return,
     Save,
     Saved,
 )
@@ -176,6 +177,26 @@ async def test_released_work_is_pending_again(numpy_run, tmp_path):
     closed = await until(child, Closed)
 
     assert closed.numbers.steps == MAX_STEPS
+    await child.end()
+
+
+async def test_a_trainer_that_is_rolled_back_stands_on_the_version_without_work(run, tmp_path):
+    child = await started(run)
+    await waiting(child)
+    await child.send(Budget(local_steps=2, paused=True))
+    await child.send(Close("r", str(tmp_path / "stage")))
+    await until(child, Closed)
+
+    head = run.shifted_leaves(0.5)
+    await child.send(Return(Clock(7, 0.5, 16.0), head))
+    told = await until(child, Progress, lambda p: p.pending.steps == 0)
+    assert told.steps == MAX_STEPS
+    assert await until(child, Merged) == Merged(7)
+    await child.send(Save(str(tmp_path / "save")))
+    await until(child, Saved)
+    padding = run.genesis.schema.length - run.genesis.schema.parameter_values
+    expected = np.concatenate([np.fromfile(p, "<f4") for p in head])
+    np.testing.assert_array_equal(theta(tmp_path / "save")[:-padding], expected[:-padding])
     await child.end()
 
 

@@ -160,6 +160,8 @@ ABOUT_A_WORKER = [
 OTHERS = [
     *("tick", "restart", "computed", "failed damaged_shard", "sealed aws,azure,gcp", "sealed aws"),
     *("pause alice", "resume alice", "evaluated loss=2.5", "evaluated loss=2.0"),
+    *("rollback alice to=0", "rollback alice to=1", "restored to=0", "restored to=1"),
+    "unrestored to=1",
 ]
 AS_EXPECTED = {
     "collecting_offers": [f"{verb} {w}" for verb in ("heard", "offer") for w in WORKERS],
@@ -240,6 +242,7 @@ ALWAYS_ILLEGAL = (
     *("numbers onprem", "numbers aws round=9", "numbers aws tokens=7", "uploaded onprem"),
     *("refuse onprem", "sealed aws,azure round=9", "failed bad_update round=9"),
     *("evaluated version=1", "evaluated version=-1"),
+    *("rollback alice to=0", "rollback alice to=1", "restored to=0", "unrestored to=0"),
 )
 
 

@@ -57,7 +57,7 @@ def coordinator() -> CoordinatorMetrics:
     metrics.aggregated(0.7, 4)
     metrics.commit_took(0.1)
     metrics.append_took(0.01)
-    metrics.waiting(live_workers=2, offers=1, paused=False)
+    metrics.waiting(seconds=1.5, live_workers=2, offers=1, paused=False)
     metrics.recorded(num_records=9, version=7, progress=0.25, counters=COUNTERS)
     metrics.evaluated(EVALUATION)
     return metrics

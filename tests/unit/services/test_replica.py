@@ -135,7 +135,7 @@ def test_a_record_that_moves_the_head_without_a_commit_is_refused(
 ) -> None:
     replica, _ = coordinator.replica(tmp_path)
     record = replace(coordinator.append(control=Control("pause", "ann", "")), version=5)
-    with pytest.raises(DivergedError, match="no commit and yet moves the head"):
+    with pytest.raises(DivergedError, match="no commit or roll-back, yet moves the head"):
         replica.apply(record)
 
 
@@ -150,3 +150,39 @@ def test_collecting_keeps_the_current_version_and_nothing_else(
     kept = {p.name for p in tmp_path.iterdir()}
     assert kept == {replica.position.digest, *replica.version().blobs()}
     assert replica.apply(coordinator.step())
+
+
+def test_a_roll_back_brings_an_earlier_state_back_under_a_new_number(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    replica.apply(coordinator.step())
+    first = coordinator.run.version
+    replica.apply(coordinator.step())
+    assert not replica.position.rolled_back
+    replica.collect()
+
+    assert replica.apply(coordinator.roll_back(1, first))
+
+    assert (replica.position.version, replica.version()) == (3, first)
+    assert replica.position.rolled_back
+    assert replica.apply(coordinator.step())
+    assert replica.version() == coordinator.run.version
+    assert not replica.position.rolled_back
+
+
+def test_who_could_not_follow_a_roll_back_still_crosses_it_with_the_next_move(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    first = coordinator.run.version
+    replica.apply(coordinator.step())
+    replica.collect()
+    rollback = coordinator.roll_back(0, first)
+    coordinator.gone.add(rollback.digest)
+
+    assert not replica.apply(rollback)
+    assert replica.behind
+    assert replica.apply(coordinator.step())
+    assert replica.version() == coordinator.run.version
+    assert replica.position.rolled_back

@@ -12,6 +12,7 @@ from common.documents import (
     Offer,
     Plan,
     Record,
+    Rollback,
     Takeover,
 )
 from common.ids import Digest, RoundId, WorkerId
@@ -92,6 +93,14 @@ def test_a_record_from_before_the_stage_says_nothing_of_it(staged: WorkerRound) 
     takeover = replace(record(), seq=SEQ - 1, takeover=Takeover("b"))
     assert staged.resolve(takeover) is None
     assert staged.work is Work.STAGED
+
+
+def test_a_roll_back_spends_the_work_and_voids_the_open_offer(staged: WorkerRound) -> None:
+    rollback = replace(record(), rollback=Rollback(1, 1, "ann"))
+    staged.offer = offer(A, "next")
+    assert staged.resolve(rollback) is Fate.SPENT
+    assert (staged.work, staged.offer) == (Work.FREE, None)
+    assert staged.resolve(rollback) is None
 
 
 def test_records_of_other_rounds_change_nothing(staged: WorkerRound) -> None:

@@ -110,6 +110,23 @@ def test_closing_tells_numbers_and_mean_loss_and_starts_anew(tmp_path):
     assert trainer.pending().steps == 0
 
 
+def test_a_roll_back_leaves_no_local_work_and_an_inner_optimiser_as_built(tmp_path):
+    learner, trainer = make()
+    trainer.begin(AT_5, leaves_of(tmp_path, "head", 3))
+    trainer.step()
+    trainer.close("r", tmp_path / "stage")
+    trainer.step()
+
+    trainer.roll_back(replace(AT_5, version=6), leaves_of(tmp_path, "back", 1))
+
+    assert set(learner.held["w"].tolist()) == {1.0}
+    assert learner.rates == []
+    trainer.release("r", "free")
+    assert (trainer.version, trainer.pending().steps) == (6, 0)
+    trainer.step()
+    assert learner.rates == [pytest.approx(0.001)]  # its warm-up begins again
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_told_at_close(tmp_path, loss):
     learner, trainer = make()

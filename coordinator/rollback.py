@@ -1,0 +1,75 @@
+"""Rolling back: an earlier version's whole state becomes the head again, at a round border.
+
+    asked --border--> restoring --its files are complete--> recorded
+                          '--they cannot be had any more--> forgotten, and said so
+
+Only the record counts: a coordinator that ends before it has forgotten that it was asked. Which
+versions can still be had is the shell's to know.
+"""
+
+from common.documents import Rollback
+from common.errors import UnexpectedMessageError
+from coordinator.ledger import Change, Ledger
+from coordinator.ports import Effect, Note, Restore, Restored, RestoreFailed, RollbackAsked
+
+
+class Returning:
+    """See the module docstring."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._restoring = False
+        self.asked: RollbackAsked | None = None
+
+    def ask(self, event: RollbackAsked) -> tuple[Effect, ...]:
+        """Note what an operator wants.
+
+        Raises:
+            UnexpectedMessageError: no such version yet, or another roll-back is under way.
+        """
+        head = self._ledger.head
+        if not 0 <= event.version < head.version:
+            raise UnexpectedMessageError(
+                f"the run stands on version {head.version}: only an earlier one can return, not "
+                f"{event.version}"
+            )
+        if self.asked is not None:
+            raise UnexpectedMessageError(
+                f"{self.asked.by} asked for version {self.asked.version} before: wait for that"
+            )
+        self.asked = event
+        return (Note("rolling back", f"{event.by} asked for version {event.version}"),)
+
+    def at_border(self) -> tuple[Effect, ...]:
+        """No round is open: have the files made complete, once."""
+        assert self.asked is not None
+        if self._restoring:
+            return ()
+        self._restoring = True
+        return (Restore(self.asked.version),)
+
+    def restored(self, event: Restored, now_s: float, *changes: Change) -> tuple[Effect, ...]:
+        """The files are complete: from here on that version's state is the head."""
+        asked = self._end(event.version)
+        rollback = Rollback(event.version, event.commits, asked.by)
+        return self._ledger.rollback(rollback, event.digest, now_s, *changes)
+
+    def failed(self, event: RestoreFailed) -> tuple[Effect, ...]:
+        """The files cannot be had: the head stays."""
+        self._end(event.version)
+        return (Note("not rolled back", f"version {event.version}: {event.detail}"),)
+
+    def check(self, version: int) -> None:
+        """Let the answer pass that is due.
+
+        Raises:
+            UnexpectedMessageError: nothing, or another version, is being restored.
+        """
+        if not self._restoring or self.asked is None or self.asked.version != version:
+            raise UnexpectedMessageError(f"version {version} is not being restored")
+
+    def _end(self, version: int) -> RollbackAsked:
+        self.check(version)
+        assert self.asked is not None
+        asked, self.asked, self._restoring = self.asked, None, False
+        return asked

@@ -1,0 +1,169 @@
+"""Certificates whose keys never travel: a request is made where the key stays, signed elsewhere.
+
+    at the worker      NAME.key (never leaves) + NAME.csr --> to the authority, with its fingerprint
+    at the authority   NAME.csr, fingerprint compared     --> NAME.pem, and the member list
+
+Whoever carries the request could change it; so signing wants the fingerprint that the requester
+read out, and refuses another. The fingerprint is of the whole request: key, identity and hosts.
+"""
+
+import datetime
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from common.errors import ConfigError, NotAMemberError
+from services import certs
+from services.files import replace_file
+from services.identity import Identity, Role, identity_among
+
+_GROUP: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a certificate or a request says.
+
+    Args:
+        kind: "request" or "certificate".
+        fingerprint: SHA-256 of the file's content, in groups of four hexadecimal digits.
+        until: the certificate's end.
+    """
+
+    kind: str
+    identity: Identity
+    hosts: tuple[str, ...]
+    fingerprint: str
+    until: datetime.datetime | None = None
+
+
+def request(folder: Path, identity: Identity, hosts: tuple[str, ...]) -> tuple[Path, Shown]:
+    """Write `NAME.csr`, for the key in `NAME.key`; a missing key is made.
+
+    Raises:
+        ConfigError: hosts where there may be none, or a key that cannot be read.
+    """
+    certs.check_hosts(certs.Holder(identity.role, identity.name, identity.organisation, hosts))
+    folder.mkdir(parents=True, exist_ok=True)
+    key = _key(folder / f"{identity.name}.key")
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, identity.name)])
+    made = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(subject)
+        .add_extension(certs.alternative_names([identity.uri], hosts), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{identity.name}.csr"
+    replace_file(path, made.public_bytes(serialization.Encoding.PEM))
+    return path, show(path)
+
+
+def show(path: Path) -> Shown:
+    """Return what a certificate or a request says.
+
+    Raises:
+        ConfigError: it is neither, or it names no identity of this system.
+    """
+    found = _read(path)
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        identity = identity_among(names.get_values_for_type(x509.UniformResourceIdentifier))
+    except (x509.ExtensionNotFound, NotAMemberError) as e:
+        raise ConfigError(f"{path}: {e}") from None
+    hosts = (
+        *names.get_values_for_type(x509.DNSName),
+        *map(str, names.get_values_for_type(x509.IPAddress)),
+    )
+    digest = hashlib.sha256(found.public_bytes(serialization.Encoding.DER)).hexdigest()
+    groups = (digest[i : i + _GROUP] for i in range(0, len(digest), _GROUP))
+    is_request = isinstance(found, x509.CertificateSigningRequest)
+    return Shown(
+        kind="request" if is_request else "certificate",
+        identity=identity,
+        hosts=hosts,
+        fingerprint=" ".join(groups),
+        until=found.not_valid_after_utc if isinstance(found, x509.Certificate) else None,
+    )
+
+
+def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[Path, Shown]:
+    """Write `NAME.pem` for a request, and the name to the member list; an older one is replaced.
+
+    Args:
+        folder: of the authority and the member list.
+        path: the request.
+        fingerprint: that the requester says it has; spaces and case do not count.
+
+    Raises:
+        ConfigError: it is another request, of another run, or not signed by its own key.
+    """
+    shown, found = show(path), _read(path)
+    if not isinstance(found, x509.CertificateSigningRequest):
+        raise ConfigError(f"{path} is a certificate: give the .csr file")
+    if _plain(fingerprint) != _plain(shown.fingerprint):
+        raise ConfigError(
+            f"{path} has the fingerprint {shown.fingerprint}, not the one that was given: it is "
+            "another request; ask its maker to read out what `crosscloud certs show` says there"
+        )
+    key = found.public_key()
+    if not found.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
+        raise ConfigError(f"{path} is not signed by its own elliptic-curve key: make it again")
+    who = shown.identity
+    certs.check_hosts(certs.Holder(who.role, who.name, who.organisation, shown.hosts))
+    now = datetime.datetime.now(datetime.UTC)
+    authority = certs.authority_in(folder, who.run, now)
+    if authority is None:
+        raise ConfigError(
+            f"{folder} holds no authority: sign where `crosscloud certs init` was run"
+        )
+    certs.list_members(folder / certs.MEMBERS, [who], dry=True)
+    until = now + datetime.timedelta(days=valid_days)
+    signed = certs.certificate_for(authority, who, shown.hosts, key, now - certs.CLOCK_SKEW, until)
+    target = folder / f"{who.name}.pem"
+    replace_file(target, signed)
+    certs.list_members(folder / certs.MEMBERS, [who])
+    return target, show(target)
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+    if not path.exists():
+        made = ec.generate_private_key(ec.SECP256R1())
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(certs.private_pem(made))
+        return made
+    try:
+        found = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as e:
+        raise ConfigError(f"{path}: cannot be used ({e}); move it away to get a new key") from None
+    if not isinstance(found, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"{path} is no elliptic-curve key: move it away to get a new one")
+    return found
+
+
+def _read(path: Path) -> x509.Certificate | x509.CertificateSigningRequest:
+    try:
+        content = path.read_bytes()
+        if b"CERTIFICATE REQUEST" in content:
+            return x509.load_pem_x509_csr(content)
+        return x509.load_pem_x509_certificate(content)
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
+    except ValueError:
+        raise ConfigError(f"{path} is neither a certificate nor a request in PEM") from None
+
+
+def _plain(fingerprint: str) -> str:
+    return "".join(fingerprint.replace(":", "").split()).lower()
+
+
+def holder(run: str, role: Role, text: str) -> Identity:
+    """Return the identity of NAME or NAME@ORGANISATION."""
+    name, _, organisation = text.partition("@")
+    return Identity(run, role, organisation or name, name)

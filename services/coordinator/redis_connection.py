@@ -1,0 +1,74 @@
+"""Clients for a Redis URL: one server or a cluster, in the clear or over TLS. They never retry.
+
+    redis://  rediss://  unix://                 one server, or whatever answers for several
+    redis+cluster://  rediss+cluster://          any node of a cluster: the client asks it for all
+
+User and password stand in the URL, and so do TLS files, as `?ssl_ca_certs=/path/ca.pem`.
+"""
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+from redis.retry import Retry
+
+_CLUSTER: Final = "+cluster"
+
+FAILURES: Final = (RedisError, RedisClusterException, OSError)
+"""What a call that got no answer raises."""
+
+Connection = Redis | RedisCluster
+AsyncConnection = AsyncRedis | AsyncRedisCluster
+
+
+def connect(url: str, timeout_s: float) -> Connection:
+    """Return a blocking connection; one for a cluster dials at once.
+
+    Raises:
+        ValueError: not such a URL.
+        RedisClusterException: no node of a cluster answers.
+    """
+    options: dict[str, Any] = {**_timeouts(timeout_s), "retry": Retry(NoBackoff(), 0)}
+    if is_cluster(url):
+        return RedisCluster.from_url(_plain(url), **options)
+    return Redis.from_url(url, retry_on_error=[], **options)
+
+
+def connect_async(url: str, timeout_s: float) -> AsyncConnection:
+    """Return a connection for asyncio, which dials when it is first used.
+
+    Raises:
+        ValueError: not such a URL.
+    """
+    options: dict[str, Any] = {**_timeouts(timeout_s), "retry": AsyncRetry(NoBackoff(), 0)}
+    if is_cluster(url):
+        return AsyncRedisCluster.from_url(_plain(url), **options)
+    return AsyncRedis.from_url(url, retry_on_error=[], **options)
+
+
+def is_cluster(url: str) -> bool:
+    """Return whether the URL is of a cluster."""
+    return urlsplit(url).scheme.endswith(_CLUSTER)
+
+
+def shown(url: str) -> str:
+    """Return `url` as it may be shown: without password and options."""
+    parts = urlsplit(url)
+    access, at, host = parts.netloc.rpartition("@")
+    user = access.partition(":")[0]
+    return f"{parts.scheme}://{user}{':***' if at else ''}{at}{host}{parts.path}"
+
+
+def _plain(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.removesuffix(_CLUSTER)}://{rest}"
+
+
+def _timeouts(timeout_s: float) -> dict[str, Any]:
+    return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}

@@ -1,0 +1,217 @@
+"""One settings file in, findings out: which checks a process of each role needs.
+
+Nothing here changes a run: a coordinator's lease, log and versions are left alone, and the folders
+get only short-lived files of its own.
+"""
+
+import asyncio
+import datetime
+import json
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+from cryptography import x509
+
+from common.documents import Genesis
+from common.errors import ConfigError, CrosscloudError, NotAMemberError
+from services.config_file import read_mapping
+from services.doctor import disk, path
+from services.doctor.findings import Finding, Stopwatch, found
+from services.genesis_file import load_genesis
+from services.identity import MemberList, Role, identity_in
+from services.settings import (
+    CoordinatorSettings,
+    EvaluatorSettings,
+    OperatorSettings,
+    TlsSettings,
+    WorkerSettings,
+    load_coordinator,
+    load_evaluator,
+    load_operator,
+    load_worker,
+)
+from services.tls import channel_credentials, check_own
+
+_FEW_DAYS: Final = 5
+_SLOW_REDIS_MS: Final = 50.0
+
+Settings = CoordinatorSettings | WorkerSettings | EvaluatorSettings | OperatorSettings
+
+_LOADERS: Final[Mapping[Role, Callable[[Path], Settings]]] = {
+    Role.COORDINATOR: load_coordinator,
+    Role.WORKER: load_worker,
+    Role.EVALUATOR: load_evaluator,
+    Role.OPERATOR: load_operator,
+}
+
+
+def main(config: Path, *, as_json: bool) -> int:
+    """Print what is found; return 0 if every check is fine, else 1."""
+    findings = list(examine(config))
+    ok = all(f.ok for f in findings)
+    if as_json:
+        typer.echo(json.dumps({"ok": ok, "checks": [asdict(f) for f in findings]}))
+    else:
+        width = max(len(f.check) for f in findings)
+        for f in findings:
+            typer.echo(f"{'ok  ' if f.ok else 'FAIL'}  {f.check.ljust(width)}  {f.sentence}")
+    return 0 if ok else 1
+
+
+def examine(config: Path) -> Iterator[Finding]:
+    """Yield a finding per check, those first that others rest on."""
+    try:
+        role = role_of(config)
+        settings = _LOADERS[role](config)
+        genesis = None
+        if not isinstance(settings, OperatorSettings):
+            genesis = load_genesis(settings.genesis)
+    except CrosscloudError as e:
+        yield Finding("configuration", False, " ".join(str(e).split()))
+        return
+    run = settings.run if isinstance(settings, OperatorSettings) else _run(genesis)
+    yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
+    name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
+    own = found("certificate", lambda: _certificate(settings.tls, run, role, name))
+    yield own
+    match settings:
+        case CoordinatorSettings():
+            yield from _coordinator(settings, _given(genesis))
+        case WorkerSettings() | EvaluatorSettings():
+            yield from _learning(settings, _given(genesis), role)
+    if isinstance(settings, CoordinatorSettings) or not own.ok:
+        return
+    control = settings.coordinator
+    if isinstance(control, str):
+        ports = {"control": control}
+    else:
+        ports = {"control": control.control, "bulk": control.bulk}
+    reached = True
+    for what, address in ports.items():
+        for finding in path.reach(what, address, settings.tls):
+            yield finding
+            reached = reached and finding.ok
+    if reached:
+        credentials = channel_credentials(settings.tls, run, role, name)
+        yield from path.health(ports["control"], credentials)
+
+
+def role_of(config: Path) -> Role:
+    """Return what kind of process a settings file is for.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    raw = read_mapping(config)
+    if "members" in raw or "data_dir" in raw:
+        return Role.COORDINATOR
+    if "run" in raw:
+        return Role.OPERATOR
+    # A worker's and an evaluator's file have the same fields: their certificates tell.
+    tls: Any = raw.get("tls")
+    certificate = tls.get("certificate") if isinstance(tls, dict) else None
+    certificate = os.environ.get("CROSSCLOUD_EVALUATOR__TLS__CERTIFICATE", certificate)
+    try:
+        content = (config.parent / Path(str(certificate)).expanduser()).read_bytes()
+        return identity_in(x509.load_pem_x509_certificate(content)).role
+    except (OSError, ValueError, NotAMemberError):
+        return Role.WORKER  # whose checks name what is wrong with it
+
+
+def _given(genesis: Genesis | None) -> Genesis:
+    assert genesis is not None
+    return genesis
+
+
+def _run(genesis: Genesis | None) -> str:
+    return _given(genesis).run
+
+
+def _certificate(tls: TlsSettings, run: str, role: Role, name: str) -> str:
+    identity = check_own(tls, run, (role,), name=name)
+    until = x509.load_pem_x509_certificate(tls.certificate.read_bytes()).not_valid_after_utc
+    days = (until - datetime.datetime.now(datetime.UTC)).days
+    if days < _FEW_DAYS:
+        raise ConfigError(
+            f"{tls.certificate} expires in {days} days: renew it with `crosscloud certs request` "
+            "and `sign`; processes take the new one without a restart"
+        )
+    return f"{role} {identity.name} of {identity.organisation}, good for {days} days"
+
+
+def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Finding]:
+    def members() -> str:
+        listed = MemberList(settings.members, genesis.run).members.values()
+        num_workers = sum(m.role is Role.WORKER for m in listed)
+        if num_workers < genesis.algorithm.min_cohort:
+            raise ConfigError(
+                f"{settings.members}: {num_workers} workers, a cohort needs "
+                f"{genesis.algorithm.min_cohort}: add workers"
+            )
+        return f"{len(listed)} names, {num_workers} workers"
+
+    folder = settings.data_dir
+    models = disk.coordinator_models(genesis, settings.snapshot_every)
+    yield found("members", members)
+    yield found("disk room", lambda: disk.room(folder, genesis, models))
+    yield found("disk fsync", lambda: disk.durable(folder))
+    yield found("disk links", lambda: disk.exclusive(folder))
+    yield found("redis", lambda: _redis(settings))
+
+
+def _learning(
+    settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
+) -> Iterator[Finding]:
+    def learner() -> str:
+        from worker.learner import load_learner
+
+        name = settings.learner or genesis.learner
+        try:
+            load_learner(name)
+        except ImportError as e:
+            raise ConfigError(f"learner {name}: {e}: install what it needs") from None
+        return f"{name} can be imported"
+
+    models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
+    yield found("disk room", lambda: disk.room(settings.state_dir, genesis, models))
+    yield found("disk fsync", lambda: disk.durable(settings.state_dir))
+    if role is Role.WORKER:
+        yield found("disk links", lambda: disk.exclusive(settings.state_dir))
+    yield found("learner", learner)
+
+
+def _redis(settings: CoordinatorSettings) -> str:
+    from services.coordinator.embedded_valkey import EmbeddedValkey
+
+    if settings.redis_url is not None:
+        return asyncio.run(_ping(settings.redis_url.get_secret_value()))
+    with tempfile.TemporaryDirectory() as folder, EmbeddedValkey(Path(folder)) as server:
+        return f"embedded: {asyncio.run(_ping(server.url))}"
+
+
+async def _ping(url: str) -> str:
+    from services.coordinator.redis_connection import shown
+    from services.coordinator.redis_store import RedisStore
+
+    store = await RedisStore.open(url, "doctor", "doctor")
+    try:
+        times_ms = []
+        for _ in range(5):
+            watch = Stopwatch()
+            await store.ping()
+            times_ms.append(watch.ms)
+    finally:
+        await store.close()
+    median_ms = statistics.median(times_ms)
+    if median_ms > _SLOW_REDIS_MS:
+        raise ConfigError(
+            f"Redis at {shown(url)} answers in {median_ms:.0f} ms, and every change waits for it: "
+            "use one near the coordinator"
+        )
+    return f"{shown(url)} answers in {median_ms:.1f} ms and evicts nothing"

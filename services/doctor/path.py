@@ -1,0 +1,161 @@
+"""The way to the coordinator, step by step: name, TCP (or the proxy's CONNECT), TLS, gRPC, clock.
+
+gRPC itself says "unavailable" to most of what can be wrong here; so each step is tried alone, with
+sockets of our own, and the last one through gRPC as the processes do it.
+"""
+
+import base64
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from common.errors import ConfigError
+from services.doctor.findings import Finding, Stopwatch, found, or_else
+from services.health import TIME_KEY
+from services.settings import TlsSettings
+from services.tls import explain_rpc_error
+
+_TIMEOUT_S: Final = 10.0
+_MOST_SKEW_S: Final = 30.0
+_PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
+"""As gRPC reads them: the first that is set counts."""
+
+
+def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
+    """Yield what is found on the way to one port, up to the first step that fails."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    proxy = proxy_for(host, os.environ)
+    hop = (host, int(port)) if proxy is None else (proxy.hostname or "", proxy.port or 80)
+    steps = (
+        ("name", lambda: _name(hop[0])),
+        ("tcp", lambda: _tcp(hop, host, int(port), proxy)),
+        ("tls", lambda: _tls(hop, host, int(port), proxy, tls)),
+    )
+    for step, look in steps:
+        finding = found(f"{what} {step}", look)
+        yield finding
+        if not finding.ok:
+            return
+
+
+def proxy_for(host: str, environ: Mapping[str, str]) -> SplitResult | None:
+    """Return the HTTP proxy that gRPC would dial `host` through; None = it dials directly."""
+    setting = next((environ[name] for name in _PROXIES if environ.get(name)), "")
+    exceptions = environ.get("no_grpc_proxy") or environ.get("no_proxy") or ""
+    if not setting or any(host.endswith(e.strip()) for e in exceptions.split(",") if e.strip()):
+        return None
+    return urlsplit(setting if "://" in setting else f"http://{setting}")
+
+
+def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Finding]:
+    """Yield whether the control port answers in gRPC, and how far apart the two clocks are."""
+    skews: list[float] = []
+    yield found("control grpc", lambda: _health(address, credentials, skews))
+    if skews:
+        yield found("clock", lambda: _clock(skews[0]))
+
+
+def _name(host: str) -> str:
+    with or_else(f"correct the address {host!r}, or this machine's DNS"):
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    return f"{host} is {', '.join(sorted(addresses))}"
+
+
+def _tcp(hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None) -> str:
+    watch = Stopwatch()
+    _connected(hop, host, port, proxy).close()
+    by = "" if proxy is None else f" by the proxy {hop[0]}:{hop[1]}"
+    return f"{host}:{port} answers{by} in {watch.ms:.0f} ms"
+
+
+def _tls(
+    hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None, tls: TlsSettings
+) -> str:
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    context.load_cert_chain(str(tls.certificate), str(tls.key))
+    context.set_alpn_protocols(["h2"])
+    plain = _connected(hop, host, port, proxy)
+    try:
+        with context.wrap_socket(plain, server_hostname=host) as secure:
+            version, protocol = secure.version(), secure.selected_alpn_protocol()
+    except ssl.SSLCertVerificationError as e:
+        said = e.verify_message
+        mark = "Hostname Verification Check failed" if "match" in said else "CERTIFICATE_VERIFY"
+        sentence = explain_rpc_error(mark if "match" in said else f"{mark}_FAILED: {said}")
+        raise ConfigError(f"{said}: {sentence}") from None
+    except (OSError, EOFError) as e:
+        raise ConfigError(
+            f"{host}:{port} does not shake hands ({e}): check address and port, and that what is "
+            "in between passes TCP through and does not end TLS"
+        ) from None
+    finally:
+        plain.close()
+    if protocol != "h2":
+        raise ConfigError(f"{host}:{port} does not speak HTTP/2: check address and port")
+    return f"{host}:{port} is the coordinator, {version}"
+
+
+def _connected(
+    hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None
+) -> socket.socket:
+    """Return an open connection to host:port, by the proxy where there is one."""
+    what = "port and firewall, and that the coordinator runs" if proxy is None else "the proxy"
+    with or_else(f"nobody answers at {hop[0]}:{hop[1]}: check address, {what}"):
+        connection = socket.create_connection(hop, _TIMEOUT_S)
+    if proxy is None:
+        return connection
+    request = f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+    if proxy.username:
+        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+        request += f"Proxy-Authorization: Basic {base64.b64encode(user).decode()}\r\n"
+    try:
+        connection.sendall(f"{request}\r\n".encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer and len(answer) < 2**16 and (more := connection.recv(4096)):
+            answer += more
+    except OSError as e:
+        connection.close()
+        raise ConfigError(f"the proxy {hop[0]}:{hop[1]} does not answer CONNECT: {e}") from None
+    status = answer.split(b"\r\n")[0].decode("ascii", "replace")
+    if " 200" not in status:
+        connection.close()
+        raise ConfigError(
+            f"the proxy {hop[0]}:{hop[1]} refuses CONNECT {host}:{port} ({status or 'no answer'}): "
+            "have it allowed there, or put the host into no_proxy"
+        )
+    return connection
+
+
+def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[float]) -> str:
+    with grpc.secure_channel(address, credentials) as channel:
+        request = health_pb2.HealthCheckRequest()
+        try:
+            before_s = time.time()
+            answer, call = health_pb2_grpc.HealthStub(channel).Check.with_call(
+                request, timeout=_TIMEOUT_S
+            )
+            took_s = time.time() - before_s
+        except grpc.RpcError as e:
+            raise ConfigError(explain_rpc_error(e)) from None
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        raise ConfigError(f"{address} is not serving yet: wait for the coordinator to start")
+    said = dict(call.initial_metadata())
+    if TIME_KEY in said:
+        skews.append(int(said[TIME_KEY]) / 1000 - (before_s + took_s / 2))
+    return f"{address} serves, {1000 * took_s:.0f} ms"
+
+
+def _clock(skew_s: float) -> str:
+    if abs(skew_s) > _MOST_SKEW_S:
+        raise ConfigError(
+            f"the coordinator's clock is {skew_s:+.0f} s off ours: let both machines follow NTP"
+        )
+    return f"the coordinator's clock is {skew_s:+.2f} s off ours"

@@ -1,0 +1,109 @@
+"""The distribution's Redis in each form that a coordinator meets: plain, TLS and ACL, cluster."""
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.identity import Role
+from tests.certificates import authority, tls_files
+
+USER = (
+    "user crosscloud on >pass/word ~crosscloud:* +@hash +@string +@keyspace +@scripting "
+    "-@dangerous +info +ping"
+)
+IN_A_CLUSTER = "+cluster|slots +cluster|shards +command"
+ACCESS = f"crosscloud:{quote('pass/word', safe='')}"
+_SLOTS = 16384
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Serve on a Unix socket."""
+    with _started(folder, f"port 0\nunixsocket {folder}/s"):
+        with Redis(unix_socket_path=f"{folder}/s") as client:
+            _until(client.ping)
+        yield f"unix://{folder}/s"
+
+
+@contextlib.contextmanager
+def redis_with_tls(folder: Path) -> Iterator[str]:
+    """Serve over TLS only, to a user who may do what the runbook says and no more."""
+    tls = tls_files(folder, authority(), Role.COORDINATOR, "redis", hosts=("127.0.0.1",))
+    (port,) = _free_ports(1)
+    config = f"""
+port 0
+tls-port {port}
+tls-cert-file {tls.certificate}
+tls-key-file {tls.key}
+tls-ca-cert-file {tls.ca}
+tls-auth-clients no
+user default off
+{USER}
+"""
+    url = f"rediss://{ACCESS}@127.0.0.1:{port}/0?ssl_ca_certs={tls.ca}"
+    with _started(folder, config):
+        with Redis.from_url(url) as client:
+            _until(client.ping)
+        yield url
+
+
+@contextlib.contextmanager
+def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[str]:
+    """Serve as a cluster of primaries, each with its part of the slots."""
+    ports = _free_ports(2 * num_nodes)
+    nodes = list(zip(ports[:num_nodes], ports[num_nodes:], strict=True))
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for port, bus in nodes:
+            (folder / str(port)).mkdir()
+            config = (
+                f"port {port}\ncluster-enabled yes\ncluster-port {bus}\nbind 127.0.0.1\n"
+                f"{USER} {IN_A_CLUSTER}"
+            )
+            stack.enter_context(_started(folder / str(port), config))
+            clients.append(stack.enter_context(Redis(port=port)))
+        for i, (client, (port, bus)) in enumerate(zip(clients, nodes, strict=True)):
+            _until(client.ping)
+            first, last = i * _SLOTS // num_nodes, (i + 1) * _SLOTS // num_nodes - 1
+            client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
+        for client in clients:
+            _until(lambda client=client: client.cluster("info")["cluster_state"] == "ok")
+        yield f"redis+cluster://{ACCESS}@127.0.0.1:{nodes[0][0]}"
+
+
+@contextlib.contextmanager
+def _started(folder: Path, config: str) -> Iterator[None]:
+    (folder / "redis.conf").write_text(f'{config}\nsave ""\ndir {folder}\n')
+    process = subprocess.Popen(
+        ["redis-server", f"{folder}/redis.conf"], stdout=subprocess.DEVNULL, cwd=folder
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _until(holds: Callable[[], object]) -> None:
+    for _ in range(3000):
+        with contextlib.suppress(RedisError):
+            if holds():
+                return
+        time.sleep(0.01)
+    raise AssertionError("the server did not start")
+
+
+def _free_ports(num: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(num)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
