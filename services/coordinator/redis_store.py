@@ -19,8 +19,8 @@ from common.errors import ConfigError, StaleLeaderError, StorageError, StorageFu
 from coordinator.ports import Delete, Put, Table
 from services.coordinator.redis_connection import (
     FAILURES,
-    connect_async,
     connect,
+    connect_async,
     is_cluster,
     shown,
 )
