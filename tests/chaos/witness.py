@@ -36,12 +36,12 @@ class Witness:
         self._layout = layout
         self._names = names
         self._store = layout.state(COORDINATOR) / "data"
-        self._restarts: dict[str, list[tuple[int, int | None]]] = {n: [] for n in names}
+        self._begun: dict[str, list[tuple[int, int | None]]] = {n: [(0, None)] for n in names}
 
     def restarts(self, name: str) -> None:
         """Note what a process that ended left: a worker has to go on with just that."""
-        if name in self._restarts:
-            self._restarts[name].append((len(self._journal(name)), self._durable_steps(name)))
+        if name in self._begun:
+            self._begun[name].append((len(self._journal(name)), self._durable_steps(name)))
 
     def all_stand_on(self, digest: Digest) -> bool:
         """Return whether every worker and the evaluator stand on this version, durably."""
@@ -121,9 +121,9 @@ class Witness:
 
     def _check_restarts(self, name: str) -> None:
         """Every process went on from the newest durable state that the one before it left."""
-        journal, restarts = self._journal(name), self._restarts[name]
-        ends = [begun for begun, _ in restarts[1:]] + [len(journal)]
-        for (begun, durable), end in zip(restarts, ends, strict=True):
+        journal, begun_with = self._journal(name), self._begun[name]
+        ends = [begun for begun, _ in begun_with[1:]] + [len(journal)]
+        for (begun, durable), end in zip(begun_with, ends, strict=True):
             loaded = journal[begun:end]
             assert loaded in ([], [durable]), f"{name} went on from {loaded}, left was {durable}"
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.harness import Chaos
 
-NUM_FAULTS = 20
+NUM_FAULTS = 17
 SEED = 5
 
 
