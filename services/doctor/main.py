@@ -196,7 +196,7 @@ def _redis(settings: CoordinatorSettings) -> str:
 
 
 async def _ping(url: str) -> str:
-    from services.coordinator.redis_client import shown
+    from services.coordinator.redis_connection import shown
     from services.coordinator.redis_store import RedisStore
 
     store = await RedisStore.open(url, "doctor", "doctor")

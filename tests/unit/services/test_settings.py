@@ -146,7 +146,7 @@ def test_a_wrong_run_is_refused_with_field_value_and_fix(
         ({"coordinator": {**ADDRESS, "bulk": "h:99999"}}, "expected HOST:PORT"),
         ({"num_threads": 0}, "num_threads: 0: input should be greater than or equal to 1"),
         ({"pace": {"slowdown": 0.5}}, "pace.slowdown: 0.5: input should be greater"),
-        ({"metrics": {"port": 0}}, "metrics.port: 0: input should be greater"),
+        ({"metrics": {"port": -1}}, "metrics.port: -1: input should be greater"),
         ({"log": {"level": "loud"}}, "log.level: 'loud': input should be 'debug'"),
     ],
 )
@@ -232,3 +232,7 @@ def test_a_password_is_neither_shown_nor_repeated_in_an_error(folder: Path) -> N
     message = refused(folder, {**COORDINATOR, "redis_url": [url]}, load_coordinator)
     assert "redis_url: ***" in message
     assert "hunter2" not in message
+
+
+def test_a_process_may_do_without_a_metrics_port() -> None:
+    assert settings.MetricsSettings(port=0).port == 0

@@ -1,7 +1,7 @@
-"""Clients for a Redis URL: one server or a cluster, in the clear or over TLS. They never retry.
+"""Connections to a Redis URL: one server or a cluster, plain or TLS. They never retry.
 
     redis://  rediss://  unix://                 one server, or whatever answers for several
-    redis+cluster://  rediss+cluster://          any node of a cluster: the client asks it for all
+    redis+cluster://  rediss+cluster://          any node of a cluster: it is asked for the others
 
 User and password stand in the URL, and so do TLS files, as `?ssl_ca_certs=/path/ca.pem`.
 """
@@ -23,12 +23,12 @@ _CLUSTER: Final = "+cluster"
 FAILURES: Final = (RedisError, RedisClusterException, OSError)
 """What a call that got no answer raises."""
 
-Client = Redis | RedisCluster
-AsyncClient = AsyncRedis | AsyncRedisCluster
+Connection = Redis | RedisCluster
+AsyncConnection = AsyncRedis | AsyncRedisCluster
 
 
-def client(url: str, timeout_s: float) -> Client:
-    """Return a blocking client; one for a cluster dials at once.
+def connection(url: str, timeout_s: float) -> Connection:
+    """Return a blocking connection; one to a cluster dials at once.
 
     Raises:
         ValueError: not such a URL.
@@ -40,8 +40,8 @@ def client(url: str, timeout_s: float) -> Client:
     return Redis.from_url(url, retry_on_error=[], **options)
 
 
-def async_client(url: str, timeout_s: float) -> AsyncClient:
-    """Return a client for asyncio, which dials when it is first used.
+def async_connection(url: str, timeout_s: float) -> AsyncConnection:
+    """Return a connection for asyncio, which dials when it is first used.
 
     Raises:
         ValueError: not such a URL.
