@@ -1,7 +1,7 @@
-"""Clients for a Redis URL: one server or a cluster, in the clear or over TLS. They never retry.
+"""Connections to a Redis URL: one server or a cluster, plain or TLS. They never retry.
 
     redis://  rediss://  unix://                 one server, or whatever answers for several
-    redis+cluster://  rediss+cluster://          any node of a cluster: the client asks it for all
+    redis+cluster://  rediss+cluster://          any node of a cluster: it is asked for the others
 
 User and password stand in the URL, and so do TLS files, as `?ssl_ca_certs=/path/ca.pem`.
 """
@@ -27,8 +27,8 @@ Connection = Redis | RedisCluster
 AsyncConnection = AsyncRedis | AsyncRedisCluster
 
 
-def connect(url: str, timeout_s: float) -> Connection:
-    """Return a blocking connection; one for a cluster dials at once.
+def connection(url: str, timeout_s: float) -> Connection:
+    """Return a blocking connection; one to a cluster dials at once.
 
     Raises:
         ValueError: not such a URL.
@@ -40,7 +40,7 @@ def connect(url: str, timeout_s: float) -> Connection:
     return Redis.from_url(url, retry_on_error=[], **options)
 
 
-def connect_async(url: str, timeout_s: float) -> AsyncConnection:
+def async_connection(url: str, timeout_s: float) -> AsyncConnection:
     """Return a connection for asyncio, which dials when it is first used.
 
     Raises:

@@ -19,8 +19,8 @@ from common.errors import ConfigError, StaleLeaderError, StorageError, StorageFu
 from coordinator.ports import Delete, Put, Table
 from services.coordinator.redis_connection import (
     FAILURES,
-    connect,
-    connect_async,
+    async_connection,
+    connection,
     is_cluster,
     shown,
 )
@@ -41,7 +41,7 @@ class RedisLease:
         self._name = shown(url)
         self._owner = owner
         self._keys = [_key(run, "leader")]
-        self._client = connect(url, _LEASE_TIMEOUT_S)
+        self._client = connection(url, _LEASE_TIMEOUT_S)
         self._acquire, self._renew, self._release = (
             self._client.register_script(_lua(name)) for name in ("acquire", "renew", "release")
         )
@@ -77,7 +77,7 @@ class RedisStore:
         self._keys = [_key(run, name) for name in ("leader", "op", *(t.value for t in _TABLES))]
         try:
             self._lease = RedisLease(url, run, owner)
-            self._client = connect_async(url, _TIMEOUT_S)
+            self._client = async_connection(url, _TIMEOUT_S)
         except ValueError as e:
             raise ConfigError(
                 f"the Redis URL {self._name} is not one: {e};"

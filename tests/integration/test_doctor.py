@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
+from tests.connect_proxy import ConnectProxy
 from tests.integration.conftest import ROOT, LoneCoordinator
 
 
@@ -74,6 +75,19 @@ def test_each_thing_that_is_wrong_is_named_with_its_fix(
     assert "unknown" in refused("configuration", CROSSCLOUD_WORKER__COLOUR="blue").lower()
     assert "proxy" in refused("control tcp", https_proxy="http://127.0.0.1:1")
     assert "refuses CONNECT" in refused("control tcp", https_proxy=f"http://{metrics}")
+
+
+def test_the_way_leads_through_the_proxy_that_is_configured(
+    coordinator: LoneCoordinator,
+) -> None:
+    with ConnectProxy() as proxy:
+        status, found = doctor(coordinator.layout.config("aws"), https_proxy=proxy.url)
+        assert [c for c in found.values() if not c["ok"]] == []
+        assert "by the proxy" in found["control tcp"]["sentence"]
+        layout = coordinator.layout
+        # name, TCP and TLS walk alone; then gRPC itself
+        assert proxy.asked == [*[layout.control] * 2, *[layout.bulk] * 2, layout.control]
+    assert status == 0
 
 
 def test_redis_that_is_not_there_is_named(coordinator: LoneCoordinator) -> None:

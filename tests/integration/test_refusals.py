@@ -12,7 +12,7 @@ from common import canonical
 from common.documents import Evaluation
 from common.shards import SHARD_BYTES
 from protos.v1 import operator_pb2, session_pb2
-from services.certs import Authority, _authority_in
+from services.certs import Authority, authority_in
 from tests import certificates
 from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
 from tests.light_worker import LightWorker, credentials
@@ -37,7 +37,7 @@ def submit(round_id: bytes, numbers: bytes) -> session_pb2.SubmitNumbers:
 
 
 def own_authority(folder: Path) -> Authority:
-    found = _authority_in(folder, "test", datetime.datetime.now(datetime.UTC))
+    found = authority_in(folder, "test", datetime.datetime.now(datetime.UTC))
     assert found is not None
     return found
 

@@ -14,7 +14,7 @@ from common.errors import StaleLeaderError
 from coordinator.ports import Delete, Put, Table
 from coordinator.round import OPEN, OUTCOME
 from services.coordinator.embedded_valkey import EmbeddedValkey
-from services.coordinator.redis_connection import connect as connected
+from services.coordinator.redis_connection import connection as connected
 from services.coordinator.redis_store import RedisStore
 from services.coordinator.store import OUTCOME_TTL_S, Changes, Store, Tables
 from services.simulator.memory_store import MemoryServer, MemoryStore

@@ -232,3 +232,7 @@ def test_a_password_is_neither_shown_nor_repeated_in_an_error(folder: Path) -> N
     message = refused(folder, {**COORDINATOR, "redis_url": [url]}, load_coordinator)
     assert "redis_url: ***" in message
     assert "hunter2" not in message
+
+
+def test_a_process_may_do_without_a_metrics_port() -> None:
+    assert settings.MetricsSettings(port=0).port == 0

@@ -1,4 +1,12 @@
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
 from common.documents import Counters, Evaluation
+from common.errors import ConfigError
+from services.cli import operator
 from services.cli.operator import describe
 from services.operator_link import RunStatus, WorkerStatus
 
@@ -58,3 +66,26 @@ def test_a_status_is_a_few_lines_and_a_table() -> None:
 
 def test_a_run_that_was_not_evaluated_says_so() -> None:
     assert "not evaluated yet" in describe(status(None))
+
+
+def test_watching_goes_on_without_an_answer_and_ends_with_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [status(None), ConfigError("nothing listens there"), status(None)]
+    answers.append(replace(status(None), state="stopped"))
+
+    class Link:
+        def status(self) -> RunStatus:
+            answer = answers.pop(0)
+            if isinstance(answer, ConfigError):
+                raise answer
+            return answer
+
+    pauses: list[float] = []
+    monkeypatch.setattr(operator, "_link", lambda config: nullcontext(Link()))
+    monkeypatch.setattr(operator.time, "sleep", pauses.append)
+    assert operator.status(Path("x"), as_json=False, watch=True) == 0
+    said = capsys.readouterr()
+    assert said.out.count("run demo:") == 3
+    assert said.err == "no answer: nothing listens there\n"
+    assert pauses == [1.0, 1.0, 1.0]
