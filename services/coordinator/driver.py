@@ -99,15 +99,23 @@ class Driver:
 
         Raises:
             ProtocolError: the event is not allowed now; nothing changed.
-            StorageError: an effect could not be made durable; this process must end.
+            StorageError: an effect could not be made durable; `finished` has the same error, and
+                this process must end: what the core decided is not what is so.
         """
         async with self._turn:
+            if self.finished.done():
+                self.finished.result()
             await self.carry_out(self._core.handle(event, self._now_s()))
 
     async def carry_out(self, effects: tuple[Effect, ...]) -> None:
         """Carry out effects in order; only for those of the core's start and for `feed`."""
         for effect in effects:
-            await self._carry_out(effect)
+            try:
+                await self._carry_out(effect)
+            except Exception as e:
+                if not self.finished.done():
+                    self.finished.set_exception(e)
+                raise
             self._watch(effect)
 
     async def _carry_out(self, effect: Effect) -> None:

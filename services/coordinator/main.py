@@ -155,6 +155,7 @@ class Coordinator:
         self.sessions.wake()
         if record.commit is not None and self._processes is not None:
             self._keep(record)
+            await self._store.apply(())  # a deposed leader must not delete a newer one's files
             await self._processes.to_commit(self._keeping.collect())
 
     # The life of the process
@@ -197,6 +198,7 @@ class Coordinator:
             for task in loops:
                 if task.done():
                     task.result()
+            self.driver.finished.result()
             await self._linger()
             return self.driver.finished.result()
         finally:

@@ -83,9 +83,12 @@ class Processes:
         Raises:
             ChildEndedError: one of them ended.
         """
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._listen(self._bulk))
-            both.create_task(self._listen(self._commit))
+        both = [asyncio.create_task(self._listen(c)) for c in (self._bulk, self._commit)]
+        try:
+            await asyncio.gather(*both)  # not a TaskGroup: what ends one is raised as it is
+        finally:
+            for task in both:
+                task.cancel()
 
     async def end(self) -> None:
         """End both."""

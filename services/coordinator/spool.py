@@ -94,6 +94,11 @@ class Spool:
                 if folder.is_dir():
                     shutil.rmtree(folder)
 
+    def clean(self) -> None:
+        """Delete the uploads of every round: a new leader ended them all."""
+        for round_id in self.rounds():
+            self.drop(round_id)
+
     def rounds(self) -> tuple[RoundId, ...]:
         """Return every round that has uploads on disk, sorted."""
         with storage_errors(f"cannot read {self._root}"):

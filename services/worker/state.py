@@ -1,13 +1,14 @@
 """What a worker keeps on disk, so that a kill costs it a few steps and never committed work.
 
-    manifest.json          position in the log, and which save belongs to it; replaced by one rename
-    save-N/                theta.f32, learner state, ledger, residual.f32 (written by trainer and
-    link) stage/                 the one unresolved round: frozen work (the same files), stage.json,
-    payload.bin,
-                           residual.f32 as it will be if the round commits
-    data/                  files of versions and aggregates (`services/data_store.py`)
+    manifest.json     position in the log, and which save belongs to it; replaced by one rename
+    save-N/           theta.f32, learner state, ledger, residual.f32 (written by trainer and link)
+    save-N/stage/     the one unresolved round: frozen work (the same files), stage.json,
+                      payload.bin, residual.f32 as it will be if the round commits
+    data/             files of versions and aggregates (`services/data_store.py`)
 
-After a kill the newer of save and stage is loaded, and the log decides about the stage.
+After a kill the stage is loaded, else the save, and the log decides about the stage. It lies inside
+the save that came before it, so that the next manifest ends both by its one rename: a stage whose
+outcome is held can never come back, whatever of its deletion the disk forgets.
 """
 
 import os
@@ -35,10 +36,16 @@ class StateFolder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._current = ""
         self.data = root / "data"
-        self.stage = root / "stage"
         with storage_errors(f"cannot use {root}"):
             root.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def stage(self) -> Path:
+        """The stage's folder; there must have been a save."""
+        assert self._current, "nothing is frozen before the first save"
+        return self._root / self._current / "stage"
 
     def load(self) -> Manifest | None:
         """Return the newest complete state, None for a newcomer. Leftovers of a kill are removed.
@@ -46,6 +53,8 @@ class StateFolder:
         Raises:
             ConfigError: the manifest is damaged.
         """
+        for draft in self._root.glob(f".*{Draft.SUFFIX}"):
+            draft.unlink()
         path = self._root / "manifest.json"
         if not path.exists():
             return None
@@ -55,6 +64,7 @@ class StateFolder:
             raise ConfigError(
                 f"{path} is damaged: {e}; delete {self._root} to start from the head of the run"
             ) from None
+        self._current = manifest.folder
         self._remove_saves(but=manifest.folder)
         return manifest
 
@@ -78,7 +88,7 @@ class StateFolder:
         return folder
 
     def commit_save(self, folder: Path, position: Position, residual: Path | None) -> Manifest:
-        """Make a save the current one, by one rename; the older saves go.
+        """Make a save the current one, by one rename; the older ones and the stage go.
 
         Args:
             folder: from `new_save`, complete but for the residual.
@@ -93,6 +103,7 @@ class StateFolder:
             sync_folder(folder)
         manifest = Manifest(folder.name, position)
         self._replace(self._root / "manifest.json", canonical.encode(manifest))
+        self._current = folder.name
         self._remove_saves(but=folder.name)
         return manifest
 
@@ -100,6 +111,7 @@ class StateFolder:
         """Return the empty folder of a new round's frozen work."""
         self.drop_stage()
         self.stage.mkdir()
+        sync_folder(self.stage.parent)
         return self.stage
 
     def write_stage(self, stage: bytes) -> None:
@@ -109,7 +121,7 @@ class StateFolder:
         self._replace(self.stage / "stage.json", stage)
 
     def drop_stage(self) -> None:
-        """The round has its outcome and a manifest holds it: forget the stage."""
+        """The round ended and left the work free; if this is forgotten, the log says so again."""
         if self.stage.exists():
             (self.stage / "stage.json").unlink(missing_ok=True)
             shutil.rmtree(self.stage)
