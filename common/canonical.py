@@ -145,9 +145,7 @@ def _typed(raw: Json, declared: Any, where: str) -> object:
         case _Form.FLOAT:
             if isinstance(raw, float) and math.isfinite(raw):
                 return raw
-            raise MalformedDocumentError(
-                f"{where}: expected a finite float, got {str(raw)[:40]!r}"
-            )
+            raise MalformedDocumentError(f"{where}: expected a finite float, got {str(raw)[:40]!r}")
     value = _expect(raw, kind, where)
     if kind is int and abs(value) > _MAX_INTEGER:
         raise MalformedDocumentError(f"{where}: {str(value)[:40]} does not fit in 64 bits")

@@ -1,9 +1,9 @@
-"""What must be true of a history once everybody has settled. Numbers are those of docs/simulation.md.
+"""What must be true of a history once everybody has settled; docs/simulation.md has the numbers.
 
-    1  the log is gapless, one outcome per round, nothing of an older epoch after a takeover
-    3  a clean replay of the log equals the head and every replica
-    4  committed + local = steps taken, exactly, for every worker
-    6  files, spool, memory and sessions are bounded
+    i    the log is gapless, one outcome per round, nothing of an older epoch after a takeover
+    iii  a clean replay of the log equals the head and every replica
+    iv   committed + local = steps taken, exactly, for every worker
+    vi   files, spool, memory and sessions are bounded
 
 The second and the seventh are checked while the history runs (`federation.py`).
 """
@@ -64,7 +64,7 @@ def _log(records: list[Record]) -> Iterator[str]:
             epoch = record.seq
         if record.epoch != epoch:
             yield f"(i) record {record.seq} is of epoch {record.epoch} in epoch {epoch}"
-        outcome = record.abort or (record.commit and record.commit.plan)
+        outcome = record.abort if record.commit is None else record.commit.plan
         if outcome is not None and outcome.round in ended:
             yield f"(i) round {outcome.round} ends twice, again in record {record.seq}"
         if outcome is not None:
@@ -167,4 +167,3 @@ def _coordinator_files(
         yield f"(vi) {len(leader.sessions)} sessions are open, of {num_workers} workers"
     if len(leader.host.tasks) > _MAX_TASKS + 6 * num_workers:
         yield f"(vi) {leader.host.name} runs {len(leader.host.tasks)} tasks"
-

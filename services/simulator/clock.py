@@ -68,7 +68,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._held = [h for h in handles if _is_paused(h)]
             self._ready.clear()
             self._ready.extend(h for h in handles if not _is_paused(h))
-        super()._run_once()  # type: ignore[misc]  # private, but the only place to hold work back
+        super()._run_once()
 
     @override
     def call_at(

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import grpc
+from typing_extensions import override
 
 from common import canonical
 from common.documents import Genesis, Record
@@ -44,8 +45,14 @@ from services.coordinator.control import SessionService
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.log_store import LogStore
-from services.coordinator.messages import Collect, ComputeVersion, DropRound, OpenRound, SealRound
-from services.coordinator.messages import RoundSealed
+from services.coordinator.messages import (
+    Collect,
+    ComputeVersion,
+    DropRound,
+    OpenRound,
+    RoundSealed,
+    SealRound,
+)
 from services.coordinator.processes import Processes
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Sessions
@@ -60,15 +67,14 @@ from services.simulator.network import ControlStream
 TICK_S: Final = 0.25
 LEASE_S: Final = 3.0
 HEARTBEAT_S: Final = 1.0
-TIMINGS: Final = Timings(
-    lease_s=4.0, key_timeout_s=3.0, upload_timeout_s=5.0, default_grace_s=1.0
-)
+TIMINGS: Final = Timings(lease_s=4.0, key_timeout_s=3.0, upload_timeout_s=5.0, default_grace_s=1.0)
 SNAPSHOT_EVERY: Final = 2
 
 
 class _Store(MemoryStore):
     """Every change is an act before and after."""
 
+    @override
     async def apply(self, changes: Changes) -> None:
         happens("save")
         await asyncio.sleep(0)
@@ -82,6 +88,7 @@ class _Members(MemberList):
 
     def __init__(self) -> None: ...
 
+    @override
     def admit(self, identity: Identity, *roles: Role) -> Identity:
         return identity
 
@@ -172,7 +179,7 @@ class SimulatedCoordinator:
 
     async def run(self) -> None:
         """Wait for the lease, take the lead, and serve until it is lost or the run is over."""
-        while not self._store.lease.acquire(LEASE_S):
+        while not self._store.lease.acquire(LEASE_S):  # noqa: ASYNC110 - as a standby does
             await asyncio.sleep(LEASE_S / 10)
         self._log = LogStore(self._root / "log", canonical.digest(self._genesis))
         self.core = Run(
@@ -194,9 +201,7 @@ class SimulatedCoordinator:
         )
         self._data.clean()
         self._spool.clean()
-        computer = Computer(
-            self._genesis, Spool(self._root / "spool"), self._data
-        )
+        computer = Computer(self._genesis, Spool(self._root / "spool"), self._data)
         self._bulk = _Child("bulk", self._bulk_order)
         commit = _Child("commit", _commit_order(computer))
         self._service = SessionService(

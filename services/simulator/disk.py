@@ -207,7 +207,9 @@ class _Watch:
 
     def _removed(self, path: Any, dir_fd: int | None) -> None:
         folder, name = os.path.split(path)
-        self._note(folder if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}"), {name: None})
+        self._note(
+            folder if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}"), {name: None}
+        )
 
 
 def _entry(path: Any) -> _Entry:

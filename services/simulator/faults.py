@@ -79,9 +79,7 @@ class BadLinks:
     cuts: float
 
 
-Fault = (
-    KillCoordinator | PauseCoordinator | KillWorker | CutStream | Isolate | Rewind | BadLinks
-)
+Fault = KillCoordinator | PauseCoordinator | KillWorker | CutStream | Isolate | Rewind | BadLinks
 
 
 def faults_of(seed: int, num_workers: int) -> tuple[Fault, ...]:

@@ -275,7 +275,7 @@ class Federation:
         while True:
             await self._lead()
             await asyncio.sleep(self.rng.uniform(0.2, 1.5))
-            while any(h.alive for h in self.leaders):  # a standby leads by now
+            while any(h.alive for h in self.leaders):  # noqa: ASYNC110 - a standby leads by now
                 await asyncio.sleep(0.5)
 
     async def _lead(self) -> None:
@@ -409,8 +409,8 @@ class Federation:
             case Append(record):
                 self.tell(f"{coordinator.host.name} appended {told(record)}")
                 self._saw(record)
-            case Send(session, message):
-                self.tell(f"{coordinator.host.name} sent {type(message).__name__} to {session[:4]}")
+            case Send(_, message):
+                self.tell(f"{coordinator.host.name} sent {type(message).__name__}")
             case Publish():
                 pass
 
@@ -447,8 +447,6 @@ class Federation:
 def num_workers(seed: int) -> int:
     """Return how many workers a history has."""
     return 3 + (seed % 7 == 0) + (seed % 11 == 0)
-
-
 
 
 def told(record: Record) -> str:

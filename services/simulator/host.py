@@ -13,7 +13,7 @@ from typing import Any, Final
 from services.simulator.faults import Loss
 
 
-class Killed(BaseException):  # noqa: N818 - no error: like KeyboardInterrupt, it is nobody's fault
+class Killed(BaseException):
     """The process is dead; nothing may catch this."""
 
 
@@ -57,7 +57,7 @@ class Host:
         self.last_act = act
         if self.acts == self.dies_at:
             self.kill()
-            self.died(self)
+            NOBODY.copy().run(self.died, self)
             raise Killed
         if self.acts == self.pauses_at:
             self.tell(f"{self.name} is paused before {act}")

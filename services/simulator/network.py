@@ -1,8 +1,8 @@
 """Links in virtual time: control streams that keep their order until they break, and calls.
 
 A stream loses only its tail, as TCP does: messages come late, in order, each perhaps twice (which
-the protocol allows), and when the stream breaks, what is still under way is lost. The two ends learn
-of the break at different times. Calls of the bulk port run beside it, in no order with it.
+the protocol allows), and when the stream breaks, what is still under way is lost. Its two ends
+learn of that at different times. Calls of the bulk port run beside it, in no order with it.
 """
 
 import asyncio
@@ -25,6 +25,10 @@ T = TypeVar("T")
 _LATENCY_S: Final = (0.005, 0.12)
 _NOTICED_S: Final = (0.0, 2.0)
 """How long it takes until an end learns that its stream is broken."""
+
+
+_END: Final = object()
+"""What a call reads at its end: anything that is no message."""
 
 
 class UnreachableError(Exception):
@@ -110,7 +114,8 @@ class Network:
             raise e
         if e is not None:
             raise UnreachableError
-        return task.result()
+        answer: T = task.result()
+        return answer
 
 
 class ControlStream:
@@ -130,11 +135,11 @@ class ControlStream:
     # The worker's end
 
     async def read(self) -> Any:
-        """Return the next message, gRPC's EOF at the end; raise what broke the stream."""
+        """Return the next message, `_END` after the last; raise what broke the stream."""
         message = await self._down.get()
         if isinstance(message, Exception):
             raise message
-        return grpc.aio.EOF if message is None else message
+        return _END if message is None else message
 
     async def write(self, message: session_pb2.ConnectRequest) -> None:
         """Send."""
@@ -194,4 +199,4 @@ class ControlStream:
 
 def _rpc_error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
     nothing = grpc.aio.Metadata()
-    return grpc.aio.AioRpcError(code, nothing, nothing, details=details)
+    return grpc.aio.AioRpcError(code, nothing, nothing, details, None)

@@ -39,7 +39,9 @@ _TRAINER_LAG_S: Final = 0.01
 class SimulatedTrainer:
     """`services.worker.trainer.Trainer` and the process behind it, between two awaits."""
 
-    def __init__(self, build: Build, now_s: Callable[[], float], progressed: Callable[[], None]):
+    def __init__(
+        self, build: Build, now_s: Callable[[], float], progressed: Callable[[], None]
+    ) -> None:
         self.progress: Progress | None = None
         self.paced = PacedTrainer(self, build, now_s)
         self.ready = self.paced.ready

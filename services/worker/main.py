@@ -5,12 +5,12 @@ No torch here: the learner lives in the trainer process. The link only ever dial
 
 import asyncio
 import contextlib
-import functools
 import logging
 import secrets
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ import grpc
 from common import canonical
 from common.documents import PROTOCOL, Genesis
 from common.errors import CrosscloudError
-from common.ids import WorkerId
+from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from protos.v1 import session_pb2
 from services import __version__, logs
@@ -44,7 +44,6 @@ log = logging.getLogger(__name__)
 
 FEATURES: Final = ("tls",)
 """Privacy tiers that this program can work in."""
-
 
 
 class Worker:
@@ -89,7 +88,7 @@ class Worker:
             state=self._state,
             replica=self._replica,
             trainer=self._trainer,
-            push=functools.partial(asyncio.to_thread, self._bulk.push),
+            push=self._push,
             send=self._link.send,
             link_bps=lambda: self._bulk.link_bps,
             metrics=self._metrics,
@@ -135,6 +134,17 @@ class Worker:
             slowdown=s.pace.slowdown,
             max_steps_per_s=s.pace.max_steps_per_s,
         )
+
+    async def _push(
+        self,
+        round_id: RoundId,
+        num_shards: int,
+        read_shard: Callable[[int], bytes],
+        *,
+        give_up: threading.Event,
+    ) -> None:
+        push = self._bulk.push
+        await asyncio.to_thread(push, round_id, num_shards, read_shard, give_up=give_up)
 
     def _reported(self) -> None:
         if (progress := self._trainer.progress) is not None:

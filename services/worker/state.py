@@ -18,7 +18,7 @@ from pathlib import Path
 
 from common import canonical
 from common.errors import ConfigError, MalformedDocumentError
-from services.files import Draft, storage_errors, sync_file, sync_folder
+from services.files import Draft, make_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
 from worker.round import Stage
 
@@ -38,8 +38,7 @@ class StateFolder:
         self._root = root
         self._current = ""
         self.data = root / "data"
-        with storage_errors(f"cannot use {root}"):
-            root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
 
     @property
     def stage(self) -> Path:
