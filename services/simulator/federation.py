@@ -2,7 +2,8 @@
 
     faults for a few seconds -> calm: a version must come -> pause: everybody settles -> checks
 
-A supervisor starts again what ended. The same seed gives the same history.
+A supervisor starts again what ended. The same seed gives the same history. It is long because the
+course of a history, its supervisors and what they see stand on one page.
 """
 
 import asyncio
