@@ -63,12 +63,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         pass
 
     def _run_once(self) -> None:
-        if self._held or any(_is_paused(h) for h in self._ready):
+        if self._held or any(_is_paused(h) for h in tuple(self._ready)):
             handles = [*self._held, *self._ready]
             self._held = [h for h in handles if _is_paused(h)]
             self._ready.clear()
             self._ready.extend(h for h in handles if not _is_paused(h))
-        super()._run_once()
+        super()._run_once()  # type: ignore[misc]  # private
 
     @override
     def call_at(
@@ -87,7 +87,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return timer
 
     @override
-    def run_in_executor(  # type: ignore[override]  # nobody here passes an executor's future on
+    def run_in_executor(
         self, executor: object, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self.create_future()

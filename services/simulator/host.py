@@ -5,6 +5,7 @@ or is paused. After its death nothing of it has an effect any more: its code onl
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Host:
         if not self.alive:
             raise Killed
         self.acts += 1
-        self.last_act = act
+        self.last_act = act = _DRAFT.sub("a draft", act)
         if self.acts == self.dies_at:
             self.kill()
             NOBODY.copy().run(self.died, self)
@@ -82,6 +83,8 @@ class Host:
         context.run(HOST.set, self)
         return asyncio.get_running_loop().create_task(work, context=context)
 
+
+_DRAFT: Final = re.compile(r"\.\S+\.tmp")
 
 HOST: Final[ContextVar[Host | None]] = ContextVar("host", default=None)
 """On whose behalf the running code runs; None for the simulation itself."""
