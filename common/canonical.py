@@ -11,6 +11,7 @@ NaN, infinity and deep nesting are errors that name the place.
 """
 
 import dataclasses
+import enum
 import functools
 import hashlib
 import json
@@ -75,19 +76,26 @@ def decode(content: bytes, kind: type[T]) -> T:
 
 
 def _plain(value: object) -> Json:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = _hints(type(value))
-        fields = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {
-            name: float(v) if hints[name] is float else _plain(v)
-            for name, v in fields
-            if v is not None
-        }
+    if isinstance(value, str | int | float) or value is None:
+        return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
-    return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            name: float(v) if is_float else _plain(v)
+            for name, is_float in _fields(type(value))
+            if (v := getattr(value, name)) is not None
+        }
+    return typing.cast("Json", value)  # json says what is wrong with it
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
+    """Return (name, whether it is a float) of a document's fields."""
+    hints = _hints(kind)
+    return tuple((f.name, hints[f.name] is float) for f in dataclasses.fields(kind))
 
 
 @functools.cache
@@ -95,30 +103,56 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _typed(raw: Json, kind: Any, where: str) -> object:
+class _Form(enum.Enum):
+    """How a value of some type is written."""
+
+    ANY = enum.auto()
+    DOCUMENT = enum.auto()
+    LIST = enum.auto()
+    OBJECT = enum.auto()
+    FLOAT = enum.auto()
+    PLAIN = enum.auto()
+
+
+@functools.cache
+def _form(kind: Any) -> tuple[_Form, Any]:
+    """Return the form of a type; the type itself, or of its items."""
     if kind is Any:
-        return _finite(raw, where, MAX_DEPTH)
+        return _Form.ANY, kind
     while hasattr(kind, "__supertype__"):  # NewType
         kind = kind.__supertype__
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         (kind,) = (a for a in typing.get_args(kind) if a is not type(None))
-        return _typed(raw, kind, where)
+        return _form(kind)
     if dataclasses.is_dataclass(kind):
-        return _document(raw, typing.cast("type", kind), where)
+        return _Form.DOCUMENT, kind
     if origin is tuple:
-        item = typing.get_args(kind)[0]
-        values = _expect(raw, list, where)
-        return tuple(_typed(v, item, f"{where}[{i}]") for i, v in enumerate(values))
+        return _Form.LIST, typing.get_args(kind)[0]
     if origin in (dict, Mapping):
-        item = typing.get_args(kind)[1]
-        return {k: _typed(v, item, f"{where}.{k}") for k, v in _expect(raw, dict, where).items()}
-    if kind is float:
-        if isinstance(raw, float) and math.isfinite(raw):
-            return raw
-        raise MalformedDocumentError(
-            f"{where}: expected a finite float, got {type(raw).__name__}{_shown(raw)}"
-        )
+        return _Form.OBJECT, typing.get_args(kind)[1]
+    return (_Form.FLOAT if kind is float else _Form.PLAIN), kind
+
+
+def _typed(raw: Json, declared: Any, where: str) -> object:
+    form, kind = _form(declared)
+    match form:
+        case _Form.ANY:
+            return _finite(raw, where, MAX_DEPTH)
+        case _Form.DOCUMENT:
+            return _document(raw, kind, where)
+        case _Form.LIST:
+            values = _expect(raw, list, where)
+            return tuple(_typed(v, kind, f"{where}[{i}]") for i, v in enumerate(values))
+        case _Form.OBJECT:
+            values = _expect(raw, dict, where)
+            return {k: _typed(v, kind, f"{where}.{k}") for k, v in values.items()}
+        case _Form.FLOAT:
+            if isinstance(raw, float) and math.isfinite(raw):
+                return raw
+            raise MalformedDocumentError(
+                f"{where}: expected a finite float, got {type(raw).__name__}{_shown(raw)}"
+            )
     value = _expect(raw, kind, where)
     if kind is int and abs(value) > _MAX_INTEGER:
         raise MalformedDocumentError(f"{where}: {str(value)[:40]} does not fit in 64 bits")

@@ -9,6 +9,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite", action="store_true", help="rewrite golden scenario files from actual output"
     )
+    parser.addoption(
+        "--histories", type=int, default=400, help="simulated histories to play (default: 400)"
+    )
 
 
 @pytest.fixture

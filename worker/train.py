@@ -80,10 +80,10 @@ class Trainer:
     """One learner in a run."""
 
     def __init__(self, learner: Learner, algorithm: Algorithm) -> None:
-        self._learner = learner
+        self.learner = learner
         self._algorithm = algorithm
         self._vector = ParameterVector(learner)
-        self._ledger = LedgerDocument(Work(), {}).ledger()
+        self.ledger = LedgerDocument(Work(), {}).ledger()
         self._standing = Standing()
         self._as_built = {k: np.array(v) for k, v in learner.state().items()}
 
@@ -99,11 +99,11 @@ class Trainer:
 
     def pending(self) -> Numbers:
         """Return the numbers of the work that no round holds, as of now."""
-        return self._ledger.pending.numbers(self.version, self._algorithm)
+        return self.ledger.pending.numbers(self.version, self._algorithm)
 
     def may_step(self, local_steps: int) -> bool:
         """Return whether another step is wanted, at H_i = `local_steps`."""
-        return self._ledger.steps < MAX_ROUNDS_AHEAD * local_steps
+        return self.ledger.steps < MAX_ROUNDS_AHEAD * local_steps
 
     def begin(self, standing: Standing, leaves: Sequence[Path]) -> None:
         """Start from a version without local work."""
@@ -113,8 +113,8 @@ class Trainer:
 
     def roll_back(self, standing: Standing, leaves: Sequence[Path]) -> None:
         """Start again from a version: no local work, and the learner's own state as built."""
-        self._learner.load_state(self._as_built)
-        self._ledger = LedgerDocument(Work(), {}).ledger()
+        self.learner.load_state(self._as_built)
+        self.ledger = LedgerDocument(Work(), {}).ledger()
         self.begin(standing, leaves)
 
     def resume(self, standing: Standing, folder: Path) -> None:
@@ -128,13 +128,13 @@ class Trainer:
             state = _read_state(folder / _LEARNER)
             for start, stop in self._vector.schema.leaves():
                 self._vector.write(start, _read((folder / THETA,), start, stop))
-            self._learner.load_state(state)
+            self.learner.load_state(state)
         except _UNREADABLE as e:
             raise DamagedDataError(
                 f"{folder} cannot be resumed from ({e}); delete it to start from the newest version"
             ) from None
         stored = document.standing
-        self._ledger = document.ledger.ledger()
+        self.ledger = document.ledger.ledger()
         here = stored.steps_here if stored.version == standing.version else 0
         self._standing = replace(standing, steps_here=here, steps=stored.steps)
 
@@ -144,9 +144,9 @@ class Trainer:
         lr = learning_rate(
             self._algorithm.schedule, at.progress, at.member_steps + at.steps_here, at.steps
         )
-        step = self._learner.train(lr)
+        step = self.learner.train(lr)
         finite = math.isfinite(step.loss)
-        self._ledger.pending += Work(
+        self.ledger.pending += Work(
             tokens=step.tokens,
             token_versions=step.tokens * at.version,
             steps=1,
@@ -160,7 +160,7 @@ class Trainer:
 
     def close(self, round_id: str, folder: Path) -> Frozen:
         """Freeze the pending work for a round and write everything as of now to `folder`."""
-        work = self._ledger.freeze(round_id)
+        work = self.ledger.freeze(round_id)
         self.save(folder)
         return Frozen(
             numbers=work.numbers(self.version, self._algorithm),
@@ -170,7 +170,7 @@ class Trainer:
 
     def release(self, round_id: str, fate: str) -> None:
         """End a round without moving the base; fates are the ledger's."""
-        self._ledger.release(round_id, fate)
+        self.ledger.release(round_id, fate)
 
     def merge(self, standing: Standing, head: Sequence[Path], anchor: Sequence[Path]) -> None:
         """Do theta += head - anchor, leaf by leaf, and stand on the new version.
@@ -190,11 +190,11 @@ class Trainer:
         with (folder / THETA).open("wb") as file:
             for _, _, values in self._vector.leaves():
                 file.write(values.astype("<f4", copy=False).data)
-        state = {f"state.{k}": np.asarray(v) for k, v in self._learner.state().items()}
+        state = {f"state.{k}": np.asarray(v) for k, v in self.learner.state().items()}
         if objects := [k for k, v in state.items() if v.dtype.hasobject]:
             raise TypeError(f"{objects[0]} holds Python objects; a learner's state is plain arrays")
         np.savez(folder / _LEARNER, **state)  # type: ignore[arg-type]  # the keyword allow_pickle
-        document = _Document(self._standing, self._ledger.document())
+        document = _Document(self._standing, self.ledger.document())
         (folder / _TRAINER).write_bytes(canonical.encode(document))
 
 

@@ -164,6 +164,7 @@ class Coordinator:
         await self.tail.grow(record.seq + 1, self.keeping.start_seq)
         self.sessions.wake()
         if made and self._processes is not None:
+            await self._store.apply(())  # a deposed leader must not delete a newer one's files
             await self._processes.to_commit(self.keeping.collect())
 
     # The life of the process
@@ -205,6 +206,7 @@ class Coordinator:
             for task in waited:
                 if task.done():
                     task.result()
+            self.driver.finished.result()
             await self._linger()
             return self.driver.finished.result()
         finally:

@@ -37,7 +37,7 @@ from services.worker.messages import (
 )
 from services.worker.state import StateFolder
 from services.worker.trainer import Trainer
-from services.worker.upload import encode_payload
+from services.worker.upload import Payload, encode_payload
 from worker.round import Fate, RefusedError, Work, WorkerRound
 
 log = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ log = logging.getLogger(__name__)
 SAVE_INTERVAL_S: Final = 300.0
 
 
-class Uploader(Protocol):
-    """`services.bulk_link.BulkLink`, the part that sends."""
+class Push(Protocol):
+    """`services.bulk_link.BulkLink.push`, in a thread."""
 
-    def push(
+    async def __call__(
         self,
         round_id: RoundId,
         num_shards: int,
@@ -83,7 +83,7 @@ class Agent:
         state: StateFolder,
         replica: Replica,
         trainer: Trainer,
-        uploader: Uploader,
+        push: Push,
         send: Callable[[session_pb2.ConnectRequest], None],
         link_bps: Callable[[], int],
         metrics: WorkerMetrics,
@@ -95,7 +95,7 @@ class Agent:
         self._state = state
         self._replica = replica
         self._trainer = trainer
-        self._uploader = uploader
+        self._push = push
         self._send = send
         self._link_bps = link_bps
         self._metrics = metrics
@@ -119,12 +119,17 @@ class Agent:
         """The nonce of the open offer, "" if there is none."""
         return "" if self._round.offer is None else self._round.offer.nonce
 
+    @property
+    def settled(self) -> bool:
+        """Whether no round has frozen work of this worker."""
+        return self._round.work is Work.FREE
+
     async def resume(self) -> None:
-        """Go on from the state on disk, if there is one: the newer of save and stage."""
+        """Go on from the state on disk, if there is one: the stage, else the save."""
         manifest = self._state.load()
         if manifest is None:
             return
-        stage = self._state.load_stage(manifest)
+        stage = self._state.load_stage()
         save = self._state.folder(manifest)
         self._replica.position = manifest.position
         self._residual = save / "residual.f32"
@@ -261,16 +266,26 @@ class Agent:
             self._refuse(e)
             return
         give_up = Event()
-        work = asyncio.to_thread(self._upload_round, plan, numbers, self._round.stored(), give_up)
+        work = self._upload_round(plan, numbers, self._round.stored(), give_up)
         self._upload = _Upload(give_up, asyncio.create_task(work))
         self._upload.task.add_done_callback(self._on_uploaded)
 
-    def _upload_round(
+    async def _upload_round(
         self, plan: Plan, numbers: Mapping[WorkerId, Numbers], stage: bytes, give_up: Event
     ) -> None:
-        """Encode the frozen work and send it. In a thread; writes only files of the stage."""
-        folder, began_s = self._state.stage, self._now_s()
-        with encode_payload(
+        """Encode the frozen work and send it; the last byte of the stage is durable before."""
+        began_s = self._now_s()
+        with await asyncio.to_thread(self._encode, plan, numbers, stage) as payload:
+            encoded_s = self._now_s()
+            self._metrics.took("encode", encoded_s - began_s)
+            num_shards = payload.layout.num_shards
+            await self._push(plan.round, num_shards, payload.read_shard, give_up=give_up)
+            self._metrics.took("upload", self._now_s() - encoded_s)
+
+    def _encode(self, plan: Plan, numbers: Mapping[WorkerId, Numbers], stage: bytes) -> Payload:
+        """Encode the frozen work. In a thread; writes only files of the stage."""
+        folder = self._state.stage
+        payload = encode_payload(
             self._genesis,
             self._replica.version(),
             plan,
@@ -282,13 +297,9 @@ class Agent:
             residual=self._residual,
             next_residual=folder / "residual.f32",
             payload=folder / "payload.bin",
-        ) as payload:
-            self._state.write_stage(stage)
-            encoded_s = self._now_s()
-            self._metrics.took("encode", encoded_s - began_s)
-            num_shards = payload.layout.num_shards
-            self._uploader.push(plan.round, num_shards, payload.read_shard, give_up=give_up)
-            self._metrics.took("upload", self._now_s() - encoded_s)
+        )
+        self._state.write_stage(stage)
+        return payload
 
     def _on_uploaded(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (e := task.exception()) is not None:
@@ -338,15 +349,14 @@ class Agent:
         await self._save()
 
     async def _save(self) -> None:
-        """Make the present state the one that a restart finds."""
+        """Make the present state the one that a restart finds; no round may be unresolved."""
+        assert self.settled, "the stage would be lost"
         folder = self._state.new_save()
         await self._trainer.save(Save(str(folder)))
         position, residual = self._replica.position, self._residual
         await asyncio.to_thread(self._state.commit_save, folder, position, residual)
         self._residual = folder / "residual.f32"
         self._saved_at_s = self._now_s()
-        if self._round.work is Work.FREE:
-            self._state.drop_stage()
         await asyncio.to_thread(self._replica.collect)
 
     async def ticked(self) -> None:

@@ -6,9 +6,10 @@ process, because trying again would change nothing.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import grpc
@@ -25,6 +26,25 @@ _FIRST_PAUSE_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 15.0
 Message = session_pb2.ConnectResponse
 Call = Any  # grpc.aio.StreamStreamCall; the stubs know only its iterator form
+
+
+Dial = Callable[[], contextlib.AbstractAsyncContextManager[Call]]
+
+
+def dialler(target: str, credentials: Callable[[], grpc.ChannelCredentials]) -> Dial:
+    """Return what opens a control stream to `target`.
+
+    Args:
+        credentials: mTLS, asked for before each stream: certificates are renewed meanwhile.
+    """
+
+    @contextlib.asynccontextmanager
+    async def dial() -> AsyncIterator[Call]:
+        async with grpc.aio.secure_channel(target, credentials(), OPTIONS) as channel:
+            connect: Any = session_pb2_grpc.SessionStub(channel).Connect
+            yield connect()
+
+    return dial
 
 
 class EndedError(CrosscloudError):
@@ -44,7 +64,7 @@ class Link:
 
     Args:
         target: host:port of the control port.
-        credentials: mTLS, asked for before each stream: certificates are renewed meanwhile.
+        dial: opens a control stream; `dialler` for gRPC.
         join: makes the first message of each stream.
         heartbeat: makes a heartbeat.
         inbox: where received messages go; None = the stream broke.
@@ -53,14 +73,14 @@ class Link:
     def __init__(
         self,
         target: str,
-        credentials: Callable[[], grpc.ChannelCredentials],
+        dial: Dial,
         *,
         join: Callable[[], session_pb2.Join],
         heartbeat: Callable[[], session_pb2.Heartbeat],
         inbox: Callable[[Message | None], None],
     ) -> None:
         self._target = target
-        self._credentials = credentials
+        self._dial = dial
         self._join = join
         self._heartbeat = heartbeat
         self._inbox = inbox
@@ -103,9 +123,7 @@ class Link:
             await asyncio.wait((asyncio.create_task(self._outgoing.join()),), timeout=1.0)
 
     async def _stream(self) -> None:
-        async with grpc.aio.secure_channel(self._target, self._credentials(), OPTIONS) as channel:
-            connect: Any = session_pb2_grpc.SessionStub(channel).Connect
-            call: Call = connect()
+        async with self._dial() as call:
             self._outgoing = asyncio.Queue()
             self.send(session_pb2.ConnectRequest(join=self._join()))
             writing = asyncio.create_task(self._write(call, self._outgoing))

@@ -10,7 +10,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 from common import canonical
 from common.documents import PROTOCOL, Genesis
 from common.errors import CrosscloudError
-from common.ids import WorkerId
+from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from protos.v1 import session_pb2
 from services import __version__, logs
@@ -34,7 +34,8 @@ from services.settings import WorkerSettings, load_worker
 from services.tls import renewed_credentials
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
-from services.worker.link import EndedError, Link, Message
+from services.worker.inbox import Inbox
+from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
 
@@ -42,10 +43,6 @@ log = logging.getLogger(__name__)
 
 FEATURES: Final = ("tls",)
 """Privacy tiers that this program can work in."""
-
-_TICK_S: Final = 1.0
-
-Work = Callable[[], Awaitable[None]]
 
 
 class Worker:
@@ -56,7 +53,7 @@ class Worker:
         self._genesis = genesis
         self._metrics = metrics
         self._boot = secrets.token_hex(8)
-        self._inbox: asyncio.Queue[Work] = asyncio.Queue()
+        self._inbox = Inbox(metrics)
         self._closing = threading.Event()
         credentials = renewed_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
         bulk_channel = RenewedChannel(settings.coordinator.bulk, credentials)
@@ -72,25 +69,25 @@ class Worker:
         )
         self._link = Link(
             settings.coordinator.control,
-            credentials.read,
+            dialler(settings.coordinator.control, credentials.read),
             join=self._join,
             heartbeat=self._heartbeat,
-            inbox=self._receive,
+            inbox=self._inbox.received,
         )
         self._trainer: trainer_link.Trainer
         self._agent: Agent
 
     async def run(self) -> int:
         """Work until the run is over or a signal comes; return the exit status."""
-        self._trainer = await trainer_link.start(self._build(), self._progressed)
-        self._agent = Agent(
+        self._trainer = await trainer_link.start(self._build(), self._inbox.progressed)
+        self._agent = self._inbox.agent = Agent(
             WorkerId(self._settings.name),
             self._genesis,
             boot=self._boot,
             state=self._state,
             replica=self._replica,
             trainer=self._trainer,
-            uploader=self._bulk,
+            push=self._push,
             send=self._link.send,
             link_bps=lambda: self._bulk.link_bps,
             metrics=self._metrics,
@@ -99,7 +96,12 @@ class Worker:
         await self._agent.resume()
         tasks = [
             asyncio.create_task(work)
-            for work in (self._handle(), self._link.run(), self._tick(), _signalled())
+            for work in (
+                self._inbox.run(),
+                self._link.run(),
+                self._inbox.tick(self._reported),
+                _signalled(),
+            )
         ]
         try:
             done, _ = await asyncio.wait(
@@ -132,58 +134,20 @@ class Worker:
             max_steps_per_s=s.pace.max_steps_per_s,
         )
 
-    # One thing at a time
+    async def _push(
+        self,
+        round_id: RoundId,
+        num_shards: int,
+        read_shard: Callable[[int], bytes],
+        *,
+        give_up: threading.Event,
+    ) -> None:
+        push = self._bulk.push
+        await asyncio.to_thread(push, round_id, num_shards, read_shard, give_up=give_up)
 
-    async def _handle(self) -> None:
-        while True:
-            work = await self._inbox.get()
-            await work()
-            self._agent.consider_offering()
-
-    def _receive(self, message: Message | None) -> None:
-        if message is None:
-            self._metrics.connected(is_open=False)
-            self._inbox.put_nowait(self._agent.disconnected)
-            return
-        self._inbox.put_nowait(lambda: self._received(message))
-
-    async def _received(self, message: Message) -> None:
-        agent = self._agent
-        match message.WhichOneof("message"):
-            case "welcome":
-                self._metrics.connected(is_open=True)
-                await agent.welcomed(message.welcome)
-            case "pace":
-                await agent.paced(message.pace)
-            case "plan":
-                await agent.planned(message.plan.plan)
-            case "members":
-                await agent.joined_by(message.members)
-            case "outcome":
-                await agent.recorded(message.outcome.record)
-            case "drain":
-                raise EndedError(
-                    f"the coordinator says: {message.drain.reason}",
-                    status=0 if message.drain.finished else 1,
-                )
-            case "replaced":
-                raise EndedError(
-                    f"another process joined as {self._settings.name}: this one ends", status=1
-                )
-            case "rejected":
-                log.warning("rejected (%s): %s", message.rejected.error, message.rejected.sentence)
-            case kind:
-                log.warning("ignored: message %s is newer than this program", kind)
-
-    def _progressed(self) -> None:
-        self._inbox.put_nowait(_nothing)  # `_handle` considers offering after each piece of work
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK_S)
-            self._inbox.put_nowait(self._agent.ticked)
-            if (progress := self._trainer.progress) is not None:
-                self._metrics.reported(self._report(), progress.loss)
+    def _reported(self) -> None:
+        if (progress := self._trainer.progress) is not None:
+            self._metrics.reported(self._report(), progress.loss)
 
     # What it says of itself
 
@@ -241,10 +205,6 @@ class Worker:
             healed_leaves_total=r.healed_leaves_total,
             offer_nonce=self._agent.offer_nonce,
         )
-
-
-async def _nothing() -> None:
-    pass
 
 
 async def _signalled() -> None:

@@ -2,11 +2,13 @@
 
     manifest.json   position in the log, and which save belongs to it; replaced by one rename
     save-N/         theta.f32, learner state, ledger, residual.f32
-    stage/          the one unresolved round: its frozen work (the same files), stage.json,
+    save-N/stage/   the one unresolved round: its frozen work (the same files), stage.json,
                     payload.bin, and residual.f32 as it will be if the round commits
     data/           files of versions and aggregates (`services/data_store.py`)
 
-After a kill the newer of save and stage is loaded, and the log decides about the stage.
+After a kill the stage is loaded, else the save, and the log decides about the stage. It lies inside
+the save that came before it, so that the next manifest ends both by its one rename: a stage whose
+outcome is held can never come back, whatever of its deletion the disk forgets.
 """
 
 import os
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from common import canonical
 from common.errors import ConfigError, MalformedDocumentError
-from services.files import Draft, storage_errors, sync_file, sync_folder
+from services.files import Draft, make_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
 from worker.round import Stage
 
@@ -34,10 +36,15 @@ class StateFolder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._current = ""
         self.data = root / "data"
-        self.stage = root / "stage"
-        with storage_errors(f"cannot use {root}"):
-            root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
+
+    @property
+    def stage(self) -> Path:
+        """The stage's folder; there must have been a save."""
+        assert self._current, "nothing is frozen before the first save"
+        return self._root / self._current / "stage"
 
     def load(self) -> Manifest | None:
         """Return the newest complete state, None for a newcomer. Leftovers of a kill are removed.
@@ -45,6 +52,8 @@ class StateFolder:
         Raises:
             ConfigError: the manifest is damaged.
         """
+        for draft in self._root.glob(f".*{Draft.SUFFIX}"):
+            draft.unlink()
         path = self._root / "manifest.json"
         if not path.exists():
             return None
@@ -54,22 +63,17 @@ class StateFolder:
             raise ConfigError(
                 f"{path} is damaged: {e}; delete {self._root} to start from the head of the run"
             ) from None
+        self._current = manifest.folder
         self._remove_saves(but=manifest.folder)
         return manifest
 
-    def load_stage(self, manifest: Manifest) -> Stage | None:
-        """Return the unresolved round; None if there is none.
-
-        A half-written one is removed, and one whose outcome the manifest holds already: a kill
-        came between the manifest and the stage's end.
-        """
+    def load_stage(self) -> Stage | None:
+        """Return the unresolved round, None if there is none; a half-written one is removed."""
         path = self.stage / "stage.json"
-        if path.exists():
-            stage = canonical.decode(path.read_bytes(), Stage)
-            if stage.next_seq >= manifest.position.next_seq:
-                return stage
-        self.drop_stage()
-        return None
+        if not path.exists():
+            self.drop_stage()
+            return None
+        return canonical.decode(path.read_bytes(), Stage)
 
     def folder(self, manifest: Manifest) -> Path:
         """Return the save that a manifest names."""
@@ -83,7 +87,7 @@ class StateFolder:
         return folder
 
     def commit_save(self, folder: Path, position: Position, residual: Path | None) -> Manifest:
-        """Make a save the current one, by one rename; the older saves go.
+        """Make a save the current one, by one rename; the older ones and the stage go.
 
         Args:
             folder: from `new_save`, complete but for the residual.
@@ -98,6 +102,7 @@ class StateFolder:
             sync_folder(folder)
         manifest = Manifest(folder.name, position)
         self._replace(self._root / "manifest.json", canonical.encode(manifest))
+        self._current = folder.name
         self._remove_saves(but=folder.name)
         return manifest
 
@@ -105,6 +110,7 @@ class StateFolder:
         """Return the empty folder of a new round's frozen work."""
         self.drop_stage()
         self.stage.mkdir()
+        sync_folder(self.stage.parent)
         return self.stage
 
     def write_stage(self, stage: bytes) -> None:
@@ -114,7 +120,7 @@ class StateFolder:
         self._replace(self.stage / "stage.json", stage)
 
     def drop_stage(self) -> None:
-        """The round has its outcome and a manifest holds it: forget the stage."""
+        """The round ended and left the work free; if this is forgotten, the log says so again."""
         if self.stage.exists():
             (self.stage / "stage.json").unlink(missing_ok=True)
             shutil.rmtree(self.stage)
@@ -123,7 +129,7 @@ class StateFolder:
         """Forget everything but files of versions: the worker begins anew from the head."""
         (self._root / "manifest.json").unlink(missing_ok=True)
         sync_folder(self._root)
-        self.drop_stage()
+        self._current = ""
         self._remove_saves(but="")
 
     def _replace(self, path: Path, content: bytes) -> None:

@@ -14,9 +14,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from common.errors import CrosscloudError, UnexpectedMessageError
 from services.child import Line
@@ -50,15 +51,25 @@ _SMOOTHING: Final = 0.1
 T = TypeVar("T")
 
 
-class TrainerProcess:
-    """The loop.
+class Answers(Protocol):
+    """`services.child.Line`, the part that speaks to the link."""
+
+    def send(self, message: object) -> None:
+        """Send one message."""
+
+
+class PacedTrainer:
+    """One trainer between two messages: what each message does, and when the next step is due.
 
     Args:
-        line: to the link; `Build` was read from it.
+        line: to the link.
         build: what to train and how fast.
+        now_s: monotonic clock.
     """
 
-    def __init__(self, line: Line, build: Build) -> None:
+    def __init__(
+        self, line: Answers, build: Build, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
         genesis = build.genesis
         context = LearnerContext(
             settings=genesis.settings,
@@ -69,100 +80,87 @@ class TrainerProcess:
             num_threads=build.num_threads,
         )
         self._line = line
+        self._now_s = now_s
         learner = load_learner(genesis.learner)(context)
-        self._trainer = Trainer(learner, genesis.algorithm)
+        self.trainer = Trainer(learner, genesis.algorithm)
         self._slowdown, self._max_steps_per_s = build.slowdown, build.max_steps_per_s
         self._local_steps, self._paused = genesis.algorithm.local_steps, False
         self._meter = _Meter()
-        self._next_step_at = -math.inf  # all times are time.monotonic()
+        self.next_step_at = -math.inf  # all times are of `now_s`
         self._reported_at = -math.inf
 
-    def run(self) -> None:
-        """Train until `Quit`.
+    @property
+    def ready(self) -> Ready:
+        """The first message to the link."""
+        return Ready(self.trainer.schema_hash)
 
-        Raises:
-            EOFError: the link ended.
-        """
-        self._line.send(Ready(self._trainer.schema_hash))
-        self._begin(_expect(self._line.receive(), Begin))
-        while True:
-            if self._may_step():
-                message = self._line.receive(max(0.0, self._next_step_at - time.monotonic()))
-            else:
-                message = self._wait()
-            match message:
-                case None:
-                    self._step()
-                case Quit():
-                    return
-                case _:
-                    self._handle(message)
+    def may_step(self) -> bool:
+        """Return whether a step may be taken once it is due."""
+        return not self._paused and self.trainer.may_step(self._local_steps)
 
-    def _may_step(self) -> bool:
-        return not self._paused and self._trainer.may_step(self._local_steps)
+    def waited(self, since_s: float) -> None:
+        """The link said something after a wait."""
+        self._meter.idle_s += self._now_s() - since_s
+        self.report()
 
-    def _wait(self) -> object:
-        """Block until the link says something, and report before and after."""
-        self._report()
-        since = time.monotonic()
-        message = self._line.receive()
-        self._meter.idle_s += time.monotonic() - since
-        self._report()
-        return message
-
-    def _step(self) -> None:
-        start = time.monotonic()
-        step = self._trainer.step()
-        end = time.monotonic()
+    def step(self) -> None:
+        """Take one step, and say so now and then."""
+        start = self._now_s()
+        step = self.trainer.step()
+        end = self._now_s()
         step_s = end - start
         if self._max_steps_per_s:
             step_s = max(step_s, 1 / self._max_steps_per_s)
         step_s *= self._slowdown
-        self._next_step_at = start + step_s
+        self.next_step_at = start + step_s
         self._meter.count(step.tokens, step.loss, step_s)
         if end - self._reported_at >= _PROGRESS_INTERVAL_S:
-            self._report()
+            self.report()
 
-    def _handle(self, message: object) -> None:
+    def handle(self, message: object) -> None:
+        """Do what the link says, and answer."""
         match message:
+            case Begin():
+                self._begin(message)
             case Budget():
                 self._local_steps, self._paused = message.local_steps, message.paused
             case Close():
-                frozen = self._trainer.close(message.round, Path(message.folder))
+                frozen = self.trainer.close(message.round, Path(message.folder))
                 loss_2_20 = max(0, round(frozen.loss * 2**20))
                 self._line.send(Closed(message.round, frozen.numbers, loss_2_20, frozen.finite))
             case Merge():
                 head, anchor = _paths(message.head), _paths(message.anchor)
                 if message.round:
-                    self._trainer.release(message.round, message.fate)
-                self._trainer.merge(_standing(message.clock), head, anchor)
-                self._line.send(Merged(self._trainer.version))
+                    self.trainer.release(message.round, message.fate)
+                self.trainer.merge(_standing(message.clock), head, anchor)
+                self._line.send(Merged(self.trainer.version))
             case Return():
-                self._trainer.roll_back(_standing(message.clock), _paths(message.leaves))
-                self._report()  # what was pending is not any more
-                self._line.send(Merged(self._trainer.version))
+                self.trainer.roll_back(_standing(message.clock), _paths(message.leaves))
+                self.report()  # what was pending is not any more
+                self._line.send(Merged(self.trainer.version))
             case Release():
-                self._trainer.release(message.round, message.fate)
+                self.trainer.release(message.round, message.fate)
             case Save():
-                self._trainer.save(Path(message.folder))
-                self._line.send(Saved(message.folder, self._trainer.version))
+                self.trainer.save(Path(message.folder))
+                self._line.send(Saved(message.folder, self.trainer.version))
             case _:
                 raise UnexpectedMessageError(f"{type(message).__name__} came while training")
 
     def _begin(self, message: Begin) -> None:
         if message.resume:
-            self._trainer.resume(_standing(message.clock), Path(message.resume))
+            self.trainer.resume(_standing(message.clock), Path(message.resume))
         else:
-            self._trainer.begin(_standing(message.clock), _paths(message.leaves))
+            self.trainer.begin(_standing(message.clock), _paths(message.leaves))
 
-    def _report(self) -> None:
+    def report(self) -> None:
+        """Send `Progress`."""
         meter = self._meter
-        self._reported_at = time.monotonic()
+        self._reported_at = self._now_s()
         self._line.send(
             Progress(
                 steps=meter.steps,
                 tokens=meter.tokens,
-                pending=self._trainer.pending(),
+                pending=self.trainer.pending(),
                 speed=meter.step_tokens / meter.step_s if meter.step_s else 0.0,
                 steps_per_s=1 / meter.step_s if meter.step_s else 0.0,
                 busy_s=meter.busy_s,
@@ -171,6 +169,37 @@ class TrainerProcess:
                 resident_bytes=_resident_bytes(),
             )
         )
+
+
+def run(line: Line, trainer: PacedTrainer) -> None:
+    """Train until `Quit`.
+
+    Raises:
+        EOFError: the link ended.
+    """
+    line.send(trainer.ready)
+    trainer.handle(_expect(line.receive(), Begin))
+    while True:
+        if trainer.may_step():
+            message = line.receive(max(0.0, trainer.next_step_at - time.monotonic()))
+        else:
+            message = _wait(line, trainer)
+        match message:
+            case None:
+                trainer.step()
+            case Quit():
+                return
+            case _:
+                trainer.handle(message)
+
+
+def _wait(line: Line, trainer: PacedTrainer) -> object:
+    """Block until the link says something, and report before and after."""
+    trainer.report()
+    since_s = time.monotonic()
+    message = line.receive()
+    trainer.waited(since_s)
+    return message
 
 
 @dataclass(slots=True)
@@ -226,7 +255,7 @@ def main() -> int:
     line = Line(parser.parse_args().fd, RECEIVES)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the link decides
     try:
-        TrainerProcess(line, _expect(line.receive(), Build)).run()
+        run(line, PacedTrainer(line, _expect(line.receive(), Build)))
     except EOFError:
         return 0
     except Exception as e:

@@ -20,7 +20,6 @@ from services.genesis_file import load_genesis
 from services.local.layout import COORDINATOR, EVALUATOR, Layout
 from services.replica import Replica, genesis_position
 from services.worker.state import Manifest
-from worker.round import Stage
 
 _ROUNDING: Final = 0.1  # of a difference of float32 values below 2**17
 
@@ -130,23 +129,20 @@ class Witness:
     def _check_leftovers(self) -> None:
         """Nothing half done is left, and nobody crashed by a bug of ours."""
         spool = list((self._layout.state(COORDINATOR) / "spool").iterdir())
-        stages = [n for n in self._names if (self._layout.state(n) / "stage").exists()]
+        stages = [n for n in self._names if any(self._layout.state(n).glob("save-*/stage"))]
         assert (spool, stages) == ([], [])
         for log in sorted((self._layout.folder / "logs").iterdir()):
             text = log.read_text()
             assert "Traceback" not in text, f"{log}: {text[text.index('Traceback') :][:3000]}"
 
     def _durable_steps(self, name: str) -> int | None:
-        """Return the steps in the newer of save and stage; None where there is neither."""
-        state = self._layout.state(name)
-        manifest, stage = self._manifest(name), state / "stage" / "stage.json"
+        """Return the steps in the stage, else in the save; None where there is neither."""
+        manifest = self._manifest(name)
         if manifest is None:
             return None
-        save = _taken(state / manifest.folder)
-        if not stage.exists():
-            return save
-        seen = canonical.decode(stage.read_bytes(), Stage).next_seq
-        return save if seen < manifest.position.next_seq else _taken(stage.parent)
+        save = self._layout.state(name) / manifest.folder
+        stage = save / "stage"
+        return _taken(stage if (stage / "stage.json").exists() else save)
 
     def _manifest(self, name: str) -> Manifest | None:
         path = self._layout.state(name) / "manifest.json"

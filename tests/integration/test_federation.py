@@ -140,7 +140,7 @@ def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(tmp_path: Path) -
         config.write_text(yaml.safe_dump(settings))
         with federation:
             assert proxy.stalled.wait(PATIENCE_S)
-            stage = federation.layout.state("aws") / "stage" / "stage.json"
+            (stage,) = federation.layout.state("aws").glob("save-*/stage/stage.json")
             assert canonical.decode(stage.read_bytes(), Stage).exposed
             federation.process("aws").kill()
             before = until(federation, lambda s: s.version >= 3)

@@ -65,10 +65,10 @@ class FakeTrainer:
 
 
 @dataclass
-class FakeUploader:
+class FakePush:
     pushed: list[RoundId] = field(default_factory=list)
 
-    def push(
+    async def __call__(
         self,
         round_id: RoundId,
         num_shards: int,
@@ -88,7 +88,7 @@ class Cloud:
         self.state = StateFolder(folder)
         self.replica, _ = coordinator.replica(self.state.data)
         self.trainer = FakeTrainer(coordinator.run.theta() - np.float32(0.01))
-        self.uploader = FakeUploader()
+        self.push = FakePush()
         self.sent: list[session_pb2.ConnectRequest] = []
         self.agent = Agent(
             ME,
@@ -97,7 +97,7 @@ class Cloud:
             state=self.state,
             replica=self.replica,
             trainer=self.trainer,  # type: ignore[arg-type]
-            uploader=self.uploader,
+            push=self.push,
             send=self.sent.append,
             link_bps=lambda: 0,
             metrics=WorkerMetrics(run="small", worker=ME, software="test"),
@@ -177,14 +177,15 @@ async def test_too_little_work_and_a_broken_stream_make_no_offer(cloud: Cloud) -
 
 async def test_work_that_a_commit_names_is_measured_against_theta_at_close(cloud: Cloud) -> None:
     plan = await cloud.expose()
-    assert cloud.uploader.pushed == [plan.round]
+    stage = cloud.state.stage
+    assert cloud.push.pushed == [plan.round]
     await cloud.record(cloud.committed(ME, *OTHERS))
     merge = cloud.trainer.last(Merge)
     assert (merge.fate, merge.round) == ("contributed", plan.round)
-    assert merge.anchor == (str(cloud.state.stage / "theta.f32"),)
+    assert merge.anchor == (str(stage / "theta.f32"),)
     assert merge.head == cloud.replica.leaves()
     assert cloud.agent._round.work is Work.FREE
-    assert not cloud.state.stage.exists()
+    assert not stage.exists()
 
 
 async def test_work_that_a_commit_leaves_out_is_free_and_keeps_its_residual(cloud: Cloud) -> None:
@@ -200,12 +201,12 @@ async def test_work_that_a_commit_leaves_out_is_free_and_keeps_its_residual(clou
 
 
 async def test_an_abort_frees_the_work_and_moves_nothing(cloud: Cloud) -> None:
-    plan = await cloud.expose()
+    plan, stage = await cloud.expose(), cloud.state.stage
     abort = Abort(plan.round, plan.roster, "stopped", "")
     await cloud.record(cloud.coordinator.append(abort=abort))
     assert cloud.trainer.last(Release) == Release(plan.round, "free")
     assert not [m for m in cloud.trainer.told if isinstance(m, Merge)]
-    assert not cloud.state.stage.exists()
+    assert not stage.exists()
 
 
 async def test_the_residual_of_a_contribution_is_the_next_one_s_beginning(cloud: Cloud) -> None:
@@ -226,20 +227,22 @@ async def test_a_worker_killed_after_its_upload_learns_from_the_log_that_it_coun
 
     again = Cloud(cloud.coordinator, tmp_path)
     await again.agent.resume()
-    assert again.trainer.last(Begin).resume == str(again.state.stage)
+    stage = again.state.stage
+    assert again.trainer.last(Begin).resume == str(stage)
     await again.record(record)
     merge = again.trainer.last(Merge)
     assert (merge.fate, merge.round) == ("contributed", plan.round)
-    assert merge.anchor == (str(again.state.stage / "theta.f32"),)
+    assert merge.anchor == (str(stage / "theta.f32"),)
 
 
 async def test_a_stage_that_the_save_has_outlived_is_dropped(cloud: Cloud, tmp_path: Path) -> None:
     await cloud.expose()
-    stage = {p.name: p.read_bytes() for p in cloud.state.stage.iterdir()}
+    former = cloud.state.stage
+    stage = {p.name: p.read_bytes() for p in former.iterdir()}
     await cloud.record(cloud.committed(ME, *OTHERS))
-    folder = cloud.state.begin_stage()  # as if the kill had come before the stage was deleted
+    former.mkdir(parents=True)  # as if the kill had come before the former save was deleted
     for name, content in stage.items():
-        (folder / name).write_bytes(content)
+        (former / name).write_bytes(content)
 
     again = Cloud(cloud.coordinator, tmp_path)
     await again.agent.resume()
@@ -259,12 +262,12 @@ async def test_an_update_with_nan_is_refused_and_the_state_is_forgotten(cloud: C
 
 async def test_work_that_is_too_old_is_taken_out_of_the_parameters(cloud: Cloud) -> None:
     cloud.trainer.numbers = replace(NUMBERS, age_256=256 * 9)
-    plan = cloud.plan(cloud.offer())
+    plan, stage = cloud.plan(cloud.offer()), cloud.state.stage
     await cloud.agent.planned(canonical.encode(plan))
     assert cloud.sent[-1].refuse.rule == 15
     merge = cloud.trainer.last(Merge)
     assert (merge.fate, merge.round, merge.head) == ("spent", plan.round, cloud.replica.leaves())
-    assert merge.anchor == (str(cloud.state.stage / "theta.f32"),)
+    assert merge.anchor == (str(stage / "theta.f32"),)
 
 
 async def test_a_plan_that_comes_again_gets_the_same_numbers_and_freezes_nothing_anew(

@@ -11,6 +11,7 @@ from worker.round import Stage
 
 PLAN = Run().plan()
 SEQ = 7
+STAGE = Stage(PLAN, SEQ, exposed=True)
 
 
 def saved_at(state: StateFolder, next_seq: int) -> None:
@@ -24,29 +25,60 @@ def state(tmp_path: Path) -> StateFolder:
     state = StateFolder(tmp_path)
     saved_at(state, SEQ - 2)
     state.begin_stage()
-    state.write_stage(canonical.encode(Stage(PLAN, SEQ, exposed=True)))
+    state.write_stage(canonical.encode(STAGE))
     return state
 
 
-def test_a_stage_made_after_the_save_is_the_newer_one(state: StateFolder) -> None:
-    manifest = state.load()
-    assert manifest is not None
-    assert state.load_stage(manifest) == Stage(PLAN, SEQ, exposed=True)
-    assert state.stage.exists()
+def restarted(root: Path) -> StateFolder:
+    state = StateFolder(root)
+    assert state.load() is not None
+    return state
 
 
-def test_a_stage_whose_outcome_the_save_holds_is_dropped(state: StateFolder) -> None:
-    # Killed after the manifest was replaced and before the stage was dropped.
+def test_a_stage_made_after_the_save_is_the_newer_one(state: StateFolder, tmp_path: Path) -> None:
+    again = restarted(tmp_path)
+    assert again.stage == state.stage
+    assert again.load_stage() == STAGE
+    assert again.stage.exists()
+
+
+def test_a_save_ends_the_stage_before_it(state: StateFolder, tmp_path: Path) -> None:
+    former = state.stage
     saved_at(state, SEQ + 1)
-    manifest = state.load()
-    assert manifest is not None
-    assert state.load_stage(manifest) is None
-    assert not state.stage.exists()
+    assert not former.exists()
+    again = restarted(tmp_path)
+    assert again.stage != former
+    assert again.load_stage() is None
+
+
+def test_a_stage_that_a_kill_left_in_a_former_save_is_dropped(
+    state: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Killed after the manifest was replaced and before the former save was removed.
+    former = state.stage
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFolder, "_remove_saves", lambda self, but: None)
+        saved_at(state, SEQ + 1)
+    assert former.exists()
+    assert restarted(tmp_path).load_stage() is None
+    assert not former.exists()
 
 
 def test_a_half_written_stage_is_dropped(state: StateFolder) -> None:
     state.begin_stage()
-    manifest = state.load()
-    assert manifest is not None
-    assert state.load_stage(manifest) is None
+    assert state.load_stage() is None
     assert not state.stage.exists()
+
+
+def test_what_is_forgotten_does_not_come_back(state: StateFolder, tmp_path: Path) -> None:
+    state.forget()
+    assert StateFolder(tmp_path).load() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_drafts_of_a_kill_are_removed(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    saved_at(state, SEQ)
+    (tmp_path / ".manifest.00ff.tmp").write_bytes(b"{")
+    restarted(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "save-1"]

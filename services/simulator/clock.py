@@ -1,0 +1,128 @@
+"""Virtual time: an asyncio event loop whose clock jumps to the next thing that will happen.
+
+Nothing sleeps and no thread runs: what asyncio hands to a thread is done at once, in turn. So the
+services' own code runs here as it is, and the same seed gives the same history.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from typing import Any, Final, TypeVar, TypeVarTuple, cast
+
+from typing_extensions import override
+
+from services.simulator.host import HOST, NOBODY, Host, Killed
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_TRY_AGAIN_S: Final = 0.3
+
+
+class TryAgainError(Exception):
+    """Raised in what would block a thread: do all of it again a little later.
+
+    For calls that wait for a network. What they did before they waited must be fine to do twice.
+    """
+
+
+class NothingHappensError(Exception):
+    """Everybody waits for something, and nothing is under way."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """See the module docstring.
+
+    A paused host's callbacks are held back until it goes on; a timer of it that ran out fires then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = 0.0
+        self._clock_resolution = 1e-6
+        self._selector = self
+        self._held: list[asyncio.Handle] = []
+        self._ready: Any
+        self.set_task_factory(_task_of_host)
+
+    @override
+    def time(self) -> float:
+        return self._now_s
+
+    def select(self, timeout_s: float | None) -> tuple[()]:
+        """Jump to the next timer, as a selector that waits would."""
+        if timeout_s is None:
+            raise NothingHappensError
+        self._now_s += timeout_s
+        return ()
+
+    def _process_events(self, events: tuple[()]) -> None:
+        pass
+
+    def _write_to_self(self) -> None:
+        pass
+
+    def _run_once(self) -> None:
+        if self._held or any(_is_paused(h) for h in tuple(self._ready)):
+            handles = [*self._held, *self._ready]
+            self._held = [h for h in handles if _is_paused(h)]
+            self._ready.clear()
+            self._ready.extend(h for h in handles if not _is_paused(h))
+        super()._run_once()  # type: ignore[misc]  # private
+
+    @override
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        # One turn later than the timer, so that `_run_once` sees whose it is.
+        def fire() -> None:
+            if not timer.cancelled():
+                self.call_soon(callback, *args, context=context)
+
+        timer = super().call_at(when, fire, context=context)
+        return timer
+
+    @override
+    def run_in_executor(
+        self, executor: object, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self.create_future()
+        self.call_soon(self._do, future, func, args)
+        return future
+
+    def _do(self, future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, ...]) -> None:
+        if future.done():
+            return
+        try:
+            result = func(*args)
+        except TryAgainError:
+            self.call_later(_TRY_AGAIN_S, self._do, future, func, args)
+        except (Exception, Killed) as e:
+            if not future.done():
+                future.set_exception(e)
+        else:
+            if not future.done():
+                future.set_result(result)
+
+
+def _task_of_host(
+    loop: asyncio.AbstractEventLoop,
+    work: Coroutine[Any, Any, T] | Generator[Any, None, T],
+    context: Context | None = None,
+) -> asyncio.Task[T]:
+    """Make a task that dies with the host that it works for."""
+    task = asyncio.Task(cast("Coroutine[Any, Any, T]", work), loop=loop, context=context)
+    host = HOST.get() if context is None else context.get(HOST)
+    if host is not None:
+        host.tasks.add(task)
+        task.add_done_callback(host.tasks.discard, context=NOBODY.copy())
+    return task
+
+
+def _is_paused(handle: asyncio.Handle) -> bool:
+    host: Host | None = handle._context.get(HOST)  # type: ignore[attr-defined]
+    return host is not None and host.paused

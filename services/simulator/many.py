@@ -1,0 +1,59 @@
+"""Many histories, and what is said of those that break a promise: seed, faults, transcript."""
+
+import logging
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from services.simulator.faults import Fault, faults_of
+from services.simulator.federation import BrokenError, Federation, num_workers
+
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, for speed
+_MAX_LINES: Final = 60
+
+
+def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
+    """Play the history of a seed; return "" or what it broke, in lines for a person.
+
+    Args:
+        faults: instead of those of the seed.
+    """
+    if faults is None:
+        faults = faults_of(seed, num_workers(seed))
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        federation = Federation(seed, Path(folder), faults)
+        try:
+            federation.run()
+        except BrokenError as e:
+            return f"{e}\n" + "\n".join(federation.transcript[-_MAX_LINES:])
+    return ""
+
+
+def shrunk(seed: int, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """Return fewer of the faults with which the history still breaks something."""
+    for fault in faults:
+        fewer = tuple(f for f in faults if f is not fault)
+        if play(seed, fewer):
+            faults = fewer
+    return faults
+
+
+def broken(seeds: Iterable[int]) -> list[str]:
+    """Play the histories of the seeds; return a report of each that broke something.
+
+    Their programs' own log lines are not written.
+    """
+    logging.disable(logging.CRITICAL)
+    try:
+        return [report for seed in seeds if (report := _report(seed))]
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _report(seed: int) -> str:
+    if not play(seed):
+        return ""
+    faults = shrunk(seed, faults_of(seed, num_workers(seed)))
+    listed = "".join(f"\n  {fault}" for fault in faults)
+    return f"seed {seed} with{listed}\n{play(seed, faults)}"

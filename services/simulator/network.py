@@ -1,0 +1,202 @@
+"""Links in virtual time: control streams that keep their order until they break, and calls.
+
+A stream loses only its tail, as TCP does: messages come late, in order, each perhaps twice (which
+the protocol allows), and when the stream breaks, what is still under way is lost. Its two ends
+learn of that at different times. Calls of the bulk port run beside it, in no order with it.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+
+import grpc
+
+from common.errors import CrosscloudError, ProtocolError
+from common.ids import WorkerId
+from protos.v1 import session_pb2
+from services.grpc_status import status_of
+from services.simulator.host import NOBODY, Host, Killed
+
+T = TypeVar("T")
+
+_LATENCY_S: Final = (0.005, 0.12)
+_NOTICED_S: Final = (0.0, 2.0)
+"""How long it takes until an end learns that its stream is broken."""
+
+
+_END: Final = object()
+"""What a call reads at its end: anything that is no message."""
+
+
+class UnreachableError(Exception):
+    """No answer; whether the call was carried out is unknown."""
+
+
+class Server(Protocol):
+    """A coordinator that serves."""
+
+    host: Host
+
+    async def connect(self, stream: "ControlStream") -> None:
+        """Serve one control stream."""
+
+
+@dataclass(eq=False)
+class Network:
+    """Who reaches whom, and how badly.
+
+    Args:
+        server: who answers at the coordinator's address now; None = nobody.
+        said: sees every message of the coordinator when it is sent.
+        duplicates: share of messages that come twice.
+        cuts: share of bulk calls that break.
+        unreachable: workers whose network is away.
+    """
+
+    rng: random.Random
+    said: Callable[[WorkerId, session_pb2.ConnectResponse], None]
+    server: Server | None = None
+    duplicates: float = 0.0
+    cuts: float = 0.0
+    unreachable: set[WorkerId] = field(default_factory=set)
+    streams: list["ControlStream"] = field(default_factory=list)
+
+    def reaches(self, worker: WorkerId) -> bool:
+        """Return whether a call of `worker` would be heard now."""
+        return (
+            self.server is not None
+            and self.server.host.alive
+            and not self.server.host.paused
+            and worker not in self.unreachable
+        )
+
+    @contextlib.asynccontextmanager
+    async def dial(self, worker: WorkerId, host: Host) -> AsyncIterator["ControlStream"]:
+        """Open a control stream to whoever serves."""
+        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        if not self.reaches(worker):
+            raise _rpc_error(grpc.StatusCode.UNAVAILABLE, "nobody answers")
+        server = self.server
+        assert server is not None
+        stream = ControlStream(self, worker, host, server.host)
+        self.streams.append(stream)
+        stream.serving = server.host.run(server.connect(stream))
+        try:
+            yield stream
+        finally:
+            stream.cut()
+
+    def cut(self, host: Host | None = None, worker: WorkerId | None = None) -> None:
+        """Break the streams of a host, or of a worker."""
+        for stream in [s for s in self.streams if host in s.hosts or worker == s.worker]:
+            stream.cut()
+
+    async def call(self, worker: WorkerId, make: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """Ask the server that answers now.
+
+        Raises:
+            UnreachableError: no answer came.
+            ProtocolError: the server refused.
+        """
+        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        if not self.reaches(worker):
+            raise UnreachableError
+        assert self.server is not None
+        task = self.server.host.run(make(self.server))
+        await asyncio.wait((task,))
+        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        if task.cancelled() or self.rng.random() < self.cuts:
+            raise UnreachableError
+        if isinstance(e := task.exception(), ProtocolError):
+            raise e
+        if e is not None:
+            raise UnreachableError
+        answer: T = task.result()
+        return answer
+
+
+class ControlStream:
+    """One stream; the worker's end is what `services.worker.link` takes for a gRPC call."""
+
+    serving: asyncio.Task[Any]
+
+    def __init__(self, network: Network, worker: WorkerId, host: Host, server: Host) -> None:
+        self.worker = worker
+        self.hosts = (host, server)
+        self._network = network
+        self._up: asyncio.Queue[session_pb2.ConnectRequest | None] = asyncio.Queue()
+        self._down: asyncio.Queue[session_pb2.ConnectResponse | Exception | None] = asyncio.Queue()
+        self._last_s = {id(self._up): 0.0, id(self._down): 0.0}
+        self._is_cut = False
+
+    # The worker's end
+
+    async def read(self) -> Any:
+        """Return the next message, `_END` after the last; raise what broke the stream."""
+        message = await self._down.get()
+        if isinstance(message, Exception):
+            raise message
+        return _END if message is None else message
+
+    async def write(self, message: session_pb2.ConnectRequest) -> None:
+        """Send."""
+        self._deliver(self._up, message)
+
+    # The coordinator's end
+
+    async def requests(self) -> AsyncIterator[session_pb2.ConnectRequest]:
+        """Yield what the worker sends."""
+        while (message := await self._up.get()) is not None:
+            yield message
+
+    def send(self, message: session_pb2.ConnectResponse) -> None:
+        """Send to the worker."""
+        self._network.said(self.worker, message)
+        self._deliver(self._down, message)
+
+    def end(self, error: BaseException | None) -> None:
+        """The coordinator's handler returned, or raised."""
+        if isinstance(error, Killed | asyncio.CancelledError):
+            self.cut()
+        elif error is None:
+            self._deliver(self._down, None)
+        else:
+            code = status_of(error) if isinstance(error, CrosscloudError) else None
+            self._deliver(self._down, _rpc_error(code or grpc.StatusCode.UNKNOWN, str(error)))
+
+    # Between them
+
+    def cut(self) -> None:
+        """Break: what is under way is lost, and both ends learn of it in their own time."""
+        if self._is_cut:
+            return
+        self._is_cut = True
+        self._network.streams.remove(self)
+        loop, rng = asyncio.get_running_loop(), self._network.rng
+        broken = _rpc_error(grpc.StatusCode.UNAVAILABLE, "the stream broke")
+        loop.call_later(
+            rng.uniform(*_NOTICED_S), self._down.put_nowait, broken, context=NOBODY.copy()
+        )
+        loop.call_later(rng.uniform(*_NOTICED_S), self.serving.cancel, context=NOBODY.copy())
+
+    def _deliver(self, queue: asyncio.Queue[Any], message: Any) -> None:
+        if self._is_cut:
+            return
+        loop, rng = asyncio.get_running_loop(), self._network.rng
+        times = 1 + (message is not None and rng.random() < self._network.duplicates)
+        for _ in range(times):
+            arrives_s = loop.time() + rng.uniform(*_LATENCY_S)
+            arrives_s = self._last_s[id(queue)] = max(arrives_s, self._last_s[id(queue)] + 1e-5)
+            loop.call_at(arrives_s, self._arrive, queue, message, context=NOBODY.copy())
+
+    def _arrive(self, queue: asyncio.Queue[Any], message: Any) -> None:
+        if not self._is_cut:
+            queue.put_nowait(message)
+
+
+def _rpc_error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(code, nothing, nothing, details, None)

@@ -1,0 +1,272 @@
+"""A worker in virtual time: the real agent, link, replica, state folder and trainer, in one task.
+
+As in `services/worker/main.py`; only the trainer's process, the network and the clock are not real.
+"""
+
+import asyncio
+import functools
+import random
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any, Final, cast
+
+from common import canonical
+from common.documents import PROTOCOL, Genesis
+from common.errors import UnknownFileError
+from common.ids import Digest, RoundId, WorkerId
+from protos.v1 import session_pb2
+from services.bulk_link import GivenUpError
+from services.data_store import DataStore
+from services.metrics import WorkerMetrics
+from services.replica import Replica, genesis_position
+from services.simulator.clock import TryAgainError
+from services.simulator.host import Host, happens
+from services.simulator.learner import Counting
+from services.simulator.network import Network, UnreachableError
+from services.worker import trainer as trainer_link
+from services.worker.agent import Agent
+from services.worker.inbox import Inbox
+from services.worker.link import Link
+from services.worker.messages import Build, Closed, Merged, Progress, Saved
+from services.worker.state import StateFolder
+from services.worker.trainer_process import PacedTrainer
+
+_RETRY_S: Final = 0.4
+_TRAINER_LAG_S: Final = 0.01
+
+
+class SimulatedTrainer:
+    """`services.worker.trainer.Trainer` and the process behind it, between two awaits."""
+
+    def __init__(
+        self, build: Build, now_s: Callable[[], float], progressed: Callable[[], None]
+    ) -> None:
+        self.progress: Progress | None = None
+        self.paced = PacedTrainer(self, build, now_s)
+        self.ready = self.paced.ready
+        self._now_s = now_s
+        self._progressed = progressed
+        self._answer: object = None
+        self._told = asyncio.Event()
+        self._begun = False
+
+    @property
+    def learner(self) -> Counting:
+        """What is trained."""
+        return cast("Counting", self.paced.trainer.learner)
+
+    def send(self, message: object) -> None:
+        """The trainer speaks."""
+        if isinstance(message, Progress):
+            self.progress = message
+            self._progressed()
+        else:
+            self._answer = message
+
+    async def run(self) -> None:
+        """Train, for ever."""
+        while True:
+            self._told.clear()
+            if not self._begun or not self.paced.may_step():
+                await self._told.wait()
+                continue
+            wait_s = self.paced.next_step_at - self._now_s()
+            if wait_s > 1e-6:
+                await asyncio.sleep(wait_s)
+            elif self.paced.may_step():
+                self.paced.step()
+                self.paced.report()
+
+    async def tell(self, message: object) -> None:
+        """Say what has no answer."""
+        await self._do(message)
+        self._begun = True
+
+    async def close(self, question: object) -> Closed:
+        """Freeze the pending work."""
+        return cast("Closed", await self._do(question))
+
+    async def merge(self, question: object) -> Merged:
+        """Move the live parameters onto a new base."""
+        return cast("Merged", await self._do(question))
+
+    async def roll_back(self, question: object) -> Merged:
+        """Start again from a version, without local work."""
+        return cast("Merged", await self._do(question))
+
+    async def save(self, question: object) -> Saved:
+        """Write the learner's whole state."""
+        return cast("Saved", await self._do(question))
+
+    async def _do(self, message: object) -> object:
+        happens(f"tell the trainer {type(message).__name__}")
+        await asyncio.sleep(_TRAINER_LAG_S)
+        self._answer = None
+        self.paced.handle(message)
+        self.paced.report()
+        self._told.set()
+        await asyncio.sleep(_TRAINER_LAG_S)
+        happens(f"heard the trainer on {type(message).__name__}")
+        return self._answer
+
+
+class SimulatedWorker:
+    """One process life of a worker; see the module docstring.
+
+    Args:
+        metrics: shared by the lives of all workers: nobody reads them.
+    """
+
+    def __init__(
+        self,
+        name: WorkerId,
+        genesis: Genesis,
+        *,
+        host: Host,
+        root: Path,
+        data: dict[str, Any],
+        max_steps_per_s: float,
+        network: Network,
+        rng: random.Random,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self._genesis = genesis
+        self._network = network
+        self._boot = f"{rng.getrandbits(64):016x}"
+        self._rng = rng
+        self._metrics = metrics
+        now_s = asyncio.get_running_loop().time
+        self._now_s = now_s
+        self._inbox = Inbox(metrics)
+        self._root = root
+        build = Build(genesis, name, data, max_steps_per_s=max_steps_per_s)
+        self.trainer = SimulatedTrainer(build, now_s, self._inbox.progressed)
+        self.agent: Agent
+        self.replica: Replica
+        self.state: StateFolder
+        self.store: DataStore
+
+    async def run(self) -> None:
+        """Work until the run is over.
+
+        Raises:
+            EndedError: the coordinator says that this worker's part is over.
+        """
+        self.state = StateFolder(self._root)
+        self.store = DataStore(self.state.data)
+        self.store.clean()
+        self.replica = Replica(
+            self._genesis, self.store, self._fetch, genesis_position(self._genesis)
+        )
+        link = Link(
+            "the coordinator",
+            functools.partial(self._network.dial, self.name, self.host),
+            join=self._join,
+            heartbeat=self._heartbeat,
+            inbox=self._inbox.received,
+        )
+        self.agent = self._inbox.agent = Agent(
+            self.name,
+            self._genesis,
+            boot=self._boot,
+            state=self.state,
+            replica=self.replica,
+            trainer=cast("trainer_link.Trainer", self.trainer),
+            push=self._push,
+            send=link.send,
+            link_bps=lambda: 0,
+            metrics=self._metrics,
+            now_s=self._now_s,
+        )
+        await self.agent.resume()
+        loops = (
+            self._inbox.run(),
+            link.run(),
+            self._inbox.tick(lambda: None),
+            self.trainer.run(),
+        )
+        tasks = [asyncio.create_task(work) for work in loops]
+        try:
+            done, _ = await asyncio.wait(
+                (*tasks, self.agent.broken), return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _join(self) -> session_pb2.Join:
+        at = self.replica.position
+        return session_pb2.Join(
+            protocol=PROTOCOL,
+            features=["tls"],
+            genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
+            schema_hash=bytes.fromhex(self.trainer.ready.schema_hash),
+            boot=self._boot,
+            version=at.version,
+            digest=bytes.fromhex(at.digest),
+            next_seq=at.next_seq if self.agent.begun else None,
+            speed=self._speed(),
+        )
+
+    def _heartbeat(self) -> session_pb2.Heartbeat:
+        progress = self.trainer.progress
+        return session_pb2.Heartbeat(
+            speed=self._speed(),
+            version=self.replica.position.version,
+            pending_steps=0 if progress is None else progress.pending.steps,
+            offer_nonce=self.agent.offer_nonce,
+        )
+
+    def _speed(self) -> int:
+        return 0 if self.trainer.progress is None else round(self.trainer.progress.speed)
+
+    def _fetch(self, digest: Digest, kind: str) -> None:
+        happens(f"fetch {kind}")
+        if not self._network.reaches(self.name):
+            raise TryAgainError
+        found: bytes | None = self._network.server.file(digest)  # type: ignore[union-attr]
+        if found is None:
+            raise UnknownFileError(f"no {kind} {digest} is kept")
+        with self.store.writer() as writer:
+            writer.append(found)
+            writer.commit()
+
+    async def _push(
+        self,
+        round_id: RoundId,
+        num_shards: int,
+        read_shard: Callable[[int], bytes],
+        *,
+        give_up: Event,
+    ) -> None:
+        """Upload as `services.bulk_link.BulkLink.push` does: first everything, then what misses."""
+        wanted = list(range(num_shards))
+        is_first = True
+        while wanted:
+            if give_up.is_set():
+                raise GivenUpError("nobody wants it any more")
+            happens(f"push {len(wanted)} shards")
+            try:
+                if not is_first:
+                    wanted = await self._network.call(
+                        self.name, lambda server: server.list_missing(self.name, round_id)
+                    )
+                is_first = False
+                if wanted:
+                    arrive = len(wanted)
+                    if self._rng.random() < self._network.cuts:
+                        arrive = self._rng.randint(0, len(wanted) - 1)
+                    shards = [(i, read_shard(i)) for i in wanted]
+                    wanted = await self._network.call(
+                        self.name,
+                        lambda server, s=shards, n=arrive: server.push(  # type: ignore[misc]
+                            self.name, round_id, s, n
+                        ),
+                    )
+            except UnreachableError:
+                await asyncio.sleep(_RETRY_S)
