@@ -19,7 +19,7 @@ from typing import Final, Self
 from common.canonical import digest_of
 from common.errors import DamagedDataError, MalformedDocumentError
 from common.ids import Digest
-from services.files import Bytes, Draft, read_at, storage_errors, sync_folder
+from services.files import Bytes, Draft, make_folder, read_at, storage_errors, sync_folder
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -29,8 +29,7 @@ class DataStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        with storage_errors(f"cannot use {root}"):
-            root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
 
     def path(self, digest: Digest) -> Path:
         """Return where the file stands or would stand.

@@ -65,6 +65,17 @@ def sync_file(path: Path) -> None:
     _sync(path, os.O_RDONLY)
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder, unless it is there, and make its own name durable.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with storage_errors(f"cannot use {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(folder.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY)

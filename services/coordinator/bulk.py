@@ -182,8 +182,7 @@ class BulkService:
 def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     """Serve until control ends."""
     spool = Spool(settings.data_dir / "spool")
-    for left_over in spool.rounds():  # a new leader ends every round before it
-        spool.drop(left_over)
+    spool.clean()
     members = MemberList(settings.members, genesis.run)
     outbox = Outbox(line)
     service = BulkService(spool, DataStore(settings.data_dir / "data"), members, outbox)

@@ -21,7 +21,7 @@ from common.errors import (
     StaleLeaderError,
 )
 from common.ids import Digest
-from services.files import Draft, storage_errors, sync_folder
+from services.files import Draft, make_folder, storage_errors, sync_folder
 
 _NAME: Final = re.compile(r"(\d{12})\.json")
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -38,8 +38,7 @@ class LogStore:
         self._tip = genesis
         self._genesis = genesis
         self._num_records = 0
-        with storage_errors(f"cannot use {folder}"):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     @property
     def num_records(self) -> int:

@@ -17,7 +17,7 @@ from typing import Final
 from common.errors import NotAMemberError, UnknownRoundError
 from common.ids import RoundId, WorkerId
 from services.coordinator.upload import DONE, Layout, Upload, UploadReader
-from services.files import storage_errors, sync_folder
+from services.files import make_folder, storage_errors, sync_folder
 
 _SEALED: Final = ".sealed"
 
@@ -29,8 +29,7 @@ class Spool:
         self._root = root
         self._lock = threading.Lock()
         self._rounds: dict[RoundId, dict[WorkerId, Upload]] = {}
-        with storage_errors(f"cannot use {root}"):
-            root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
 
     def open_round(self, round_id: RoundId, members: tuple[WorkerId, ...], layout: Layout) -> None:
         """Take uploads of `members`, or go on after a restart; a sealed round stays sealed."""
@@ -93,6 +92,11 @@ class Spool:
             for folder in (self._root / round_id, self._sealed(round_id)):
                 if folder.is_dir():
                     shutil.rmtree(folder)
+
+    def clean(self) -> None:
+        """Delete the uploads of every round: a new leader ended them all."""
+        for round_id in self.rounds():
+            self.drop(round_id)
 
     def rounds(self) -> tuple[RoundId, ...]:
         """Return every round that has uploads on disk, sorted."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common import canonical
 from common.errors import ConfigError, MalformedDocumentError
-from services.files import Draft, storage_errors, sync_file, sync_folder
+from services.files import Draft, make_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
 from worker.round import Stage
 
@@ -36,8 +36,7 @@ class StateFolder:
         self._root = root
         self.data = root / "data"
         self.stage = root / "stage"
-        with storage_errors(f"cannot use {root}"):
-            root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
 
     def load(self) -> Manifest | None:
         """Return the newest complete state, None for a newcomer. Leftovers of a kill are removed.
@@ -111,6 +110,7 @@ class StateFolder:
         """Make the stage durable with everything that lies in its folder."""
         for path in self.stage.iterdir():
             sync_file(path)
+        sync_folder(self._root)  # the stage's own name
         self._replace(self.stage / "stage.json", stage)
 
     def drop_stage(self) -> None:
