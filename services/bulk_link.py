@@ -17,7 +17,6 @@ from common.errors import (
     NotFoundError,
     ProtocolError,
     UnknownFileError,
-    UnknownRoundError,
 )
 from common.ids import Digest, RoundId
 from protos.v1 import bulk_pb2
@@ -120,7 +119,7 @@ class BulkLink:
             return missing
 
         while wanted:
-            wanted = self._retried(attempt, give_up, UnknownRoundError)
+            wanted = self._retried(attempt, give_up, may_come=True)  # bulk may hear of it last
 
     def _called(self, method: Any, shards: Iterator[bytes], give_up: Event) -> Any:
         """Call `method`, but cancel it as soon as nobody wants it: a dead path may never answer."""
@@ -175,11 +174,11 @@ class BulkLink:
                     _, payload = framing.split_download_response(message)
                     writer.append(payload)
 
-            self._retried(attempt, self._closing, UnknownFileError)
+            self._retried(attempt, self._closing, may_come=False)
             if (found := writer.commit()) != digest:
                 raise DamagedDataError(f"asked for file {digest[:16]}..., got {found[:16]}...")
 
-    def _retried(self, attempt: Callable[[], T], give_up: Event, missing: type[ProtocolError]) -> T:
+    def _retried(self, attempt: Callable[[], T], give_up: Event, *, may_come: bool) -> T:
         pause_s = _FIRST_PAUSE_S
         while True:
             if give_up.is_set() or self._closing.is_set():
@@ -189,8 +188,9 @@ class BulkLink:
             except grpc.RpcError as e:
                 error = error_of(e)
                 if isinstance(error, NotFoundError):
-                    raise missing(str(error)) from None
-                if error is not None:
+                    if not may_come:
+                        raise UnknownFileError(str(error)) from None
+                elif error is not None:
                     raise error from None
             if give_up.wait(pause_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
                 continue

@@ -65,9 +65,10 @@ def demo(
     runs: Annotated[Path, typer.Option(help="Folder for the run's folder.")] = Path("runs"),
     name: Annotated[str, typer.Option(help="The run's name.")] = "demo",
     seconds: Annotated[float, typer.Option(min=10, help="Length of the run.")] = 100.0,
+    keep: Annotated[bool, typer.Option(help="Leave certificates, log and versions.")] = False,
 ) -> None:
     """Train with four workers on this machine, over mTLS, and show it."""
-    _run("services.local.demo", "main", runs=runs, name=name, seconds=seconds)
+    _run("services.local.demo", "main", runs=runs, name=name, seconds=seconds, keep=keep)
 
 
 @app.command()

@@ -1,0 +1,163 @@
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import grpc
+import pytest
+
+from common.canonical import digest_of
+from common.errors import (
+    BadUpdateError,
+    BusyError,
+    DamagedDataError,
+    UnknownFileError,
+    UnknownRoundError,
+)
+from common.ids import RoundId
+from protos.v1 import bulk_pb2
+from services import framing
+from services.bulk_link import BulkLink, GivenUpError
+from services.data_store import DataStore
+from services.grpc_status import StatusInterceptor
+
+ROUND = RoundId("ab" * 16)
+NUM_SHARDS = 5
+
+
+class Other:
+    """The coordinator's side, in the clear on loopback: takes shards, and trouble on demand."""
+
+    def __init__(self) -> None:
+        self.arrived: dict[int, bytes] = {}
+        self.troubles: list[Exception] = []
+        self.break_after = 0  # messages; 0 = never
+        self.content = b""
+
+    def push(self, messages: Iterator[bytes], context: Any) -> bulk_pb2.PushShardsResponse:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        for message in messages:
+            _, index, payload = framing.split_shard(message)
+            self.arrived[index] = bytes(payload)
+            self.break_after -= 1
+            if self.break_after == 0:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+        return bulk_pb2.PushShardsResponse(missing=self._missing())
+
+    def list_missing(self, request: object, context: object) -> bulk_pb2.ListMissingResponse:
+        return bulk_pb2.ListMissingResponse(missing=self._missing())
+
+    def download(self, request: bulk_pb2.DownloadRequest, context: Any) -> Iterator[bytes]:
+        if self.troubles:
+            raise self.troubles.pop(0)
+        yield framing.download_response(len(self.content), self.content[request.offset :][:3])
+        if self.break_after:
+            self.break_after = 0
+            context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+        rest = self.content[request.offset + 3 :]
+        yield framing.download_response(len(self.content), rest)
+
+    def _missing(self) -> list[int]:
+        return [i for i in range(NUM_SHARDS) if i not in self.arrived]
+
+
+@pytest.fixture
+def other() -> Other:
+    return Other()
+
+
+@pytest.fixture
+def link(other: Other) -> Iterator[BulkLink]:
+    server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[StatusInterceptor()])
+    methods: dict[str, Any] = {
+        "PushShards": grpc.stream_unary_rpc_method_handler(
+            other.push, response_serializer=bulk_pb2.PushShardsResponse.SerializeToString
+        ),
+        "ListMissing": grpc.unary_unary_rpc_method_handler(
+            other.list_missing,
+            response_serializer=bulk_pb2.ListMissingResponse.SerializeToString,
+        ),
+        "Download": grpc.unary_stream_rpc_method_handler(
+            other.download, request_deserializer=bulk_pb2.DownloadRequest.FromString
+        ),
+    }
+    handler = grpc.method_handlers_generic_handler("crosscloud.v1.Bulk", methods)
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    made = BulkLink(grpc.insecure_channel(f"127.0.0.1:{port}"), Event())
+    yield made
+    made.close()
+    server.stop(None)
+
+
+def shard(index: int) -> bytes:
+    return bytes([index]) * 100
+
+
+def push(link: BulkLink, read: Callable[[int], bytes] = shard) -> None:
+    link.push(ROUND, NUM_SHARDS, read, give_up=Event())
+
+
+def test_every_shard_arrives_once(link: BulkLink, other: Other) -> None:
+    asked: list[int] = []
+    push(link, lambda i: asked.append(i) or shard(i))  # type: ignore[func-returns-value]
+    assert other.arrived == {i: shard(i) for i in range(NUM_SHARDS)}
+    assert asked == list(range(NUM_SHARDS))
+    assert link.bytes_sent > NUM_SHARDS * 100
+    assert link.link_bps > 0
+
+
+def test_a_broken_upload_goes_on_with_what_is_missing(link: BulkLink, other: Other) -> None:
+    other.break_after = 2
+    push(link)
+    assert other.arrived == {i: shard(i) for i in range(NUM_SHARDS)}
+
+
+@pytest.mark.parametrize("trouble", [BusyError("a stream is still open"), UnknownRoundError("yet")])
+def test_what_may_pass_is_tried_again(link: BulkLink, other: Other, trouble: Exception) -> None:
+    other.troubles = [trouble]
+    push(link)
+    assert len(other.arrived) == NUM_SHARDS
+
+
+def test_what_the_coordinator_refuses_is_raised_at_once(link: BulkLink, other: Other) -> None:
+    other.troubles = [BadUpdateError("shard 0: wrong length")]
+    with pytest.raises(BadUpdateError, match="wrong length"):
+        push(link)
+
+
+def test_an_upload_that_nobody_wants_ends(link: BulkLink, other: Other) -> None:
+    give_up = Event()
+
+    def read(index: int) -> bytes:
+        give_up.set()
+        return shard(index)
+
+    with pytest.raises(GivenUpError):
+        link.push(ROUND, NUM_SHARDS, read, give_up=give_up)
+    assert len(other.arrived) < NUM_SHARDS
+
+
+def test_a_broken_download_goes_on_where_it_broke(
+    link: BulkLink, other: Other, tmp_path: Path
+) -> None:
+    other.content, other.break_after, store = b"0123456789", 1, DataStore(tmp_path)
+    digest = digest_of(other.content)
+    link.fetch(digest, "version", store)
+    assert store.read(digest) == other.content
+    assert link.bytes_received["version"] > len(other.content)
+
+
+def test_a_file_that_is_not_kept_says_so(link: BulkLink, other: Other, tmp_path: Path) -> None:
+    other.troubles = [UnknownFileError("gone")]
+    with pytest.raises(UnknownFileError, match="gone"):
+        link.fetch(digest_of(b"x"), "aggregate", DataStore(tmp_path))
+
+
+def test_content_of_another_digest_is_refused(link: BulkLink, other: Other, tmp_path: Path) -> None:
+    other.content = b"0123456789"
+    with pytest.raises(DamagedDataError, match="asked for file"):
+        link.fetch(digest_of(b"something else"), "version", DataStore(tmp_path))
