@@ -267,65 +267,54 @@ class CoordinatorSettings(_Settings):
     log: LogSettings = Field(default=LogSettings(), description="what is printed")
 
 
-class WorkerSettings(_Settings):
+class _LearnerSettings(_Settings):
+    """What a worker and an evaluator have in common: who they are, where to dial, the learner."""
+
+    genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
+    coordinator: AddressSettings = Field(description="where to dial")
+    tls: TlsSettings = Field(description="this process's certificate")
+    learner: LearnerPath | None = Field(
+        default=None,
+        description="MODULE:FUNCTION instead of the run's; it has to build the same model",
+    )
+    device: str = Field(default="cpu", description="where to compute: cpu, cuda, cuda:1, mps")
+    num_threads: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="CPU threads of the learner; raising it leaves less for others",
+    )
+    metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
+    log: LogSettings = Field(default=LogSettings(), description="what is printed")
+
+
+class WorkerSettings(_LearnerSettings):
     """worker.yaml."""
 
     name: Name = Field(
         description="this worker's name, as on the member list and in its certificate"
     )
-    genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
-    coordinator: AddressSettings = Field(description="where to dial")
-    tls: TlsSettings = Field(description="this worker's certificate")
     state_dir: FilePath = Field(
         description="folder of parameters, residual and stage; needs room for 20 models"
     )
     data: Mapping[str, Any] = Field(
         description="the learner's data settings: this cloud's own files"
     )
-    learner: LearnerPath | None = Field(
-        default=None,
-        description="MODULE:FUNCTION instead of the run's; it has to build the same model",
-    )
     pace: PaceSettings = Field(default=PaceSettings(), description="limits of speed")
-    device: str = Field(default="cpu", description="where to compute: cpu, cuda, cuda:1, mps")
-    num_threads: int = Field(
-        default=1,
-        ge=1,
-        le=1024,
-        description="CPU threads of the learner; raising it leaves less for others",
-    )
-    metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
-    log: LogSettings = Field(default=LogSettings(), description="what is printed")
 
 
-class EvaluatorSettings(_Settings):
+class EvaluatorSettings(_LearnerSettings):
     """evaluator.yaml."""
 
     name: Name = Field(
         description="this evaluator's name, as on the member list and in its certificate"
     )
-    genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
-    coordinator: AddressSettings = Field(description="where to dial")
-    tls: TlsSettings = Field(description="this evaluator's certificate")
     state_dir: FilePath = Field(
         description="folder of downloaded versions; needs room for six models"
     )
     data: Mapping[str, Any] = Field(
         description="the learner's data settings: the shared validation shard"
     )
-    learner: LearnerPath | None = Field(
-        default=None,
-        description="MODULE:FUNCTION instead of the run's; it has to build the same model",
-    )
-    device: str = Field(default="cpu", description="where to compute: cpu, cuda, cuda:1, mps")
-    num_threads: int = Field(
-        default=1,
-        ge=1,
-        le=1024,
-        description="CPU threads of the learner; raising it leaves less for others",
-    )
-    metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
-    log: LogSettings = Field(default=LogSettings(), description="what is printed")
 
 
 class OperatorSettings(_Settings):

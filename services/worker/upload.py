@@ -7,6 +7,7 @@ bytes that it began with, whatever happened to the parameters meanwhile.
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -126,17 +127,17 @@ def encode_payload(
     """
     terms = round_terms(genesis, version, plan, numbers, read_blob)
     base = BaseValues(version, read_blob)
-    with FlatFile(theta) as own, FlatFile(next_residual, write=True) as kept:
-        e = FlatFile(residual) if residual is not None and residual.exists() else None
-        try:
-            work = Work(base.read, own.read, None if e is None else e.read)
-            lengths = measure(terms, work)
-            key = secrets.token_bytes(16)
-            pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20)
-            with payload.open("wb", buffering=0) as out:
-                for index, piece in enumerate(pieces):
-                    write_at(out.fileno(), piece, terms.layout.shard(index)[0])
-        finally:
-            if e is not None:
-                e.__exit__(None, None, None)
+    with ExitStack() as files:
+        own = files.enter_context(FlatFile(theta))
+        kept = files.enter_context(FlatFile(next_residual, write=True))
+        e = None
+        if residual is not None and residual.exists():
+            e = files.enter_context(FlatFile(residual)).read
+        work = Work(base.read, own.read, e)
+        lengths = measure(terms, work)
+        key = secrets.token_bytes(16)
+        pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20)
+        out = files.enter_context(payload.open("wb", buffering=0))
+        for index, piece in enumerate(pieces):
+            write_at(out.fileno(), piece, terms.layout.shard(index)[0])
     return Payload(payload, terms.layout)
