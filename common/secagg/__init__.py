@@ -1,0 +1,1 @@
+"""Secure aggregation's primitives: pure functions of bytes and arrays, no randomness of their own."""
