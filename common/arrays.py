@@ -13,6 +13,9 @@ U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 
+Content = bytes | bytearray | memoryview | U8
+"""Packed bytes that are only read."""
+
 ReadValues = Callable[[int, int], F32]
 """(start, stop) -> float32[stop - start] of a flat vector; need not be writable."""
 

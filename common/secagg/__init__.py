@@ -1,1 +1,1 @@
-"""Secure aggregation's primitives: pure functions of bytes and arrays, no randomness of their own."""
+"""Secure aggregation's primitives: pure arithmetic without randomness of its own."""

@@ -5,8 +5,8 @@
                         + sum over i in S, j lost: PRG(pair_ij) if j > i else -PRG(pair_ij)
 
 (Bonawitz et al. 2017, section 6.) `member_masks` makes the first line's, which a member adds;
-`remaining_masks` the second's, which the coordinator subtracts. Three rings, each with a stream of its
-own: the words of the data section ("data"), the lanes ("lanes"), two tags per shard ("tag").
+`remaining_masks` the second's, which the coordinator subtracts. Three streams of each seed: "data"
+for the words of the data section, "lanes", and "tag" for the two tags of each shard.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,6 @@ from common.ids import WorkerId
 from common.secagg.ring import Ring, Words
 from common.secagg.streams import TILE_BYTES, Stream
 from common.shards import LANES_HEAD_BYTES
-
-MODULUS: Final = 2**64
-"""Of tags."""
 
 NUM_TAGS: Final = 2
 """Per shard: the public and the secret one; together one AES block of the stream "tag"."""

@@ -9,8 +9,8 @@
 
 All modulo 2**(bits of the word), so that `a + b` on whole arrays is the ring's addition and a mask
 costs one pass. A sum of signed values that stays within its bits, as L = floor((2**(b-1) - 1)/K)
-ensures, comes out of its word whole: at 4 bits the borrow that a negative q0 takes from q1 is given back
-by `payload`; at 12 bits the upper four bits of a word are never looked at.
+ensures, comes out of its word whole: at 4 bits `payload` gives back what a negative q0 borrowed
+from q1; at 12 bits the upper four bits of a word are never looked at.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import U8, U16
+from common.arrays import U8, U16, Content
 
 Words = npt.NDArray[Any]
 """uint8, uint16 or uint32, as the table says; contiguous."""
@@ -66,9 +66,7 @@ class Ring:
         """Return the words of a sum of nothing."""
         return np.zeros(self._num_words(payload_bytes), self.word)
 
-    def words(
-        self, payload: bytes | bytearray | memoryview, out: Words | None = None
-    ) -> Words:
+    def words(self, payload: Content, out: Words | None = None) -> Words:
         """Return the words of a packed payload; written over `out` if it is given."""
         packed = np.frombuffer(payload, np.uint8)
         words = np.empty(self._num_words(len(packed)), self.word) if out is None else out
@@ -94,7 +92,7 @@ class Ring:
         """Return masked words as they go over the wire: as many bytes as the payload."""
         return _pack12(words).tobytes() if self.bits == 12 else words.tobytes()
 
-    def add_received(self, total: Words, content: bytes | bytearray | memoryview) -> None:
+    def add_received(self, total: Words, content: Content) -> None:
         """Add one member's masked words, as they were sent, to a sum."""
         packed = np.frombuffer(content, np.uint8)
         if self._num_words(len(packed)) != len(total):

@@ -3,8 +3,9 @@
     key, first counter block = HKDF-Expand-SHA256(seed, info, 32)
     info = length-prefixed "crosscloud/1/" + purpose, then length-prefixed fields
 
-Byte i of a stream lies in counter block `first + i // 16` modulo 2**128 (SP 800-38A, 6.5 and B.1), so
-any shard can be made alone. Streams only derive and expand; they choose no seed and never repeat one.
+Byte i of a stream lies in counter block `first + i // 16` modulo 2**128 (NIST SP 800-38A, 6.5 and
+B.1), so any shard can be made alone. Streams only derive and expand: that a seed is used for one
+attempt only is up to the caller.
 """
 
 from typing import Final
@@ -34,15 +35,10 @@ def expand(seed: bytes, info: bytes, num_bytes: int) -> bytes:
     return HKDFExpand(SHA256(), num_bytes, info).derive(seed)
 
 
-def derived_seed(seed: bytes, purpose: str, *fields: str) -> bytes:
-    """Return another seed; different purposes or fields give independent ones."""
-    return expand(seed, _info(purpose, *fields), SEED_BYTES)
-
-
 class Keystream:
     """AES-128-CTR output from any byte on.
 
-    Not for two threads at once: it remembers where it stands, so that going on costs no new counter.
+    Not for two threads at once: it remembers where it stands, so that going on costs nothing.
 
     Args:
         key: 16 bytes.
@@ -60,7 +56,7 @@ class Keystream:
         """Write the stream's bytes from `offset` on over `out`, uint8[n], contiguous."""
         if offset != self._position:
             self._seek(offset)
-        target = memoryview(out)
+        target = out.data
         for start in range(0, len(out), TILE_BYTES):
             part = target[start : start + TILE_BYTES]
             zeros = _ZEROS if len(part) == TILE_BYTES else _ZEROS[: len(part)]
@@ -68,7 +64,7 @@ class Keystream:
         self._position = offset + len(out)
 
     def integers(self, first: int, num: int) -> U64:
-        """Return uint64[num]: the stream as little-endian 64-bit integers, from index `first` on."""
+        """Return uint64[num]: the stream as little-endian integers, from index `first` on."""
         out = np.empty(8 * num, np.uint8)
         self.fill(out, 8 * first)
         return out.view("<u8")
@@ -81,18 +77,16 @@ class Keystream:
 
 
 class Stream(Keystream):
-    """The stream of one seed for one purpose.
+    """The stream of one seed for one purpose; other purposes or fields give independent ones.
 
     Args:
         seed: 32 bytes, fresh per attempt.
         purpose: "data", "lanes" and "tag" for masks; `common/secagg/tags.py` has its own.
+        fields: what else tells streams of one seed apart.
     """
 
-    def __init__(self, seed: bytes, purpose: str) -> None:
-        found = expand(seed, _info(purpose), KEY_BYTES + COUNTER_BYTES)
+    def __init__(self, seed: bytes, purpose: str, *fields: str) -> None:
+        parts = [p.encode() for p in (f"crosscloud/1/{purpose}", *fields)]
+        info = b"".join(len(p).to_bytes(4, "big") + p for p in parts)
+        found = expand(seed, info, KEY_BYTES + COUNTER_BYTES)
         super().__init__(found[:KEY_BYTES], found[KEY_BYTES:])
-
-
-def _info(purpose: str, *fields: str) -> bytes:
-    parts = [p.encode() for p in (f"crosscloud/1/{purpose}", *fields)]
-    return b"".join(len(p).to_bytes(4, "big") + p for p in parts)
