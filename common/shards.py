@@ -29,6 +29,9 @@ _ALIGNMENT: Final = 48
 _LANES: Final = np.dtype("<u8")
 _ENERGY: Final = np.dtype("<u4")
 
+LANES_HEAD_BYTES: Final = 3 * _LANES.itemsize
+"""V, loss, clipped; what follows in the lanes section is 32-bit."""
+
 
 @dataclass(frozen=True, slots=True)
 class PayloadLayout:
@@ -55,7 +58,7 @@ class PayloadLayout:
     @property
     def lanes_bytes(self) -> int:
         """Bytes of the lanes section."""
-        size = 3 * _LANES.itemsize + self.num_blocks * _ENERGY.itemsize
+        size = LANES_HEAD_BYTES + self.num_blocks * _ENERGY.itemsize
         return _rounded_up(size, _ALIGNMENT)
 
     @property
@@ -126,11 +129,10 @@ def unpack_lanes(content: bytes, layout: PayloadLayout) -> tuple[Lanes, U32]:
     if len(content) != layout.lanes_bytes:
         raise BadUpdateError(f"lanes have {len(content)} bytes, must be {layout.lanes_bytes}")
     v, loss_2_20, clipped = np.frombuffer(content, _LANES, 3).tolist()
-    head = 3 * _LANES.itemsize
-    used = head + layout.num_blocks * _ENERGY.itemsize
+    used = LANES_HEAD_BYTES + layout.num_blocks * _ENERGY.itemsize
     if any(content[used:]):
         raise BadUpdateError("the padding of the lanes is not zero")
-    return Lanes(v, loss_2_20, clipped), unpack_energy(content[head:used])
+    return Lanes(v, loss_2_20, clipped), unpack_energy(content[LANES_HEAD_BYTES:used])
 
 
 def pack_energy(energy: U32) -> bytes:

@@ -1,0 +1,1 @@
+"""Secure aggregation's primitives: pure arithmetic without randomness of its own."""

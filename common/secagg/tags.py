@@ -1,0 +1,256 @@
+"""Tags: linear fingerprints of a shard's signed values, so that the published sum is the sum.
+
+    tag(q) = sum over j of a_j*q_j modulo 2**64                q signed, before reduction
+    public   a from a seed that everyone knows                 finds a flipped bit, a broken member
+    secret   a and z_i from kappa; sent: tag(q_i) + z_i        finds a sum that nobody sent
+
+Linear: the sum of the survivors' tags is the tag of the signed sum, which L keeps from wrapping.
+z_i is 64 bits per member and shard, so a tag tells nothing about a or q, and a doubled sum with
+doubled tags fails: z is not doubled.
+
+Data shards take their values in 16-bit words, 1024 to a group:
+
+    4, 8 bits    w = q + 2**b*q' + ..: the four or two values of a word as one number, one-to-one.
+                 The sign bits of all but the last are flipped, so that an int16 exceeds w by a
+                 constant (`_BIAS`)
+    12, 16 bits  w = q
+    32 bits      lower half (unsigned) and upper half (signed) of a value, under the coefficients
+                 a_j and 2**16*a_j; a group has 512 values
+
+    a = r_g*s_j  r_g: 64 bits per group; s_j: 56 bits by place in the group, as two 28-bit halves
+
+Each half's dot product with a group is taken in float64, exactly: no partial sum exceeds
+2**28 * 2**15 * 1024 = 2**53 (32 bits: 2**28 * 2**16 * 512). r_g joins modulo 2**64. A change made
+without knowing a and z goes unnoticed with a chance below 2**-43 (32 bits: 2**-28): what counts is
+the largest power of two that divides it, at most 2**15 (2**31).
+
+Lanes are unsigned, 64 bits each in the head, then 32 (z_B, padding), and each number has a 64-bit
+a_j of its own. A change by 2**k goes unnoticed with a chance of 2**(k-64): so the caller bounds what
+the sums of V, loss and clipped may be.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from common.arrays import F64, U8, U64, Content
+from common.errors import BadCommitError, BadUpdateError
+from common.ids import WorkerId
+from common.secagg.ring import Ring
+from common.secagg.streams import Stream
+from common.shards import LANES_HEAD_BYTES, PayloadLayout
+
+MODULUS: Final = 2**64
+
+_GROUP: Final = 1024  # words
+_HALF_BITS: Final = 28
+_HALF_MASK: Final = 2**_HALF_BITS - 1
+_TILE_GROUPS: Final = 60
+_BIAS: Final = {4: 0x0888, 8: 0x0080}
+_HEAD_NUMBERS: Final = 3
+
+
+class Coefficients:
+    """The a of one tag.
+
+    Args:
+        seed: 32 bytes: the public one, or kappa.
+        num_places: values in a group.
+    """
+
+    def __init__(self, seed: bytes, num_places: int) -> None:
+        drawn = Stream(seed, "tag-place").integers(0, num_places)
+        self._low, self._high = drawn & _HALF_MASK, drawn >> _HALF_BITS & _HALF_MASK
+        self.places = (self._low.astype(np.float64), self._high.astype(np.float64))
+        """s_j's lower and upper half, float64[num_places]."""
+        self._groups = Stream(seed, "tag-group")
+        self._lanes = Stream(seed, "tag-lanes")
+
+    @property
+    def place_sum(self) -> int:
+        """Return the sum of s_j modulo 2**64."""
+        return (int(self._low.sum()) + (int(self._high.sum()) << _HALF_BITS)) % MODULUS
+
+    def groups(self, first: int, num: int) -> U64:
+        """Return r_g, uint64[num], from group `first` of the data section on."""
+        return self._groups.integers(first, num)
+
+    def lanes(self, first: int, num: int) -> U64:
+        """Return the lanes' coefficients, uint64[num], from number `first` of the section on."""
+        return self._lanes.integers(first, num)
+
+
+class Tagger:
+    """Computes one or more tags of a shard at once. Not for two threads at once.
+
+    Args:
+        layout: of the round.
+        seeds: one per tag: the public seed, kappa, or both.
+    """
+
+    def __init__(self, layout: PayloadLayout, seeds: Sequence[bytes]) -> None:
+        self._layout = layout
+        self._ring = Ring(layout.bits)
+        self._width = _GROUP // 2 if layout.bits == 32 else _GROUP
+        self._coefficients = [Coefficients(seed, self._width) for seed in seeds]
+        self._excess = np.array(
+            [_BIAS.get(layout.bits, 0) * c.place_sum % MODULUS for c in self._coefficients], "<u8"
+        )
+        self._group_bytes = _GROUP * (12 if layout.bits == 12 else 16) // 8
+        self._values = np.empty((_TILE_GROUPS, self._width), np.float64)
+        self._words = np.empty(_TILE_GROUPS * _GROUP, "<u2")
+
+    def tags(self, shard: int, content: Content) -> tuple[int, ...]:
+        """Return the shard's tags, modulo 2**64, in the order of the seeds.
+
+        Args:
+            shard: its index.
+            content: the packed signed values, or the lanes: one member's, or a sum.
+
+        Raises:
+            BadUpdateError: there is no such shard, or it has another length.
+        """
+        offset, length = self._layout.shard(shard)
+        if len(content) != length:
+            raise BadUpdateError(f"shard {shard} has {len(content)} bytes, must be {length}")
+        if offset >= self._layout.lanes_offset:
+            return self._lane_tags(content, offset - self._layout.lanes_offset)
+        return self._data_tags(np.frombuffer(content, np.uint8), offset)
+
+    def _data_tags(self, content: U8, offset: int) -> tuple[int, ...]:
+        first, num_groups = offset // self._group_bytes, len(content) // self._group_bytes
+        groups = [c.groups(first, num_groups) for c in self._coefficients]
+        totals = [0] * len(groups)
+        for start in range(0, num_groups, _TILE_GROUPS):
+            num = min(_TILE_GROUPS, num_groups - start)
+            part = content[start * self._group_bytes : (start + num) * self._group_bytes]
+            products = self._products(part, num)
+            for i, r in enumerate(groups):
+                totals[i] += int((products[i] * r[start : start + num]).sum())
+        return tuple(total % MODULUS for total in totals)
+
+    def _products(self, content: U8, num: int) -> list[U64]:
+        """Return <s, w> modulo 2**64 of each group, uint64[num] for each tag."""
+        if self._ring.bits == 32:
+            halves = content.view("<u2").reshape(num, -1, 2)
+            low, high = self._dots(halves[..., 0]), self._dots(halves[..., 1].view("<i2"))
+            return [a + (b << 16) for a, b in zip(low, high, strict=True)]
+        words = self._words[: num * _GROUP]
+        if self._ring.bits == 12:
+            np.left_shift(self._ring.words(content, words), 4, out=words)
+            signed = words.view("<i2")
+            signed >>= 4
+            return self._dots(signed)
+        if bias := _BIAS.get(self._ring.bits):
+            words = np.bitwise_xor(content.view("<u2"), bias, out=words)
+        else:
+            words = content.view("<u2")
+        found = self._dots(words.view("<i2"))
+        return [p - x for p, x in zip(found, self._excess, strict=True)]
+
+    def _dots(self, words: npt.NDArray[Any]) -> list[U64]:
+        values = self._values[: words.size // self._width]
+        np.copyto(values, words.reshape(values.shape))
+        return [
+            _exact(values @ low) + (_exact(values @ high) << _HALF_BITS)
+            for low, high in (c.places for c in self._coefficients)
+        ]
+
+    def _lane_tags(self, content: Content, offset: int) -> tuple[int, ...]:
+        head = max(0, min(LANES_HEAD_BYTES - offset, len(content)))
+        packed = np.frombuffer(content, np.uint8)
+        numbers = np.concatenate([packed[:head].view("<u8"), packed[head:].view("<u4")])
+        first = 0 if head else _HEAD_NUMBERS + (offset - LANES_HEAD_BYTES) // 4
+        return tuple(
+            int((c.lanes(first, len(numbers)) * numbers).sum()) for c in self._coefficients
+        )
+
+
+class Pads:
+    """z_i: what hides each member's secret tag of each shard.
+
+    Args:
+        kappa: 32 bytes that all members know, and nobody else.
+        names: of U2.
+    """
+
+    def __init__(self, kappa: bytes, names: Iterable[WorkerId]) -> None:
+        self._streams = {name: Stream(kappa, "tag-pad", name) for name in names}
+
+    def pad(self, name: WorkerId, shard: int) -> int:
+        """Return z_i of one shard."""
+        return int(self._streams[name].integers(shard, 1)[0])
+
+    def total(self, survivors: Iterable[WorkerId], shard: int) -> int:
+        """Return the sum of z_i over the survivors, modulo 2**64."""
+        return sum(self.pad(name, shard) for name in survivors) % MODULUS
+
+
+def member_tags(
+    tagger: Tagger, pads: Pads, name: WorkerId, shard: int, content: Content
+) -> tuple[int, int]:
+    """Return a member's public tag and its padded secret tag of one shard.
+
+    Args:
+        tagger: of the public seed and kappa.
+        pads: of the attempt.
+        name: this member's.
+        shard: its index.
+        content: the packed values, before they are masked.
+    """
+    public, secret = tagger.tags(shard, content)
+    return public, (secret + pads.pad(name, shard)) % MODULUS
+
+
+def check_public(tagger: Tagger, shard: int, content: Content, total: int) -> None:
+    """Check one shard of the unmasked sum against the sum of the public tags.
+
+    Args:
+        tagger: of the public seed alone.
+        shard: its index.
+        content: the packed sum.
+        total: sum of the survivors' public tags, modulo 2**64.
+
+    Raises:
+        BadUpdateError: names the shard.
+    """
+    if tagger.tags(shard, content) != (total,):
+        raise BadUpdateError(
+            f"shard {shard}: the sum is not that of its public tags: a bit flipped, or a member is "
+            "broken; the round has to be aborted"
+        )
+
+
+def check_secret(
+    tagger: Tagger,
+    pads: Pads,
+    survivors: Iterable[WorkerId],
+    shard: int,
+    content: Content,
+    total: int,
+) -> None:
+    """Check one shard of the published sum against the sum of the secret tags.
+
+    Args:
+        tagger: of kappa alone.
+        pads: of the attempt.
+        survivors: S.
+        shard: its index.
+        content: the packed sum.
+        total: the published sum of padded secret tags, T.
+
+    Raises:
+        BadCommitError: names the shard.
+    """
+    if tagger.tags(shard, content) != ((total - pads.total(survivors, shard)) % MODULUS,):
+        raise BadCommitError(
+            f"shard {shard}: the published sum is not what its survivors sent; the work is spent, "
+            "and this worker stops until its own operator has looked"
+        )
+
+
+def _exact(dots: F64) -> U64:
+    """Return integers of up to 53 bits and a sign as what they are modulo 2**64."""
+    return dots.astype(np.int64).view(np.uint64)
