@@ -96,8 +96,8 @@ def advance(
     outer = genesis.algorithm.outer
     step = outer_step(outer, share(commit.plan, commit.survivors), version.phi)
 
-    energy_bytes = terms.layout.aggregate_bytes - terms.layout.data_bytes
-    energy = unpack_energy(_exactly(read_aggregate, terms.layout.data_bytes, energy_bytes))
+    layout = terms.layout
+    energy = unpack_energy(_exactly(read_aggregate, layout.data_bytes, layout.energy_bytes))
     replay = _Replay(terms, version, commit.lanes.v, step, read_aggregate, read_blob, write_blob)
     over_leaves = map if pool is None else pool.map
     moved = list(over_leaves(replay.leaf, genesis.schema.leaves()))

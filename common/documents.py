@@ -124,6 +124,11 @@ class Algorithm:
     outer: Outer = field(default_factory=Outer)
     schedule: Schedule = field(default_factory=Schedule)
 
+    @property
+    def masked(self) -> bool:
+        """Whether the coordinator sees sums only."""
+        return self.tier != "tls"
+
 
 @dataclass(frozen=True, slots=True)
 class Genesis:
@@ -270,6 +275,11 @@ class Plan:
         """The members' names, sorted."""
         return tuple(o.worker for o in self.offers)
 
+    @property
+    def masked(self) -> bool:
+        """Whether the coordinator sees sums only."""
+        return self.tier != "tls"
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -398,7 +408,7 @@ class Commit:
         survivors: S, sorted.
         aggregate: digest of the integer aggregate file.
         aggregate_bytes: its size.
-        signatures: in the masked tier, where S is not U2: of the members that signed S, hexadecimal.
+        signatures: in the masked tier, where S is not U2: who signed S, hexadecimal.
     """
 
     plan: Plan

@@ -1,8 +1,8 @@
 """Who said that it verified the newest version: relayed to whoever could not check it alone.
 
 A dropped member, a newcomer and a worker that was away adopt a version only on the word of c + 1
-organisations (masked tier). The coordinator only passes those words on: it cannot make one up. Those
-of older versions are forgotten; after a restart the workers say theirs again when they join.
+organisations (masked tier). The coordinator only passes those words on: it cannot make one up.
+Words about older versions are forgotten; after a restart workers say theirs again as they join.
 """
 
 from common.documents import Attestation

@@ -9,8 +9,8 @@ work below them may be offered again (SECAGG: K - t + 1 + c `Abandon`s).
 from common.documents import Plan
 from common.errors import BadUpdateError, NotAMemberError
 from common.ids import WorkerId
-from common.secagg.transcript import abandon_content, key_of
 from common.secagg.signatures import is_valid
+from common.secagg.transcript import abandon_content, key_of
 
 
 class Ending:

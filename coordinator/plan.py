@@ -25,7 +25,7 @@ class Timings:
         key_timeout_s: for each exchange of small messages.
         upload_timeout_s: for an upload, at least; slow links get more.
         default_grace_s: what a quorum waits for the rest until two cohorts have closed.
-        resolve_timeout_s: for the members of a masked round that failed to say that they abandon it.
+        resolve_timeout_s: for the members of a failed masked round to abandon it.
     """
 
     lease_s: float = 10.0
@@ -54,7 +54,7 @@ def new_plan(
     """
     speeds = {m.worker: m.speed for m in live} | {o.worker: o.speed for o in offers}
     bits = round_bits(genesis.algorithm.codec, head.commits)
-    num_bytes = PayloadLayout(genesis.schema.length, bits).sent_bytes
+    num_bytes = PayloadLayout(genesis.schema.length, bits, genesis.algorithm.masked).sent_bytes
     return Plan(
         run=genesis.run,
         round=round_id,

@@ -458,9 +458,7 @@ class Drain:
     reason: str
 
 
-Message = (
-    Pace | Plan | Members | Survivors | Signatures | End | Attestation | Replaced | Drain
-)
+Message = Pace | Plan | Members | Survivors | Signatures | End | Attestation | Replaced | Drain
 
 
 @dataclass(frozen=True, slots=True)

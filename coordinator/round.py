@@ -153,11 +153,6 @@ class Round:
         return found
 
     @property
-    def masked(self) -> bool:
-        """Whether the coordinator sees sums only."""
-        return self.plan.tier != "tls"
-
-    @property
     def numbers(self) -> dict[WorkerId, Numbers]:
         """The numbers at close, of whoever sent them."""
         return {worker: answer.numbers for worker, answer in self.answers.items()}
@@ -182,9 +177,7 @@ class Round:
 
     # What members and the shell's processes say ---------------------------------------------------
 
-    def answer(
-        self, worker: WorkerId, answer: Answer, sealed: Mapping[WorkerId, bytes]
-    ) -> None:
+    def answer(self, worker: WorkerId, answer: Answer, sealed: Mapping[WorkerId, bytes]) -> None:
         """A member answered the plan."""
         self._check_member(worker)
         if (first := self.answers.get(worker)) is not None:
@@ -272,7 +265,7 @@ class Round:
         if self._ends_below_threshold():
             return ()
         self.survivors = tuple(sorted(self.members))
-        if not self.masked:
+        if not self.plan.masked:
             self.since_s = now_s
             return (Save((self.saved(),)), Compute(self.plan, self.numbers, self.survivors))
         self.unmasking = Unmasking(self.plan, self.answers, self.survivors)
@@ -348,7 +341,7 @@ class Round:
         """Abort, once the members know what their work is."""
         if self.outcome is not None or self.failed is None:
             return ()
-        if not self.masked or self.phase in (Phase.COLLECTING_OFFERS, Phase.SHARE_KEYS):
+        if not self.plan.masked or self.phase in (Phase.COLLECTING_OFFERS, Phase.SHARE_KEYS):
             self.phase, self.outcome = self._next(Phase.ABORTED), self.failed
             return ()
         if self.ending is None:

@@ -36,7 +36,7 @@ def check_answer(
     Raises:
         BadUpdateError: names the worker and the field.
     """
-    masked = plan.tier != "tls"
+    masked = plan.masked
     others = set(plan.roster) - {worker} if masked else set()
     wrong = (
         (answer.worker != worker, f"it answers in the name of {answer.worker}"),

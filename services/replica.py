@@ -19,6 +19,8 @@ from common.chain import advance
 from common.documents import Commit, Genesis, Record, Version
 from common.errors import DivergedError, ProtocolError, UnknownFileError
 from common.ids import Digest
+from common.secagg.sums import check_aggregate
+from common.shards import PayloadLayout
 from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
@@ -140,6 +142,22 @@ class Replica:
             else:
                 return
         self._complete(record.digest)
+
+    def check(self, commit: Commit, kappa: bytes) -> None:
+        """Let a masked sum pass that is exactly what its survivors sent.
+
+        Raises:
+            BadCommitError: it is not (rule 14).
+            UnknownFileError: its aggregate is no longer kept.
+        """
+        if not self._store.has(commit.aggregate):
+            self._fetch(commit.aggregate, "aggregate")
+        layout = PayloadLayout(self._genesis.schema.length, commit.plan.bits, commit.plan.masked)
+
+        def read(offset: int, length: int) -> bytes:
+            return self._store.read_slice(commit.aggregate, offset, length)
+
+        check_aggregate(layout, commit.lanes, commit.survivors, kappa, read)
 
     def collect(self, *keep: Digest) -> None:
         """Delete every file but those of the current version and of the versions `keep`."""

@@ -17,6 +17,8 @@ from common import canonical
 from common.documents import (
     Abort,
     Algorithm,
+    Answer,
+    Attestation,
     Codec,
     Commit,
     Evaluation,
@@ -46,6 +48,7 @@ from coordinator.ports import (
     Drain,
     DropSpool,
     Effect,
+    End,
     Evaluated,
     Event,
     Expelled,
@@ -72,6 +75,8 @@ from coordinator.ports import (
     Seal,
     Sealed,
     Send,
+    Signatures,
+    Survivors,
     Table,
     Ticked,
     Uploaded,
@@ -178,7 +183,7 @@ class Script:
                 o.get("open", ""),
             ),
             "offer": lambda: Offered(session, self.offer(name, version, o)),
-            "numbers": lambda: Answered(session, round_id, numbers(o)),
+            "numbers": lambda: Answered(session, round_id, self.answer(worker, o), {}),
             "refuse": lambda: Refused(session, round_id, 15, "nothing pending"),
             "leave": lambda: Departed(session, "the machine is needed"),
             "disconnect": lambda: Disconnected(session),
@@ -228,6 +233,10 @@ class Script:
         """Return the digest of version `to`, made up where there is none."""
         digests = dict(enumerate(self.digests()))
         return digests.get(int(o["to"]), Digest("f" * 64))
+
+    def answer(self, worker: WorkerId, o: Mapping[str, str]) -> Answer:
+        assert self.planned is not None, "no round was ever planned"
+        return Answer(canonical.digest(self.planned), worker, numbers(o))
 
     def computed(self, round_id: RoundId) -> Computed:
         assert self.planned is not None, "no round was ever planned"
@@ -385,6 +394,14 @@ def _message(message: Message) -> str:
             )
         case Members(round_, of):
             return f"members {round_} {','.join(of)}"
+        case Survivors(round_, survivors):
+            return f"survivors {round_} {','.join(survivors)}"
+        case Signatures(round_, signatures):
+            return f"signatures {round_} of {','.join(sorted(signatures))}"
+        case End(round_):
+            return f"end {round_}"
+        case Attestation():
+            return f"{message.worker} attests version {message.version}"
         case Replaced():
             return "replaced"
         case Drain(finished, reason):

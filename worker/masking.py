@@ -1,7 +1,7 @@
 """One attempt at a masked round: its secrets, and what this member says and refuses in it.
 
-    Plan -> answer, sealed shares -> Members -> masks -> [Survivors -> signature ->] -> shares revealed
-                                                     '-> abandoned, and nothing is revealed ever
+    Plan -> answer, sealed shares -> Members -> masks -> [Survivors -> signature ->] shares revealed
+                                                     '-> abandoned: nothing is ever revealed
 
 Messages in, messages out; randomness, signing and the question who is a member are arguments. The
 secrets live here and nowhere else: they are written to no disk, and end with the attempt. A message
@@ -9,38 +9,51 @@ that is to be sent again is sent as it was. The rules' numbers are those of docs
 `worker/round.py` knows the others, and what becomes of the work.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Final
 
-from common.documents import Algorithm, Answer, Commitments, Numbers, Offer, OfferKeys, Plan
+from common.documents import (
+    Algorithm,
+    Answer,
+    Attestation,
+    Commitments,
+    Numbers,
+    Offer,
+    OfferKeys,
+    Plan,
+)
 from common.errors import BadNumbersError, BadUpdateError
 from common.ids import Digest, WorkerId
 from common.secagg import keys as derived
 from common.secagg.commitments import commit, matches
 from common.secagg.keys import PublicKey, SecretKey
+from common.secagg.labels import Purpose
 from common.secagg.masks import Masks, member_masks
 from common.secagg.ring import Ring
 from common.secagg.sealing import SealedShares, seal, unseal
 from common.secagg.shamir import split, x_coordinate
 from common.secagg.signatures import is_valid
+from common.secagg.tags import Pads, Tagger
 from common.secagg.transcript import (
     abandon_content,
     answer_content,
+    attestation_content,
+    certificate_der,
     context,
     key_of,
     list_content,
     offer_content,
     plan_hash,
 )
+from common.shards import PayloadLayout
+from worker.masked_shards import masked_shards
 from worker.round import RefusedError, Rule
 from worker.trust import Admits, Trust, cohort_complaint, roster_complaint, share_complaint
 
 SECRET_BYTES: Final = 32
 
-T = TypeVar("T")
-
-Sign = Callable[[str, bytes], bytes]
+Sign = Callable[[Purpose, bytes], bytes]
 """Sign content for a purpose with the identity key, which never leaves its process."""
 
 Random = Callable[[int], bytes]
@@ -185,23 +198,31 @@ class Attempt:
         self.context = context(self._plan, answers)
         self.kappa = derived.kappa(commons, self.context)
 
-    def masks(self, ring: Ring) -> Masks:
-        """Return what hides this member's values.
+    def veil(self, layout: PayloadLayout, shards: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield this member's shards as they are sent: tagged and masked. Once per attempt.
+
+        Args:
+            layout: of the round, with tags.
+            shards: of values and lanes, in order.
 
         Raises:
             RefusedError: rule 8: a member's key gives no secret.
         """
-        me, seeds = self._member.name, {}
-        for worker in self._answers:
-            if worker != me:
-                other = self._public(worker).masking
-                seeds[worker] = self._agreed(
-                    lambda o=other, w=worker: derived.pair_seed(
-                        self._secrets.masking, o, self.context, me, w
-                    )
+        masks = self._masks(Ring(layout.bits))
+        tagger = Tagger(layout, (self.context, self.kappa))
+        pads = Pads(self.kappa, self._answers)
+        return masked_shards(layout, shards, self._member.name, masks, tagger, pads)
+
+    def _masks(self, ring: Ring) -> Masks:
+        me, seeds = self._member.name, dict[WorkerId, bytes]()
+        for worker in sorted(self._answers.keys() - {me}):
+            try:
+                seeds[worker] = derived.pair_seed(
+                    self._secrets.masking, self._public(worker).masking, self.context, me, worker
                 )
-        own = derived.self_seed(self._own, self.context, me)
-        return member_masks(ring, me, own, seeds)
+            except BadUpdateError as e:
+                raise RefusedError(self._plan.round, Rule.SEALED, f"{worker}: {e}") from None
+        return member_masks(ring, me, derived.self_seed(self._own, self.context, me), seeds)
 
     def survived(self, survivors: tuple[WorkerId, ...]) -> bytes | None:
         """Take S; return this member's signature over it, None where S is U2: then reveal.
@@ -244,7 +265,9 @@ class Attempt:
         if len(self._survivors) < len(self._answers):
             self._refuse_if(Rule.SIGNATURES, self._signatures_complaint(signatures))
         missing = sorted(self._answers.keys() - self._shares.keys())
-        self._refuse_if(Rule.REVEAL, f"it holds no share of {', '.join(missing)}" if missing else "")
+        self._refuse_if(
+            Rule.REVEAL, f"it holds no share of {', '.join(missing)}" if missing else ""
+        )
         held = self._answers.keys() & self._shares.keys()
         return Revealed(
             own={w: self._shares[w].own for w in self._survivors if w in held},
@@ -268,12 +291,6 @@ class Attempt:
         sealing, masking = bytes.fromhex(keys.sealing), bytes.fromhex(keys.masking)
         return _Public(PublicKey(sealing), PublicKey(masking))
 
-    def _agreed(self, agree: Callable[[], T]) -> T:
-        try:
-            return agree()
-        except BadUpdateError as e:
-            raise RefusedError(self._plan.round, Rule.SEALED, str(e)) from None
-
     def _unsigned(self, answers: Mapping[WorkerId, Answer]) -> str:
         """Return whose answer is not signed by its member for this plan; "" if all are."""
         for worker, answer in answers.items():
@@ -283,7 +300,9 @@ class Attempt:
                 return f"the signature of {worker} is not hexadecimal"
             if (answer.worker, answer.plan) != (worker, self._hash.hex()):
                 return f"the answer of {worker} is of {answer.worker}, or to another plan"
-            if not is_valid(key_of(self._plan, worker), "shares", answer_content(answer), signature):
+            if not is_valid(
+                key_of(self._plan, worker), "shares", answer_content(answer), signature
+            ):
                 return f"the signature of the answer of {worker} is wrong"
         return ""
 
@@ -338,3 +357,80 @@ class Attempt:
 class _Public:
     sealing: PublicKey
     masking: PublicKey
+
+
+class MaskedTier:
+    """What a worker needs in the masked tier beside a round: offers' keys, and whom it believes.
+
+    A version is adopted if this worker checked its sum itself, or if c + 1 organisations say that
+    they did: so nobody who was not in a sum can be led onto a model of his own.
+
+    Args:
+        certificate: of this worker's identity, base64 of its DER.
+        genesis: digest of version 0, which needs nobody's word.
+    """
+
+    def __init__(self, member: Member, run: str, certificate: str, genesis: Digest) -> None:
+        self._member = member
+        self._run = run
+        self._certificate = certificate
+        self._secrets: OfferSecrets | None = None
+        self._words: dict[str, tuple[int, Digest]] = {}  # each organisation's newest
+        self._genesis = genesis
+
+    @property
+    def max_clip(self) -> float:
+        """C_max: this worker's own bound on the length of its updates."""
+        return self._member.trust.max_clip
+
+    def sign_offer(self, offer: Offer) -> Offer:
+        """Return the offer with fresh keys, signed; those of the offer before are gone."""
+        self._secrets = OfferSecrets.drawn(self._member.random)
+        return self._secrets.sign(offer, self._certificate, self._member.sign)
+
+    def begin(self, plan: Plan) -> Attempt:
+        """Take part in a round: the keys of the open offer are used up.
+
+        Raises:
+            RefusedError: rule 1, 3 or 4.
+        """
+        secrets, self._secrets = self._secrets, None
+        assert secrets is not None, "the plan holds this worker's open offer"
+        return Attempt(self._member, plan, secrets)
+
+    def abandon(self, plan: Plan) -> bytes:
+        """Return the signature that says: of this round, this process will reveal nothing."""
+        return self._member.sign("abandon", abandon_content(plan))
+
+    def vouched(self, version: int, digest: Digest) -> bool:
+        """Return whether a version may be adopted on others' word."""
+        if version == 0 and digest == self._genesis:
+            return True
+        vouchers = sum(word == (version, digest) for word in self._words.values())
+        return vouchers > self._member.trust.colluding
+
+    def attestation(self, version: int, digest: Digest) -> Attestation | None:
+        """Return this worker's word that it verified a version."""
+        unsigned = Attestation(self._run, self._member.name, version, digest, self._certificate)
+        signature = self._member.sign("head", attestation_content(unsigned))
+        return replace(unsigned, signature=signature.hex())
+
+    def heard(self, attestation: Attestation) -> None:
+        """Another worker attests a version; of each organisation, the newest word counts.
+
+        Raises:
+            NotAMemberError: it is no admitted worker's.
+            BadUpdateError: the signature is not its own.
+        """
+        a = attestation
+        party = self._member.admits(certificate_der(a.certificate, a.worker))
+        try:
+            signature = bytes.fromhex(a.signature or "")
+        except ValueError:
+            signature = b""
+        if (a.run, a.worker) != (self._run, party.name) or not is_valid(
+            party.key, "head", attestation_content(a), signature
+        ):
+            raise BadUpdateError(f"{a.worker}: its word for version {a.version} is not its own")
+        if party.name != self._member.name:
+            self._words[party.organisation] = (a.version, a.digest)

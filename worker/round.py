@@ -24,6 +24,7 @@ from common import canonical
 from common.documents import Answer, Numbers, Offer, Plan, Record
 from common.errors import BadUpdateError, CrosscloudError
 from common.ids import Digest, RoundId, WorkerId
+from common.secagg.labels import Purpose
 from common.secagg.signatures import is_valid
 from common.secagg.transcript import abandon_content, key_of, list_content
 
@@ -100,11 +101,6 @@ class Stage:
     answers: Mapping[WorkerId, Answer] = field(default_factory=dict)
     kappa: str = ""
     revealed: bool = False
-
-    @property
-    def masked(self) -> bool:
-        """Whether the coordinator sees sums only."""
-        return self.plan.tier != "tls"
 
 
 class WorkerRound:
@@ -199,8 +195,13 @@ class WorkerRound:
         """Remember the answer before it is sent."""
         self.stage = replace(self._staged(), answer=answer)
 
-    def expose(self, round_id: RoundId, answers: Mapping[WorkerId, Answer]) -> bool:
-        """Accept U2; from now on a byte of the upload may be sent. False where it was before.
+    def forget(self, round_id: RoundId) -> None:
+        """A plan that was accepted is refused after all, before anything was frozen for it."""
+        if self.stage is not None and self.stage.plan.round == round_id:
+            self.stage = None
+
+    def name(self, round_id: RoundId, answers: Mapping[WorkerId, Answer]) -> bool:
+        """Let U2 pass; False where it was named before.
 
         Raises:
             RefusedError: rule 9; the work stays staged until the round's record.
@@ -221,12 +222,11 @@ class WorkerRound:
             reason = f"{len(answers)} members, the plan's threshold is {stage.plan.threshold}"
         if reason:
             self._refuse(round_id, Rule.MEMBERS, reason)
-        self.stage = replace(stage, exposed=True, answers=dict(answers))
         return True
 
-    def share(self, kappa: bytes) -> None:
-        """Remember what the sum is to be checked with."""
-        self.stage = replace(self._staged(), kappa=kappa.hex())
+    def expose(self, answers: Mapping[WorkerId, Answer], kappa: bytes) -> None:
+        """Take U2 and what its sum is checked with; from now on a byte may be sent."""
+        self.stage = replace(self._staged(), exposed=True, answers=dict(answers), kappa=kappa.hex())
 
     def reveal(self) -> None:
         """Remember, durably before it is so, that a share may have been sent."""
@@ -253,15 +253,19 @@ class WorkerRound:
         return Fate.SPENT if stage.exposed else Fate.FREE
 
     def _fate(self, stage: Stage, record: Record) -> Fate | None:
-        plan, safe = stage.plan, not (stage.masked and stage.exposed)
+        plan, safe = stage.plan, not (stage.plan.masked and stage.exposed)
         if record.takeover is not None:  # a new epoch ends the rounds before it, lost ones too
-            return None if stage.masked else Fate.FREE
+            return None if stage.plan.masked else Fate.FREE
         if record.commit is not None and record.commit.plan.round == plan.round:
             if self._worker in record.commit.survivors:
                 return Fate.CONTRIBUTED
             u2, survivors = tuple(sorted(stage.answers)), record.commit.survivors
             if safe or self._proved(
-                plan, "list", list_content(plan, u2, survivors), record.commit.signatures, plan.threshold
+                plan,
+                "list",
+                list_content(plan, u2, survivors),
+                record.commit.signatures,
+                plan.threshold,
             ):
                 return Fate.FREE
             return Fate.SPENT
@@ -277,7 +281,7 @@ class WorkerRound:
     def _proved(
         self,
         plan: Plan,
-        purpose: str,
+        purpose: Purpose,
         content: bytes,
         signatures: Mapping[WorkerId, str] | None,
         needed: int,

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from common.documents import Algorithm, Numbers, Plan
+from common.errors import CrosscloudError
 from common.ids import WorkerId
 from common.secagg.signatures import IdentityPublicKey, is_valid
 from common.secagg.thresholds import is_sound
 from common.secagg.transcript import certificate_der, offer_content
-from common.errors import CrosscloudError
 from common.weight import influence, threshold
 
 TIERS = ("tls", "masked")
@@ -69,21 +69,33 @@ class Trust:
         a = algorithm
         weaker = (
             (TIERS.index(tier) < TIERS.index(self.tier), "tier", tier, self.tier),
-            (tier != "tls" and a.colluding < self.colluding, "colluding", a.colluding, self.colluding),
-            (tier != "tls" and a.min_cohort < self.min_cohort, "min_cohort", a.min_cohort, self.min_cohort),
+            (a.masked and a.colluding < self.colluding, "colluding", a.colluding, self.colluding),
+            (
+                a.masked and a.min_cohort < self.min_cohort,
+                "min_cohort",
+                a.min_cohort,
+                self.min_cohort,
+            ),
             (a.max_share > self.max_share, "max_share", a.max_share, self.max_share),
-            (a.max_staleness > self.max_staleness, "max_staleness", a.max_staleness, self.max_staleness),
+            (
+                a.max_staleness > self.max_staleness,
+                "max_staleness",
+                a.max_staleness,
+                self.max_staleness,
+            ),
             (
                 a.max_policy_factor > self.max_policy_factor,
                 "max_policy_factor",
                 a.max_policy_factor,
                 self.max_policy_factor,
             ),
-            (tier != "tls" and a.codec.kind != "dense", "codec.kind", a.codec.kind, "dense"),
+            (a.masked and a.codec.kind != "dense", "codec.kind", a.codec.kind, "dense"),
         )
         for is_weaker, field, found, allowed in weaker:
             if is_weaker:
-                return f"{field} is {found}, this worker's own file (trust.{field}) asks for {allowed}"
+                return (
+                    f"{field} is {found}, this worker's own file (trust.{field}) asks for {allowed}"
+                )
         return ""
 
 

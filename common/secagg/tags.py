@@ -25,8 +25,8 @@ without knowing a and z goes unnoticed with a chance below 2**-43 (32 bits: 2**-
 the largest power of two that divides it, at most 2**15 (2**31).
 
 Lanes are unsigned, 64 bits each in the head, then 32 (z_B, padding), and each number has a 64-bit
-a_j of its own. A change by 2**k goes unnoticed with a chance of 2**(k-64): so the caller bounds what
-the sums of V, loss and clipped may be.
+a_j of its own. A change by 2**k goes unnoticed with a chance of 2**(k-64): so the caller bounds
+what the sums of V, loss and clipped may be.
 """
 
 from collections.abc import Iterable, Sequence

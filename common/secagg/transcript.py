@@ -1,6 +1,6 @@
-"""Which bytes of a round are hashed and signed: every member's masks rest on the same transcript.
+"""Which bytes of a round are hashed and signed: all masks rest on one transcript.
 
-    ph  = SHA-256(plan)                           what is sealed, and every signature, is bound to it
+    ph  = SHA-256(plan)                           what is sealed or signed is bound to it
     ctx = SHA-256(ph, U2, answers of U2)          every mask is bound to it
 
 Documents have one canonical form (`common/canonical.py`), so their bytes need not be carried along.
@@ -51,9 +51,7 @@ def attestation_content(attestation: Attestation) -> bytes:
     return canonical.encode(replace(attestation, signature=None))
 
 
-def list_content(
-    plan: Plan, u2: tuple[WorkerId, ...], survivors: tuple[WorkerId, ...]
-) -> bytes:
+def list_content(plan: Plan, u2: tuple[WorkerId, ...], survivors: tuple[WorkerId, ...]) -> bytes:
     """Return what a survivor signs: (ph, U2, S), both sorted."""
     return fields(plan_hash(plan), _names(u2), _names(survivors))
 

@@ -208,7 +208,7 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
         while True:
             match line.receive():
                 case OpenRound(round_, members_, bits):
-                    layout = PayloadLayout(genesis.schema.length, bits)
+                    layout = PayloadLayout(genesis.schema.length, bits, genesis.algorithm.masked)
                     spool.open_round(round_, members_, layout)
                 case SealRound(round_):
                     outbox.send(RoundSealed(round_, spool.seal(round_)))

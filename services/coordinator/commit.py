@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,9 @@ from typing import Final
 import numpy as np
 
 from common import canonical
+from common.arrays import ReadBytes
 from common.chain import advance
-from common.documents import Commit, Genesis, Version
+from common.documents import Commit, Genesis, Lanes, Plan, Version
 from common.errors import (
     BadCommitError,
     BadNumbersError,
@@ -30,10 +31,12 @@ from common.errors import (
     StorageError,
     StorageFullError,
 )
-from common.ids import Digest, RoundId
-from common.terms import round_terms
+from common.ids import Digest, RoundId, WorkerId
+from common.secagg.tags import Tagger
+from common.terms import Terms, round_terms
 from coordinator.aggregate import aggregate
-from coordinator.ports import AbortReason
+from coordinator.masked_sum import masked_aggregate, sum_masks
+from coordinator.ports import AbortReason, Secrets
 from services.child import Line
 from services.coordinator.messages import (
     Collect,
@@ -104,7 +107,10 @@ class Computer:
                 for w in order.survivors
             }
             writer = open_files.enter_context(self._store.writer())
-            lanes = aggregate(terms, uploads, writer.append)
+            if order.secrets is None:
+                lanes = aggregate(terms, uploads, writer.append)
+            else:
+                lanes = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
             aggregate_bytes = writer.length
             aggregate_digest = writer.commit()
         commit = Commit(
@@ -114,11 +120,25 @@ class Computer:
             lanes=lanes,
             aggregate=aggregate_digest,
             aggregate_bytes=aggregate_bytes,
+            signatures=order.signatures,
         )
         version = self._advance(base, commit)
         digest = self._store.write(canonical.encode(version))
         self._store.sync()
         return commit, digest, self._step_length(base, version)
+
+    def _unmasked(
+        self,
+        terms: Terms,
+        plan: Plan,
+        secrets: Secrets,
+        uploads: Mapping[WorkerId, ReadBytes],
+        write: Callable[[bytes], None],
+    ) -> Lanes:
+        masks = sum_masks(plan, terms.layout.bits, secrets)
+        tagger = Tagger(terms.layout, (bytes.fromhex(secrets.context),))
+        cap = terms.scales.energy_cap
+        return masked_aggregate(terms.layout, uploads, masks, tagger, cap, write)
 
     def _advance(self, base: Version, commit: Commit) -> Version:
         return advance(

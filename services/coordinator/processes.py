@@ -92,8 +92,9 @@ class Processes:
     async def to_commit(self, effect: Compute | RestoreVersion | Collect) -> None:
         """Hand an order about versions over."""
         match effect:
-            case Compute(plan, numbers, survivors):
-                await self._commit.send(ComputeVersion(plan, numbers, survivors))
+            case Compute(plan, numbers, survivors, secrets, signatures):
+                order = ComputeVersion(plan, numbers, survivors, secrets, signatures)
+                await self._commit.send(order)
             case RestoreVersion() | Collect():
                 await self._commit.send(effect)
             case _:

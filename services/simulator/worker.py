@@ -31,6 +31,7 @@ from services.worker.link import Link
 from services.worker.messages import Build, Closed, Merged, Progress, Saved
 from services.worker.state import StateFolder
 from services.worker.trainer_process import PacedTrainer
+from worker.plain import PlainTier
 
 _RETRY_S: Final = 0.4
 _TRAINER_LAG_S: Final = 0.01
@@ -174,6 +175,7 @@ class SimulatedWorker:
             boot=self._boot,
             state=self.state,
             replica=self.replica,
+            tier=PlainTier(self.name),
             trainer=cast("trainer_link.Trainer", self.trainer),
             push=self._push,
             send=link.send,

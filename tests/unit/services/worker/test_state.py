@@ -5,7 +5,7 @@ import pytest
 from common import canonical
 from common.ids import Digest
 from services.replica import Position
-from services.worker.state import StateFolder
+from services.worker.state import Manifest, StateFolder
 from tests.small_run import Run
 from worker.round import Stage
 
@@ -16,7 +16,7 @@ STAGE = Stage(PLAN, SEQ, exposed=True)
 
 def saved_at(state: StateFolder, next_seq: int) -> None:
     position = Position(next_seq, Digest("0" * 64), PLAN.version, PLAN.digest, 0.0, 0)
-    state.commit_save(state.new_save(), position, None)
+    state.commit_save(Manifest(state.new_save().name, position), None)
 
 
 @pytest.fixture
