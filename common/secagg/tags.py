@@ -20,13 +20,15 @@ Data shards take their values in 16-bit words, 1024 to a group:
     a = r_g*s_j  r_g: 64 bits per group; s_j: 56 bits by place in the group, as two 28-bit halves
 
 Each half's dot product with a group is taken in float64, exactly: no partial sum exceeds
-2**28 * 2**15 * 1024 = 2**53 (32 bits: 2**28 * 2**16 * 512). r_g joins modulo 2**64. A change made
-without knowing a and z goes unnoticed with a chance below 2**-43 (32 bits: 2**-28): what counts is
-the largest power of two that divides it, at most 2**15 (2**31).
+2**28 * 2**15 * 1024 = 2**53 (32 bits: 2**28 * 2**16 * 512). r_g joins modulo 2**64.
 
-Lanes are unsigned, 64 bits each in the head, then 32 (z_B, padding), and each number has a 64-bit
-a_j of its own. A change by 2**k goes unnoticed with a chance of 2**(k-64): so the caller bounds what
-the sums of V, loss and clipped may be.
+r and s are odd, so a change within one word (or 32-bit value) never goes unnoticed; one of several,
+made without knowing a and z, does with a chance below 2**-45 (32 bits: 2**-29): what counts is the
+largest power of two that divides all of it, at most 2**15 (2**31).
+
+Lanes are unsigned, 64 bits each in the head, then 32 (z_B, padding), and each number has an odd
+64-bit a_j of its own. Here a change of several numbers by multiples of 2**k goes unnoticed with a
+chance of 2**(k-63): so a head of 2**48 or more is refused, and the caller bounds it further.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,6 +52,7 @@ _HALF_MASK: Final = 2**_HALF_BITS - 1
 _TILE_GROUPS: Final = 60
 _BIAS: Final = {4: 0x0888, 8: 0x0080}
 _HEAD_NUMBERS: Final = 3
+_HEAD_BOUND: Final = 2**48  # far beyond any sum of V, loss and clipped
 
 
 class Coefficients:
@@ -61,7 +64,7 @@ class Coefficients:
     """
 
     def __init__(self, seed: bytes, num_places: int) -> None:
-        drawn = Stream(seed, "tag-place").integers(0, num_places)
+        drawn = Stream(seed, "tag-place").integers(0, num_places) | 1
         self._low, self._high = drawn & _HALF_MASK, drawn >> _HALF_BITS & _HALF_MASK
         self.places = (self._low.astype(np.float64), self._high.astype(np.float64))
         """s_j's lower and upper half, float64[num_places]."""
@@ -75,11 +78,11 @@ class Coefficients:
 
     def groups(self, first: int, num: int) -> U64:
         """Return r_g, uint64[num], from group `first` of the data section on."""
-        return self._groups.integers(first, num)
+        return self._groups.integers(first, num) | 1
 
     def lanes(self, first: int, num: int) -> U64:
         """Return the lanes' coefficients, uint64[num], from number `first` of the section on."""
-        return self._lanes.integers(first, num)
+        return self._lanes.integers(first, num) | 1
 
 
 class Tagger:
@@ -110,13 +113,13 @@ class Tagger:
             content: the packed signed values, or the lanes: one member's, or a sum.
 
         Raises:
-            BadUpdateError: there is no such shard, or it has another length.
+            BadUpdateError: there is no such shard, or it has another length, or a lane is no sum.
         """
         offset, length = self._layout.shard(shard)
         if len(content) != length:
             raise BadUpdateError(f"shard {shard} has {len(content)} bytes, must be {length}")
         if offset >= self._layout.lanes_offset:
-            return self._lane_tags(content, offset - self._layout.lanes_offset)
+            return self._lane_tags(shard, content, offset - self._layout.lanes_offset)
         return self._data_tags(np.frombuffer(content, np.uint8), offset)
 
     def _data_tags(self, content: U8, offset: int) -> tuple[int, ...]:
@@ -158,9 +161,13 @@ class Tagger:
             for low, high in (c.places for c in self._coefficients)
         ]
 
-    def _lane_tags(self, content: Content, offset: int) -> tuple[int, ...]:
+    def _lane_tags(self, shard: int, content: Content, offset: int) -> tuple[int, ...]:
         head = max(0, min(LANES_HEAD_BYTES - offset, len(content)))
         packed = np.frombuffer(content, np.uint8)
+        if head and (largest := int(packed[:head].view("<u8").max())) >= _HEAD_BOUND:
+            raise BadUpdateError(
+                f"shard {shard}: a lane is {largest}, no sum reaches {_HEAD_BOUND}"
+            )
         numbers = np.concatenate([packed[:head].view("<u8"), packed[head:].view("<u4")])
         first = 0 if head else _HEAD_NUMBERS + (offset - LANES_HEAD_BYTES) // 4
         return tuple(
@@ -244,7 +251,11 @@ def check_secret(
     Raises:
         BadCommitError: names the shard.
     """
-    if tagger.tags(shard, content) != ((total - pads.total(survivors, shard)) % MODULUS,):
+    try:
+        found = tagger.tags(shard, content)
+    except BadUpdateError as e:
+        raise BadCommitError(str(e)) from None
+    if found != ((total - pads.total(survivors, shard)) % MODULUS,):
         raise BadCommitError(
             f"shard {shard}: the published sum is not what its survivors sent; the work is spent, "
             "and this worker stops until its own operator has looked"
