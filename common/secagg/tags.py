@@ -51,6 +51,7 @@ _HALF_BITS: Final = 28
 _HALF_MASK: Final = 2**_HALF_BITS - 1
 _TILE_GROUPS: Final = 60
 _BIAS: Final = {4: 0x0888, 8: 0x0080}
+_ONE: Final = np.uint64(1)
 _HEAD_NUMBERS: Final = 3
 _HEAD_BOUND: Final = 2**48  # far beyond any sum of V, loss and clipped
 
@@ -64,7 +65,7 @@ class Coefficients:
     """
 
     def __init__(self, seed: bytes, num_places: int) -> None:
-        drawn = Stream(seed, "tag-place").integers(0, num_places) | 1
+        drawn = Stream(seed, "tag-place").integers(0, num_places) | _ONE
         self._low, self._high = drawn & _HALF_MASK, drawn >> _HALF_BITS & _HALF_MASK
         self.places = (self._low.astype(np.float64), self._high.astype(np.float64))
         """s_j's lower and upper half, float64[num_places]."""
@@ -78,11 +79,11 @@ class Coefficients:
 
     def groups(self, first: int, num: int) -> U64:
         """Return r_g, uint64[num], from group `first` of the data section on."""
-        return self._groups.integers(first, num) | 1
+        return self._groups.integers(first, num) | _ONE
 
     def lanes(self, first: int, num: int) -> U64:
         """Return the lanes' coefficients, uint64[num], from number `first` of the section on."""
-        return self._lanes.integers(first, num) | 1
+        return self._lanes.integers(first, num) | _ONE
 
 
 class Tagger:

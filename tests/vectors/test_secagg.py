@@ -40,8 +40,8 @@ def test_the_key_stream_is_that_of_nist() -> None:
 @pytest.mark.parametrize("line", lines_of("hkdf_expand.txt"))
 def test_expand_is_that_of_the_rfc(line: str) -> None:
     prk, info, okm = (bytes.fromhex(field.strip("-")) for field in line.split())
-    if len(prk) == 32:
-        assert expand(prk, info, len(okm)) == okm
+
+    assert expand(prk, info, len(okm)) == okm
 
 
 @pytest.mark.parametrize("line", lines_of("secagg_streams.txt"))
@@ -71,7 +71,7 @@ def member_answer(bits: int, shard: int) -> tuple[str, ...]:
     names = [WorkerId(n) for n in "abc"]
     layout, ring = PayloadLayout(4096 * 8 * 240 // bits, bits), Ring(bits)
     offset, length = layout.shard(shard)
-    payload = bytes(i % 251 for i in range(length))
+    payload = bytes(i % 251 if i >= 24 or i % 8 < 6 else 0 for i in range(length))
     pairs = {n: hashlib.sha256(n.encode()).digest() for n in ("a", "c")}
     masks = member_masks(ring, names[1], SEED, {WorkerId(n): s for n, s in pairs.items()})
     tagger = Tagger(layout, [bytes(32), SEED])
