@@ -37,7 +37,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import F64, U8, U64, Content
+from common.arrays import U8, U64, Content
 from common.errors import BadCommitError, BadUpdateError
 from common.ids import WorkerId
 from common.secagg.ring import Ring
@@ -49,7 +49,7 @@ MODULUS: Final = 2**64
 _GROUP: Final = 1024  # words
 _HALF_BITS: Final = 28
 _HALF_MASK: Final = 2**_HALF_BITS - 1
-_TILE_GROUPS: Final = 60
+_TILE_GROUPS: Final = 120
 _BIAS: Final = {4: 0x0888, 8: 0x0080}
 _ONE: Final = np.uint64(1)
 _HEAD_NUMBERS: Final = 3
@@ -99,6 +99,7 @@ class Tagger:
         self._ring = Ring(layout.bits)
         self._width = _GROUP // 2 if layout.bits == 32 else _GROUP
         self._coefficients = [Coefficients(seed, self._width) for seed in seeds]
+        self._columns = [half for c in self._coefficients for half in c.places]
         self._excess = np.array(
             [_BIAS.get(layout.bits, 0) * c.place_sum % MODULUS for c in self._coefficients], "<u8"
         )
@@ -125,42 +126,42 @@ class Tagger:
 
     def _data_tags(self, content: U8, offset: int) -> tuple[int, ...]:
         first, num_groups = offset // self._group_bytes, len(content) // self._group_bytes
-        groups = [c.groups(first, num_groups) for c in self._coefficients]
-        totals = [0] * len(groups)
+        num_words = 2 if self._ring.bits == 32 else 1
+        dots = np.empty((num_words, 2 * len(self._coefficients), num_groups), np.float64)
         for start in range(0, num_groups, _TILE_GROUPS):
-            num = min(_TILE_GROUPS, num_groups - start)
-            part = content[start * self._group_bytes : (start + num) * self._group_bytes]
-            products = self._products(part, num)
-            for i, r in enumerate(groups):
-                totals[i] += int((products[i] * r[start : start + num]).sum())
-        return tuple(total % MODULUS for total in totals)
+            stop = min(start + _TILE_GROUPS, num_groups)
+            part = content[start * self._group_bytes : stop * self._group_bytes]
+            values = self._values[: stop - start]
+            for words, out in zip(self._words_of(part), dots, strict=True):
+                np.copyto(values, words.reshape(values.shape))
+                for column, found in zip(self._columns, out, strict=True):
+                    np.dot(values, column, out=found[start:stop])
+        exact = dots.astype(np.int64).view(np.uint64)  # up to 53 bits and a sign
+        products: U64 = exact[:, 0::2] + (exact[:, 1::2] << _HALF_BITS)
+        for upper in products[1:]:
+            products[0] += upper << 16
+        products[0] -= self._excess[:, None]
+        return tuple(
+            int((product * c.groups(first, num_groups)).sum())
+            for product, c in zip(products[0], self._coefficients, strict=True)
+        )
 
-    def _products(self, content: U8, num: int) -> list[U64]:
-        """Return <s, w> modulo 2**64 of each group, uint64[num] for each tag."""
-        if self._ring.bits == 32:
-            halves = content.view("<u2").reshape(num, -1, 2)
-            low, high = self._dots(halves[..., 0]), self._dots(halves[..., 1].view("<i2"))
-            return [a + (b << 16) for a, b in zip(low, high, strict=True)]
-        words = self._words[: num * _GROUP]
-        if self._ring.bits == 12:
+    def _words_of(self, content: U8) -> tuple[npt.NDArray[Any], ...]:
+        """Return the words as the module says, plus their bias; at 32 bits two arrays."""
+        bits = self._ring.bits
+        if bits == 32:
+            values = content.view("<i4")
+            return values & 0xFFFF, values >> 16
+        if bits == 16:
+            return (content.view("<i2"),)
+        if bits == 12:
+            words = self._words[: len(content) * 2 // 3]
             np.left_shift(self._ring.words(content, words), 4, out=words)
             signed = words.view("<i2")
             signed >>= 4
-            return self._dots(signed)
-        if bias := _BIAS.get(self._ring.bits):
-            words = np.bitwise_xor(content.view("<u2"), bias, out=words)
-        else:
-            words = content.view("<u2")
-        found = self._dots(words.view("<i2"))
-        return [p - x for p, x in zip(found, self._excess, strict=True)]
-
-    def _dots(self, words: npt.NDArray[Any]) -> list[U64]:
-        values = self._values[: words.size // self._width]
-        np.copyto(values, words.reshape(values.shape))
-        return [
-            _exact(values @ low) + (_exact(values @ high) << _HALF_BITS)
-            for low, high in (c.places for c in self._coefficients)
-        ]
+            return (signed,)
+        words = self._words[: len(content) // 2]
+        return (np.bitwise_xor(content.view("<u2"), _BIAS[bits], out=words).view("<i2"),)
 
     def _lane_tags(self, shard: int, content: Content, offset: int) -> tuple[int, ...]:
         head = max(0, min(LANES_HEAD_BYTES - offset, len(content)))
@@ -261,8 +262,3 @@ def check_secret(
             f"shard {shard}: the published sum is not what its survivors sent; the work is spent, "
             "and this worker stops until its own operator has looked"
         )
-
-
-def _exact(dots: F64) -> U64:
-    """Return integers of up to 53 bits and a sign as what they are modulo 2**64."""
-    return dots.astype(np.int64).view(np.uint64)

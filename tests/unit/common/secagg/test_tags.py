@@ -227,6 +227,19 @@ def test_values_that_change_places_are_found() -> None:
             check_public(a_round.public, 0, moved.tobytes(), a_round.totals[0][0])
 
 
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_a_sum_that_wrapped_is_found(bits: int) -> None:
+    layout, tagger = layout_of(bits, 1), Tagger(layout_of(bits, 1), [PUBLIC])
+    high = 2 ** (bits - 1) - 1
+    one = np.full(BLOCK, high)
+    wrapped = np.full(BLOCK, 2 * high - 2**bits)
+    (tag,) = tagger.tags(0, packed(one, bits))
+
+    assert layout.shard(0) == (0, BLOCK * bits // 8)
+    with pytest.raises(BadUpdateError, match="shard 0"):
+        check_public(tagger, 0, packed(wrapped, bits), 2 * tag % MODULUS)
+
+
 def test_a_padded_tag_hides_the_tag() -> None:
     a_round = ROUNDS[8]
     pads = {a_round.pads.pad(n, s) for n in NAMES for s in range(50)}
