@@ -196,5 +196,7 @@ def test_masks_that_cannot_be_meant_are_refused() -> None:
         remaining_masks(Ring(8), {a: seed(1)}, {a: {a: seed(2)}})
     with pytest.raises(ValueError, match="every survivor"):
         remaining_masks(Ring(8), {a: seed(1)}, {b: {}})
+    with pytest.raises(ValueError, match="words are int32, must be uint8"):
+        own(Ring(8), a, [a, b]).add(np.zeros(48, np.int32), 0)
     with pytest.raises(ValueError, match="a shard has 2"):
         own(Ring(8), a, [a, b]).add_tags(0, (1,))
