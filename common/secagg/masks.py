@@ -48,11 +48,11 @@ class Masks:
             words: of part of the data section, say of one shard.
             offset: where that part begins in the packed data section, in bytes.
         """
-        self._apply(self._data, words, self._ring.stream_offset(offset), add=True)
+        self._apply_to_words(words, offset, add=True)
 
     def subtract(self, words: Words, offset: int) -> None:
         """Subtract what `add` adds."""
-        self._apply(self._data, words, self._ring.stream_offset(offset), add=False)
+        self._apply_to_words(words, offset, add=False)
 
     def add_lanes(self, content: U8, offset: int) -> None:
         """Add the masks to lanes in place: modulo 2**64 in the head, 2**32 in what follows.
@@ -79,6 +79,11 @@ class Masks:
     def subtract_tags(self, shard: int, tags: Sequence[int]) -> tuple[int, ...]:
         """Return a shard's tags minus their masks, modulo 2**64."""
         return self._with_tag_masks(shard, tags, add=False)
+
+    def _apply_to_words(self, words: Words, offset: int, *, add: bool) -> None:
+        if words.dtype != self._ring.word:
+            raise ValueError(f"words are {words.dtype}, must be {self._ring.word}")
+        self._apply(self._data, words, self._ring.stream_offset(offset), add=add)
 
     def _apply(
         self, streams: "_Signed", words: npt.NDArray[Any], offset: int, *, add: bool

@@ -20,13 +20,15 @@ Data shards take their values in 16-bit words, 1024 to a group:
     a = r_g*s_j  r_g: 64 bits per group; s_j: 56 bits by place in the group, as two 28-bit halves
 
 Each half's dot product with a group is taken in float64, exactly: no partial sum exceeds
-2**28 * 2**15 * 1024 = 2**53 (32 bits: 2**28 * 2**16 * 512). r_g joins modulo 2**64. A change made
-without knowing a and z goes unnoticed with a chance below 2**-43 (32 bits: 2**-28): what counts is
-the largest power of two that divides it, at most 2**15 (2**31).
+2**28 * 2**15 * 1024 = 2**53 (32 bits: 2**28 * 2**16 * 512). r_g joins modulo 2**64.
 
-Lanes are unsigned, 64 bits each in the head, then 32 (z_B, padding), and each number has a 64-bit
-a_j of its own. A change by 2**k goes unnoticed with a chance of 2**(k-64): so the caller bounds
-what the sums of V, loss and clipped may be.
+r and s are odd, so a change within one word (or 32-bit value) never goes unnoticed; one of several,
+made without knowing a and z, does with a chance below 2**-45 (32 bits: 2**-29): what counts is the
+largest power of two that divides all of it, at most 2**15 (2**31).
+
+Lanes are unsigned, 64 bits each in the head, then 32 (z_B, padding), and each number has an odd
+64-bit a_j of its own. Here a change of several numbers by multiples of 2**k goes unnoticed with a
+chance of 2**(k-63): so a head of 2**48 or more is refused, and the caller bounds it further.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +37,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import F64, U8, U64, Content
+from common.arrays import U8, U64, Content
 from common.errors import BadCommitError, BadUpdateError
 from common.ids import WorkerId
 from common.secagg.ring import Ring
@@ -47,9 +49,11 @@ MODULUS: Final = 2**64
 _GROUP: Final = 1024  # words
 _HALF_BITS: Final = 28
 _HALF_MASK: Final = 2**_HALF_BITS - 1
-_TILE_GROUPS: Final = 60
+_TILE_GROUPS: Final = 120
 _BIAS: Final = {4: 0x0888, 8: 0x0080}
+_ONE: Final = np.uint64(1)
 _HEAD_NUMBERS: Final = 3
+_HEAD_BOUND: Final = 2**48  # far beyond any sum of V, loss and clipped
 
 
 class Coefficients:
@@ -61,7 +65,7 @@ class Coefficients:
     """
 
     def __init__(self, seed: bytes, num_places: int) -> None:
-        drawn = Stream(seed, "tag-place").integers(0, num_places)
+        drawn = Stream(seed, "tag-place").integers(0, num_places) | _ONE
         self._low, self._high = drawn & _HALF_MASK, drawn >> _HALF_BITS & _HALF_MASK
         self.places = (self._low.astype(np.float64), self._high.astype(np.float64))
         """s_j's lower and upper half, float64[num_places]."""
@@ -75,11 +79,11 @@ class Coefficients:
 
     def groups(self, first: int, num: int) -> U64:
         """Return r_g, uint64[num], from group `first` of the data section on."""
-        return self._groups.integers(first, num)
+        return self._groups.integers(first, num) | _ONE
 
     def lanes(self, first: int, num: int) -> U64:
         """Return the lanes' coefficients, uint64[num], from number `first` of the section on."""
-        return self._lanes.integers(first, num)
+        return self._lanes.integers(first, num) | _ONE
 
 
 class Tagger:
@@ -95,6 +99,7 @@ class Tagger:
         self._ring = Ring(layout.bits)
         self._width = _GROUP // 2 if layout.bits == 32 else _GROUP
         self._coefficients = [Coefficients(seed, self._width) for seed in seeds]
+        self._columns = [half for c in self._coefficients for half in c.places]
         self._excess = np.array(
             [_BIAS.get(layout.bits, 0) * c.place_sum % MODULUS for c in self._coefficients], "<u8"
         )
@@ -110,57 +115,61 @@ class Tagger:
             content: the packed signed values, or the lanes: one member's, or a sum.
 
         Raises:
-            BadUpdateError: there is no such shard, or it has another length.
+            BadUpdateError: there is no such shard, or it has another length, or a lane is no sum.
         """
         offset, length = self._layout.shard(shard)
         if len(content) != length:
             raise BadUpdateError(f"shard {shard} has {len(content)} bytes, must be {length}")
         if offset >= self._layout.lanes_offset:
-            return self._lane_tags(content, offset - self._layout.lanes_offset)
+            return self._lane_tags(shard, content, offset - self._layout.lanes_offset)
         return self._data_tags(np.frombuffer(content, np.uint8), offset)
 
     def _data_tags(self, content: U8, offset: int) -> tuple[int, ...]:
         first, num_groups = offset // self._group_bytes, len(content) // self._group_bytes
-        groups = [c.groups(first, num_groups) for c in self._coefficients]
-        totals = [0] * len(groups)
+        num_words = 2 if self._ring.bits == 32 else 1
+        dots = np.empty((num_words, 2 * len(self._coefficients), num_groups), np.float64)
         for start in range(0, num_groups, _TILE_GROUPS):
-            num = min(_TILE_GROUPS, num_groups - start)
-            part = content[start * self._group_bytes : (start + num) * self._group_bytes]
-            products = self._products(part, num)
-            for i, r in enumerate(groups):
-                totals[i] += int((products[i] * r[start : start + num]).sum())
-        return tuple(total % MODULUS for total in totals)
+            stop = min(start + _TILE_GROUPS, num_groups)
+            part = content[start * self._group_bytes : stop * self._group_bytes]
+            values = self._values[: stop - start]
+            for words, out in zip(self._words_of(part), dots, strict=True):
+                np.copyto(values, words.reshape(values.shape))
+                for column, found in zip(self._columns, out, strict=True):
+                    np.dot(values, column, out=found[start:stop])
+        exact = dots.astype(np.int64).view(np.uint64)  # up to 53 bits and a sign
+        products: U64 = exact[:, 0::2] + (exact[:, 1::2] << _HALF_BITS)
+        for upper in products[1:]:
+            products[0] += upper << 16
+        products[0] -= self._excess[:, None]
+        return tuple(
+            int((product * c.groups(first, num_groups)).sum())
+            for product, c in zip(products[0], self._coefficients, strict=True)
+        )
 
-    def _products(self, content: U8, num: int) -> list[U64]:
-        """Return <s, w> modulo 2**64 of each group, uint64[num] for each tag."""
-        if self._ring.bits == 32:
-            halves = content.view("<u2").reshape(num, -1, 2)
-            low, high = self._dots(halves[..., 0]), self._dots(halves[..., 1].view("<i2"))
-            return [a + (b << 16) for a, b in zip(low, high, strict=True)]
-        words = self._words[: num * _GROUP]
-        if self._ring.bits == 12:
+    def _words_of(self, content: U8) -> tuple[npt.NDArray[Any], ...]:
+        """Return the words as the module says, plus their bias; at 32 bits two arrays."""
+        bits = self._ring.bits
+        if bits == 32:
+            values = content.view("<i4")
+            return values & 0xFFFF, values >> 16
+        if bits == 16:
+            return (content.view("<i2"),)
+        if bits == 12:
+            words = self._words[: len(content) * 2 // 3]
             np.left_shift(self._ring.words(content, words), 4, out=words)
             signed = words.view("<i2")
             signed >>= 4
-            return self._dots(signed)
-        if bias := _BIAS.get(self._ring.bits):
-            words = np.bitwise_xor(content.view("<u2"), bias, out=words)
-        else:
-            words = content.view("<u2")
-        found = self._dots(words.view("<i2"))
-        return [p - x for p, x in zip(found, self._excess, strict=True)]
+            return (signed,)
+        words = self._words[: len(content) // 2]
+        return (np.bitwise_xor(content.view("<u2"), _BIAS[bits], out=words).view("<i2"),)
 
-    def _dots(self, words: npt.NDArray[Any]) -> list[U64]:
-        values = self._values[: words.size // self._width]
-        np.copyto(values, words.reshape(values.shape))
-        return [
-            _exact(values @ low) + (_exact(values @ high) << _HALF_BITS)
-            for low, high in (c.places for c in self._coefficients)
-        ]
-
-    def _lane_tags(self, content: Content, offset: int) -> tuple[int, ...]:
+    def _lane_tags(self, shard: int, content: Content, offset: int) -> tuple[int, ...]:
         head = max(0, min(LANES_HEAD_BYTES - offset, len(content)))
         packed = np.frombuffer(content, np.uint8)
+        if head and (largest := int(packed[:head].view("<u8").max())) >= _HEAD_BOUND:
+            raise BadUpdateError(
+                f"shard {shard}: a lane is {largest}, no sum reaches {_HEAD_BOUND}"
+            )
         numbers = np.concatenate([packed[:head].view("<u8"), packed[head:].view("<u4")])
         first = 0 if head else _HEAD_NUMBERS + (offset - LANES_HEAD_BYTES) // 4
         return tuple(
@@ -244,13 +253,12 @@ def check_secret(
     Raises:
         BadCommitError: names the shard.
     """
-    if tagger.tags(shard, content) != ((total - pads.total(survivors, shard)) % MODULUS,):
+    try:
+        found = tagger.tags(shard, content)
+    except BadUpdateError as e:
+        raise BadCommitError(str(e)) from None
+    if found != ((total - pads.total(survivors, shard)) % MODULUS,):
         raise BadCommitError(
             f"shard {shard}: the published sum is not what its survivors sent; the work is spent, "
             "and this worker stops until its own operator has looked"
         )
-
-
-def _exact(dots: F64) -> U64:
-    """Return integers of up to 53 bits and a sign as what they are modulo 2**64."""
-    return dots.astype(np.int64).view(np.uint64)
