@@ -22,6 +22,8 @@ import yaml
 from common.errors import ConfigError
 from services.certs import MEMBERS, Holder, init_federation
 from services.identity import Role
+from services.pins import PINS, pin_workers
+from services.settings import load_run
 from worker.demo_text import write_texts
 
 HOST: Final = "127.0.0.1"
@@ -168,7 +170,7 @@ class Layout:
         return {**settings, "pace": pace, "trust": self._trust()}
 
     def _trust(self) -> dict[str, Any]:
-        """Return what every worker here insists on: just what the run is, and the keys made here."""
+        """Return what every worker here insists on: what the run is, and the keys made here."""
         a = load_run(self.config("run")).algorithm
         trust = {"tier": a.tier, "max_share": a.max_share, "max_staleness": a.max_staleness}
         if not a.masked:

@@ -14,9 +14,7 @@ import math
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
 
-import yaml
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
@@ -26,16 +24,12 @@ from common.ids import WorkerId
 from common.secagg import signatures
 from common.secagg.labels import Purpose
 from services.identity import Role, identity_in
+from services.pins import Pins, key_id_of, read_pins
 from services.settings import TlsSettings, TrustSettings
 from worker.masking import Sign
 from worker.trust import Party, Trust
 
 log = logging.getLogger(__name__)
-
-_FIELDS: Final = {"name", "organisation", "key"}
-
-Pins = dict[str, tuple[str, str]]
-"""name -> (organisation, key id)."""
 
 
 class Members:
@@ -60,7 +54,7 @@ class Members:
         self._stamp = 0
         self._pins: Pins | None = None
         if pins is not None:
-            self._stamp, self._pins = pins.stat().st_mtime_ns, _read_pins(pins)
+            self._stamp, self._pins = pins.stat().st_mtime_ns, read_pins(pins)
 
     def __call__(self, certificate_der: bytes) -> Party:
         """Return whose certificate this is.
@@ -79,7 +73,7 @@ class Members:
         if identity.run != self._run or identity.role is not Role.WORKER:
             raise NotAMemberError(f"{identity.uri} is no worker of run {self._run}")
         key = signatures.certified_key(certificate_der)
-        key_id = signatures.key_id(key)
+        key_id = key_id_of(certificate)
         self._refresh()
         if self._pins is not None:
             pinned = self._pins.get(identity.name)
@@ -96,7 +90,7 @@ class Members:
         try:
             stamp = self._path.stat().st_mtime_ns
             if stamp != self._stamp:
-                self._pins = _read_pins(self._path)
+                self._pins = read_pins(self._path)
                 self._stamp = stamp
         except (OSError, ConfigError) as e:
             log.warning("%s; the last good pins stay in effect", e)
@@ -124,31 +118,3 @@ def signer(tls: TlsSettings) -> Sign:
         return signatures.sign(key, purpose, content)
 
     return sign
-
-
-def _read_pins(path: Path) -> Pins:
-    try:
-        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot read the pins: {e.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(e).split())}") from None
-    entries = raw.get("members") if isinstance(raw, dict) and raw.keys() == {"members"} else None
-    if not isinstance(entries, list):
-        raise ConfigError(f"{path}: expected one key, `members`, with a list under it")
-    pins: Pins = {}
-    for i, entry in enumerate(entries):
-        if not isinstance(entry, dict) or entry.keys() != _FIELDS:
-            raise ConfigError(
-                f"{path}: members[{i}]: expected exactly the keys name, organisation, key"
-            )
-        name, key = str(entry["name"]), str(entry["key"])
-        if len(key) != 64 or set(key) - set("0123456789abcdef"):
-            raise ConfigError(
-                f"{path}: members[{i}]: key {key[:20]!r} is not 64 hexadecimal digits; "
-                "`crosscloud certs show` prints it"
-            )
-        if name in pins:
-            raise ConfigError(f"{path}: members[{i}]: {name!r} stands twice; delete one")
-        pins[name] = (str(entry["organisation"]), key)
-    return pins
