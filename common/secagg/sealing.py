@@ -1,9 +1,10 @@
-"""What one member seals for another, so that the coordinator relays what it cannot read.
+"""What one member seals for another one through the coordinator: ChaCha20-Poly1305, RFC 8439.
 
-ChaCha20-Poly1305 (RFC 8439) with nonce 0 under a key that is used once; ph, sender and receiver are
-authenticated with it.
+    plaintext (98 bytes)   share of b_i (33), share of mask_sk_i (33), kappa_i whole (32)
+    additional data        label "share", ph, sender, receiver, each behind its length
 
-    content   share of b_i (33) | share of the secret mask key (33) | kappa_i (32)
+The nonce is zero because a key seals one message: it is derived for one sender, one receiver and
+one plan, from pairs that one offer used. To send again is to send the same bytes again.
 """
 
 from dataclasses import dataclass, field
@@ -12,62 +13,92 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from common.errors import BadUpdateError
-from common.secagg.labels import fields, label
-from common.secagg.shamir import MODULUS, SHARE_BYTES
+from common.errors import BadShareError
+from common.secagg.keys import KEY_BYTES, ShareKey
+from common.secagg.labels import PlanHash, fields, label
+from common.secagg.shamir import SHARE_BYTES, Share
 
-_COMMON_BYTES: Final = 32
-_CONTENT_BYTES: Final = 2 * SHARE_BYTES + _COMMON_BYTES
+PLAIN_BYTES: Final = 2 * SHARE_BYTES + KEY_BYTES
+SEALED_BYTES: Final = PLAIN_BYTES + 16
+
 _NONCE: Final = bytes(12)
-
-SEALED_BYTES: Final = _CONTENT_BYTES + 16
-"""With the tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealedShares:
-    """See the module docstring."""
+    """What one receiver gets of one sender.
 
-    own: bytes = field(repr=False)
-    mask: bytes = field(repr=False)
-    common: bytes = field(repr=False)
+    Args:
+        of_self: share of b_i, at the receiver's x.
+        of_mask_key: share of mask_sk_i, at the same x.
+        kappa: kappa_i whole, 32 bytes.
+    """
+
+    of_self: Share = field(repr=False)
+    of_mask_key: Share = field(repr=False)
+    kappa: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what no receiver could use."""
+        if self.of_self.x != self.of_mask_key.x:
+            raise ValueError(
+                f"shares at x = {self.of_self.x} and {self.of_mask_key.x}: one receiver has one x"
+            )
+        if len(self.kappa) != KEY_BYTES:
+            raise ValueError(f"kappa has {len(self.kappa)} bytes, not {KEY_BYTES}")
 
     def to_bytes(self) -> bytes:
-        """Return the content."""
-        return self.own + self.mask + self.common
+        """Return the 98 bytes."""
+        return self.of_self.to_bytes() + self.of_mask_key.to_bytes() + self.kappa
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Self:
-        """Return what the content holds.
+    def from_bytes(cls, x: int, content: bytes) -> Self:
+        """Read the 98 bytes that were meant for coordinate `x`.
 
         Raises:
-            BadUpdateError: another size, or a share that is none.
+            BadShareError: wrong size, or a value is not below the prime.
         """
-        if len(content) != _CONTENT_BYTES:
-            raise BadUpdateError(f"sealed {len(content)} bytes, must be {_CONTENT_BYTES}")
-        own, mask = content[:SHARE_BYTES], content[SHARE_BYTES : 2 * SHARE_BYTES]
-        for share in (own, mask):
-            if int.from_bytes(share, "little") >= MODULUS:
-                raise BadUpdateError("a sealed share is beyond the field")
-        return cls(own, mask, content[2 * SHARE_BYTES :])
+        if len(content) != PLAIN_BYTES:
+            raise BadShareError(f"{len(content)} bytes, not {PLAIN_BYTES}")
+        return cls(
+            Share.from_bytes(x, content[:SHARE_BYTES]),
+            Share.from_bytes(x, content[SHARE_BYTES : 2 * SHARE_BYTES]),
+            content[2 * SHARE_BYTES :],
+        )
 
 
-def seal(key: bytes, plan_hash: bytes, sender: str, receiver: str, content: bytes) -> bytes:
-    """Return the sealed content."""
-    return ChaCha20Poly1305(key).encrypt(_NONCE, content, _bound(plan_hash, sender, receiver))
+def seal(
+    key: ShareKey, plan_hash: PlanHash, sender: str, receiver: str, shares: SealedShares
+) -> bytes:
+    """Return 114 bytes for the receiver. Never call it with other shares for the same key."""
+    data = _additional_data(plan_hash, sender, receiver)
+    return ChaCha20Poly1305(key.to_bytes()).encrypt(_NONCE, shares.to_bytes(), data)
 
 
-def unseal(key: bytes, plan_hash: bytes, sender: str, receiver: str, sealed: bytes) -> bytes:
-    """Return the content.
+def unseal(
+    key: ShareKey, plan_hash: PlanHash, sender: str, receiver: str, sealed: bytes, x: int
+) -> SealedShares:
+    """Return what `sender` sealed for `receiver`, whose coordinate is `x`.
 
     Raises:
-        BadUpdateError: it was not sealed by `sender` for `receiver` in this round.
+        BadShareError: it does not open, or holds what is no share; names the sender.
     """
+    data = _additional_data(plan_hash, sender, receiver)
     try:
-        return ChaCha20Poly1305(key).decrypt(_NONCE, sealed, _bound(plan_hash, sender, receiver))
+        plain = ChaCha20Poly1305(key.to_bytes()).decrypt(_NONCE, sealed, data)
     except InvalidTag:
-        raise BadUpdateError(f"what {sender} sealed for {receiver} does not open") from None
+        raise BadShareError(
+            f"what {sender} sealed for {receiver} does not open: it was changed on the way, or is "
+            "of another plan, sender or receiver; refuse the round"
+        ) from None
+    try:
+        return SealedShares.from_bytes(x, plain)
+    except BadShareError as e:
+        raise BadShareError(
+            f"what {sender} sealed for {receiver} opens but holds no shares ({e}): {sender} is "
+            "broken; refuse the round"
+        ) from None
 
 
-def _bound(plan_hash: bytes, sender: str, receiver: str) -> bytes:
+def _additional_data(plan_hash: PlanHash, sender: str, receiver: str) -> bytes:
     return fields(label("share"), plan_hash, sender.encode(), receiver.encode())
