@@ -7,10 +7,10 @@ work below them may be offered again (SECAGG: K - t + 1 + c `Abandon`s).
 """
 
 from common.documents import Plan
-from common.errors import BadUpdateError, NotAMemberError
+from common.errors import BadSignatureError, NotAMemberError
 from common.ids import WorkerId
-from common.secagg.signatures import is_valid
-from common.secagg.transcript import abandon_content, key_of
+from common.secagg.thresholds import abandons_needed
+from common.secagg.transcript import abandon_content, identity_of, is_signed
 
 
 class Ending:
@@ -22,7 +22,7 @@ class Ending:
 
     def __init__(self, plan: Plan, colluding: int) -> None:
         self._plan = plan
-        self._needed = len(plan.offers) - plan.threshold + 1 + colluding
+        self._needed = abandons_needed(len(plan.offers), colluding, plan.threshold)
         self.signatures: dict[WorkerId, str] = {}
 
     @property
@@ -39,11 +39,11 @@ class Ending:
 
         Raises:
             NotAMemberError: it is not in the plan.
-            BadUpdateError: the signature is not its own.
+            BadSignatureError: the signature is not its own.
         """
         if worker not in self._plan.roster:
             raise NotAMemberError(f"{worker} is not in round {self._plan.round}")
-        key = key_of(self._plan, worker)
-        if not is_valid(key, "abandon", abandon_content(self._plan), signature):
-            raise BadUpdateError(f"{worker}: the signature of its abandon is wrong")
+        key, content = identity_of(self._plan, worker), abandon_content(self._plan)
+        if not is_signed(key, "abandon", content, signature.hex()):
+            raise BadSignatureError(f"{worker}: the signature of its abandon is wrong")
         self.signatures[worker] = signature.hex()

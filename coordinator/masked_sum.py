@@ -14,10 +14,12 @@ from common.checks import MAX_LOSS_2_20
 from common.documents import Lanes, Plan
 from common.errors import BadUpdateError
 from common.ids import WorkerId
-from common.secagg.keys import PublicKey, SecretKey, pair_seed, self_seed
+from common.secagg.keys import MaskSecretKey, pair_seed, self_seed
+from common.secagg.labels import Context
 from common.secagg.masks import Masks, remaining_masks
 from common.secagg.ring import Ring
 from common.secagg.tags import MODULUS, Tagger, check_public
+from common.secagg.transcript import mask_key_of
 from common.shards import (
     LANES_HEAD_BYTES,
     PayloadLayout,
@@ -29,25 +31,20 @@ from common.shards import (
 from coordinator.ports import Secrets
 
 
-def sum_masks(plan: Plan, bits: int, secrets: Secrets) -> Masks:
+def sum_masks(plan: Plan, secrets: Secrets) -> Masks:
     """Return what the survivors' masks sum up to."""
-    context = bytes.fromhex(secrets.context)
-    masking = {o.worker: o.keys.masking for o in plan.offers if o.keys is not None}
-    own = {w: self_seed(bytes.fromhex(b), context, w) for w, b in secrets.own.items()}
+    context = Context(bytes.fromhex(secrets.context))
+    own = {w: self_seed(bytes.fromhex(b), context, w).to_bytes() for w, b in secrets.own.items()}
     pairs = {
         lost: {
             w: pair_seed(
-                SecretKey(bytes.fromhex(key)),
-                PublicKey(bytes.fromhex(masking[w])),
-                context,
-                lost,
-                w,
-            )
+                MaskSecretKey(bytes.fromhex(key)), mask_key_of(plan, w), context, lost, w
+            ).to_bytes()
             for w in own
         }
         for lost, key in secrets.lost.items()
     }
-    return remaining_masks(Ring(bits), own, pairs)
+    return remaining_masks(Ring(plan.bits), own, pairs)
 
 
 def masked_aggregate(

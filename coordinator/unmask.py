@@ -14,14 +14,27 @@ from itertools import combinations, islice
 from typing import Final
 
 from common.documents import Answer, Plan
-from common.errors import BadUpdateError, NotAMemberError, UnexpectedMessageError
+from common.errors import (
+    BadShareError,
+    BadSignatureError,
+    BadUpdateError,
+    NotAMemberError,
+    UnexpectedMessageError,
+)
 from common.ids import WorkerId
 from common.secagg.commitments import matches
-from common.secagg.keys import SecretKey
+from common.secagg.keys import MaskSecretKey
 from common.secagg.sealing import SEALED_BYTES
-from common.secagg.shamir import SHARE_BYTES, Share, combine, x_coordinate
-from common.secagg.signatures import is_valid
-from common.secagg.transcript import answer_content, context, key_of, list_content, plan_hash
+from common.secagg.shamir import Share, combine, x_coordinate
+from common.secagg.transcript import (
+    context,
+    identity_of,
+    is_signed,
+    list_content,
+    mask_key_of,
+    plan_hash,
+    signed_content,
+)
 from coordinator.ports import AbortReason, Message, Secrets, Signatures, Survivors
 
 MAX_ATTEMPTS: Final = 64
@@ -53,11 +66,8 @@ def check_answer(
 
 
 def _is_signed(plan: Plan, worker: WorkerId, answer: Answer) -> bool:
-    try:
-        signature = bytes.fromhex(answer.signature or "")
-    except ValueError:
-        return False
-    return is_valid(key_of(plan, worker), "shares", answer_content(answer), signature)
+    key = identity_of(plan, worker)
+    return is_signed(key, "shares", signed_content(answer), answer.signature)
 
 
 class Unmasking:
@@ -122,13 +132,13 @@ class Unmasking:
         Raises:
             NotAMemberError: it is no survivor.
             UnexpectedMessageError: S is U2: nothing is to be signed.
-            BadUpdateError: the signature is not its own.
+            BadSignatureError: the signature is not its own.
         """
         self._check_survivor(worker)
         if not self._lost:
             raise UnexpectedMessageError("every member survived: no list is to be signed")
-        if not is_valid(key_of(self._plan, worker), "list", self._list, signature):
-            raise BadUpdateError(f"{worker}: its signature of the survivors is wrong")
+        if not is_signed(identity_of(self._plan, worker), "list", self._list, signature.hex()):
+            raise BadSignatureError(f"{worker}: its signature of the survivors is wrong")
         if self._may_reveal():
             return None  # those that are there are enough, and were sent
         self._signatures[worker] = signature
@@ -145,14 +155,16 @@ class Unmasking:
             NotAMemberError: it is no survivor.
             UnexpectedMessageError: too early, or it revealed others before.
             BadUpdateError: not exactly one share of each member of U2.
+            BadShareError: what is no share.
         """
         self._check_survivor(worker)
         if not self._may_reveal():
             raise UnexpectedMessageError(f"{worker} reveals before the survivors are signed")
         if own.keys() != set(self._survivors) or mask.keys() != set(self._lost):
             raise BadUpdateError(f"{worker}: its shares are not one of each member, of one kind")
-        if any(len(share) != SHARE_BYTES for share in (*own.values(), *mask.values())):
-            raise BadUpdateError(f"{worker}: a share's size is not {SHARE_BYTES} bytes")
+        x = x_coordinate(worker, self._plan.roster)
+        for share in (*own.values(), *mask.values()):
+            Share.from_bytes(x, share)  # raises
         if worker in self._own and (self._own[worker], self._mask[worker]) != (own, mask):
             raise UnexpectedMessageError(f"{worker} has already revealed other shares")
         self._own[worker], self._mask[worker] = own, mask
@@ -186,13 +198,13 @@ class Unmasking:
         is_right: Callable[[bytes], bool],
     ) -> bytes | None:
         shares = [
-            Share(x_coordinate(by, self._plan.roster), given[of])
+            Share.from_bytes(x_coordinate(by, self._plan.roster), given[of])
             for by, given in sorted(revealed.items())
         ]
         for some in islice(combinations(shares, self._plan.threshold), MAX_ATTEMPTS):
             try:
                 secret = combine(some, self._plan.threshold)
-            except BadUpdateError:
+            except BadShareError:
                 continue
             if is_right(secret):
                 return secret
@@ -201,13 +213,12 @@ class Unmasking:
     def _is_own(self, worker: WorkerId) -> Callable[[bytes], bool]:
         commitments = self._answers[worker].commitments
         assert commitments is not None  # `check_answer` saw to it
-        return lambda secret: matches("own", secret, bytes.fromhex(commitments.own))
+        committed = bytes.fromhex(commitments.own)
+        return lambda secret: matches(committed, "commit-self", secret)
 
     def _is_mask_key(self, worker: WorkerId) -> Callable[[bytes], bool]:
-        offer = next(o for o in self._plan.offers if o.worker == worker)
-        assert offer.keys is not None  # a masked plan's offers have keys
-        public = bytes.fromhex(offer.keys.masking)
-        return lambda secret: SecretKey(secret).public.content == public
+        public = mask_key_of(self._plan, worker)
+        return lambda secret: MaskSecretKey(secret).public == public
 
     def _may_reveal(self) -> bool:
         return not self._lost or len(self._signatures) >= self._plan.threshold

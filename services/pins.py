@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 
 from common.errors import ConfigError
 from common.secagg import signatures
@@ -28,8 +27,7 @@ _FIELDS: Final = {"name", "organisation", "key"}
 
 def key_id_of(certificate: x509.Certificate) -> str:
     """Return what is pinned of a certificate."""
-    der = certificate.public_bytes(serialization.Encoding.DER)
-    return signatures.key_id(signatures.certified_key(der))
+    return signatures.key_id(signatures.identity_public_key(certificate.public_key()))
 
 
 def pin_workers(path: Path, certificates: Iterable[Path]) -> None:

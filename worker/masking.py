@@ -23,28 +23,28 @@ from common.documents import (
     OfferKeys,
     Plan,
 )
-from common.errors import BadNumbersError, BadUpdateError
+from common.errors import BadKeyError, BadNumbersError, BadShareError, BadSignatureError
 from common.ids import Digest, WorkerId
 from common.secagg import keys as derived
 from common.secagg.commitments import commit, matches
-from common.secagg.keys import PublicKey, SecretKey
-from common.secagg.labels import Purpose
+from common.secagg.keys import EncSecretKey, MaskSecretKey, RandomBytes
+from common.secagg.labels import Context, SignedPurpose
 from common.secagg.masks import Masks, member_masks
 from common.secagg.ring import Ring
 from common.secagg.sealing import SealedShares, seal, unseal
 from common.secagg.shamir import split, x_coordinate
-from common.secagg.signatures import is_valid
 from common.secagg.tags import Pads, Tagger
 from common.secagg.transcript import (
     abandon_content,
-    answer_content,
-    attestation_content,
     certificate_der,
     context,
-    key_of,
+    enc_key_of,
+    identity_of,
+    is_signed,
     list_content,
-    offer_content,
+    mask_key_of,
     plan_hash,
+    signed_content,
 )
 from common.shards import PayloadLayout
 from worker.masked_shards import masked_shards
@@ -53,24 +53,21 @@ from worker.trust import Admits, Trust, cohort_complaint, roster_complaint, shar
 
 SECRET_BYTES: Final = 32
 
-Sign = Callable[[Purpose, bytes], bytes]
+Sign = Callable[[SignedPurpose, bytes], bytes]
 """Sign content for a purpose with the identity key, which never leaves its process."""
-
-Random = Callable[[int], bytes]
-"""Return so many bytes that nobody can guess."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfferSecrets:
     """The two secret keys of one open offer. Never written to disk."""
 
-    sealing: SecretKey = field(repr=False)
-    masking: SecretKey = field(repr=False)
+    sealing: EncSecretKey
+    masking: MaskSecretKey
 
     @classmethod
-    def drawn(cls, random: Random) -> "OfferSecrets":
+    def drawn(cls, random: RandomBytes) -> "OfferSecrets":
         """Return fresh keys."""
-        return cls(SecretKey(random(SECRET_BYTES)), SecretKey(random(SECRET_BYTES)))
+        return cls(EncSecretKey.generate(random), MaskSecretKey.generate(random))
 
     def sign(self, offer: Offer, certificate: str, sign: Sign) -> Offer:
         """Return the offer with its public keys, signed.
@@ -79,12 +76,12 @@ class OfferSecrets:
             certificate: of the identity, base64 of its DER.
         """
         keys = OfferKeys(
-            sealing=self.sealing.public.content.hex(),
-            masking=self.masking.public.content.hex(),
+            sealing=self.sealing.public.to_bytes().hex(),
+            masking=self.masking.public.to_bytes().hex(),
             certificate=certificate,
         )
         unsigned = replace(offer, keys=keys)
-        return replace(unsigned, signature=sign("offer", offer_content(unsigned)).hex())
+        return replace(unsigned, signature=sign("offer", signed_content(unsigned)).hex())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class Member:
     trust: Trust
     admits: Admits
     sign: Sign
-    random: Random
+    random: RandomBytes
     unsafe: frozenset[Rule] = frozenset()
 
 
@@ -139,7 +136,7 @@ class Attempt:
         self._shares: dict[WorkerId, SealedShares] = {}
         self._survivors: tuple[WorkerId, ...] = ()
         self._abandoned = False
-        self.context = b""
+        self._context = Context(b"")
         self.kappa = b""
 
     def answer(self, numbers: Numbers) -> tuple[Answer, dict[WorkerId, bytes]]:
@@ -153,23 +150,24 @@ class Attempt:
         mask = split(mask_key, plan.threshold, xs, self._member.random)
         sealed: dict[WorkerId, bytes] = {}
         for worker, share_of_own, share_of_mask in zip(plan.roster, own, mask, strict=True):
-            shares = SealedShares(share_of_own.value, share_of_mask.value, self._common)
+            shares = SealedShares(share_of_own, share_of_mask, self._common)
             if worker == me:
                 self._shares[me] = shares
                 continue
             key = derived.share_key(
-                self._secrets.sealing, self._public(worker).sealing, self._hash, me, worker
+                self._secrets.sealing, enc_key_of(plan, worker), self._hash, me, worker
             )
-            sealed[worker] = seal(key, self._hash, me, worker, shares.to_bytes())
+            sealed[worker] = seal(key, self._hash, me, worker, shares)
         unsigned = Answer(
             plan=Digest(self._hash.hex()),
             worker=me,
             numbers=numbers,
             commitments=Commitments(
-                own=commit("own", self._own).hex(), common=commit("common", self._common).hex()
+                own=commit("commit-self", self._own).hex(),
+                common=commit("commit-kappa", self._common).hex(),
             ),
         )
-        signature = self._member.sign("shares", answer_content(unsigned))
+        signature = self._member.sign("shares", signed_content(unsigned))
         self._answered = replace(unsigned, signature=signature.hex()), sealed
         return self._answered
 
@@ -186,7 +184,7 @@ class Attempt:
         self._refuse_if(Rule.MEMBERS, self._unsigned(answers))
         self._refuse_if(Rule.SHARE, self._share_complaint(answers, tuple(answers)))
         self._answers = answers
-        commons: list[bytes] = []
+        commons: dict[str, bytes] = {}
         for worker in sorted(answers):
             if worker != self._member.name:
                 shares, complaint = self._opened(worker, answers[worker], sealed)
@@ -194,9 +192,9 @@ class Attempt:
                 if shares is None:
                     continue
                 self._shares[worker] = shares
-            commons.append(self._shares[worker].common)
-        self.context = context(self._plan, answers)
-        self.kappa = derived.kappa(commons, self.context)
+            commons[worker] = self._shares[worker].kappa
+        self._context = context(self._plan, answers)
+        self.kappa = derived.kappa(commons, self._context).to_bytes()
 
     def veil(self, layout: PayloadLayout, shards: Iterable[bytes]) -> Iterator[bytes]:
         """Yield this member's shards as they are sent: tagged and masked. Once per attempt.
@@ -209,7 +207,7 @@ class Attempt:
             RefusedError: rule 8: a member's key gives no secret.
         """
         masks = self._masks(Ring(layout.bits))
-        tagger = Tagger(layout, (self.context, self.kappa))
+        tagger = Tagger(layout, (self._context, self.kappa))
         pads = Pads(self.kappa, self._answers)
         return masked_shards(layout, shards, self._member.name, masks, tagger, pads)
 
@@ -217,12 +215,13 @@ class Attempt:
         me, seeds = self._member.name, dict[WorkerId, bytes]()
         for worker in sorted(self._answers.keys() - {me}):
             try:
-                seeds[worker] = derived.pair_seed(
-                    self._secrets.masking, self._public(worker).masking, self.context, me, worker
-                )
-            except BadUpdateError as e:
+                other = mask_key_of(self._plan, worker)
+                seed = derived.pair_seed(self._secrets.masking, other, self._context, me, worker)
+            except BadKeyError as e:
                 raise RefusedError(self._plan.round, Rule.SEALED, f"{worker}: {e}") from None
-        return member_masks(ring, me, derived.self_seed(self._own, self.context, me), seeds)
+            seeds[worker] = seed.to_bytes()
+        own = derived.self_seed(self._own, self._context, me)
+        return member_masks(ring, me, own.to_bytes(), seeds)
 
     def survived(self, survivors: tuple[WorkerId, ...]) -> bytes | None:
         """Take S; return this member's signature over it, None where S is U2: then reveal.
@@ -270,8 +269,11 @@ class Attempt:
         )
         held = self._answers.keys() & self._shares.keys()
         return Revealed(
-            own={w: self._shares[w].own for w in self._survivors if w in held},
-            mask={w: self._shares[w].mask for w in sorted(held - set(self._survivors))},
+            own={w: self._shares[w].of_self.to_bytes() for w in self._survivors if w in held},
+            mask={
+                w: self._shares[w].of_mask_key.to_bytes()
+                for w in sorted(held - set(self._survivors))
+            },
         )
 
     def abandon(self) -> bytes:
@@ -285,24 +287,13 @@ class Attempt:
         if complaint and rule not in self._member.unsafe:
             raise RefusedError(self._plan.round, rule, complaint)
 
-    def _public(self, worker: WorkerId) -> "_Public":
-        keys = next(o.keys for o in self._plan.offers if o.worker == worker)
-        assert keys is not None  # rule 3
-        sealing, masking = bytes.fromhex(keys.sealing), bytes.fromhex(keys.masking)
-        return _Public(PublicKey(sealing), PublicKey(masking))
-
     def _unsigned(self, answers: Mapping[WorkerId, Answer]) -> str:
         """Return whose answer is not signed by its member for this plan; "" if all are."""
         for worker, answer in answers.items():
-            try:
-                signature = bytes.fromhex(answer.signature or "")
-            except ValueError:
-                return f"the signature of {worker} is not hexadecimal"
             if (answer.worker, answer.plan) != (worker, self._hash.hex()):
                 return f"the answer of {worker} is of {answer.worker}, or to another plan"
-            if not is_valid(
-                key_of(self._plan, worker), "shares", answer_content(answer), signature
-            ):
+            key, content = identity_of(self._plan, worker), signed_content(answer)
+            if not is_signed(key, "shares", content, answer.signature):
                 return f"the signature of the answer of {worker} is wrong"
         return ""
 
@@ -326,18 +317,15 @@ class Attempt:
         if worker not in sealed:
             return None, f"{worker}: no share of it came"
         try:
-            key = derived.share_key(
-                self._secrets.sealing, self._public(worker).sealing, self._hash, worker, me
-            )
-            content = unseal(key, self._hash, worker, me, sealed[worker])
-            shares = SealedShares.from_bytes(content)
-        except BadUpdateError as e:
+            other = enc_key_of(self._plan, worker)
+            key = derived.share_key(self._secrets.sealing, other, self._hash, worker, me)
+            x = x_coordinate(me, self._plan.roster)
+            shares = unseal(key, self._hash, worker, me, sealed[worker], x)
+        except (BadKeyError, BadShareError) as e:
             return None, f"{worker}: {e}"
-        commitments = answer.commitments
-        if commitments is None or not matches(
-            "common", shares.common, bytes.fromhex(commitments.common)
-        ):
-            return shares, f"{worker}: its common secret is not what it committed to"
+        committed = "" if answer.commitments is None else answer.commitments.common
+        if not matches(bytes.fromhex(committed), "commit-kappa", shares.kappa):
+            return shares, f"{worker}: its part of kappa is not what it committed to"
         return shares, ""
 
     def _signatures_complaint(self, signatures: Mapping[WorkerId, bytes]) -> str:
@@ -346,17 +334,11 @@ class Attempt:
             worker
             for worker, signature in signatures.items()
             if worker in self._survivors
-            and is_valid(key_of(self._plan, worker), "list", content, signature)
+            and is_signed(identity_of(self._plan, worker), "list", content, signature.hex())
         ]
         if len(valid) < self._plan.threshold:
             return f"{len(valid)} valid signatures over S, {self._plan.threshold} are needed"
         return ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Public:
-    sealing: PublicKey
-    masking: PublicKey
 
 
 class MaskedTier:
@@ -412,7 +394,7 @@ class MaskedTier:
     def attestation(self, version: int, digest: Digest) -> Attestation | None:
         """Return this worker's word that it verified a version."""
         unsigned = Attestation(self._run, self._member.name, version, digest, self._certificate)
-        signature = self._member.sign("head", attestation_content(unsigned))
+        signature = self._member.sign("head", signed_content(unsigned))
         return replace(unsigned, signature=signature.hex())
 
     def heard(self, attestation: Attestation) -> None:
@@ -420,17 +402,12 @@ class MaskedTier:
 
         Raises:
             NotAMemberError: it is no admitted worker's.
-            BadUpdateError: the signature is not its own.
+            BadSignatureError: the signature is not its own.
         """
         a = attestation
         party = self._member.admits(certificate_der(a.certificate, a.worker))
-        try:
-            signature = bytes.fromhex(a.signature or "")
-        except ValueError:
-            signature = b""
-        if (a.run, a.worker) != (self._run, party.name) or not is_valid(
-            party.key, "head", attestation_content(a), signature
-        ):
-            raise BadUpdateError(f"{a.worker}: its word for version {a.version} is not its own")
+        signed = is_signed(party.key, "head", signed_content(a), a.signature)
+        if (a.run, a.worker) != (self._run, party.name) or not signed:
+            raise BadSignatureError(f"{a.worker}: its word for version {a.version} is not its own")
         if party.name != self._member.name:
             self._words[party.organisation] = (a.version, a.digest)

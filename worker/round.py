@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, replace
 
 from common import canonical
 from common.documents import Answer, Numbers, Offer, Plan, Record
-from common.errors import BadUpdateError, CrosscloudError
+from common.errors import BadKeyError, CrosscloudError
 from common.ids import Digest, RoundId, WorkerId
-from common.secagg.labels import Purpose
-from common.secagg.signatures import is_valid
-from common.secagg.transcript import abandon_content, key_of, list_content
+from common.secagg.labels import SignedPurpose
+from common.secagg.thresholds import abandons_needed
+from common.secagg.transcript import abandon_content, identity_of, is_signed, list_content
 
 
 class Work(enum.Enum):
@@ -270,7 +270,7 @@ class WorkerRound:
                 return Fate.FREE
             return Fate.SPENT
         if record.abort is not None and record.abort.round == plan.round:
-            needed = len(plan.offers) - plan.threshold + 1 + self._colluding
+            needed = abandons_needed(len(plan.offers), self._colluding, plan.threshold)
             if safe or self._proved(
                 plan, "abandon", abandon_content(plan), record.abort.abandons, needed
             ):
@@ -281,7 +281,7 @@ class WorkerRound:
     def _proved(
         self,
         plan: Plan,
-        purpose: Purpose,
+        purpose: SignedPurpose,
         content: bytes,
         signatures: Mapping[WorkerId, str] | None,
         needed: int,
@@ -289,8 +289,8 @@ class WorkerRound:
         """Return whether enough members of the plan signed."""
         valid = 0
         for worker, signature in (signatures or {}).items():
-            with contextlib.suppress(BadUpdateError, ValueError):  # no member, not hexadecimal
-                valid += is_valid(key_of(plan, worker), purpose, content, bytes.fromhex(signature))
+            with contextlib.suppress(BadKeyError):  # no member
+                valid += is_signed(identity_of(plan, worker), purpose, content, signature)
         return valid >= needed
 
     def _refuse(self, round_id: RoundId, rule: Rule, sentence: str) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from common.documents import Algorithm, Numbers, Plan
 from common.errors import CrosscloudError
 from common.ids import WorkerId
-from common.secagg.signatures import IdentityPublicKey, is_valid
+from common.secagg.signatures import IdentityPublicKey
 from common.secagg.thresholds import is_sound
-from common.secagg.transcript import certificate_der, offer_content
+from common.secagg.transcript import certificate_der, is_signed, signed_content
 from common.weight import influence, threshold
 
 TIERS = ("tls", "masked")
@@ -104,18 +104,17 @@ def roster_complaint(plan: Plan, admits: Admits) -> str:
     seen: dict[str, dict[str, WorkerId]] = {}
     for offer in plan.offers:
         worker, keys = offer.worker, offer.keys
-        if keys is None or offer.signature is None:
+        if keys is None:
             return f"the offer of {worker} is not signed"
         try:
             party = admits(certificate_der(keys.certificate, worker))
-            signature = bytes.fromhex(offer.signature)
-        except (CrosscloudError, ValueError) as e:
+        except CrosscloudError as e:
             return f"{worker}: {e}"
         if party.name != worker:
             return f"{worker} offers with the certificate of {party.name}"
         if offer.run != plan.run:
             return f"the offer of {worker} is for run {offer.run}"
-        if not is_valid(party.key, "offer", offer_content(offer), signature):
+        if not is_signed(party.key, "offer", signed_content(offer), offer.signature):
             return f"the signature of the offer of {worker} is wrong"
         distinct = (
             ("name", worker),
@@ -139,7 +138,7 @@ def cohort_complaint(plan: Plan, algorithm: Algorithm) -> str:
         return f"{num} members, at least {algorithm.min_cohort} are needed"
     if t != threshold(num, algorithm):
         return f"threshold is {t}, must be {threshold(num, algorithm)}"
-    if not is_sound(num, t, c):
+    if not is_sound(num, c, t, algorithm.min_cohort):
         return f"threshold {t} of {num} members lets two lists of survivors both gather enough"
     return ""
 

@@ -135,7 +135,7 @@ class Computer:
         uploads: Mapping[WorkerId, ReadBytes],
         write: Callable[[bytes], None],
     ) -> Lanes:
-        masks = sum_masks(plan, terms.layout.bits, secrets)
+        masks = sum_masks(plan, secrets)
         tagger = Tagger(terms.layout, (bytes.fromhex(secrets.context),))
         cap = terms.scales.energy_cap
         return masked_aggregate(terms.layout, uploads, masks, tagger, cap, write)

@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives import serialization
 from common.errors import ConfigError, NotAMemberError
 from common.ids import WorkerId
 from common.secagg import signatures
-from common.secagg.labels import Purpose
+from common.secagg.labels import SignedPurpose
+from common.secagg.transcript import certified_key
 from services.identity import Role, identity_in
 from services.pins import Pins, key_id_of, read_pins
 from services.settings import TlsSettings, TrustSettings
@@ -72,7 +73,7 @@ class Members:
         identity = identity_in(certificate)
         if identity.run != self._run or identity.role is not Role.WORKER:
             raise NotAMemberError(f"{identity.uri} is no worker of run {self._run}")
-        key = signatures.certified_key(certificate_der)
+        key = certified_key(certificate_der)
         key_id = key_id_of(certificate)
         self._refresh()
         if self._pins is not None:
@@ -112,9 +113,8 @@ def own_certificate(tls: TlsSettings) -> str:
 def signer(tls: TlsSettings) -> Sign:
     """Return what signs with this worker's key."""
 
-    def sign(purpose: Purpose, content: bytes) -> bytes:
+    def sign(purpose: SignedPurpose, content: bytes) -> bytes:
         key = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
-        assert isinstance(key, signatures.IdentityKey)  # TLS works with it
-        return signatures.sign(key, purpose, content)
+        return signatures.sign(signatures.identity_key(key), purpose, content)
 
     return sign
