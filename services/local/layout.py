@@ -124,9 +124,13 @@ class Layout:
         certs = self.folder / "certs"
         init_federation(certs, self._spec.name, self._holders(), valid_days=7)
         pin_workers(certs / PINS, [certs / f"{w.name}.pem" for w in self._spec.workers])
+        self._write("run", {"name": self._spec.name, **self._spec.run})
         for name, settings in self._settings().items():
-            content = yaml.safe_dump(settings, sort_keys=False)
-            self.config(name).write_text(HEADER + content, encoding="utf-8")
+            self._write(name, settings)
+
+    def _write(self, name: str, settings: Mapping[str, Any]) -> None:
+        content = yaml.safe_dump(dict(settings), sort_keys=False)
+        self.config(name).write_text(HEADER + content, encoding="utf-8")
 
     def _text(self, name: str) -> Path:
         return self.folder / "text" / name
@@ -142,7 +146,6 @@ class Layout:
     def _settings(self) -> dict[str, dict[str, Any]]:
         operator = {"run": self._spec.name, "coordinator": self.control, "tls": self._tls(OPERATOR)}
         return {
-            "run": {"name": self._spec.name, **self._spec.run},
             COORDINATOR: self._coordinator(),
             EVALUATOR: self._member(EVALUATOR),
             OPERATOR: operator,
