@@ -26,6 +26,7 @@ from common.errors import (
     UnexpectedMessageError,
 )
 from common.ids import WorkerId
+from common.secagg.transcript import check_keys
 from coordinator.head import RunHead
 from coordinator.membership import MAX_COUNT, Member
 
@@ -70,12 +71,16 @@ class Offers:
 
         Raises:
             NotAMemberError: it is another worker's than `member`, who sent it.
+            BadKeyError: in the masked tier: its keys are none.
+            BadSignatureError: likewise: its own key has not signed it.
             BadNumbersError: it says what no honest worker says.
             IncompatibleError: it is for another run, or stands on a version that this one has not.
             UnexpectedMessageError: it is of an earlier boot, used, or too many versions behind.
         """
         if offer.worker != member.worker:
             raise NotAMemberError(f"{member.worker} offers in the name of {offer.worker}")
+        if self._algorithm.masked:
+            check_keys(offer)
         if offer.run != self._run:
             raise IncompatibleError(f"the offer is for run {offer.run}, this is {self._run}")
         if offer.boot != member.boot:

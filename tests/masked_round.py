@@ -141,20 +141,21 @@ class _Play:
     seed: int
     played: Played
     attempts: dict[WorkerId, Attempt] = field(default_factory=dict)
+    now_s: float = 0.0
     waiting: deque[Effect] = field(default_factory=deque)
 
     def go(self) -> None:
-        round_, now_s = self.played.round, 0.0
-        self.tell(round_.open(now_s))
+        round_ = self.played.round
+        self.tell(round_.open(self.now_s))
         while round_.outcome is None and self.played.compute is None:
             phase = round_.phase
-            effects = round_.advance(now_s)
+            effects = round_.advance(self.now_s)
             self.tell(effects)
             if Seal(round_.id) in effects:
-                self.tell(round_.seal(tuple(sorted(self.played.spool)), now_s))
+                self.tell(round_.seal(tuple(sorted(self.played.spool)), self.now_s))
             elif not effects and round_.phase is phase:  # nobody says anything any more
-                assert now_s < round_.deadline_s < math.inf, f"{phase} never ends"
-                now_s = round_.deadline_s
+                assert self.now_s < round_.deadline_s < math.inf, f"{phase} never ends"
+                self.now_s = round_.deadline_s
 
     def tell(self, effects: tuple[Effect, ...]) -> None:
         """Carry effects out, those too that follow from them: each after those before it."""
@@ -226,7 +227,7 @@ class _Play:
     def sign(self, worker: WorkerId, message: Survivors) -> None:
         signature = self.attempts[worker].survived(message.survivors)
         if signature is not None:
-            self.waiting.extend(self.played.round.sign(worker, signature))
+            self.waiting.extend(self.played.round.sign(worker, signature, self.now_s))
         elif self.reaches(worker, Loss.SHARES):
             self.reveal(worker, {})
 

@@ -139,7 +139,7 @@ def _uniform(random: RandomBytes) -> int:
         drawn = random(SHARE_BYTES)
         if len(drawn) != SHARE_BYTES:
             raise ValueError(f"the random source gave {len(drawn)} bytes, not {SHARE_BYTES}")
-        value = int.from_bytes(drawn, "little") % 2**_BITS
+        value = int.from_bytes(drawn, "little") & ((1 << _BITS) - 1)
         if value < PRIME:
             return value
 

@@ -15,6 +15,8 @@ from services.files import Draft
 PRIVACY = {
     "tls": "tls: the coordinator sees every worker's update, weights and loss; all workers see "
     "the sum of each cohort; others on the way see nothing",
+    "masked": "masked: the coordinator and all workers see the sum of each cohort, and of each "
+    "worker its weights, steps and tokens; nobody sees a worker's update or loss",
 }
 
 

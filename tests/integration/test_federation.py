@@ -26,9 +26,18 @@ from worker.round import Stage
 TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
 NAMES = ("aws", "azure", "gcp", "onprem")
 PATIENCE_S = 110.0
+MASKED = {"tier": "masked", "min_cohort": 3}
+TIERS = pytest.mark.parametrize("tier", [{}, MASKED], ids=["tls", "masked"])
 
 
-def spec(folder: Path, *, width: int = 32, versions: int = 8, **algorithm: Any) -> FederationSpec:
+def spec(
+    folder: Path,
+    *,
+    width: int = 32,
+    versions: int = 8,
+    names: tuple[str, ...] = NAMES,
+    **algorithm: Any,
+) -> FederationSpec:
     run = {
         "learner": "examples.own_learner:build",
         "settings": {"width": width},
@@ -42,7 +51,7 @@ def spec(folder: Path, *, width: int = 32, versions: int = 8, **algorithm: Any) 
         },
         "stop": {"versions": versions},
     }
-    workers = tuple(WorkerSpec(n, TEXT, max_steps_per_s=40) for n in NAMES)
+    workers = tuple(WorkerSpec(n, TEXT, max_steps_per_s=40) for n in names)
     timings = {
         "heartbeat_s": 0.5,
         "worker_lease_s": 5.0,
@@ -95,8 +104,9 @@ def theta(store: DataStore, digest: Digest) -> np.ndarray:
             "codec": {"kind": "float32", "bits": 32, "first_bits": 32},
             "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
         },
+        MASKED,
     ],
-    ids=["async 8-bit nesterov", "sync float32 sgd"],
+    ids=["async 8-bit nesterov", "sync float32 sgd", "masked"],
 )
 def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     tmp_path: Path, algorithm: dict[str, Any]
@@ -110,7 +120,11 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     assert [r.seq for r in log] == list(range(len(log)))
     assert all(a.seq == 0 or a.previous == canonical.digest(log[a.seq - 1]) for a in log)
     head = log[-1]
-    assert (head.version, result["versions"], result["privacy_tier"]) == (6, 6, "tls")
+    assert (head.version, result["versions"], result["privacy_tier"]) == (
+        6,
+        6,
+        algorithm.get("tier", "tls"),
+    )
     assert result["loss_nats"] < 5.5
     assert result["evaluated_version"] == 6
     assert set(result["workers"]) == set(NAMES)
@@ -129,9 +143,12 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
             )
 
 
-def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(tmp_path: Path) -> None:
+@TIERS
+def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(
+    tmp_path: Path, tier: dict[str, Any]
+) -> None:
     # 1.2 M values: several shards, of which the proxy lets one through.
-    federation = Federation(spec(tmp_path / "run", width=1600, versions=1000))
+    federation = Federation(spec(tmp_path / "run", width=1600, versions=1000, **tier))
     federation.prepare()
     with StallingProxy(federation.layout.bulk, limit_bytes=1_200_000) as proxy:
         config = federation.config("aws")
@@ -180,8 +197,11 @@ def test_closed_worker_ports_hide_nothing_from_the_coordinator_s_metrics(tmp_pat
     assert seen["crosscloud_model_version"][0].value >= 2
 
 
-def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(tmp_path: Path) -> None:
-    federation = Federation(spec(tmp_path / "run", versions=1000))
+@TIERS
+def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(
+    tmp_path: Path, tier: dict[str, Any]
+) -> None:
+    federation = Federation(spec(tmp_path / "run", versions=1000, **tier))
     with federation:
         until(federation, lambda s: s.version >= 4)
         federation.run("rollback", "--config", federation.config(OPERATOR), "1")
