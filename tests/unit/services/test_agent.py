@@ -11,7 +11,7 @@ import pytest
 
 from common import canonical
 from common.arrays import F32
-from common.documents import Abort, Numbers, Offer, Plan, Record
+from common.documents import Abort, Answer, Numbers, Offer, Plan, Record
 from common.errors import DivergedError
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
@@ -31,6 +31,7 @@ from services.worker.messages import (
 from services.worker.state import StateFolder
 from tests.small_chain import Coordinator
 from tests.small_run import NUMBERS
+from worker.plain import PlainTier
 from worker.round import Work
 
 ME = WorkerId("aws")
@@ -97,6 +98,7 @@ class Cloud:
             state=self.state,
             replica=self.replica,
             trainer=self.trainer,  # type: ignore[arg-type]
+            tier=PlainTier(ME),
             push=self.push,
             send=self.sent.append,
             link_bps=lambda: 0,
@@ -123,9 +125,10 @@ class Cloud:
         """Go through a round up to the end of the upload."""
         plan = self.plan(self.offer())
         await self.agent.planned(canonical.encode(plan))
-        numbers = {str(w): canonical.encode(NUMBERS) for w in plan.roster}
-        members = session_pb2.Members(round_id=bytes.fromhex(plan.round), numbers=numbers)
-        await self.agent.joined_by(members)
+        ph = canonical.digest(plan)
+        answers = {str(w): canonical.encode(Answer(ph, w, NUMBERS)) for w in plan.roster}
+        members = session_pb2.Members(round_id=bytes.fromhex(plan.round), answers=answers)
+        await self.agent.named(members)
         assert self.agent._upload is not None
         await self.agent._upload.task
         return plan

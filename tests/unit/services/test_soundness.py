@@ -80,7 +80,7 @@ def test_more_least_than_most_local_steps_is_refused() -> None:
 
 
 def test_a_tier_that_does_not_exist_yet_is_refused() -> None:
-    assert "'masked' is not available in this version" in refused(tier="masked")
+    assert "'he' is not available in this version" in refused(tier="he")
 
 
 def test_a_tier_that_the_coordinator_does_not_allow_is_refused() -> None:
