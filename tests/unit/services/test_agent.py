@@ -162,7 +162,7 @@ async def test_an_offer_names_the_base_and_is_made_once(cloud: Cloud) -> None:
     assert (offer.version, offer.digest) == (1, cloud.replica.position.digest)
     cloud.agent.consider_offering()
     assert len(cloud.sent) == 1
-    await cloud.agent.paced(session_pb2.Pace(local_steps=20, offer_wanted=True))
+    await cloud.agent.paced(session_pb2.Pace(local_steps=20, void_offer=offer.nonce))
     assert cloud.offer().nonce != offer.nonce
 
 

@@ -30,6 +30,7 @@ class SmallLayout:
 
     SPANS = ((0, 100), (100, 100), (200, 30), (300, 100), (400, 48))
     num_shards = len(SPANS)
+    sent_bytes = sum(length for _, length in SPANS)
 
     def shard(self, index: int) -> tuple[int, int]:
         return self.SPANS[index]
