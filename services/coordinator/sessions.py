@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from common.errors import BusyError
+from common.errors import BusyError, ProtocolError
 from common.ids import SessionId, WorkerId
 from protos.v1 import session_pb2
 
@@ -36,6 +36,7 @@ class Door:
         self._max_streams = max_streams
         self._max_per_name = max_per_name
         self._open: dict[str, list[asyncio.Task[Any]]] = {}
+        self._evicted: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     def close(self) -> None:
@@ -60,13 +61,20 @@ class Door:
                 RECONNECT_AFTER_S,
             )
         if mine and (len(mine) >= self._max_per_name or num_open >= self._max_streams):
-            mine.pop(0).cancel()
+            oldest = mine.pop(0)
+            self._evicted.add(oldest)
+            oldest.cancel()
         task = asyncio.current_task()
         assert task is not None
         self._open.setdefault(name, mine).append(task)
         try:
             yield
+        except asyncio.CancelledError:
+            if task in self._evicted and task.uncancel() == 0:  # gRPC wants a status to end a call
+                raise ProtocolError(f"a newer stream of {name} took this one's place") from None
+            raise
         finally:
+            self._evicted.discard(task)
             if task in mine:
                 mine.remove(task)
             if not mine:

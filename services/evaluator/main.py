@@ -28,8 +28,8 @@ from services.export import build_learner, load_version
 from services.genesis_file import load_genesis
 from services.grpc_status import error_of, retry_after_s
 from services.identity import Role
-from services.patience import Patience
 from services.metrics import EvaluatorMetrics, serve
+from services.patience import Patience
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
