@@ -55,7 +55,7 @@ async def keeps_its_anchor(self: Agent, round_id: str, fate: object) -> None:
 
 
 async def ignores_pace(self: Agent, pace: Any) -> None:
-    pace.offer_wanted = False
+    pace.void_offer = ""
     await right_paced(self, pace)
 
 
@@ -94,7 +94,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], range]] = {
     ),
     "two leaders write one record": (
         lambda: mock.patch("services.coordinator.log_store.LogStore._compare"),
-        range(1424, 1454, 6),
+        range(692, 722, 6),
     ),
     "a deposed leader collects garbage": (
         lambda: mock.patch.object(MemoryStore, "apply", applies_without_a_fence),
