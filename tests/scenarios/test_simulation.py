@@ -94,7 +94,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], range]] = {
     ),
     "two leaders write one record": (
         lambda: mock.patch("services.coordinator.log_store.LogStore._compare"),
-        range(692, 722, 6),
+        range(1424, 1454, 6),
     ),
     "a deposed leader collects garbage": (
         lambda: mock.patch.object(MemoryStore, "apply", applies_without_a_fence),
