@@ -274,6 +274,7 @@ def begun(o: Options | None = None) -> Script:
     """Return a script whose run is not started yet; options as in `run policy=sync ...`."""
     o = o or {}
     algorithm = Algorithm(
+        tier="tls",
         policy=o.get("policy", "async"),
         max_cohort=int(o.get("max_cohort", "8")),
         min_cohort=int(o.get("min_cohort", "1")),

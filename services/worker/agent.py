@@ -39,7 +39,8 @@ from services.worker.messages import (
 from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
 from services.worker.upload import Payload, encode_payload
-from worker.masking import Attempt, MaskedTier
+from worker.masked_tier import MaskedTier
+from worker.masking import Attempt
 from worker.plain import PlainAttempt, PlainTier
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
