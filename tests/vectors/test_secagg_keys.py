@@ -46,6 +46,10 @@ def unhex(text: str) -> bytes:
     return b"" if text == "-" else bytes.fromhex(text)
 
 
+REDUCED = [r for r in rows("x25519.txt") if int.from_bytes(unhex(r[1]), "little") < 2**255 - 19]
+"""Those whose u-coordinate an honest member could send."""
+
+
 def secret_of(name: str) -> bytes:
     return hashlib.sha256(f"secret of {name}".encode()).digest()
 
@@ -70,9 +74,7 @@ def test_x25519_gives_the_rfc_7748_answers(scalar: str, u: str, result: str) -> 
     assert own.exchange(X25519PublicKey.from_public_bytes(unhex(u))) == unhex(result)
 
 
-@pytest.mark.parametrize(
-    ("scalar", "u", "result"), [r for r in rows("x25519.txt") if "93" not in r[1][-2:]]
-)
+@pytest.mark.parametrize(("scalar", "u", "result"), REDUCED)
 def test_our_seeds_come_from_the_rfc_7748_secrets(scalar: str, u: str, result: str) -> None:
     info = b"".join(
         len(part).to_bytes(4, "big") + part for part in (b"crosscloud/1/pair", b"aws", b"gcp")
