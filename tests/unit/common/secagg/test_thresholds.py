@@ -88,6 +88,12 @@ def test_a_threshold_is_sound_exactly_where_the_search_finds_nothing(k: int, c: 
         assert is_sound(k, c, t) is not found
 
 
+def test_half_of_six_are_enough_members_for_a_sum_and_yet_not_sound() -> None:
+    assert not a_sum_of_few_is_unmasked(6, 0, 3)
+    assert two_lists_unmask_one_member(6, 0, 3)
+    assert not is_sound(6, 0, 3)
+
+
 @pytest.mark.parametrize(("k", "c"), WORLDS)
 def test_after_the_abandons_nobody_can_unmask_and_one_fewer_does_not_do(k: int, c: int) -> None:
     t = threshold(k, c)
