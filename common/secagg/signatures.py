@@ -3,8 +3,7 @@
 What is signed is the purpose's label and the SHA-256 of the bytes as transported, so that no
 message passes for one of another kind. P-256 keys (those of `crosscloud certs`) sign with ECDSA,
 its nonce derived from key and message (RFC 6979): signing needs no randomness, and the same message
-gets the same bytes. Ed25519 keys (RFC 8032) may come from another authority. Anything else is
-refused.
+gets the same bytes. Ed25519 keys (RFC 8032) may come from another authority. No others are taken.
 """
 
 import hashlib
