@@ -71,16 +71,13 @@ class Offers:
 
         Raises:
             NotAMemberError: it is another worker's than `member`, who sent it.
-            BadKeyError: in the masked tier: its keys are none.
-            BadSignatureError: likewise: its own key has not signed it.
             BadNumbersError: it says what no honest worker says.
             IncompatibleError: it is for another run, or stands on a version that this one has not.
             UnexpectedMessageError: it is of an earlier boot, used, or too many versions behind.
+            BadKeyError, BadSignatureError: no honest worker of the masked tier signed it.
         """
         if offer.worker != member.worker:
             raise NotAMemberError(f"{member.worker} offers in the name of {offer.worker}")
-        if self._algorithm.masked:
-            check_keys(offer)
         if offer.run != self._run:
             raise IncompatibleError(f"the offer is for run {offer.run}, this is {self._run}")
         if offer.boot != member.boot:
@@ -111,6 +108,10 @@ class Offers:
                 f"the offer stands on version {offer.version}, the run on {head.version}: "
                 "follow the log, then offer again"
             )
+        if (offer.keys is not None) != self._algorithm.masked:
+            raise BadNumbersError(f"offer: keys in privacy tier {self._algorithm.tier}")
+        if offer.keys is not None:
+            check_keys(offer)
         if self._used.get(offer.worker) == offer.nonce:
             raise UnexpectedMessageError("an offer is used once, and a plan has used this one")
 

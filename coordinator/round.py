@@ -5,7 +5,8 @@
                               |              '----> ending <'
                               '-------------'---------'-----> aborted(reason)
 
-`share_keys` waits for every member's answer, `collect_masked` for every member's upload. Each ends
+`share_keys` waits for every member's answer, `collect_masked` for every member's upload. Members
+hear of `collect_masked` once the spool takes uploads, and have their time from then on. Each ends
 early when all have answered, and late at its deadline: whoever refused, was lost or is late is left
 out. The round aborts as soon as fewer than the plan's threshold are left.
 
@@ -117,6 +118,7 @@ class Round:
         unmasking: in the masked tier, once S is known.
         failed: why the round aborts; in `ending` that is not its outcome yet.
         ending: who will never reveal a share.
+        uploads_taken: the spool said that it takes them.
         outcome: how the round ended.
     """
 
@@ -138,6 +140,7 @@ class Round:
     unmasking: Unmasking | None = None
     failed: Abort | None = None
     ending: Ending | None = None
+    uploads_taken: bool = False
     outcome: Computed | Abort | None = None
 
     @classmethod
@@ -149,6 +152,7 @@ class Round:
         phase = Phase(saved.phase)
         found.phase = Phase.UNMASK if phase is Phase.ENDING else phase
         found.spool_open = True
+        found.uploads_taken = phase is not Phase.SHARE_KEYS
         found.abort(AbortReason.COORDINATOR_RESTARTED, detail)
         return found
 
@@ -227,7 +231,7 @@ class Round:
     def upload(self, worker: WorkerId) -> None:
         """A member's upload is complete in the spool."""
         self._check_member(worker)
-        if self.phase is Phase.SHARE_KEYS:
+        if not self.uploads_taken:
             raise UnexpectedMessageError(f"{worker} uploads before the members are known")
         self.uploaded.add(worker)
 
@@ -251,11 +255,22 @@ class Round:
     def _missed(self, worker: WorkerId) -> tuple[Message, ...]:
         if self.phase is Phase.SHARE_KEYS and worker not in self.answers:
             return (self.plan,)
-        if self.phase is Phase.COLLECT_MASKED and worker not in self.uploaded:
+        collecting = self.phase is Phase.COLLECT_MASKED and self.uploads_taken
+        if collecting and worker not in self.uploaded:
             return (self._u2(worker),)
         if self.phase is Phase.UNMASK and self.unmasking is not None:
             return self.unmasking.missed(worker)
         return ()
+
+    def open_uploads(self, now_s: float) -> tuple[Effect, ...]:
+        """The spool takes uploads: tell the members; a repeated word of it changes nothing."""
+        if self.phase is not Phase.COLLECT_MASKED:
+            raise UnexpectedMessageError(f"no spool is to be opened in {self.phase.value}")
+        if self.uploads_taken:
+            return ()
+        self.uploads_taken = True
+        self.since_s, self.deadline_s = now_s, now_s + self.plan.upload_timeout_s
+        return tuple(Send(self.sessions[w], self._u2(w)) for w in self.answers if w in self.members)
 
     def seal(self, listing: tuple[WorkerId, ...], now_s: float) -> tuple[Effect, ...]:
         """The spool is sealed: S is who is in its listing and was not left out."""
@@ -324,7 +339,6 @@ class Round:
         return (
             Save((self.saved(),)),
             OpenSpool(self.id, tuple(self.answers), self.plan.bits),
-            *(Send(self.sessions[w], self._u2(w)) for w in self.answers),
         )
 
     def _unmask(self, now_s: float) -> tuple[Effect, ...]:
@@ -344,9 +358,8 @@ class Round:
         """Abort, once the members know what their work is."""
         if self.outcome is not None or self.failed is None:
             return ()
-        named = self.phase not in (Phase.COLLECTING_OFFERS, Phase.SHARE_KEYS)
         revealed = self.unmasking is not None and self.unmasking.revealed
-        if not (self.plan.masked and named) or revealed:  # or nothing can free the work any more
+        if revealed or not (self.plan.masked and self.uploads_taken):  # no word can free anything
             self.phase, self.outcome = self._next(Phase.ABORTED), self.failed
             return ()
         if self.ending is None:

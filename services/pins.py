@@ -25,20 +25,14 @@ Pins = dict[str, tuple[str, str]]
 _FIELDS: Final = {"name", "organisation", "key"}
 
 
-def key_id_of(certificate: x509.Certificate) -> str:
-    """Return what is pinned of a certificate."""
-    return signatures.key_id(signatures.identity_public_key(certificate.public_key()))
-
-
 def pin_workers(path: Path, certificates: Iterable[Path]) -> None:
     """Write the keys of some certificates down."""
     members = []
     for pem in certificates:
         certificate = x509.load_pem_x509_certificate(pem.read_bytes())
         i = identity_in(certificate)
-        members.append(
-            {"name": i.name, "organisation": i.organisation, "key": key_id_of(certificate)}
-        )
+        key = signatures.key_id(signatures.identity_public_key(certificate.public_key()))
+        members.append({"name": i.name, "organisation": i.organisation, "key": key})
     head = "# Who may be in a sum with this worker, and which key each holds.\n"
     path.write_text(head + yaml.safe_dump({"members": members}, sort_keys=False), encoding="utf-8")
 

@@ -23,6 +23,7 @@ from coordinator.ports import (
     End,
     Members,
     Message,
+    OpenSpool,
     Seal,
     Send,
     Signatures,
@@ -164,6 +165,8 @@ class _Play:
             match effect := self.waiting.popleft():
                 case Send(session, message):
                     self.hear(WorkerId(session), message)
+                case OpenSpool():
+                    self.waiting.extend(self.played.round.open_uploads(self.now_s))
                 case Compute():
                     self.played.compute = effect
 

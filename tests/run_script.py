@@ -7,6 +7,7 @@ comes from its worker's newest session and belongs to the newest round unless op
 In the masked tier workers' keys, shares and signatures are real (tests/masked_members.py): a worker
 answers what it was sent last; `by=`, `of=` and `wrong=` make it answer something else.
 `log` and `store` are what the effects made durable; `restart` begins again with those alone.
+The spool takes uploads as soon as it is told to, unless `run spool=slow`: then `opened` says so.
 It is long because every event and every effect has its line here.
 """
 
@@ -55,6 +56,7 @@ from coordinator.ports import (
     DropSpool,
     Effect,
     End,
+    Ending,
     Evaluated,
     Event,
     Expelled,
@@ -85,6 +87,7 @@ from coordinator.ports import (
     Secrets,
     Send,
     Signatures,
+    SpoolOpened,
     Survivors,
     Table,
     Ticked,
@@ -124,6 +127,7 @@ class Script:
     planned: Plan | None = None
     computing: Compute | None = None
     num_starts: int = 0
+    spool_is_slow: bool = False
 
     # Telling ------------------------------------------------------------------------------------
 
@@ -141,6 +145,9 @@ class Script:
             self.boots[name] = options.get("boot", "b1")
         if verb == "offer":
             self.num_offers[name] = self.num_offers.get(name, 0) + 1
+        opened = next((e.round for e in effects if isinstance(e, OpenSpool)), None)
+        if opened is not None and not self.spool_is_slow:
+            effects += self.run.handle(SpoolOpened(opened), now_s)
         return effects
 
     def start(self, now_s: float) -> tuple[Effect, ...]:
@@ -220,6 +227,8 @@ class Script:
             "rollback": lambda: RollbackAsked(int(o["to"]), name),
             "restored": lambda: Restored(int(o["to"]), self.digest_of(o), int(o["to"])),
             "unrestored": lambda: RestoreFailed(int(o["to"]), "as told"),
+            "ending": Ending,
+            "opened": lambda: SpoolOpened(round_id),
             "uploaded": lambda: Uploaded(worker, round_id),
             "progress": lambda: Progressed(worker),
             "sealed": lambda: Sealed(
@@ -367,12 +376,12 @@ def begun(o: Options | None = None) -> Script:
     """Return a script whose run is not started yet; options as in `run policy=sync ...`."""
     o = o or {}
     algorithm = Algorithm(
+        tier=o.get("tier", "tls"),
         policy=o.get("policy", "async"),
         max_cohort=int(o.get("max_cohort", "8")),
         min_cohort=int(o.get("min_cohort", "1")),
         max_staleness=float(o.get("max_staleness", "8")),
         codec=Codec(),
-        tier=o.get("tier", "tls"),
     )
     stop = Stop(
         versions=int(o.get("versions", "0")),
@@ -388,7 +397,7 @@ def begun(o: Options | None = None) -> Script:
         default_grace_s=float(o.get("grace", "2")),
         resolve_timeout_s=float(o.get("resolve", "20")),
     )
-    return Script(genesis, timings)
+    return Script(genesis, timings, spool_is_slow="spool" in o)
 
 
 def numbers(o: Options | None = None) -> Numbers:
@@ -500,8 +509,8 @@ def _of(signatures: Mapping[WorkerId, str] | None, verb: str) -> str:
 
 def _message(message: Message) -> str:
     match message:
-        case Pace(local_steps, paused, num_records, offer_wanted):
-            flags = (" paused" if paused else "") + (" offer wanted" if offer_wanted else "")
+        case Pace(local_steps, paused, num_records, void_offer):
+            flags = (" paused" if paused else "") + (f" void {void_offer}" if void_offer else "")
             return f"pace {local_steps} steps, {num_records} records{flags}"
         case Plan():
             p = message

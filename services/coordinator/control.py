@@ -9,25 +9,30 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
+from cryptography import x509
 from typing_extensions import override
 
 from common import canonical
-from common.documents import Evaluation
+from common.documents import Evaluation, OfferKeys
 from common.errors import (
+    BadKeyError,
     MalformedDocumentError,
+    NotAMemberError,
     ProtocolError,
     UnexpectedMessageError,
 )
 from common.ids import SessionId, WorkerId
+from common.secagg.transcript import certificate_der
 from coordinator.ports import (
     Command,
     Disconnected,
     Evaluated,
     Joined,
+    Offered,
     Operated,
     RollbackAsked,
 )
@@ -37,9 +42,9 @@ from services.coordinator.admission import Admission
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
-from services.coordinator.sessions import LogTail, Session, Sessions
+from services.coordinator.sessions import Door, LogTail, Session, Sessions
 from services.coordinator.status import StatusSource
-from services.identity import MemberList, Role, identity_of
+from services.identity import MemberList, Role, identity_in, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +65,9 @@ class SessionService(session_pb2_grpc.SessionServicer):
         tail: LogTail,
         heartbeat_interval_s: float,
         lease_s: float,
+        door: Door | None = None,
     ) -> None:
+        self._door = door or Door()
         self._driver = driver
         self._admission = admission
         self._members = members
@@ -77,6 +84,19 @@ class SessionService(session_pb2_grpc.SessionServicer):
         """See protos/v1/session.proto."""
         identity = self._members.admit(identity_of(context), Role.WORKER)
         worker = WorkerId(identity.name)
+        with self._door.entered(worker):
+            async with contextlib.aclosing(
+                self._connected(worker, request_iterator, context)
+            ) as responses:
+                async for response in responses:
+                    yield response
+
+    async def _connected(
+        self,
+        worker: WorkerId,
+        request_iterator: AsyncIterator[session_pb2.ConnectRequest],
+        context: Context,
+    ) -> AsyncGenerator[session_pb2.ConnectResponse]:
         first = await anext(request_iterator, session_pb2.ConnectRequest())
         if (kind := first.WhichOneof("message")) != "join":
             raise UnexpectedMessageError(f"expected join, got {kind or 'an empty message'}")
@@ -98,7 +118,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         reader = asyncio.create_task(self._read(session, request_iterator, join))
         reader.add_done_callback(lambda _: session.end())
         try:
-            yield self._welcome(session, start_seq)
+            yield self._welcome(start_seq)
             async for response in session.outgoing(self._tail):
                 yield response
             if reader.done():
@@ -109,10 +129,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(self._driver.feed(Disconnected(session.id)))
 
-    def _welcome(self, session: Session, start_seq: int) -> session_pb2.ConnectResponse:
+    def _welcome(self, start_seq: int) -> session_pb2.ConnectResponse:
         welcome = session_pb2.Welcome(
-            session=session.id,
-            num_records=self._tail.num_records,
             start_record=self._tail.read(start_seq),
             heartbeat_interval_ms=round(self._heartbeat_interval_s * 1000),
             lease_ms=round(self._lease_s * 1000),
@@ -139,26 +157,40 @@ class SessionService(session_pb2_grpc.SessionServicer):
         event = convert.event_of(session.id, request)
         if request.WhichOneof("message") == "heartbeat":
             self._reports.heard(session.worker, request.heartbeat)
+        if isinstance(event, Offered) and event.offer.keys is not None:
+            self._check_certificate(session.worker, event.offer.keys)
         await self._driver.feed(event)
+
+    def _check_certificate(self, worker: WorkerId, keys: OfferKeys) -> None:
+        """Refuse what would make the other members refuse the whole cohort."""
+        der = certificate_der(keys.certificate, worker)
+        try:
+            identity = identity_in(x509.load_der_x509_certificate(der))
+        except ValueError:
+            raise BadKeyError(f"{worker}: the certificate in its offer cannot be read") from None
+        if identity != self._members.members.get(worker):
+            raise NotAMemberError(f"{worker} offers with the certificate of {identity.name}")
 
     @override
     async def WatchLog(
         self, request: session_pb2.WatchLogRequest, context: Context
     ) -> AsyncIterator[session_pb2.WatchLogResponse]:
         """See protos/v1/session.proto."""
-        self._members.admit(identity_of(context), Role.WORKER, Role.EVALUATOR, Role.OPERATOR)
+        roles = (Role.WORKER, Role.EVALUATOR, Role.OPERATOR)
+        identity = self._members.admit(identity_of(context), *roles)
         from_seq = request.from_seq if request.HasField("from_seq") else self._tail.start_seq
         if from_seq > self._tail.num_records:
             raise ProtocolError(
                 f"record {from_seq} is asked for and there are only {self._tail.num_records}: the "
                 "caller was part of another history of this run; give it an empty state folder"
             )
-        if not request.follow:
-            for seq in range(from_seq, self._tail.num_records):
-                yield session_pb2.WatchLogResponse(record=self._tail.read(seq))
-            return
-        async for record in self._tail.follow(from_seq):
-            yield session_pb2.WatchLogResponse(record=record)
+        with self._door.entered(identity.name):
+            if not request.follow:
+                for seq in range(from_seq, self._tail.num_records):
+                    yield session_pb2.WatchLogResponse(record=self._tail.read(seq))
+                return
+            async for record in self._tail.follow(from_seq):
+                yield session_pb2.WatchLogResponse(record=record)
 
     @override
     async def ReportEvaluation(

@@ -15,8 +15,9 @@ from services.files import Draft
 PRIVACY = {
     "tls": "tls: the coordinator sees every worker's update, weights and loss; all workers see "
     "the sum of each cohort; others on the way see nothing",
-    "masked": "masked: the coordinator and all workers see the sum of each cohort, and of each "
-    "worker its weights, steps and tokens; nobody sees a worker's update or loss",
+    "masked": "masked: the coordinator sees each cohort's sum of updates and losses and no "
+    "worker's own, but steps, tokens, speed and staleness of each; all workers see the sum of each "
+    "cohort; others on the way see nothing",
 }
 
 
@@ -25,12 +26,20 @@ class StatusSource:
 
     Args:
         read_core: returns the core's status now.
+        read_outage: returns a sentence on the store that does not answer; "" while it does.
     """
 
-    def __init__(self, genesis: Genesis, read_core: Callable[[], Status], reports: Reports) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        read_core: Callable[[], Status],
+        reports: Reports,
+        read_outage: Callable[[], str],
+    ) -> None:
         self._genesis = genesis
         self._read_core = read_core
         self._reports = reports
+        self._read_outage = read_outage
 
     def read(self) -> operator_pb2.GetStatusResponse:
         """Return what GetStatus answers."""
@@ -73,6 +82,7 @@ class StatusSource:
             bytes_down=reports.bytes_down(),
             bytes_by_kind=reports.bytes_by_kind(),
             float32_bytes=core.counters.float32_bytes,
+            outage=self._read_outage(),
         )
 
     def result(self) -> dict[str, Any]:

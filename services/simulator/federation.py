@@ -102,6 +102,8 @@ class Federation:
         self.disk = Disk(self.root / "coordinator")
         store = DataStore(self.disk.root / "data")
         algorithm = Algorithm(
+            tier="tls",
+            min_cohort=1,
             normalisation="uniform",
             staleness="constant",
             max_staleness=1e6,

@@ -11,7 +11,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -41,7 +41,8 @@ from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
 from services.worker.trusted import Members, own_certificate, signer, trust_of
-from worker.masking import MaskedTier, Member
+from worker.masked_tier import MaskedTier
+from worker.masking import Member
 from worker.plain import PlainTier
 from worker.trust import TIERS
 
@@ -117,6 +118,7 @@ class Worker:
             )
             for task in done:
                 task.result()
+            await self._finish(tasks[:-1])
             await self._link.leave("stopped by a signal")
             return 0
         except EndedError as e:
@@ -128,6 +130,20 @@ class Worker:
                 task.cancel()
             await self._trainer.end()
             self._bulk.close()
+
+    async def _finish(self, running: Sequence[asyncio.Task[None]]) -> None:
+        """Save what is not in a round, after the outcome of what is, within `drain_s`."""
+        log.info("told to end: saving, for at most %g s", self._settings.drain_s)
+        self._inbox.finish()
+        done, _ = await asyncio.wait(
+            (*running, self._trainer.reading, self._agent.broken, self._agent.saved),
+            timeout=self._settings.drain_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for task in done:
+            task.result()
+        if not done:
+            log.warning("not saved in time: a restart goes on from the last save, or its round")
 
     def _build(self) -> Build:
         s = self._settings

@@ -25,7 +25,7 @@ from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import certified_key
 from services.identity import Role, identity_in
-from services.pins import Pins, key_id_of, read_pins
+from services.pins import Pins, read_pins
 from services.settings import TlsSettings, TrustSettings
 from worker.masking import Sign
 from worker.trust import Party, Trust
@@ -74,7 +74,7 @@ class Members:
         if identity.run != self._run or identity.role is not Role.WORKER:
             raise NotAMemberError(f"{identity.uri} is no worker of run {self._run}")
         key = certified_key(certificate_der)
-        key_id = key_id_of(certificate)
+        key_id = signatures.key_id(key)
         self._refresh()
         if self._pins is not None:
             pinned = self._pins.get(identity.name)
