@@ -18,11 +18,11 @@ from common.ids import RoundId
 from protos.v1 import session_pb2
 from services.data_store import DataStore
 from services.local.layout import COORDINATOR
-from tests.integration.conftest import LoneCoordinator, lay_out
+from tests.integration.conftest import TIMINGS, LoneCoordinator, lay_out
 from tests.light_worker import credentials
 from tests.masked_light_worker import MaskedLightWorker
 from tests.masked_round import Loss
-from worker.round import Fate
+from worker.round import Fate, Work
 
 NAMES = ("aws", "azure", "gcp", "hetzner", "onprem")
 MASKED = {"tier": "masked", "min_cohort": 3, "quorum": 1.0}
@@ -100,7 +100,7 @@ class Cohort:
                     self.workers[name].reveal(plan, signed=signed[0])
             if len(revealing) >= plan.threshold:
                 return self.concluded("commit", revealing, lost)
-        return self.failed(survivors, lost)
+        return self.failed(lost)
 
     def step(self, loss: Loss, names: tuple[str, ...], lost: Mapping[str, Loss]) -> tuple[str, ...]:
         for name in names:
@@ -108,18 +108,23 @@ class Cohort:
                 self.lose(name)
         return tuple(n for n in names if lost.get(n, Loss.NEVER) > loss)
 
-    def failed(self, there: tuple[str, ...], lost: Mapping[str, Loss]) -> Record:
-        """End a round that is below its threshold: the lost ones come back, and abandon it."""
+    def failed(self, lost: Mapping[str, Loss]) -> Record:
+        """End a round that is below its threshold: whoever has revealed nothing abandons it.
+
+        The lost ones start again, as many as are needed.
+        """
         assert self.plan is not None
-        exposed = [n for n in self.names if self.workers[n].half.work.value == "exposed"]
-        assert exposed
-        staying = tuple(n for n in self.names if n not in lost)
-        for name in staying:
-            self.workers[name].abandon(self.plan)
-        for name in exposed:
-            if name in lost:
-                self.connect(name).abandon(self.plan)
-        return self.concluded("abort", staying, lost)
+        holding = [n for n in self.names if self.workers[n].half.work is Work.EXPOSED]
+        silent = [n for n in holding if not self.revealed(n)]
+        needed = abandons_needed(len(self.names), 0, self.plan.threshold)
+        for name in sorted(silent, key=lambda n: n in lost)[:needed]:
+            worker = self.connect(name) if name in lost else self.workers[name]
+            worker.abandon(self.plan)
+        return self.concluded("abort", tuple(n for n in self.names if n not in lost), lost)
+
+    def revealed(self, name: str) -> bool:
+        stage = self.workers[name].half.stage
+        return stage is not None and stage.revealed
 
     def concluded(self, kind: str, there: tuple[str, ...], lost: Mapping[str, Loss]) -> Record:
         """Take the round's record; the lost ones start again and read it in the log."""
@@ -150,6 +155,7 @@ class Cohort:
 def cohort(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator:
     names = NAMES[: request.param]
     made = lay_out(tmp_path_factory.mktemp("masked") / "run", names, algorithm=MASKED)
+    made.edit(COORDINATOR, timings={**TIMINGS, "key_timeout_s": 10.0})
     made.start()
     with ExitStack() as stack:
         yield Cohort(made, names, stack)
