@@ -36,11 +36,13 @@ class MaskedLightWorker(LightWorker):
 
     Args:
         certs: the federation's folder of certificates and pins.
+        loss_2_20: that it sends, masked.
         values: what it sent in each round, signed ring values, int32[length].
         fates: what became of its work in each round that it uploaded to.
     """
 
     certs: Path = Path()
+    loss_2_20: int = 2**20
     values: dict[RoundId, I32] = field(default_factory=dict)
     fates: dict[RoundId, Fate] = field(default_factory=dict)
     attempt: Attempt | None = None
@@ -118,7 +120,9 @@ class MaskedLightWorker(LightWorker):
         most = levels(plan.bits, len(plan.offers))
         draw = np.random.default_rng(secrets.randbits(32))
         values = draw.integers(-most, most, layout.length, np.int32, endpoint=True)
-        lanes = pack_lanes(Lanes(65535, 2**20, 0), np.full(layout.num_blocks, 256, np.uint32))
+        lanes = pack_lanes(
+            Lanes(65535, self.loss_2_20, 0), np.full(layout.num_blocks, 256, np.uint32)
+        )
         plain = pack(values, plan.bits)
         spans = map(layout.shard, range(layout.num_data_shards))
         shards = [*(plain[a : a + n] for a, n in spans), lanes]

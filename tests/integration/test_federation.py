@@ -1,6 +1,7 @@
 """Whole federations of real processes on loopback, with a learner that starts fast."""
 
 import json
+import re
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -242,3 +243,54 @@ def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_pat
         until(federation, lambda s: "aws" in {w.name for w in s.workers})
         resumed = f"resumed at version {before.position.version} from save-"
         assert resumed in federation.layout.log("aws").read_text()
+
+
+def test_of_three_a_killed_worker_ends_the_round_and_its_return_lets_the_next_one_commit(
+    tmp_path: Path,
+) -> None:
+    federation = Federation(
+        spec(tmp_path / "run", width=1600, versions=1000, names=NAMES[:3], **MASKED)
+    )
+    federation.prepare()
+    with StallingProxy(federation.layout.bulk, limit_bytes=1_200_000) as proxy:
+        config = federation.config("aws")
+        settings = yaml.safe_load(config.read_text())
+        settings["coordinator"]["bulk"] = proxy.address
+        config.write_text(yaml.safe_dump(settings))
+        with federation:
+            assert proxy.stalled.wait(PATIENCE_S)
+            federation.process("aws").kill()
+            before = until(federation, lambda s: s.aborts >= 1)
+            assert before.version == 0
+            steps = {w.name: w.steps for w in before.workers}
+            until(  # the others train on; no sum of two is made
+                federation,
+                lambda s: all(
+                    w.steps > steps[w.name] or w.pending_steps > 0
+                    for w in s.workers
+                    if w.name != "aws"
+                ),
+            )
+            proxy.released.set()
+            federation.restart("aws")
+            until(federation, lambda s: contributions(s, "aws") >= 2)
+    log = records(federation)
+    aborts = [r.abort for r in log if r.abort is not None]
+    assert aborts[0].reason == "below_threshold"
+    assert aborts[0].abandons
+    check_ledger(federation, log)
+
+
+def check_ledger(federation: Federation, log: list[Record]) -> None:
+    """Each worker takes its work for contributed where the log says so, and nowhere else."""
+    commits = [r.commit for r in log if r.commit is not None]
+    assert all(len(c.survivors) == 3 for c in commits)
+    for name in NAMES[:3]:
+        said = federation.layout.log(name).read_text()
+        told = re.findall("contributed to round ([0-9a-f]{8})", said)
+        in_log = [c.plan.round[:8] for c in commits if name in c.survivors]
+        assert len(set(told)) == len(told)
+        assert told == in_log[: len(told)]  # it may have ended before it read the last one
+        assert len(told) >= len(in_log) - 1
+    counters = log[-1].counters
+    assert sum(w.tokens for w in counters.workers.values()) == counters.tokens
