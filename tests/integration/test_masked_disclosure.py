@@ -1,6 +1,8 @@
 """In the masked tier the coordinator is told of no worker's loss, norm or saturation: nowhere."""
 
+import contextlib
 import dataclasses
+import os
 import re
 import struct
 import typing
@@ -88,9 +90,10 @@ class Watched(Cohort):
             self.seen[where] = self.seen.get(where, b"") + content
 
         layout = self.coordinator.layout
-        for path in layout.state(COORDINATOR).rglob("*"):
-            if path.is_file():
-                see(path.name, path.read_bytes())
+        for folder, _, files in os.walk(layout.state(COORDINATOR)):
+            for name in files:
+                with contextlib.suppress(OSError):  # of the spool, dropped meanwhile; or a socket
+                    see(name, (Path(folder) / name).read_bytes())
         see("its log", layout.log(COORDINATOR).read_bytes())
         see("status", repr(self.coordinator.status()).encode())
         url = f"http://127.0.0.1:{layout.metrics_ports[COORDINATOR]}/metrics"
@@ -98,7 +101,8 @@ class Watched(Cohort):
             see("metrics", answer.read())
         with Redis(unix_socket_path=f"{self.redis}/s") as client:
             for key in client.scan_iter():
-                see("Redis", key + repr(client.hgetall(key)).encode())
+                is_hash = client.type(key) == b"hash"
+                see("Redis", repr(client.hgetall(key) if is_hash else client.get(key)).encode())
 
 
 def test_no_worker_s_loss_is_anywhere_in_what_the_coordinator_shows_or_keeps(
