@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import grpc
 
-from benchmarks.light_worker import LightWorker
+from benchmarks.made_up_payload import contribute
 from common.documents import Genesis
 from services.genesis_file import load_genesis
 from services.identity import Role
@@ -21,6 +21,7 @@ from services.local.layout import COORDINATOR, HOST, FederationSpec, Layout, Wor
 from services.local.processes import LocalProcess, ProcessFailedError
 from services.settings import load_worker
 from services.tls import channel_credentials
+from tests.light_worker import LightWorker
 
 WORKERS: Final = ("aws", "azure", "gcp")
 _PATIENCE: Final = {"worker_lease_s": 3600.0, "upload_timeout_s": 3600.0}
@@ -92,18 +93,22 @@ class BenchFederation:
             addresses = self._layout.control, self._layout.bulk
             genesis = self.genesis
             workers = [
-                stack.enter_context(LightWorker(n, genesis, *addresses, self.credentials(n)))
+                stack.enter_context(
+                    LightWorker(n, genesis, *addresses, self.credentials(n), timeout_s=3600.0)
+                )
                 for n in WORKERS
             ]
+            for worker in workers:
+                worker.join()
             family = _family(process.pid)
             for pid in family:
                 _forget_peak(pid)
             idle = sum(_memory_kib(pid, "VmRSS") for pid in family)
             with ThreadPoolExecutor(len(workers)) as pool:
-                for done in [pool.submit(w.contribute) for w in workers]:
+                for done in [pool.submit(contribute, w) for w in workers]:
                     done.result()
             start_s, start_cpu_s = time.perf_counter(), sum(map(_cpu_s, family))
-            workers[0].wait_for_commit()
+            workers[0].receive_record("commit")
             commit_s = time.perf_counter() - start_s
             commit_cpu_s = sum(map(_cpu_s, family)) - start_cpu_s
             peak = sum(_memory_kib(pid, "VmHWM") for pid in family)

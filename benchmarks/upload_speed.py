@@ -15,7 +15,7 @@ from typing import Final
 import grpc
 
 from benchmarks.bare_stream import RUNGS
-from benchmarks.light_worker import MadeUpPayload
+from benchmarks.made_up_payload import MadeUpPayload
 from common.documents import Genesis
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout

@@ -30,9 +30,9 @@ from services.operator_link import OperatorLink, RunStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
 from tests.chaos.faults import Fault, draw
-from tests.chaos.network import Line
 from tests.chaos.processes import MARK, running
 from tests.chaos.witness import Witness
+from tests.line import Line
 
 NAMES: Final = ("aws", "azure", "gcp")
 SIZE: Final = 2**18  # values: two shards, and a commit that takes a moment

@@ -1,24 +1,41 @@
-"""A TCP proxy on loopback between one worker and one port, whose line can be cut or stalled."""
+"""A TCP proxy on loopback before one port: its line can be slow, cut, stalled or led elsewhere."""
 
 import contextlib
 import socket
 import threading
+import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+_PIECE_BYTES: Final = 16384
+_IN_FLIGHT_BYTES: Final = 65536  # what a dialler's system may have sent before we have read it
 
 
 class Line:
     """A context manager.
 
     Args:
-        target: HOST:PORT to forward to.
+        target: HOST:PORT to forward to; may be set anew, for connections to come.
+        rate_bps: bits per second towards the target, all connections together; 0 = no limit.
+        limit_bytes: what goes towards the target, over all connections, before it stalls by itself.
     """
 
-    def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, target: str, *, rate_bps: int = 0, limit_bytes: int | None = None) -> None:
+        self.target = target
+        self.taken_bytes = 0
+        """Read from diallers so far: what crossed the slow part of the line."""
+        self.num_connections = 0
+        self.stalled = threading.Event()
+        """Set when `limit_bytes` is reached."""
+        self._rate_bps = rate_bps
+        self._left = limit_bytes
+        self._listener = socket.socket()
+        if rate_bps:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _IN_FLIGHT_BYTES)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
         self._lock = threading.Lock()
+        self._pace = threading.Lock()
         self._open: set[socket.socket] = set()
         self._is_cut = False
         self._flows = threading.Event()
@@ -41,8 +58,9 @@ class Line:
         self._flows.clear()
 
     def heal(self) -> None:
-        """Carry everything again."""
+        """Carry everything again, without limit."""
         self._is_cut = False
+        self._left = None
         self._flows.set()
 
     def __enter__(self) -> Self:
@@ -67,32 +85,49 @@ class Line:
 
     def _carry(self, near: socket.socket) -> None:
         """Carry one connection both ways, and close it when either end does."""
+        host, _, port = self.target.rpartition(":")
         with near:
             try:
-                far = socket.create_connection(self._target)
+                far = socket.create_connection((host, int(port)))
             except OSError:
                 return
             with far:
                 with self._lock:
                     self._open |= {near, far}
+                    self.num_connections += 1
                     if self._is_cut:
                         _shut(near)
                 back = threading.Thread(target=self._pump, args=(far, near), daemon=True)
                 back.start()
-                self._pump(near, far)
+                self._pump(near, far, up=True)
                 back.join()
                 with self._lock:
                     self._open -= {near, far}
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, *, up: bool = False) -> None:
         try:
-            while content := source.recv(65536):
+            while content := source.recv(_PIECE_BYTES):
+                if up:
+                    self._take(len(content))
                 self._flows.wait()
                 sink.sendall(content)
         except OSError:
             pass
         _shut(source)
         _shut(sink)
+
+    def _take(self, num_bytes: int) -> None:
+        """Count what came for the target, at no more than the line's rate."""
+        with self._pace:
+            self.taken_bytes += num_bytes
+            if self._rate_bps:
+                time.sleep(8 * num_bytes / self._rate_bps)
+            if self._left is not None:
+                self._left -= num_bytes
+                if self._left < 0:
+                    self._left = None
+                    self.stall()
+                    self.stalled.set()
 
 
 def _shut(end: socket.socket) -> None:
