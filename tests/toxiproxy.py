@@ -78,7 +78,7 @@ def toxiproxy() -> Iterator[Toxiproxy]:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     command = (PROGRAM, "-host", "127.0.0.1", "-port", str(port))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     api = f"http://127.0.0.1:{port}"
     try:
         for _ in range(500):
@@ -97,7 +97,7 @@ def _post(url: str, content: object) -> Any:
 
 
 def _call(method: str, url: str, content: bytes | None = None, *, parse: bool = True) -> Any:
-    request = urllib.request.Request(url, content, method=method)  # noqa: S310 - loopback
+    request = urllib.request.Request(url, content, method=method)
     with _NO_PROXY.open(request, timeout=10) as answer:
         read = answer.read()
     return json.loads(read) if parse and read else None
