@@ -5,7 +5,7 @@
 One update through the real bulk process (mutual TLS, spool, resume by missing shards) over a link
 between two network namespaces. In the middle the link goes dark: briefly, so that TCP goes on; for
 longer than TCP is patient, so that both ends begin anew; or every connection is reset. `ratio` is
-what TCP sent, retransmissions and all, over the bytes of the update; `wire` what the interface sent,
+what TCP sent, with retransmissions, over the bytes of the update; `wire` what the interface sent,
 with all headers, over the same of an upload without a cut.
 """
 

@@ -168,10 +168,16 @@ def _leave_alone() -> None:
 
 
 async def _acquire_lease(store: Store, ttl_s: float) -> None:
-    """Wait for the lease: a standby coordinator waits here."""
-    said = False
-    while not await asyncio.to_thread(store.lease.acquire, ttl_s):
-        if not said:
-            log.info("another coordinator leads this run: waiting for its lease to end")
-            said = True
+    """Wait for the lease: a standby coordinator waits here, also while the store is away."""
+    said = ""
+    while True:
+        try:
+            if await asyncio.to_thread(store.lease.acquire, ttl_s):
+                return
+            why = "another coordinator leads this run: waiting for its lease to end"
+        except StorageError as e:
+            why = f"{e}; waiting until it answers again"
+        if why != said:
+            log.info("%s", why)
+            said = why
         await asyncio.sleep(ttl_s / 10)

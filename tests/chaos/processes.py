@@ -60,6 +60,8 @@ def role_of(pid: int) -> str:
 def _role(words: list[str]) -> str:
     if "valkey-server" in words[0]:
         return "valkey"
+    if "redis-server" in words[0]:
+        return "redis"
     for word, after in itertools.pairwise(words):
         if word == "-m" and after in _MODULES:
             return _MODULES[after]
