@@ -37,7 +37,7 @@ _NUM_VALUES: Final = 4 * 4096
 _HEARTBEAT_S: Final = 1.0
 _SAMPLE_S: Final = 1.0
 _STRETCHES: Final = 12
-_ALGORITHM: Final = {"policy": "async", "min_cohort": 3}
+_ALGORITHM: Final = {"policy": "async", "min_cohort": 3, "clipping": False}
 _TIMINGS: Final = {"heartbeat_s": _HEARTBEAT_S, "first_grace_s": 0.5}
 _ROLES: Final = ("control", "bulk", "commit", "valkey")
 

@@ -37,6 +37,8 @@ class Line:
         self._lock = threading.Lock()
         self._pace = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._near: set[socket.socket] = set()
+        self._forgotten: set[socket.socket] = set()
         self._is_cut = False
         self._flows = threading.Event()
         self._flows.set()
@@ -52,6 +54,13 @@ class Line:
             self._is_cut = True
             for end in self._open:
                 _shut(end)
+
+    def forget(self) -> None:
+        """End every connection on the dialler's side only, as a router that loses its table."""
+        with self._lock:
+            self._forgotten |= self._near
+            for near in self._near:
+                _shut(near)
 
     def stall(self) -> None:
         """Carry nothing; connections stay."""
@@ -94,6 +103,7 @@ class Line:
             with far:
                 with self._lock:
                     self._open |= {near, far}
+                    self._near.add(near)
                     self.num_connections += 1
                     if self._is_cut:
                         _shut(near)
@@ -103,6 +113,7 @@ class Line:
                 back.join()
                 with self._lock:
                     self._open -= {near, far}
+                    self._near.discard(near)
 
     def _pump(self, source: socket.socket, sink: socket.socket, *, up: bool = False) -> None:
         try:
@@ -114,7 +125,8 @@ class Line:
         except OSError:
             pass
         _shut(source)
-        _shut(sink)
+        if source not in self._forgotten:
+            _shut(sink)
 
     def _take(self, num_bytes: int) -> None:
         """Count what came for the target, at no more than the line's rate."""

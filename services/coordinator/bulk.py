@@ -114,7 +114,10 @@ class BulkService:
             raise ProtocolError("an upload without shards: ask ListMissing what is missing")
         raw_id, index, payload = framing.split_shard(first)
         round_ = round_id(raw_id)
-        with self.calls.by(worker, context), self._spool.receive(round_, worker) as upload:
+        with (
+            self.calls.by(worker, context),
+            self._spool.receive(round_, worker, context.cancel) as upload,
+        ):
             upload.put(index, payload)
             self._outbox.received(worker, len(first))
             for message in messages:
@@ -131,8 +134,13 @@ class BulkService:
     def list_missing(
         self, request: bulk_pb2.ListMissingRequest, context: Any
     ) -> bulk_pb2.ListMissingResponse:
-        """Return the indices of the shards that have not arrived."""
-        missing = self._spool.missing(round_id(request.round_id), self._worker(context))
+        """Return the indices of the shards that have not arrived; a stream that is open ends.
+
+        Who asks has lost its stream; here it may seem open until a ping goes unanswered.
+        """
+        round_, worker = round_id(request.round_id), self._worker(context)
+        self._spool.end_stream(round_, worker)
+        missing = self._spool.missing(round_, worker)
         return bulk_pb2.ListMissingResponse(missing=missing)
 
     def download(self, request: bulk_pb2.DownloadRequest, context: Any) -> Iterator[bytes]:

@@ -116,6 +116,8 @@ class Driver:
     def _turn_ended(self, turn: asyncio.Task[None]) -> None:
         """Forget a turn. Whoever fed it may be gone: only a bug of ours is told here."""
         self._turns.discard(turn)
+        if turn.cancelled():  # the process ends
+            return
         if (e := turn.exception()) is not None and not isinstance(e, CrosscloudError):
             log.error("a turn failed", exc_info=e)
 

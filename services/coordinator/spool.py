@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,10 @@ from services.coordinator.upload import DONE, Layout, Upload, UploadReader
 from services.files import make_folder, storage_errors, sync_folder
 
 _SEALED: Final = ".sealed"
+
+
+def _cannot() -> None:
+    """A stream that nobody can end."""
 
 
 class Spool:
@@ -41,8 +45,13 @@ class Spool:
             self._rounds[round_id] = {w: Upload(folder, round_id, w, layout) for w in members}
 
     @contextlib.contextmanager
-    def receive(self, round_id: RoundId, worker: WorkerId) -> Iterator[Upload]:
+    def receive(
+        self, round_id: RoundId, worker: WorkerId, end: Callable[[], object] = _cannot
+    ) -> Iterator[Upload]:
         """Take one stream of shards.
+
+        Args:
+            end: makes the caller leave this block soon.
 
         Raises:
             UnknownRoundError: the round is over, or was never opened.
@@ -50,8 +59,12 @@ class Spool:
             BusyError: another stream of this worker is still open.
         """
         upload = self._upload(round_id, worker)
-        with upload.claimed():
+        with upload.claimed(end):
             yield upload
+
+    def end_stream(self, round_id: RoundId, worker: WorkerId) -> None:
+        """End an open stream whose worker has given it up: its connection may hang for long."""
+        self._upload(round_id, worker).end_stream()
 
     def missing(self, round_id: RoundId, worker: WorkerId) -> tuple[int, ...]:
         """Return the indices of the shards that have not arrived; empty when complete."""

@@ -153,7 +153,7 @@ async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[O
             owner = f"{socket.gethostname()}-{secrets.token_hex(8)}"
         store = await RedisStore.open(url, run, owner)
         try:
-            await _acquire_lease(store, settings.timings.leader_lease_s)
+            await wait_for_lease(store, settings.timings.leader_lease_s)
             try:
                 yield OpenStore(store, revive)
             finally:
@@ -167,7 +167,7 @@ def _leave_alone() -> None:
     """A server of somebody else's."""
 
 
-async def _acquire_lease(store: Store, ttl_s: float) -> None:
+async def wait_for_lease(store: Store, ttl_s: float) -> None:
     """Wait for the lease: a standby coordinator waits here, also while the store is away."""
     said = ""
     while True:
