@@ -37,6 +37,8 @@ _NUM_VALUES: Final = 4 * 4096
 _HEARTBEAT_S: Final = 1.0
 _SAMPLE_S: Final = 1.0
 _STRETCHES: Final = 12
+FITTED: Final = 0.75
+"""Share of the time that a line is fitted to; before it a process warms up."""
 _ALGORITHM: Final = {"policy": "async", "min_cohort": 3, "clipping": False}
 _TIMINGS: Final = {"heartbeat_s": _HEARTBEAT_S, "first_grace_s": 0.5}
 _ROLES: Final = ("control", "bulk", "commit", "valkey")
@@ -136,7 +138,7 @@ def _sampled(family: Mapping[str, int], seconds: float) -> np.ndarray:
 
 def _slope(times_s: np.ndarray, mib: np.ndarray) -> Slope:
     """Fit a line to the means of stretches: samples right after another are not independent."""
-    begin = len(times_s) // 4
+    begin = round((1 - FITTED) * len(times_s))
     hours = np.array([a.mean() for a in np.array_split(times_s[begin:], _STRETCHES)]) / 3600
     means = np.array([a.mean() for a in np.array_split(mib[begin:], _STRETCHES)])
     (slope, _), covariance = np.polyfit(hours, means, 1, cov=True)
