@@ -1,10 +1,9 @@
 """A slow link that breaks in the middle of an upload: what has arrived is not sent again."""
 
+import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -26,10 +25,13 @@ IN_FLIGHT_BYTES = 2 * 65_536  # that the systems on both sides of the line had t
 class Upload:
     """One worker's update on its way over a slow line, in a thread."""
 
-    def __init__(self, worker: LightWorker, line: Line) -> None:
+    def __init__(self, made: LoneCoordinator, worker: LightWorker, line: Line) -> None:
         self._worker, self._line = worker, line
-        worker.join()
-        worker.offer()
+        at = made.status()
+        assert at is not None
+        self._next_version = at.version + 1
+        worker.join(version=at.version, digest=bytes.fromhex(at.digest))
+        worker.offer(at.version, at.digest, nonce=secrets.token_hex(16))
         plan = worker.receive_plan()
         worker.answer(plan)
         worker.receive("members")
@@ -44,15 +46,15 @@ class Upload:
             time.sleep(0.005)
 
     def wait_for_end(self) -> None:
-        assert self._worker.receive_record("commit").version == 1
+        while self._worker.receive_record("commit").version != self._next_version:
+            pass
         self._thread.join()
 
 
-@pytest.fixture
-def line_and_upload(tmp_path: Path) -> Iterator[tuple[Line, Upload]]:
-    """A coordinator, and an upload that has begun."""
-    made: LoneCoordinator = lay_out(
-        tmp_path / "run",
+@pytest.fixture(scope="module")
+def slow_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneCoordinator]:
+    made = lay_out(
+        tmp_path_factory.mktemp("slow") / "run",
         learner="benchmarks.zeros:build",
         settings={"values": NUM_VALUES},
         algorithm={
@@ -61,12 +63,19 @@ def line_and_upload(tmp_path: Path) -> Iterator[tuple[Line, Upload]]:
             "codec": {"kind": "dense", "bits": 8, "first_bits": 8},
         },
     )
-    with ExitStack() as stack:
-        stack.callback(made.stop)
-        made.start()
-        line = stack.enter_context(Line(made.layout.bulk, rate_bps=RATE_BPS))
-        worker = stack.enter_context(made.worker(NAME, bulk=line.address))
-        yield line, Upload(worker, line)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def line_and_upload(slow_run: LoneCoordinator) -> Iterator[tuple[Line, Upload]]:
+    """A slow line, and an upload over it that has begun."""
+    with (
+        Line(slow_run.layout.bulk, rate_bps=RATE_BPS) as line,
+        slow_run.worker(NAME, bulk=line.address) as worker,
+    ):
+        yield line, Upload(slow_run, worker, line)
 
 
 def test_a_link_that_stops_and_goes_on_carries_every_byte_once(
