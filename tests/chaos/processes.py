@@ -62,6 +62,8 @@ def _role(words: list[str]) -> str:
         return "valkey"
     if "redis-server" in words[0]:
         return "redis"
+    if words[0].endswith("toxiproxy-server"):
+        return "toxiproxy"
     for word, after in itertools.pairwise(words):
         if word == "-m" and after in _MODULES:
             return _MODULES[after]

@@ -77,7 +77,7 @@ class StandbyChaos(Chaos):
 
     @override
     def _orphans(self) -> list[Found]:
-        return [f for f in super()._orphans() if f.pid != self._redis.pid]
+        return [f for f in super()._orphans() if f.role not in (REDIS, "toxiproxy")]
 
     # Setting up
 
