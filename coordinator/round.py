@@ -20,6 +20,8 @@ A member whose upload is complete stays in the sum even if it is lost later, unl
 
 Messages that are late, foreign or for another phase raise and change nothing; a repeated one is
 accepted and changes nothing. It appends nothing to the log: `outcome` says how the round ended.
+
+It is long because each message, and each passing of time, has its method here and nowhere else.
 """
 
 import enum

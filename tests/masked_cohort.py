@@ -55,6 +55,7 @@ class Cohort:
         )
         if former is not None:
             worker.half, worker.values, worker.fates = former.half, former.values, former.fates
+            worker.loss_2_20 = former.loss_2_20
         version = 0 if self.head is None else self.head.version
         worker.join(next_seq=self.next_seq, version=version)
         self.workers[name] = worker
