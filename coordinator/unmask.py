@@ -9,7 +9,7 @@ With t shares each, the masks of the sum are known, and nothing else is. What wa
 checked against what each member committed to, so wrong shares are noticed before they do harm.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations, islice
 from typing import Final
 
@@ -76,6 +76,13 @@ def _commits(commitments: Commitments | None) -> bool:
 def _is_signed(plan: Plan, worker: WorkerId, answer: Answer) -> bool:
     key = identity_of(plan, worker)
     return is_signed(key, "shares", signed_content(answer), answer.signature)
+
+
+def _sets(shares: list[Share], size: int) -> Iterator[tuple[Share, ...]]:
+    """Yield sets of shares; soon one without any given share, whichever is the wrong one."""
+    around = shares + shares
+    yield from (tuple(around[i : i + size]) for i in range(len(shares)))
+    yield from combinations(shares, size)
 
 
 class Unmasking:
@@ -221,7 +228,7 @@ class Unmasking:
             Share.from_bytes(x_coordinate(by, self._plan.roster), given[of])
             for by, given in sorted(revealed.items())
         ]
-        for some in islice(combinations(shares, self._plan.threshold), MAX_ATTEMPTS):
+        for some in islice(_sets(shares, self._plan.threshold), MAX_ATTEMPTS):
             try:
                 secret = combine(some, self._plan.threshold)
             except BadShareError:

@@ -6,8 +6,10 @@ each of them takes for the fate of its work.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pytest
+from typing_extensions import override
 
 from tests.masked_cohort import Cohort, masked_cohort
 from tests.masked_round import Loss
@@ -94,6 +96,50 @@ def test_of_three_a_loss_aborts_and_the_returning_worker_s_round_commits(cohort:
     assert record.commit is not None
     cohort.check(record.commit)
     check_ledger(cohort, dict.fromkeys(cohort.names, 1))
+
+
+class _Killed(Exception):
+    """The coordinator is to be killed now."""
+
+
+@dataclass
+class Interrupted(Cohort):
+    """Stops where it is told to, once."""
+
+    at: Loss = Loss.NEVER
+
+    @override
+    def step(self, loss: Loss, names: tuple[str, ...], lost: Mapping[str, Loss]) -> tuple[str, ...]:
+        if loss is self.at:
+            self.at = Loss.NEVER
+            raise _Killed
+        return super().step(loss, names, lost)
+
+
+@pytest.mark.parametrize("at", [Loss.LAST_SHARD, Loss.SIGNATURE], ids=lambda x: x.name.lower())
+@pytest.mark.parametrize("cohort", [4], indirect=True, ids="of {}".format)
+def test_a_killed_coordinator_s_round_is_abandoned_and_the_next_one_commits(
+    cohort: Cohort, at: Loss
+) -> None:
+    played = Interrupted(cohort.coordinator, cohort.names, cohort.stack, at=at)
+    with pytest.raises(_Killed):
+        played.play({})
+    assert played.plan is not None
+    assert played.coordinator.process is not None
+    played.coordinator.process.kill()
+    played.coordinator.start()
+    workers = [played.connect(name) for name in played.names]
+    for worker in workers[:2]:  # K - t + 1
+        worker.abandon(played.plan)
+    record = played.concluded("abort", played.names, {})
+    assert record.abort is not None
+    assert record.abort.reason == "coordinator_restarted"
+    assert (record.abort.abandons or {}).keys() == set(played.names[:2])
+
+    record = played.play({})
+    assert record.commit is not None
+    played.check(record.commit)
+    check_ledger(played, dict.fromkeys(played.names, 1))
 
 
 def check_ledger(cohort: Cohort, contributions: Mapping[str, int]) -> None:

@@ -1,5 +1,7 @@
 """What holds of a run whatever happens to it, in whatever order: long because the run is."""
 
+import copy
+import functools
 import pickle
 from dataclasses import dataclass, field, replace
 
@@ -338,6 +340,11 @@ def test_an_event_of_another_phase_is_refused_and_changes_nothing(phase: str, li
 
 def masked_round_in(phase: str) -> Script:
     """Return a script with a masked round of four in `phase`, onprem lost from `unmask` on."""
+    return copy.deepcopy(_masked_round_in(phase))
+
+
+@functools.cache
+def _masked_round_in(phase: str) -> Script:
     script = begun({"tier": "masked", "min_cohort": "3"})
     script.tell("0 restart")
     for verb in ("join", "offer"):

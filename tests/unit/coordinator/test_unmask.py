@@ -23,12 +23,13 @@ S = WORKERS[:4]
 
 
 class Cohort:
-    """Five members that answered and were named."""
+    """Members that answered and were named."""
 
-    def __init__(self) -> None:
-        clouds = {w: Cloud(w) for w in WORKERS}
-        self.plan: Plan = plan_of(Run(MASKED, workers=WORKERS, speeds=(1,) * 5), clouds)
-        self.attempts: dict[WorkerId, Attempt] = {w: clouds[w].attempt(self.plan) for w in WORKERS}
+    def __init__(self, workers: tuple[WorkerId, ...] = WORKERS) -> None:
+        clouds = {w: Cloud(w) for w in workers}
+        run = Run(MASKED, workers=workers, speeds=(1,) * len(workers))
+        self.plan: Plan = plan_of(run, clouds)
+        self.attempts: dict[WorkerId, Attempt] = {w: clouds[w].attempt(self.plan) for w in workers}
         said = {w: a.answer(NUMBERS) for w, a in self.attempts.items()}
         self.answers: dict[WorkerId, Answer] = {w: answer for w, (answer, _) in said.items()}
         self.sealed = {w: sealed for w, (_, sealed) in said.items()}
@@ -91,6 +92,19 @@ def test_a_wrong_share_is_noticed_and_the_next_right_one_mends_it(cohort: Cohort
 
     given = cohort.revealed(S[3], signatures)
     u.reveal(S[3], given.own, given.mask)
+
+    assert u.secrets() is not None
+
+
+@pytest.mark.parametrize("wrong", [0, 15])
+def test_one_member_s_wrong_shares_do_not_end_a_round_of_many(wrong: int) -> None:
+    workers = tuple(WorkerId(f"w{i:02}") for i in range(16))
+    cohort = Cohort(workers)
+    u = cohort.unmasking(workers)
+    for i, w in enumerate(workers):
+        cohort.attempts[w].survived(workers)
+        given = cohort.attempts[w].reveal({})
+        u.reveal(w, changed(given.own) if i == wrong else given.own, given.mask)
 
     assert u.secrets() is not None
 
