@@ -375,6 +375,14 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class NotRolledBack:
+    """Tell whoever asked, and the people: no such record will come, the head stays."""
+
+    version: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The run is over."""
 
@@ -392,5 +400,6 @@ Effect = (
     | Send
     | Publish
     | Note
+    | NotRolledBack
     | Finish
 )
