@@ -79,6 +79,7 @@ class LightWorker:
         import threading
 
         self.send(join=self.join_message(**changes))
+        self._call: Any = self.session.Connect(self._requests())
         threading.Thread(target=self._read, daemon=True).start()
         return self.receive("welcome")
 
@@ -105,6 +106,11 @@ class LightWorker:
                 self.records.append(canonical.decode(message.outcome.record, Record))
             if found == kind:
                 return getattr(message, kind)
+
+    def ended(self) -> grpc.StatusCode:
+        """Wait for the end of the control stream; return its status."""
+        code: grpc.StatusCode = self._call.code()
+        return code
 
     def receive_record(self, kind: str) -> Record:
         """Return the next record of a kind: "commit", "abort", ..."""
@@ -169,7 +175,7 @@ class LightWorker:
 
     def _read(self) -> None:
         try:
-            for response in self.session.Connect(self._requests()):
+            for response in self._call:
                 self._incoming.put(response)
         except grpc.RpcError as e:
             self._incoming.put(e)
