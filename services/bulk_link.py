@@ -4,6 +4,7 @@ Blocking gRPC, for threads. Channel errors are retried with growing, jittered pa
 says that nobody wants the bytes any more; what the coordinator refuses is raised at once.
 """
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,9 @@ from protos.v1 import bulk_pb2
 from services import framing
 from services.data_store import DataStore
 from services.grpc_status import error_of
+from services.tls import explain_rpc_error
+
+log = logging.getLogger(__name__)
 
 _PUSH: Final = "/crosscloud.v1.Bulk/PushShards"
 _LIST_MISSING: Final = "/crosscloud.v1.Bulk/ListMissing"
@@ -179,7 +183,7 @@ class BulkLink:
                 raise DamagedDataError(f"asked for file {digest[:16]}..., got {found[:16]}...")
 
     def _retried(self, attempt: Callable[[], T], give_up: Event, *, may_come: bool) -> T:
-        pause_s = _FIRST_PAUSE_S
+        pause_s, said = _FIRST_PAUSE_S, False
         while True:
             if give_up.is_set() or self._closing.is_set():
                 raise GivenUpError("the transfer is not wanted any more")
@@ -192,6 +196,9 @@ class BulkLink:
                         raise UnknownFileError(str(error)) from None
                 elif error is not None:
                     raise error from None
+                elif not said:
+                    said = True
+                    log.warning("a transfer broke, and is tried again: %s", explain_rpc_error(e))
             if give_up.wait(pause_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
                 continue
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

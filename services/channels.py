@@ -8,9 +8,13 @@ from typing import Final
 
 import grpc
 
+PING_TIMEOUT: Final = ("grpc.http2.ping_timeout_ms", 20_000)
+"""Also a server's: what it waits for the answer to a ping."""
+
 OPTIONS: Final = (
-    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    PING_TIMEOUT,
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", 16 * 2**20),

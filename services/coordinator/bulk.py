@@ -23,6 +23,7 @@ from common.ids import Digest, WorkerId
 from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2
 from services import framing
+from services.channels import PING_TIMEOUT
 from services.child import Line
 from services.coordinator.calls import Calls
 from services.coordinator.convert import round_id
@@ -202,6 +203,7 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
             ("grpc.so_reuseport", 0),
             ("grpc.keepalive_time_ms", round(settings.timings.keepalive_s * 1000)),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            PING_TIMEOUT,
             ("grpc.keepalive_permit_without_calls", 1),
         ),
     )

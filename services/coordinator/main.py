@@ -44,6 +44,7 @@ from coordinator.ports import (
 from coordinator.run import Run
 from protos.v1 import operator_pb2_grpc, session_pb2_grpc
 from services import __version__
+from services.channels import PING_TIMEOUT
 from services.child import ChildEndedError
 from services.coordinator import convert
 from services.coordinator.admission import Admission
@@ -306,6 +307,7 @@ def _control_server(
             ("grpc.so_reuseport", 0),
             ("grpc.keepalive_time_ms", keepalive_ms),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            PING_TIMEOUT,
             ("grpc.keepalive_permit_without_calls", 1),
         ),
     )
