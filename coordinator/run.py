@@ -193,7 +193,8 @@ class Run:
                 return _renewed(member, now_s)
             case Listed():
                 member = self._membership.of_session(event.session)
-                told = self._round_of(event.round).sign(member.worker, event.signature)
+                open_round = self._round_of(event.round)
+                told = open_round.sign(member.worker, event.signature, now_s)
                 return (*_renewed(member, now_s), *told)
             case Revealed():
                 member = self._membership.of_session(event.session)
@@ -310,8 +311,8 @@ class Run:
     def _refused(self, event: Refused, now_s: float) -> tuple[Effect, ...]:
         member = self._membership.of_session(event.session)
         open_round = self._round_of(event.round)
-        open_round.refuse(member.worker, event.rule, event.sentence)
-        note = Note("refused", f"{member.worker} {open_round.left[member.worker]}")
+        why = open_round.refuse(member.worker, event.rule, event.sentence)
+        note = Note("refused", f"{member.worker} {why}")
         return (*_renewed(member, now_s), note)
 
     def _disconnected(self, event: Disconnected) -> tuple[Effect, ...]:

@@ -406,7 +406,9 @@ class Agent:
     def _on_uploaded(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (e := task.exception()) is not None:
             log.warning("upload ended: %s", e)
-            if not isinstance(e, ProtocolError):
+            if isinstance(e, RefusedError):
+                self._refuse(e)
+            elif not isinstance(e, ProtocolError):
                 self.broken.set_exception(e)
 
     async def recorded(self, content: bytes) -> None:
