@@ -98,7 +98,7 @@ def test_of_three_a_loss_aborts_and_the_returning_worker_s_round_commits(cohort:
     check_ledger(cohort, dict.fromkeys(cohort.names, 1))
 
 
-class _Killed(Exception):
+class _KilledError(Exception):
     """The coordinator is to be killed now."""
 
 
@@ -112,7 +112,7 @@ class Interrupted(Cohort):
     def step(self, loss: Loss, names: tuple[str, ...], lost: Mapping[str, Loss]) -> tuple[str, ...]:
         if loss is self.at:
             self.at = Loss.NEVER
-            raise _Killed
+            raise _KilledError
         return super().step(loss, names, lost)
 
 
@@ -122,7 +122,7 @@ def test_a_killed_coordinator_s_round_is_abandoned_and_the_next_one_commits(
     cohort: Cohort, at: Loss
 ) -> None:
     played = Interrupted(cohort.coordinator, cohort.names, cohort.stack, at=at)
-    with pytest.raises(_Killed):
+    with pytest.raises(_KilledError):
         played.play({})
     assert played.plan is not None
     assert played.coordinator.process is not None
