@@ -30,6 +30,7 @@ from common.ids import WorkerId
 from common.secagg.transcript import (
     certificate_der,
     certified_key,
+    check_keys,
     is_signed,
     signed_content,
 )
@@ -120,6 +121,7 @@ class Offers:
             key = certified_key(certificate_der(offer.keys.certificate, offer.worker))
             if not is_signed(key, "offer", signed_content(offer), offer.signature):
                 raise BadSignatureError(f"{offer.worker}: the signature of its offer is wrong")
+            check_keys(offer)
         if self._used.get(offer.worker) == offer.nonce:
             raise UnexpectedMessageError("an offer is used once, and a plan has used this one")
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from itertools import combinations, islice
 from typing import Final
 
-from common.documents import Answer, Plan
+from common.documents import Answer, Commitments, Plan
 from common.errors import (
     BadShareError,
     BadSignatureError,
@@ -55,6 +55,7 @@ def check_answer(
         (answer.worker != worker, f"it answers in the name of {answer.worker}"),
         (answer.plan != plan_hash(plan).hex(), "it answers another plan"),
         ((answer.commitments is not None) != masked, f"commitments in tier {plan.tier}"),
+        (masked and not _are_digests(answer.commitments), "a commitment is no SHA-256"),
         ((answer.signature is not None) != masked, f"signature in tier {plan.tier}"),
         (sealed.keys() != others, "what it sealed is not for exactly the other members"),
         (any(len(s) != SEALED_BYTES for s in sealed.values()), "a sealed share's size is wrong"),
@@ -63,6 +64,13 @@ def check_answer(
     for is_wrong, complaint in wrong:
         if is_wrong:
             raise BadUpdateError(f"{worker}: {complaint}")
+
+
+def _are_digests(commitments: Commitments | None) -> bool:
+    return commitments is not None and all(
+        len(c) == 64 and not set(c) - set("0123456789abcdef")
+        for c in (commitments.own, commitments.common)
+    )
 
 
 def _is_signed(plan: Plan, worker: WorkerId, answer: Answer) -> bool:

@@ -82,6 +82,16 @@ def mask_key_of(plan: Plan, worker: WorkerId) -> MaskPublicKey:
     return MaskPublicKey(_key(_offer_of(plan, worker), "masking"))
 
 
+def check_keys(offer: Offer) -> None:
+    """Let an offer pass whose two keys have the form of keys; what they agree on is not asked.
+
+    Raises:
+        BadKeyError: it holds no such keys.
+    """
+    EncPublicKey(_key(offer, "sealing"))
+    MaskPublicKey(_key(offer, "masking"))
+
+
 def identity_of(plan: Plan, worker: WorkerId) -> IdentityPublicKey:
     """Return the key that a member of a masked plan signs with.
 
