@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from common import canonical
 from common.documents import Answer, Commit, Numbers, Offer, Plan, Record
-from common.errors import BadKeyError, CrosscloudError
+from common.errors import BadCommitError, BadKeyError, CrosscloudError
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.labels import SignedPurpose
 from common.secagg.thresholds import abandons_needed
@@ -228,16 +228,18 @@ class WorkerRound:
         """Take U2 and what its sum is checked with; from now on a byte may be sent."""
         self.stage = replace(self._staged(), exposed=True, answers=dict(answers), kappa=kappa.hex())
 
-    def record_complaint(self, commit: Commit) -> str:
-        """Return what of a commit that names this worker is not as it took part in it (rule 14).
+    def check_numbers(self, commit: Commit) -> None:
+        """Let a commit pass whose numbers are those that this worker's U2 answered with.
 
         The tags vouch for the sum. Weights and scales follow from the numbers: were they others
         than the members signed, the same sum would make another step.
+
+        Raises:
+            BadCommitError: they are not (rule 14).
         """
         told = {worker: answer.numbers for worker, answer in self._staged().answers.items()}
         if dict(commit.numbers) != told and Rule.RECORD not in self._unsafe:
-            return "its numbers are not those that the members answered with"
-        return ""
+            raise BadCommitError("its numbers are not those that the members answered with")
 
     def reveal(self) -> None:
         """Remember, durably before it is so, that a share may have been sent."""

@@ -453,8 +453,7 @@ class Agent:
         if commit.plan != stage.plan or self._worker not in commit.survivors:
             return False
         try:
-            if complaint := self._round.record_complaint(commit):
-                raise BadCommitError(complaint)
+            self._round.check_numbers(commit)
             await asyncio.to_thread(self._replica.check, commit, bytes.fromhex(stage.kappa))
         except BadCommitError as e:
             raise DivergedError(

@@ -1,4 +1,4 @@
-"""Without an attack the harness plays a round as it should be: else the rest proves nothing."""
+"""Without an attack the harness plays a round as it should be: or the rest proves nothing."""
 
 import numpy as np
 import pytest
