@@ -326,8 +326,9 @@ class Attempt:
             return share_complaint(
                 numbers, members, self._member.algorithm, self._plan.threshold, most
             )
-        except BadNumbersError as e:  # rule 15, of any member
-            raise RefusedError(self._plan.round, Rule.OWN_UPDATE, str(e)) from None
+        except BadNumbersError as e:
+            self._refuse_if(Rule.OWN_UPDATE, str(e))
+            return ""
 
     def _opened(
         self, worker: WorkerId, answer: Answer, sealed: Mapping[WorkerId, bytes]
