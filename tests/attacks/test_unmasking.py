@@ -328,7 +328,7 @@ def test_rule_8_without_it_the_round_fails_in_the_end_and_names_nobody_who_is_to
     unmasking.refuse(V, f"refused by rule 13: {caught.value}")
     assert unmasking.secrets() is None
     _, sentence = unmasking.complaint()
-    assert "2 members revealed shares, needed: 3" in sentence
+    assert "members that revealed shares: 2, needed: 3" in sentence
     assert "broken" not in sentence
 
 
