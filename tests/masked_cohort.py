@@ -102,6 +102,8 @@ class Cohort:
     def step(self, loss: Loss, names: tuple[str, ...], lost: Mapping[str, Loss]) -> tuple[str, ...]:
         for name in names:
             if lost.get(name) is loss:
+                if loss is Loss.SIGNATURE:  # the word of its upload has come, before it leaves
+                    self.workers[name].receive("survivors")
                 self.lose(name)
         return tuple(n for n in names if lost.get(n, Loss.NEVER) > loss)
 
