@@ -53,7 +53,7 @@ class Round:
     """
 
     def __init__(self, codec: Codec, num_leaves: int) -> None:
-        algorithm, length = Algorithm(codec=codec), num_leaves * LEAF
+        algorithm, length = Algorithm(tier="tls", min_cohort=1, codec=codec), num_leaves * LEAF
         schema = ModelSchema((TensorSpec("w", (length,)),))
         draw = np.random.default_rng(0)
         self._blobs: dict[Digest, bytes] = {}

@@ -108,8 +108,8 @@ class Algorithm:
     policy: str = "async"
     max_cohort: int = 8
     quorum: float = 0.75
-    tier: str = "tls"
-    min_cohort: int = 1
+    tier: str = "masked"
+    min_cohort: int = 3
     colluding: int = 0
     normalisation: str = "normalised"
     staleness: str = "poly"

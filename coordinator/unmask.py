@@ -22,7 +22,7 @@ from common.errors import (
     UnexpectedMessageError,
 )
 from common.ids import WorkerId
-from common.secagg.commitments import matches
+from common.secagg.commitments import COMMITTED_BYTES, matches
 from common.secagg.keys import MaskSecretKey
 from common.secagg.sealing import SEALED_BYTES
 from common.secagg.shamir import Share, combine, x_coordinate
@@ -40,6 +40,8 @@ from coordinator.ports import AbortReason, Message, Secrets, Signatures, Survivo
 MAX_ATTEMPTS: Final = 64
 """Sets of shares that are tried where some of them are wrong."""
 
+_HEX: Final = frozenset("0123456789abcdef")
+
 
 def check_answer(
     plan: Plan, worker: WorkerId, answer: Answer, sealed: Mapping[WorkerId, bytes]
@@ -55,9 +57,9 @@ def check_answer(
         (answer.worker != worker, f"it answers in the name of {answer.worker}"),
         (answer.plan != plan_hash(plan).hex(), "it answers another plan"),
         ((answer.commitments is not None) != masked, f"commitments in tier {plan.tier}"),
-        (masked and not _are_digests(answer.commitments), "a commitment is no SHA-256"),
         ((answer.signature is not None) != masked, f"signature in tier {plan.tier}"),
         (sealed.keys() != others, "what it sealed is not for exactly the other members"),
+        (not _commits(answer.commitments), "a commitment is not 64 hexadecimal digits"),
         (any(len(s) != SEALED_BYTES for s in sealed.values()), "a sealed share's size is wrong"),
         (masked and not _is_signed(plan, worker, answer), "its signature is wrong"),
     )
@@ -66,11 +68,9 @@ def check_answer(
             raise BadUpdateError(f"{worker}: {complaint}")
 
 
-def _are_digests(commitments: Commitments | None) -> bool:
-    return commitments is not None and all(
-        len(c) == 64 and not set(c) - set("0123456789abcdef")
-        for c in (commitments.own, commitments.common)
-    )
+def _commits(commitments: Commitments | None) -> bool:
+    said = () if commitments is None else (commitments.own, commitments.common)
+    return all(len(c) == 2 * COMMITTED_BYTES and not set(c) - _HEX for c in said)
 
 
 def _is_signed(plan: Plan, worker: WorkerId, answer: Answer) -> bool:
@@ -105,6 +105,15 @@ class Unmasking:
         """Who signed S, where that was needed."""
         return {w: s.hex() for w, s in self._signatures.items()} if self._lost else None
 
+    def may_reveal(self) -> bool:
+        """Return whether the survivors need no signatures, or have enough."""
+        return not self._lost or len(self._signatures) >= self._plan.threshold
+
+    @property
+    def revealed(self) -> bool:
+        """Whether so many revealed their shares that too few are left to abandon the round."""
+        return len(self._own) >= self._plan.threshold
+
     @property
     def hopeless(self) -> bool:
         """Whether too many survivors refused."""
@@ -113,16 +122,19 @@ class Unmasking:
     def complaint(self) -> tuple[AbortReason, str]:
         """Return why there is nothing to unmask with."""
         refused = "".join(f"; {w} {why}" for w, why in sorted(self._refused.items()))
-        if len(self._own) >= self._plan.threshold:
+        if self.revealed:
             return AbortReason.BAD_SHARES, (
                 f"the shares of {', '.join(sorted(self._own))} do not fit together{refused}"
             )
-        detail = f"{len(self._own)} members revealed shares, needed: {self._plan.threshold}"
+        what, had = "revealed shares", len(self._own)
+        if not self.may_reveal():
+            what, had = "signed the survivors", len(self._signatures)
+        detail = f"members that {what}: {had}, needed: {self._plan.threshold}"
         return AbortReason.BELOW_THRESHOLD, detail + refused
 
     def waiting_for(self) -> tuple[WorkerId, ...]:
         """Return whose shares, or first whose signatures, are still out."""
-        had = self._own.keys() if self._may_reveal() else self._signatures.keys()
+        had = self._own.keys() if self.may_reveal() else self._signatures.keys()
         return tuple(w for w in self._survivors if w not in had and w not in self._refused)
 
     def missed(self, worker: WorkerId) -> tuple[Message, ...]:
@@ -130,7 +142,7 @@ class Unmasking:
         if worker not in self._survivors or worker in self._own:
             return ()
         told: tuple[Message, ...] = (Survivors(self._plan.round, self._survivors),)
-        if self._lost and self._may_reveal():
+        if self._lost and self.may_reveal():
             told += (Signatures(self._plan.round, dict(self._signatures)),)
         return told
 
@@ -147,10 +159,10 @@ class Unmasking:
             raise UnexpectedMessageError("every member survived: no list is to be signed")
         if not is_signed(identity_of(self._plan, worker), "list", self._list, signature.hex()):
             raise BadSignatureError(f"{worker}: its signature of the survivors is wrong")
-        if self._may_reveal():
+        if self.may_reveal():
             return None  # those that are there are enough, and were sent
         self._signatures[worker] = signature
-        if not self._may_reveal():
+        if not self.may_reveal():
             return None
         return Signatures(self._plan.round, dict(self._signatures))
 
@@ -166,7 +178,7 @@ class Unmasking:
             BadShareError: what is no share.
         """
         self._check_survivor(worker)
-        if not self._may_reveal():
+        if not self.may_reveal():
             raise UnexpectedMessageError(f"{worker} reveals before the survivors are signed")
         if own.keys() != set(self._survivors) or mask.keys() != set(self._lost):
             raise BadUpdateError(f"{worker}: its shares are not one of each member, of one kind")
@@ -186,7 +198,7 @@ class Unmasking:
 
     def secrets(self) -> Secrets | None:
         """Return what takes the masks off the sum; None while it is not there."""
-        if len(self._own) < self._plan.threshold:
+        if not self.revealed:
             return None
         own = {j: self._combined(self._own, j, self._is_own(j)) for j in self._survivors}
         lost = {j: self._combined(self._mask, j, self._is_mask_key(j)) for j in self._lost}
@@ -227,9 +239,6 @@ class Unmasking:
     def _is_mask_key(self, worker: WorkerId) -> Callable[[bytes], bool]:
         public = mask_key_of(self._plan, worker)
         return lambda secret: MaskSecretKey(secret).public == public
-
-    def _may_reveal(self) -> bool:
-        return not self._lost or len(self._signatures) >= self._plan.threshold
 
     def _check_survivor(self, worker: WorkerId) -> None:
         if worker not in self._survivors:

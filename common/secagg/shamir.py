@@ -22,7 +22,7 @@ SECRET_BYTES: Final = 32
 SHARE_BYTES: Final = 33
 
 _LARGEST_X: Final = 2**16 - 1
-_BITS: Final = PRIME.bit_length()
+_DRAW_BELOW: Final = 2**257
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def _uniform(random: RandomBytes) -> int:
         drawn = random(SHARE_BYTES)
         if len(drawn) != SHARE_BYTES:
             raise ValueError(f"the random source gave {len(drawn)} bytes, not {SHARE_BYTES}")
-        value = int.from_bytes(drawn, "little") % 2**_BITS
+        value = int.from_bytes(drawn, "little") % _DRAW_BELOW
         if value < PRIME:
             return value
 

@@ -643,6 +643,7 @@ class SubmitSignature(_message.Message):
     round_id: _builtins.bytes
     """16 bytes"""
     signature: _builtins.bytes
+    """DER (P-256, at most 72 bytes) or 64 bytes (Ed25519)"""
     def __init__(
         self,
         *,
@@ -688,7 +689,9 @@ class Signatures(_message.Message):
     round_id: _builtins.bytes
     """16 bytes"""
     @_builtins.property
-    def signatures(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]: ...
+    def signatures(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
+        """survivor -> as in SubmitSignature"""
+
     def __init__(
         self,
         *,

@@ -39,7 +39,8 @@ from services.worker.messages import (
 from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
 from services.worker.upload import Payload, encode_payload
-from worker.masking import Attempt, MaskedTier
+from worker.masked_tier import MaskedTier
+from worker.masking import Attempt
 from worker.plain import PlainAttempt, PlainTier
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
@@ -408,7 +409,9 @@ class Agent:
     def _on_uploaded(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (e := task.exception()) is not None:
             log.warning("upload ended: %s", e)
-            if not isinstance(e, ProtocolError):
+            if isinstance(e, RefusedError):
+                self._refuse(e)
+            elif not isinstance(e, ProtocolError):
                 self.broken.set_exception(e)
 
     async def recorded(self, content: bytes) -> None:

@@ -41,7 +41,8 @@ from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
 from services.worker.trusted import Members, own_certificate, signer, trust_of
-from worker.masking import MaskedTier, Member
+from worker.masked_tier import MaskedTier
+from worker.masking import Member
 from worker.plain import PlainTier
 from worker.trust import TIERS
 

@@ -53,7 +53,8 @@ from services.identity import Identity, Role
 from services.pins import pin_workers
 from services.worker.trusted import Members
 from tests.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
-from worker.masking import Attempt, MaskedTier, Member, Revealed
+from worker.masked_tier import MaskedTier
+from worker.masking import Attempt, Member, Revealed
 from worker.round import Fate, RefusedError, Rule, WorkerRound
 from worker.trust import Admits, Trust
 from worker.update import Work, measure, shards

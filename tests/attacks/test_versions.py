@@ -18,7 +18,7 @@ from services.data_store import DataStore
 from services.replica import Replica, genesis_position
 from tests.attacks.harness import MASKED, A, B, C, Cloud, Registry, Table, V
 from tests.small_run import Run
-from worker.masking import MaskedTier
+from worker.masked_tier import MaskedTier
 from worker.plain import PlainTier
 from worker.round import Rule
 from worker.trust import Trust

@@ -6,7 +6,7 @@ import pytest
 
 from common import canonical
 from common.chain import advance
-from common.documents import Algorithm, Outer
+from common.documents import Outer
 from common.errors import BadCommitError, BadNumbersError, DamagedDataError
 from common.ids import Digest
 from common.schema import LEAF, ModelSchema, TensorSpec
@@ -63,7 +63,7 @@ def test_two_replicas_get_the_same_version_and_the_same_files(kind: str, bits: i
 
 
 def test_padding_stays_zero_everywhere() -> None:
-    run = Run(Algorithm())
+    run = Run()
     for seed in range(3):
         run.advance(*run.commit(moved(run, seed)))
 
@@ -75,7 +75,7 @@ def test_padding_stays_zero_everywhere() -> None:
 
 
 def test_clipping_comes_on_after_five_commits_and_honest_updates_pass() -> None:
-    run = Run(Algorithm())
+    run = Run()
     clips = []
     for seed in range(8):
         run.advance(*run.commit(moved(run, seed)))
