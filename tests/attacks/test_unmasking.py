@@ -9,8 +9,8 @@ import pytest
 from common.documents import Plan
 from common.errors import BadCommitError, BadShareError
 from common.secagg.keys import share_key
-from common.secagg.sealing import SealedShares, seal
-from common.secagg.shamir import PRIME, SHARE_BYTES
+from common.secagg.sealing import seal, unseal
+from common.secagg.shamir import PRIME, SHARE_BYTES, x_coordinate
 from common.secagg.sums import check_aggregate
 from common.secagg.transcript import enc_key_of, plan_hash, signed_content
 from coordinator.unmask import Unmasking
@@ -274,9 +274,10 @@ def too_large(u2: Answers, plan: Plan, by: Cloud) -> None:
 
 def another_kappa(u2: Answers, plan: Plan, by: Cloud) -> None:
     assert by.attempt is not None
-    mine: SealedShares = by.attempt._shares[A]
-    share = mine.of_self.to_bytes()
-    resealed(u2, plan, by, share + mine.of_mask_key.to_bytes() + b"k" * 32)
+    ph, x = plan_hash(plan), x_coordinate(V, plan.roster)
+    key = share_key(by.attempt._secrets.sealing, enc_key_of(plan, V), ph, A, V)
+    true = unseal(key, ph, A, V, u2.sealed[A][V], x)
+    resealed(u2, plan, by, true.to_bytes()[: 2 * SHARE_BYTES] + b"k" * 32)
 
 
 def no_commitment(u2: Answers, plan: Plan, by: Cloud) -> None:
