@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from common.documents import Plan
-from common.errors import BadShareError
+from common.errors import BadCommitError, BadShareError
 from common.secagg.keys import share_key
-from common.secagg.sealing import SealedShares, seal
-from common.secagg.shamir import PRIME, SHARE_BYTES
+from common.secagg.sealing import seal, unseal
+from common.secagg.shamir import PRIME, SHARE_BYTES, x_coordinate
+from common.secagg.sums import check_aggregate
 from common.secagg.transcript import enc_key_of, plan_hash, signed_content
 from coordinator.unmask import Unmasking
 from tests.attacks.harness import (
@@ -26,6 +27,7 @@ from tests.attacks.harness import (
     planted,
     refused,
 )
+from tests.small_run import bytes_of
 from worker.round import Rule
 
 
@@ -272,9 +274,10 @@ def too_large(u2: Answers, plan: Plan, by: Cloud) -> None:
 
 def another_kappa(u2: Answers, plan: Plan, by: Cloud) -> None:
     assert by.attempt is not None
-    mine: SealedShares = by.attempt._shares[A]
-    share = mine.of_self.to_bytes()
-    resealed(u2, plan, by, share + mine.of_mask_key.to_bytes() + b"k" * 32)
+    ph, x = plan_hash(plan), x_coordinate(V, plan.roster)
+    key = share_key(by.attempt._secrets.sealing, enc_key_of(plan, V), ph, A, V)
+    true = unseal(key, ph, A, V, u2.sealed[A][V], x)
+    resealed(u2, plan, by, true.to_bytes()[: 2 * SHARE_BYTES] + b"k" * 32)
 
 
 def no_commitment(u2: Answers, plan: Plan, by: Cloud) -> None:
@@ -313,7 +316,7 @@ def test_rule_8_refuses_before_any_upload_and_names_whose_shares_are_wrong(
 
 
 @pytest.mark.parametrize("break_it", [missing, repeated, flipped, too_large])
-def test_rule_8_without_it_the_round_fails_in_the_end_and_names_nobody_who_is_to_blame(
+def test_rule_8_without_it_the_round_fails_after_all_uploads_and_blames_who_was_wronged(
     table: Table, break_it: Callable[[Answers, Plan, Cloud], None]
 ) -> None:
     plan, u2, clouds = broken_shares(table, table.cloud(V, unsafe={Rule.SEALED}), break_it)
@@ -328,8 +331,28 @@ def test_rule_8_without_it_the_round_fails_in_the_end_and_names_nobody_who_is_to
     unmasking.refuse(V, f"refused by rule 13: {caught.value}")
     assert unmasking.secrets() is None
     _, sentence = unmasking.complaint()
-    assert "members that revealed shares: 2, needed: 3" in sentence
-    assert "broken" not in sentence
+    assert "members that revealed shares: 2, needed: 3; victim refused" in sentence
+
+
+def test_rule_8_a_kappa_that_was_not_committed_to_spoils_the_sum_and_nobody_is_named(
+    table: Table,
+) -> None:
+    victim = table.cloud(V, unsafe={Rule.SEALED})
+    plan, u2, clouds = broken_shares(table, victim, another_kappa)
+    table.eve.ask(plan, plan.roster, *clouds)
+    commit, content = table.eve.commit(plan, u2, plan.roster)  # the public tags are right
+
+    for c in clouds:
+        assert c.attempt is not None
+        with pytest.raises(BadCommitError) as caught:
+            check_aggregate(
+                table.eve.layout(plan),
+                commit.lanes,
+                commit.survivors,
+                c.attempt.kappa,
+                bytes_of(content),
+            )
+        assert not [w for w in plan.roster if w in str(caught.value)]
 
 
 # Two plans, and two U2 lists: no rule is needed, since no mask cancels
