@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from common import canonical
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
-from common.errors import BadCommitError, DivergedError, ProtocolError
+from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
@@ -118,6 +118,7 @@ class Agent:
         self._held: deque[Record] = deque()  # not adopted yet: nobody vouched for their version
         self._checked = False  # whether this worker verified the version that it stands on
         self._known: deque[Digest] = deque([genesis.version0], maxlen=MAX_KNOWN)
+        self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
         self._local_steps = genesis.algorithm.local_steps
         self._paused = False
@@ -227,6 +228,10 @@ class Agent:
         at = self._replica.position
         try:
             self._round.accept(plan, at.version, at.digest, at.next_seq)
+        except RefusedError as e:  # what an earlier plan froze stays: it may bear this round's id
+            self._refuse(e)
+            return
+        try:
             self._attempt = self._tier.begin(plan)
         except RefusedError as e:
             self._round.forget(plan.round)
@@ -254,7 +259,7 @@ class Agent:
         self._loss_2_20 = closed.loss_2_20
         answer, _ = self._attempt.answer(closed.numbers)
         self._round.answered(answer)
-        await asyncio.to_thread(self._state.write_stage, self._round.stored())
+        await self._write_stage()
         self._send_answer(plan, self._attempt)
 
     def _send_answer(self, plan: Plan, attempt: PlainAttempt | Attempt) -> None:
@@ -294,7 +299,7 @@ class Agent:
             return
         self._round.expose(answers, attempt.kappa)
         give_up = Event()
-        work = self._upload_round(stage.plan, answers, attempt, self._round.stored(), give_up)
+        work = self._upload_round(stage.plan, answers, attempt, give_up)
         self._upload = _Upload(give_up, asyncio.create_task(work))
         self._upload.task.add_done_callback(self._on_uploaded)
 
@@ -331,7 +336,7 @@ class Agent:
         assert stage is not None
         if not stage.revealed:
             self._round.reveal()
-            await asyncio.to_thread(self._state.write_stage, self._round.stored())
+            await self._write_stage()
         shares = {str(w): session_pb2.Share(own=share) for w, share in revealed.own.items()}
         shares |= {str(w): session_pb2.Share(mask=share) for w, share in revealed.mask.items()}
         submit = session_pb2.SubmitShares(round_id=bytes.fromhex(stage.plan.round), shares=shares)
@@ -364,12 +369,14 @@ class Agent:
         plan: Plan,
         answers: Mapping[WorkerId, Answer],
         attempt: PlainAttempt | Attempt,
-        stage: bytes,
         give_up: Event,
     ) -> None:
         """Encode the frozen work and send it; the last byte of the stage is durable before."""
         began_s = self._now_s()
-        with await asyncio.to_thread(self._encode, plan, answers, attempt, stage) as payload:
+        with await asyncio.to_thread(self._encode, plan, answers, attempt) as payload:
+            await self._write_stage()
+            if give_up.is_set():  # it may be settled by now, and then nothing of it is durable
+                return
             encoded_s = self._now_s()
             self._metrics.took("encode", encoded_s - began_s)
             num_shards = payload.layout.num_shards
@@ -381,11 +388,10 @@ class Agent:
         plan: Plan,
         answers: Mapping[WorkerId, Answer],
         attempt: PlainAttempt | Attempt,
-        stage: bytes,
     ) -> Payload:
         """Encode the frozen work. In a thread; writes only files of the stage."""
         folder = self._state.stage
-        payload = encode_payload(
+        return encode_payload(
             self._genesis,
             self._replica.version(),
             plan,
@@ -400,8 +406,15 @@ class Agent:
             next_residual=folder / "residual.f32",
             payload=folder / "payload.bin",
         )
-        self._state.write_stage(stage)
-        return payload
+
+    async def _write_stage(self) -> None:
+        """Make the stage durable as it is when it is written.
+
+        One at a time: the upload's may not bring back a stage from before a share was revealed.
+        """
+        async with self._stage_lock:
+            if self._round.stage is not None:
+                await asyncio.to_thread(self._state.write_stage, self._round.stored())
 
     def _on_uploaded(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (e := task.exception()) is not None:
@@ -428,12 +441,17 @@ class Agent:
         await self._follow()
 
     async def _follow(self) -> None:
-        """Apply the held records, up to the last one that may be."""
+        """Apply the held records, up to the last one that may be.
+
+        A word is about one version, not about those on the way to it: they are passed over.
+        """
         while self._held:
             own = await self._checks(self._held[0])
-            if not own and not any(self._tier.vouched(r.version, r.digest) for r in self._held):
+            vouched = [self._tier.vouched(r.version, r.digest) for r in self._held]
+            if not own and not any(vouched):
                 return
-            await self._apply(self._held.popleft(), checked=own)
+            record = self._held.popleft()
+            await self._apply(record, checked=own, passed=not own and not vouched[0])
 
     async def _checks(self, record: Record) -> bool:
         """Return whether this worker verifies a record itself.
@@ -455,6 +473,8 @@ class Agent:
             return False
         try:
             await asyncio.to_thread(self._replica.check, commit, bytes.fromhex(stage.kappa))
+        except UnknownFileError:
+            return False  # it came too late to check the sum: it waits for the others' word
         except BadCommitError as e:
             raise DivergedError(
                 f"version {record.version} is refused by rule {Rule.RECORD}: {e}; ask the operator "
@@ -462,9 +482,11 @@ class Agent:
             ) from None
         return True
 
-    async def _apply(self, record: Record, *, checked: bool) -> None:
-        """Apply the next record, and settle the round that it ends."""
+    async def _apply(self, record: Record, *, checked: bool, passed: bool) -> None:
+        """Apply the next record, or only pass over its version; settle the round that it ends."""
         if not self.begun:  # a newcomer
+            if passed:
+                return
             await asyncio.to_thread(self._replica.start_at, record)
             await self._begin("")
             await self._save()
@@ -473,7 +495,9 @@ class Agent:
         if stage is not None and fate is not None:
             await self._end_upload()
             await self._settle(stage.plan.round, fate)
-        if await asyncio.to_thread(self._replica.apply, record):
+        if passed:
+            self._replica.pass_over(record)
+        if not passed and await asyncio.to_thread(self._replica.apply, record):
             self._checked = checked
             await self._move()
             self._attest()
