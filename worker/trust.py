@@ -67,6 +67,8 @@ class Trust:
     def complaint(self, algorithm: Algorithm, tier: str) -> str:
         """Return what of a run is weaker than this file allows; "" if nothing is (rule 1)."""
         a = algorithm
+        if tier != a.tier:
+            return f"tier is {tier!r}, the run's is {a.tier!r}"
         weaker = (
             (TIERS.index(tier) < TIERS.index(self.tier), "tier", tier, self.tier),
             (a.masked and a.colluding < self.colluding, "colluding", a.colluding, self.colluding),

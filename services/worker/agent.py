@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from common import canonical
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
-from common.errors import BadCommitError, DivergedError, ProtocolError
+from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
@@ -121,6 +121,7 @@ class Agent:
         self._unsaved = False  # whether a round's outcome is in no save yet
         self._checked = False  # whether this worker verified the version that it stands on
         self._known: deque[Digest] = deque([genesis.version0], maxlen=MAX_KNOWN)
+        self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
         self._local_steps = genesis.algorithm.local_steps
         self._paused = False
@@ -230,6 +231,10 @@ class Agent:
         at = self._replica.position
         try:
             self._round.accept(plan, at.version, at.digest, at.next_seq)
+        except RefusedError as e:  # what an earlier plan froze stays: it may bear this round's id
+            self._refuse(e)
+            return
+        try:
             self._attempt = self._tier.begin(plan)
         except RefusedError as e:
             self._round.forget(plan.round)
@@ -257,7 +262,7 @@ class Agent:
         self._loss_2_20 = closed.loss_2_20
         answer, _ = self._attempt.answer(closed.numbers)
         self._round.answered(answer)
-        await asyncio.to_thread(self._state.write_stage, self._round.stored())
+        await self._write_stage()
         self._send_answer(plan, self._attempt)
 
     def _send_answer(self, plan: Plan, attempt: PlainAttempt | Attempt) -> None:
@@ -297,7 +302,7 @@ class Agent:
             return
         self._round.expose(answers, attempt.kappa)
         give_up = Event()
-        work = self._upload_round(stage.plan, answers, attempt, self._round.stored(), give_up)
+        work = self._upload_round(stage.plan, answers, attempt, give_up)
         self._upload = _Upload(give_up, asyncio.create_task(work))
         self._upload.task.add_done_callback(self._on_uploaded)
 
@@ -334,7 +339,7 @@ class Agent:
         assert stage is not None
         if not stage.revealed:
             self._round.reveal()
-            await asyncio.to_thread(self._state.write_stage, self._round.stored())
+            await self._write_stage()
         shares = {str(w): session_pb2.Share(own=share) for w, share in revealed.own.items()}
         shares |= {str(w): session_pb2.Share(mask=share) for w, share in revealed.mask.items()}
         submit = session_pb2.SubmitShares(round_id=bytes.fromhex(stage.plan.round), shares=shares)
@@ -367,12 +372,14 @@ class Agent:
         plan: Plan,
         answers: Mapping[WorkerId, Answer],
         attempt: PlainAttempt | Attempt,
-        stage: bytes,
         give_up: Event,
     ) -> None:
         """Encode the frozen work and send it; the last byte of the stage is durable before."""
         began_s = self._now_s()
-        with await asyncio.to_thread(self._encode, plan, answers, attempt, stage) as payload:
+        with await asyncio.to_thread(self._encode, plan, answers, attempt) as payload:
+            await self._write_stage()
+            if give_up.is_set():  # it may be settled by now, and then nothing of it is durable
+                return
             encoded_s = self._now_s()
             self._metrics.took("encode", encoded_s - began_s)
             num_shards = payload.layout.num_shards
@@ -384,11 +391,10 @@ class Agent:
         plan: Plan,
         answers: Mapping[WorkerId, Answer],
         attempt: PlainAttempt | Attempt,
-        stage: bytes,
     ) -> Payload:
         """Encode the frozen work. In a thread; writes only files of the stage."""
         folder = self._state.stage
-        payload = encode_payload(
+        return encode_payload(
             self._genesis,
             self._replica.version(),
             plan,
@@ -403,8 +409,15 @@ class Agent:
             next_residual=folder / "residual.f32",
             payload=folder / "payload.bin",
         )
-        self._state.write_stage(stage)
-        return payload
+
+    async def _write_stage(self) -> None:
+        """Make the stage durable as it is when it is written.
+
+        One at a time: the upload's may not bring back a stage from before a share was revealed.
+        """
+        async with self._stage_lock:
+            if self._round.stage is not None:
+                await asyncio.to_thread(self._state.write_stage, self._round.stored())
 
     def _on_uploaded(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (e := task.exception()) is not None:
@@ -468,6 +481,8 @@ class Agent:
         try:
             self._round.check_numbers(commit)
             await asyncio.to_thread(self._replica.check, commit, bytes.fromhex(stage.kappa))
+        except UnknownFileError:
+            return False  # it came too late to check the sum: it waits for the others' word
         except BadCommitError as e:
             raise DivergedError(
                 f"version {record.version} is refused by rule {Rule.RECORD}: {e}; ask the operator "
@@ -477,7 +492,9 @@ class Agent:
 
     async def _apply(self, record: Record, *, checked: bool, believed: bool) -> None:
         """Apply the next record, and settle the round that it ends."""
-        if not self.begun:  # a newcomer
+        if not self.begun:  # a newcomer: it begins at a version that it may believe
+            if not believed:
+                return
             await asyncio.to_thread(self._replica.start_at, record)
             await self._begin("")
             await self._save()

@@ -10,7 +10,7 @@ from common.ids import WorkerId
 from common.secagg.transcript import signed_content
 from common.weight import threshold
 from tests.attacks.harness import MASKED, A, B, C, Registry, Table, V
-from tests.small_run import NUMBERS
+from tests.small_run import NUMBERS, TLS
 from worker.trust import (
     Party,
     Trust,
@@ -42,13 +42,13 @@ def test_a_run_as_strict_as_its_own_file_or_stricter_passes() -> None:
     assert Trust().complaint(MASKED, "masked") == ""
     stricter = replace(MASKED, min_cohort=5, colluding=1, max_share=0.5, max_staleness=1.0)
     assert Trust().complaint(stricter, "masked") == ""
-    assert Trust(tier="tls").complaint(Algorithm(), "tls") == ""
+    assert Trust(tier="tls").complaint(TLS, "tls") == ""
 
 
 @pytest.mark.parametrize(
     ("algorithm", "tier", "sentence"),
     [
-        (MASKED, "tls", "tier is tls, this worker's own file (trust.tier) asks for masked"),
+        (TLS, "tls", "tier is tls, this worker's own file (trust.tier) asks for masked"),
         (replace(MASKED, min_cohort=2), "masked", "min_cohort is 2"),
         (replace(MASKED, max_share=0.8), "masked", "max_share is 0.8"),
         (replace(MASKED, max_staleness=9.0), "masked", "max_staleness is 9.0"),
@@ -198,3 +198,12 @@ def test_in_a_run_as_strict_as_its_own_file_no_honest_cohort_is_ever_refused(
         survivors = by_size[min(lost, len(names) - t) :]
         assert share_complaint(numbers, names, algorithm, t, algorithm.max_share) == ""
         assert share_complaint(numbers, survivors, algorithm, t, algorithm.max_share) == ""
+
+
+def test_a_plan_of_another_tier_than_the_run_s_is_refused_even_where_the_file_allows_it() -> None:
+    # In a plan of tier tls any abort would free work whose masks may be taken off.
+    trust = Trust(tier="tls")
+    assert trust.complaint(MASKED, "masked") == ""
+    assert "the run's is 'masked'" in trust.complaint(MASKED, "tls")
+    assert "the run's is 'masked'" in trust.complaint(MASKED, "secret")
+    assert "the run's is 'tls'" in trust.complaint(replace(MASKED, tier="tls"), "masked")
