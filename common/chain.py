@@ -34,9 +34,9 @@ WriteBlob = Callable[[bytes], Digest]
 
 
 def tiles(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of each tile between two values; only the last may be short."""
-    for at in range(start, stop, TILE):
-        yield at, min(at + TILE, stop)
+    """Yield (start, stop) of what lies of each tile between two values; tiles begin at 0."""
+    for at in range(start - start % TILE, stop, TILE):
+        yield max(at, start), min(at + TILE, stop)
 
 
 def genesis_version(
