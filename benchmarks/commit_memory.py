@@ -95,18 +95,18 @@ class BenchFederation:
                 stack.enter_context(LightWorker(n, genesis, *addresses, self.credentials(n)))
                 for n in WORKERS
             ]
-            family = _family(process.pid)
-            for pid in family:
+            pids = family(process.pid)
+            for pid in pids:
                 _forget_peak(pid)
-            idle = sum(_memory_kib(pid, "VmRSS") for pid in family)
+            idle = sum(memory_kib(pid, "VmRSS") for pid in pids)
             with ThreadPoolExecutor(len(workers)) as pool:
                 for done in [pool.submit(w.contribute) for w in workers]:
                     done.result()
-            start_s, start_cpu_s = time.perf_counter(), sum(map(_cpu_s, family))
+            start_s, start_cpu_s = time.perf_counter(), sum(map(_cpu_s, pids))
             workers[0].wait_for_commit()
             commit_s = time.perf_counter() - start_s
-            commit_cpu_s = sum(map(_cpu_s, family)) - start_cpu_s
-            peak = sum(_memory_kib(pid, "VmHWM") for pid in family)
+            commit_cpu_s = sum(map(_cpu_s, pids)) - start_cpu_s
+            peak = sum(memory_kib(pid, "VmHWM") for pid in pids)
         return Cost((peak - idle) / 1024, commit_s, commit_cpu_s, 4e-9 * genesis.schema.length)
 
     @contextmanager
@@ -131,7 +131,7 @@ class BenchFederation:
         return LocalProcess(name, command, self._layout.log(name), path)
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """Return the process and all its descendants."""
     listing = subprocess.run(
         ("ps", "-e", "-o", "pid=,ppid="),  # noqa: S607
@@ -148,7 +148,8 @@ def _forget_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def _memory_kib(pid: int, field: str) -> int:
+def memory_kib(pid: int, field: str) -> int:
+    """Return a field of /proc/<pid>/status."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
