@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.commit_memory import family, memory_kib
+from benchmarks.commit_memory import family_of, memory_kib
 from benchmarks.result import write_result
 from services.genesis_file import load_genesis
 from services.local.layout import COORDINATOR, FederationSpec, Layout, WorkerSpec
@@ -93,7 +93,7 @@ def _peaks(folder: Path, layers: int) -> tuple[int, int, int]:
     link = trainer = 0
     try:
         while not processes[1].wait(0.1):
-            pid, *children = family(processes[1].pid)
+            pid, *children = family_of(processes[1].pid)
             link = max(link, _peak(pid))
             trainer = max([trainer, *map(_peak, children)])
     finally:

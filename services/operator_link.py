@@ -47,6 +47,7 @@ class RunStatus:
     Args:
         evaluation: newest; None before the first.
         float32_bytes: what float32 FedAvg would have moved up for the same versions.
+        outage: of the store: which server, since when, what it holds up; "" while it answers.
     """
 
     run: str
@@ -67,6 +68,7 @@ class RunStatus:
     bytes_down: int
     bytes_by_kind: Mapping[str, int]
     float32_bytes: int
+    outage: str
 
     @property
     def bytes_moved(self) -> int:
@@ -170,6 +172,7 @@ def run_status(answer: operator_pb2.GetStatusResponse) -> RunStatus:
         bytes_down=answer.bytes_down,
         bytes_by_kind=dict(sorted(answer.bytes_by_kind.items())),
         float32_bytes=answer.float32_bytes,
+        outage=answer.outage,
     )
 
 

@@ -87,6 +87,7 @@ def describe(status: RunStatus) -> str:
         f"run {status.run}: {status.state}, version {status.version}, {status.progress:.0%} done, "
         f"{status.seconds:.0f} s",
         f"phase {status.phase}: {status.waiting_for}",
+        *([f"store: {status.outage}"] if status.outage else []),
         f"privacy: {status.privacy}",
         _measured(status.evaluation),
     ]

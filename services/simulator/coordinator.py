@@ -51,6 +51,7 @@ from services.coordinator.messages import (
     DropRound,
     OpenRound,
     RestoreVersion,
+    RoundOpened,
     RoundSealed,
     SealRound,
 )
@@ -306,6 +307,7 @@ class SimulatedCoordinator:
             case OpenRound(round_, members, bits):
                 layout = PayloadLayout(self._genesis.schema.length, bits)
                 self._spool.open_round(round_, members, layout)
+                return RoundOpened(round_)
             case SealRound(round_):
                 return RoundSealed(round_, self._spool.seal(round_))
             case DropRound(round_):

@@ -48,6 +48,7 @@ def status(evaluation: Evaluation | None) -> RunStatus:
         bytes_down=1,
         bytes_by_kind={},
         float32_bytes=4,
+        outage="",
     )
 
 
