@@ -25,6 +25,7 @@ from services.bulk_link import BulkLink
 from services.child import Line
 from services.coordinator import bulk
 from services.coordinator.messages import DropRound, OpenRound, RoundSealed, SealRound, Serving
+from services.settings import load_coordinator
 
 SERVICE: Final = "service"
 """The row of the real bulk process, after those of `RUNGS`."""
@@ -77,6 +78,7 @@ def upload_speeds(
         channel = stack.enter_context(grpc.secure_channel(f"127.0.0.1:{port}", credentials))
         send = {rung: channel.stream_unary(f"/bare/{rung}") for rung in RUNGS}
         line, bulk_port = stack.enter_context(bulk_process(config))
+        spool = load_coordinator(config).data_dir / "spool"
         never = Event()
         link = BulkLink(grpc.secure_channel(f"127.0.0.1:{bulk_port}", credentials), never)
         stack.callback(link.close)
@@ -86,7 +88,8 @@ def upload_speeds(
                 return _timed(lambda: send[row](iter(messages)))
             round_id = RoundId(secrets.token_hex(16))
             line.send(OpenRound(round_id, (WorkerId(worker),), 8))
-            time.sleep(0.1)  # there is no answer; the link would wait and try again
+            while not (spool / round_id).is_dir():  # there is no answer
+                time.sleep(0.01)
             took = _timed(
                 lambda: link.push(round_id, layout.num_shards, shards.__getitem__, give_up=never)
             )
@@ -122,8 +125,10 @@ def _bare_server(certs: Path, file: Path) -> Iterator[int]:
     assert process.stdin is not None
     assert process.stdout is not None
     with process:
-        yield int(process.stdout.readline())
-        process.stdin.close()
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.stdin.close()
     file.unlink(missing_ok=True)
 
 
@@ -139,5 +144,7 @@ def bulk_process(config: Path) -> Iterator[tuple[Line, int]]:
     with process:
         serving = line.receive()
         assert isinstance(serving, Serving)
-        yield line, serving.port
-        line.close()
+        try:
+            yield line, serving.port
+        finally:
+            line.close()
