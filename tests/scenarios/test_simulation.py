@@ -94,7 +94,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], range]] = {
     ),
     "two leaders write one record": (
         lambda: mock.patch("services.coordinator.log_store.LogStore._compare"),
-        range(1424, 1454, 6),
+        range(2138, 2168, 6),
     ),
     "a deposed leader collects garbage": (
         lambda: mock.patch.object(MemoryStore, "apply", applies_without_a_fence),
@@ -106,7 +106,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], range]] = {
     ),
     "forgets its stage in a restart": (
         lambda: mock.patch("services.worker.state.StateFolder.load_stage", return_value=None),
-        range(361, 391, 6),
+        range(397, 415, 6),
     ),
     "worker's folders are not synced": (
         lambda: mock.patch("services.worker.state.sync_folder"),
