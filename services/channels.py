@@ -9,9 +9,13 @@ from typing import Final
 
 import grpc
 
+PING_TIMEOUT: Final = ("grpc.http2.ping_timeout_ms", 20_000)
+"""Also a server's: what it waits for the answer to a ping."""
+
 OPTIONS: Final = (
-    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    PING_TIMEOUT,
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", 16 * 2**20),
@@ -32,6 +36,7 @@ def server_options(keepalive_s: float) -> tuple[tuple[str, int], ...]:
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", round(keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", 20_000),
+        PING_TIMEOUT,
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),

@@ -133,7 +133,7 @@ class BulkService:
                 raise ProtocolError("an upload without shards: ask ListMissing what is missing")
             raw_id, index, payload = framing.split_shard(first)
             round_ = round_id(raw_id)
-            with self._spool.receive(round_, worker) as upload:
+            with self._spool.receive(round_, worker, context.cancel) as upload:
                 upload.put(index, payload)
                 self._outbox.received(worker, len(first))
                 for message in messages:
@@ -151,11 +151,13 @@ class BulkService:
     def list_missing(
         self, request: bulk_pb2.ListMissingRequest, context: Any
     ) -> bulk_pb2.ListMissingResponse:
-        """Return the indices of the shards that have not arrived.
+        """Return the indices of the shards that have not arrived; a stream that is open ends.
 
-        Where an upload of them would be refused, so is this: no shard is sent in vain.
+        Who asks has lost its stream; here it may seem open until a ping goes unanswered. Where an
+        upload of them would be refused, so is this: no shard is sent in vain.
         """
         round_, worker = round_id(request.round_id), self._worker(context)
+        self._spool.end_stream(round_, worker)
         if missing := self._spool.missing(round_, worker):
             self.calls.check_upload(worker)
             self._spool.check_room(round_, worker)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from common.documents import Record
-from common.errors import StorageError
+from common.errors import CrosscloudError, StorageError
 from common.ids import SessionId
 from coordinator.ports import (
     Append,
@@ -136,8 +136,16 @@ class Driver:
     async def _take_turn(self, event: Event, end: "_End | None" = None) -> None:
         turn = asyncio.create_task(self._turn_of(event, end))
         self._turns.add(turn)
-        turn.add_done_callback(self._turns.discard)
+        turn.add_done_callback(self._turn_ended)
         await asyncio.shield(turn)  # a stream that breaks cancels its reader
+
+    def _turn_ended(self, turn: asyncio.Task[None]) -> None:
+        """Forget a turn. Whoever fed it may be gone: only a bug of ours is told here."""
+        self._turns.discard(turn)
+        if turn.cancelled():  # the process ends
+            return
+        if (e := turn.exception()) is not None and not isinstance(e, CrosscloudError):
+            log.error("a turn failed", exc_info=e)
 
     async def _turn_of(self, event: Event, end: "_End | None") -> None:
         async with self._turn:

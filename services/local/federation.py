@@ -39,6 +39,7 @@ class Federation:
         self.interrupted = threading.Event()
         """Set it, in a signal handler say, and whatever waits here raises KeyboardInterrupt."""
         self._processes: dict[str, LocalProcess] = {}
+        self._commands = {COORDINATOR: COORDINATOR, EVALUATOR: EVALUATOR}
         self._link: OperatorLink | None = None
 
     def __enter__(self) -> Self:
@@ -75,6 +76,11 @@ class Federation:
             self.prepare()
         for name in (COORDINATOR, EVALUATOR, *self.workers):
             self._launch(name)
+
+    def start_standby(self, name: str) -> None:
+        """Start another coordinator, whose settings file the caller has written."""
+        self._commands[name] = COORDINATOR
+        self._launch(name)
 
     def config(self, name: str) -> Path:
         """Return the settings file of a process, of the "operator", or of the "run"."""
@@ -196,8 +202,8 @@ class Federation:
             EmbeddedValkey(lock.parent).close()
 
     def _launch(self, name: str) -> None:
-        role = name if name in (COORDINATOR, EVALUATOR) else "worker"
-        process = self._start(name, (role, "--config", str(self.layout.config(name))))
+        command = self._commands.get(name, "worker")
+        process = self._start(name, (command, "--config", str(self.layout.config(name))))
         self._processes[name] = process
 
     def _start(self, name: str, arguments: tuple[str, ...]) -> LocalProcess:

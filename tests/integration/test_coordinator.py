@@ -1,6 +1,7 @@
 """The coordinator process from outside: commands, takeovers, restarts, and a full disk."""
 
 import resource
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -305,3 +306,15 @@ def test_a_roll_back_brings_a_version_back_whose_files_were_gone_and_outlives_a_
         plan = aws.receive_plan()
         assert (plan.version, plan.bits) == (6, 8)
         commit_round(aws, plan)
+
+
+def test_a_coordinator_that_cannot_start_lets_go_of_the_lease_and_ends(
+    make_coordinator: Make,
+) -> None:
+    made = make_coordinator(start=False)
+    host, _, port = made.layout.bulk.rpartition(":")
+    with socket.create_server((host, int(port))):  # the bulk process cannot listen
+        made.start(wait=False)
+        assert made.process is not None
+        assert made.process.wait(60), "it holds the lease for ever"
+    assert made.process.exit_code == 1
