@@ -92,10 +92,6 @@ BUGS: dict[str, tuple[Callable[[], Patch], range]] = {
         lambda: mock.patch("services.coordinator.log_store.sync_folder"),
         range(6),
     ),
-    "two leaders write one record": (
-        lambda: mock.patch("services.coordinator.log_store.LogStore._compare"),
-        range(2138, 2168, 6),
-    ),
     "a deposed leader collects garbage": (
         lambda: mock.patch.object(MemoryStore, "apply", applies_without_a_fence),
         range(698, 728, 6),
