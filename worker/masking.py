@@ -45,7 +45,7 @@ from common.secagg.transcript import (
     plan_hash,
     signed_content,
 )
-from common.shards import PayloadLayout
+from common.shards import PayloadLayout, Piece
 from worker.masked_shards import masked_shards
 from worker.round import RefusedError, Rule
 from worker.trust import Admits, Trust, cohort_complaint, roster_complaint, share_complaint
@@ -196,7 +196,7 @@ class Attempt:
         self._context = context(self._plan, answers)
         self.kappa = derived.kappa(commons, self._context).to_bytes()
 
-    def veil(self, layout: PayloadLayout, shards: Iterable[bytes]) -> Iterator[bytes]:
+    def veil(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
         """Yield this member's shards as they are sent: tagged and masked.
 
         Once per attempt: of two payloads under one mask, the difference would be in the open.

@@ -384,7 +384,9 @@ class SimulatedCoordinator:
     def _context(self, worker: WorkerId) -> Any:
         """Return as much of a gRPC context as the services use."""
         uri = Identity(self._genesis.run, Role.WORKER, "org", worker).uri.encode()
-        return SimpleNamespace(auth_context=lambda: {"peer_uri": (uri,)}, peer=lambda: worker)
+        return SimpleNamespace(
+            auth_context=lambda: {"peer_uri": (uri,)}, peer=lambda: worker, cancel=lambda: None
+        )
 
 
 def _commit_order(computer: Computer) -> Callable[[object], object]:
