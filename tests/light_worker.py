@@ -85,6 +85,7 @@ class LightWorker:
             grpc.RpcError: refused.
         """
         self.send(join=self.join_message(**changes))
+        self._call: Any = self.session.Connect(self._requests())
         threading.Thread(target=self._read, daemon=True).start()
         return self.receive("welcome")
 
@@ -105,6 +106,11 @@ class LightWorker:
                 raise AssertionError(f"{self.name} waited for {kind} in vain")
             if message.WhichOneof("message") == kind:
                 return getattr(message, kind)
+
+    def ended(self) -> grpc.StatusCode:
+        """Wait for the end of the control stream; return its status."""
+        code: grpc.StatusCode = self._call.code()
+        return code
 
     def next_message(self, timeout_s: float) -> tuple[session_pb2.ConnectResponse | None, float]:
         """Return the next message, None where none came, and when it came (`time.monotonic`).
@@ -190,7 +196,7 @@ class LightWorker:
 
     def _read(self) -> None:
         try:
-            for response in self.session.Connect(self._requests()):
+            for response in self._call:
                 self._incoming.put((response, time.monotonic()))
         except grpc.RpcError as e:
             self._incoming.put((e, time.monotonic()))

@@ -6,7 +6,6 @@ It decides nothing: control appends the record after the answer, and that is the
 same work again gives the same file names and the same bytes.
 """
 
-import argparse
 import contextlib
 import logging
 import math
@@ -14,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -46,7 +44,7 @@ from services.coordinator.messages import (
     VersionRestored,
 )
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin
+from services.coordinator.start import begin_child
 from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
@@ -185,16 +183,12 @@ def serve(line: Line, computer: Computer) -> None:
 
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--fd", type=int, required=True)
-    arguments.add_argument("config", type=Path)
-    parsed = arguments.parse_args()
-    settings, genesis = begin(parsed.config, "commit")
+    settings, genesis, line = begin_child("commit", RECEIVES)
     store = DataStore(settings.data_dir / "data")
     store.clean()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
         computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
-        serve(Line(parsed.fd, RECEIVES), computer)
+        serve(line, computer)
     return 0
 
 

@@ -41,14 +41,16 @@ from coordinator.ports import (
     Seal,
     Ticked,
 )
+from coordinator.round import Phase
 from coordinator.run import Run
 from protos.v1 import operator_pb2_grpc, session_pb2_grpc
 from services import __version__
-from services.channels import PING_TIMEOUT
+from services.channels import server_options
 from services.child import ChildEndedError
 from services.coordinator import convert
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService, SessionService
+from services.coordinator.drain import drain
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.log_store import LogStore
@@ -56,7 +58,7 @@ from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
 from services.coordinator.processes import Processes, spawn_children
 from services.coordinator.reports import Reports
-from services.coordinator.sessions import LogTail, Sessions
+from services.coordinator.sessions import Door, LogTail, Sessions
 from services.coordinator.start import begin, import_version0
 from services.coordinator.status import StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
@@ -71,6 +73,7 @@ from services.tls import server_credentials
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
+NO_ROUND: Final = Phase.COLLECTING_OFFERS.value
 LINGER_S: Final = 30.0
 """How long a finished run waits for its evaluator and for the workers to take leave."""
 
@@ -84,6 +87,7 @@ class Coordinator:
         self._leader = f"{socket.gethostname()}-{os.getpid()}"
         self.members = MemberList(settings.members, genesis.run)
         self.sessions = Sessions()
+        self.door = Door(settings.limits.max_sessions, settings.limits.max_sessions_per_name)
         self.reports = Reports()
         self.metrics = CoordinatorMetrics(
             run=genesis.run, software=__version__, tier=genesis.algorithm.tier
@@ -116,7 +120,10 @@ class Coordinator:
             watch=self._observer.effect,
         )
         self.status = StatusSource(
-            genesis, lambda: self.core.status(time.monotonic()), self.reports
+            genesis,
+            lambda: self.core.status(time.monotonic()),
+            self.reports,
+            self._store.outage,
         )
         self._processes: Processes | None = None
         self._holding: asyncio.Future[None] | None = None
@@ -216,6 +223,18 @@ class Coordinator:
             for task in loops:
                 task.cancel()
 
+    async def drain(self) -> None:
+        """End on purpose; see `services/coordinator/drain.py`."""
+        assert self._processes is not None
+        await drain(
+            self._settings.drain_s,
+            door=self.door,
+            sessions=self.sessions,
+            feed=self.feed_late,
+            streams_end=self._processes.drain,
+            round_is_open=lambda: self.core.status(time.monotonic()).phase != NO_ROUND,
+        )
+
     async def end(self) -> None:
         """Let go of the lease, also where this process never came to lead; end the children."""
         self._ended.set()
@@ -281,6 +300,11 @@ async def _serve(config: Path) -> int:
             )
             serving = asyncio.create_task(coordinator.serve())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                log.info("told to end: draining for at most %g s", settings.drain_s)
+                draining = asyncio.create_task(coordinator.drain())
+                await asyncio.wait((serving, draining), return_when=asyncio.FIRST_COMPLETED)
+                draining.cancel()
             if serving.done():
                 log.info("the run is over: %s", serving.result())
             else:
@@ -299,16 +323,12 @@ def _control_server(
     coordinator: Coordinator,
     credentials: grpc.ServerCredentials,
 ) -> grpc.aio.Server:
-    keepalive_ms = round(settings.timings.keepalive_s * 1000)
     server = grpc.aio.server(
         interceptors=(AioStatusInterceptor(),),
         options=(
             ("grpc.max_receive_message_length", 2**20),
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_time_ms", keepalive_ms),
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-            PING_TIMEOUT,
-            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.max_concurrent_streams", 64),
+            *server_options(settings.timings.keepalive_s),
         ),
     )
     admission = Admission(
@@ -328,6 +348,7 @@ def _control_server(
             tail=coordinator.tail,
             heartbeat_interval_s=settings.timings.heartbeat_s,
             lease_s=settings.timings.worker_lease_s,
+            door=coordinator.door,
         ),
         server,
     )

@@ -42,6 +42,10 @@ class Layout(Protocol):
     def num_shards(self) -> int:
         """Shards in the payload."""
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of all of them."""
+
     def shard(self, index: int) -> tuple[int, int]:
         """Return (offset, length) of a shard, in bytes; BadUpdateError where there is none."""
 
@@ -65,11 +69,18 @@ class Upload:
         else:
             self._sums = self._sound_sums()
             self._missing = {i for i, s in enumerate(self._sums) if s == _MISSING}
+        self.missing_bytes = sum(layout.shard(i)[1] for i in self._missing)
+        """Still to come; read without the lock, which is held while the disk syncs."""
 
     def missing(self) -> tuple[int, ...]:
         """Return the indices of the shards that have not arrived, ascending."""
         with self._lock:
             return tuple(sorted(self._missing))
+
+    @property
+    def sent_bytes(self) -> int:
+        """Size of the whole payload."""
+        return self._layout.sent_bytes
 
     def put(self, index: int, content: Bytes) -> None:
         """Store shard `index`; the last missing one makes the upload complete and durable.
@@ -105,6 +116,7 @@ class Upload:
                     self._complete()
             self._sums[index] = found_sum
             self._missing.remove(index)
+            self.missing_bytes -= length
 
     @contextlib.contextmanager
     def claimed(self, end: Callable[[], object]) -> Iterator[None]:

@@ -117,6 +117,7 @@ def lay_out(folder: Path, **run: Any) -> LoneCoordinator:
     spec = FederationSpec(folder, "test", workers, text, {**RUN, **run}, timings=TIMINGS)
     made = LoneCoordinator(Layout(spec))
     made.layout.write()
+    made.edit(COORDINATOR, drain_s=1.0)
     genesis = made.command(
         "genesis", "--config", made.layout.config("run"), "--out", made.layout.genesis.parent
     )

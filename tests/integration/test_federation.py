@@ -203,3 +203,22 @@ def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(tmp_path: Path
         assert "DivergedError" not in said
     after = [r.commit for r in log if r.commit and r.version > back.version]
     assert {w for c in after for w in c.survivors}
+
+
+def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_path: Path) -> None:
+    with Federation(spec(tmp_path / "run", versions=40)) as federation:
+        until(federation, lambda s: s.version >= 1 and contributions(s, "aws") > 0)
+        process = federation.process("aws")
+        process.terminate()
+        assert process.wait(PATIENCE_S)
+        assert process.exit_code == 0, process.last_lines()
+        log = federation.layout.log("aws").read_text()
+        assert "told to end: saving" in log
+        assert "not saved in time" not in log
+        until(federation, lambda s: "aws" not in {w.name for w in s.workers})
+        before = StateFolder(federation.layout.state("aws")).load()
+        assert before is not None
+        federation.restart("aws")
+        until(federation, lambda s: "aws" in {w.name for w in s.workers})
+        resumed = f"resumed at version {before.position.version} from save-"
+        assert resumed in federation.layout.log("aws").read_text()
