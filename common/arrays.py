@@ -1,6 +1,7 @@
 """Names for the array types that cross our functions. Every array is C-contiguous."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,9 @@ F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
+
+Ring = npt.NDArray[np.signedinteger[Any]]
+"""Values of a ring, in the narrowest signed integers that hold them or in wider ones."""
 
 ReadValues = Callable[[int, int], F32]
 """(start, stop) -> float32[stop - start] of a flat vector; need not be writable."""

@@ -11,7 +11,6 @@ last may be short, then the lanes' shards. A shard holds whole blocks at every r
 An aggregate is the summed data section, then the sums of z_B as uint32; no hole, no lanes.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,18 +90,6 @@ class PayloadLayout:
         offset = index * SHARD_BYTES
         end = self.data_bytes if offset < self.lanes_offset else self.total_bytes
         return offset, min(SHARD_BYTES, end - offset)
-
-
-def cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join the bytes of one section and cut them into shards; the last may be short."""
-    pending = bytearray()
-    for piece in pieces:
-        pending += piece
-        while len(pending) >= SHARD_BYTES:
-            yield bytes(pending[:SHARD_BYTES])
-            del pending[:SHARD_BYTES]
-    if pending:
-        yield bytes(pending)
 
 
 def pack_lanes(lanes: Lanes, energy: U32) -> bytes:

@@ -101,7 +101,10 @@ class Learner(ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """Return inner optimiser, random state and data cursor: all but the parameters."""
+        """Return inner optimiser, random state and data cursor: all but the parameters.
+
+        The arrays may be the live ones: they are written out, or copied, before the next step.
+        """
 
     @abstractmethod
     def load_state(self, state: State) -> None:

@@ -8,14 +8,11 @@ same work again gives the same file names and the same bytes.
 
 import contextlib
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final
-
-import numpy as np
 
 from common import canonical
 from common.chain import advance
@@ -113,12 +110,15 @@ class Computer:
             aggregate=aggregate_digest,
             aggregate_bytes=aggregate_bytes,
         )
-        version = self._advance(base, commit)
+        step_lengths: list[float] = []
+        version = self._advance(base, commit, step_lengths.append)
         digest = self._store.write(canonical.encode(version))
         self._store.sync()
-        return commit, digest, self._step_length(base, version)
+        return commit, digest, step_lengths[0]
 
-    def _advance(self, base: Version, commit: Commit) -> Version:
+    def _advance(
+        self, base: Version, commit: Commit, note_step: Callable[[float], None] | None = None
+    ) -> Version:
         return advance(
             self._genesis,
             base,
@@ -127,18 +127,8 @@ class Computer:
             self._read,
             self._store.write,
             self._pool,
+            note_step,
         )
-
-    def _step_length(self, base: Version, version: Version) -> float:
-        """Return the euclidean length of the step in theta."""
-
-        def square(leaf: tuple[Digest, Digest]) -> float:
-            before, after = (np.frombuffer(self._store.read(digest), "<f4") for digest in leaf)
-            moved = after - before
-            return float(np.vecdot(moved, moved))
-
-        leaves = zip(base.theta, version.theta, strict=True)
-        return math.sqrt(sum(self._pool.map(square, leaves)))
 
     def _read(self, digest: Digest) -> bytes:
         return self._store.read(digest, verify=True)
