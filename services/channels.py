@@ -1,11 +1,10 @@
 """How we dial: options that keep a quiet connection alive and notice a dead one.
 
 Balancers cut connections that are idle for four minutes, and a path that dies without a word shows
-only when a ping gets no answer.
-So every channel pings a quiet path every 20 seconds, open calls or not, and so does every server at its
-own pace. A ping without an answer ends the path after 20 more: gRPC's own patience with one is a
-minute, whatever `keepalive_timeout` says (measured: with a ping a minute, a call that stalled ended
-after 120 seconds).
+only when a ping gets no answer. So every channel pings a quiet path every 20 seconds, open calls or
+not, and so does every server at its own pace. A ping without an answer ends the path after 20 more:
+gRPC's own patience with one is a minute, whatever `keepalive_timeout` says (measured: with a ping a
+minute, a call that stalled ended after 120 seconds).
 """
 
 from typing import Final
