@@ -12,7 +12,6 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -81,6 +80,17 @@ class Computer:
         self._genesis = genesis
         self._spool = spool
         self._store = store
+
+    def work(self, order: object) -> object:
+        """Carry one order out and return the answer."""
+        match order:
+            case ComputeVersion():
+                return self.compute(order)
+            case RestoreVersion():
+                return self.restore(order)
+            case Collect():
+                return self.collect(order)
+        raise AssertionError(f"unexpected order {type(order).__name__}")
 
     def compute(self, order: ComputeVersion) -> VersionComputed | VersionFailed:
         """Return the new version, or why there is none; the old one stays in either case."""
@@ -171,15 +181,9 @@ class Computer:
 
 def serve(line: Line, computer: Computer) -> None:
     """Carry out orders until control ends."""
-    work: dict[type, Callable[..., object]] = {
-        ComputeVersion: computer.compute,
-        RestoreVersion: computer.restore,
-        Collect: computer.collect,
-    }
     with contextlib.suppress(EOFError):
         while True:
-            order = line.receive()
-            line.send(work[type(order)](order))
+            line.send(computer.work(line.receive()))
     log.info("control ended")
 
 

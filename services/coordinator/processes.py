@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from common.ids import RoundId
 from coordinator.ports import (
@@ -59,6 +59,16 @@ async def spawn_children(config: Path) -> tuple[Child, Child]:
     return started[0], started[1]
 
 
+class Half(Protocol):
+    """`services.child.Child`, the part that is used here."""
+
+    async def send(self, message: object) -> None:
+        """Give an order."""
+
+    async def receive(self) -> object:
+        """Return the next answer."""
+
+
 class Processes:
     """See the module docstring.
 
@@ -70,7 +80,7 @@ class Processes:
     """
 
     def __init__(
-        self, bulk: Child, commit: Child, feed: Callable[[Event], Awaitable[None]], watch: Watch
+        self, bulk: Half, commit: Half, feed: Callable[[Event], Awaitable[None]], watch: Watch
     ) -> None:
         self._bulk = bulk
         self._commit = commit
@@ -107,11 +117,7 @@ class Processes:
         """
         await asyncio.gather(self._listen(self._bulk), self._listen(self._commit))
 
-    async def end(self) -> None:
-        """End both."""
-        await asyncio.gather(self._bulk.end(), self._commit.end())
-
-    async def _listen(self, child: Child) -> None:
+    async def _listen(self, child: Half) -> None:
         while True:
             answer = await child.receive()
             self._watch(answer)

@@ -117,14 +117,22 @@ class SteadyStore:
             StaleLeaderError: another coordinator holds it.
         """
         while not ended.wait(self._lease_s / 3):
-            try:
-                held = self._renew() or self._acquire()
-            except StorageError as e:
-                log.debug("no lease: %s", e)  # `apply` says it aloud where it matters
-                self._restart_server()
-                continue
-            if not held:
-                raise StaleLeaderError("the lease is lost: another coordinator leads")
+            self.keep_lease()
+
+    def keep_lease(self) -> None:
+        """Prolong the lease, if the store answers.
+
+        Raises:
+            StaleLeaderError: another coordinator holds it.
+        """
+        try:
+            held = self._renew() or self._acquire()
+        except StorageError as e:
+            log.debug("no lease: %s", e)  # `apply` says it aloud where it matters
+            self._restart_server()
+            return
+        if not held:
+            raise StaleLeaderError("the lease is lost: another coordinator leads")
 
     def _renew(self) -> bool:
         with self._one_thread:
@@ -153,7 +161,7 @@ async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[O
             owner = f"{socket.gethostname()}-{secrets.token_hex(8)}"
         store = await RedisStore.open(url, run, owner)
         try:
-            await _acquire_lease(store, settings.timings.leader_lease_s)
+            await acquire_lease(store, settings.timings.leader_lease_s)
             try:
                 yield OpenStore(store, revive)
             finally:
@@ -167,7 +175,7 @@ def _leave_alone() -> None:
     """A server of somebody else's."""
 
 
-async def _acquire_lease(store: Store, ttl_s: float) -> None:
+async def acquire_lease(store: Store, ttl_s: float) -> None:
     """Wait for the lease: a standby coordinator waits here."""
     said = False
     while not await asyncio.to_thread(store.lease.acquire, ttl_s):
