@@ -182,7 +182,6 @@ class BulkService:
 def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     """Serve until control ends."""
     spool = Spool(settings.data_dir / "spool")
-    spool.clean()
     members = MemberList(settings.members, genesis.run)
     outbox = Outbox(line)
     service = BulkService(spool, DataStore(settings.data_dir / "data"), members, outbox)

@@ -32,9 +32,11 @@ from services.coordinator.control import SessionService
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.log_store import LogStore
+from services.coordinator.messages import TakeOver
 from services.coordinator.processes import Half, Processes, Watch
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Sessions
+from services.coordinator.spool import Spool
 from services.coordinator.steady_store import SteadyStore
 from services.identity import MemberList
 
@@ -48,6 +50,7 @@ class Leading:
         name: this leader's, in the log.
         store: the live state.
         commit_log: not loaded yet.
+        spool: the bulk process's; it is only read.
         snapshot_every: commits between snapshots.
         new_round_id: draws one.
         now_s: seconds of a clock that never goes back.
@@ -63,6 +66,7 @@ class Leading:
         name: str,
         store: SteadyStore,
         commit_log: LogStore,
+        spool: Spool,
         snapshot_every: int,
         timings: Timings,
         new_round_id: Callable[[], RoundId],
@@ -74,6 +78,7 @@ class Leading:
         self._genesis = genesis
         self._store = store
         self._log = commit_log
+        self._spool = spool
         self._now_s = now_s
         self._timings = timings
         self.reports = reports
@@ -131,7 +136,10 @@ class Leading:
         """
         self._processes = Processes(bulk, commit, self.feed_late, watch)
         found = await self._store.load()
+        left = self._spool.rounds()  # before our takeover: none is a newer leader's
         await self.driver.carry_out(self.core.start(self._now_s(), found))
+        for round_id in left:
+            await self._processes.to_bulk(DropSpool(round_id))
 
     async def finished(self, *others: "asyncio.Future[Any]") -> str:
         """Return why the run is over, once it is.
@@ -188,10 +196,14 @@ class Leading:
         self.sessions.send(session, convert.response_of(message), last=convert.is_last(message))
 
     async def publish(self, record: Record) -> None:
-        """Let every follower of the log know; then delete what nobody needs any more."""
+        """Let every follower of the log know; then delete what nobody needs any more.
+
+        Nothing is deleted, and no version made, by a leader that has not taken over (`fence.py`).
+        """
+        if record.takeover is not None:
+            await self._processes.to_commit(TakeOver(record.epoch))
         made = self.keeping.recorded(record)
         await self.tail.grow(record.seq + 1, self.keeping.start_seq)
         self.sessions.wake()
         if made:
-            await self._store.apply(())  # a deposed leader must not delete a newer one's files
             await self._processes.to_commit(self.keeping.collect())

@@ -42,6 +42,7 @@ from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
 from services.coordinator.processes import spawn_children
 from services.coordinator.reports import Reports
+from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0
 from services.coordinator.status import StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
@@ -80,6 +81,7 @@ class Coordinator:
             name=f"{socket.gethostname()}-{os.getpid()}",
             store=self._store,
             commit_log=commit_log,
+            spool=Spool(settings.data_dir / "spool"),
             snapshot_every=settings.snapshot_every,
             timings=Timings(
                 lease_s=timings.worker_lease_s,

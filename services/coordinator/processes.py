@@ -34,6 +34,8 @@ from services.coordinator.messages import (
     RestoreVersion,
     RoundSealed,
     SealRound,
+    TakeOver,
+    TookOver,
     UploadAdvanced,
     UploadCompleted,
     VersionComputed,
@@ -99,12 +101,12 @@ class Processes:
             case _:
                 assert_never(effect)
 
-    async def to_commit(self, effect: Compute | RestoreVersion | Collect) -> None:
+    async def to_commit(self, effect: Compute | TakeOver | RestoreVersion | Collect) -> None:
         """Hand an order about versions over."""
         match effect:
             case Compute(plan, numbers, survivors):
                 await self._commit.send(ComputeVersion(plan, numbers, survivors))
-            case RestoreVersion() | Collect():
+            case TakeOver() | RestoreVersion() | Collect():
                 await self._commit.send(effect)
             case _:
                 assert_never(effect)
@@ -141,6 +143,6 @@ def _event_of(answer: object) -> Event | None:
             return Restored(version, digest, commits)
         case RestoreRefused(version, detail):
             return RestoreFailed(version, detail)
-        case Carried() | Collected():
+        case Carried() | TookOver() | Collected():
             return None
     raise AssertionError(f"unexpected answer {type(answer).__name__}")

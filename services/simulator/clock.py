@@ -1,17 +1,20 @@
 """Virtual time: an asyncio event loop whose clock jumps to the next thing that will happen.
 
-Nothing sleeps and no thread runs: what asyncio hands to a thread is done at once, in turn. So the
-services' own code runs here as it is, and the same seed gives the same history.
+Nothing sleeps: what asyncio hands to a thread is done at once, in turn, unless its host is paused
+in the middle of it. So the services' own code runs here as it is, and the same seed gives the same
+history.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 from typing_extensions import override
 
-from services.simulator.host import HOST, NOBODY, Host, Killed
+from services.simulator.aside import Aside
+from services.simulator.host import HOST, NOBODY, Host
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -91,22 +94,36 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, executor: object, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self.create_future()
-        self.call_soon(self._do, future, func, args)
+        self.call_soon(self._do, future, functools.partial(func, *args))
         return future
 
-    def _do(self, future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, ...]) -> None:
+    def _do(self, future: asyncio.Future[T], call: Callable[[], T]) -> None:
         if future.done():
             return
-        try:
-            result = func(*args)
-        except TryAgainError:
-            self.call_later(_TRY_AGAIN_S, self._do, future, func, args)
-        except (Exception, Killed) as e:
-            if not future.done():
-                future.set_exception(e)
+        host, aside = HOST.get(), Aside(call)
+        if host is not None and host.may_pause:
+            self._go_on(future, call, host, aside)
         else:
-            if not future.done():
-                future.set_result(result)
+            aside.run()
+            self._done(future, call, aside)
+
+    def _go_on(
+        self, future: asyncio.Future[T], call: Callable[[], T], host: Host, aside: Aside
+    ) -> None:
+        if aside.go_on():
+            self._done(future, call, aside)
+        else:
+            host.stopped = functools.partial(self._go_on, future, call, host, aside)
+
+    def _done(self, future: asyncio.Future[T], call: Callable[[], T], aside: Aside) -> None:
+        if isinstance(aside.error, TryAgainError):
+            self.call_later(_TRY_AGAIN_S, self._do, future, call)
+        elif future.done():
+            pass
+        elif aside.error is not None:
+            future.set_exception(aside.error)
+        else:
+            future.set_result(aside.result)
 
 
 def _task_of_host(

@@ -34,7 +34,6 @@ from services.coordinator.driver import Driver, tick
 from services.coordinator.leading import Leading
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import (
-    Collect,
     ComputeVersion,
     DropRound,
     OpenRound,
@@ -55,7 +54,7 @@ from services.simulator.network import ControlStream
 _T = TypeVar("_T")
 
 TICK_S: Final = 0.25
-LEASE_S: Final = 3.0
+LEASE_S: Final = 1.5
 HEARTBEAT_S: Final = 1.0
 TIMINGS: Final = Timings(lease_s=4.0, key_timeout_s=3.0, upload_timeout_s=5.0, default_grace_s=1.0)
 SNAPSHOT_EVERY: Final = 2
@@ -66,9 +65,6 @@ class _Store(MemoryStore):
 
     @override
     async def apply(self, changes: Changes) -> None:
-        if not changes:  # the fence before a collection: no pause fits in between, see docs
-            await super().apply(changes)
-            return
         happens("save")
         await asyncio.sleep(0)
         await super().apply(changes)
@@ -104,9 +100,8 @@ class _Child:
         self._answers: asyncio.Queue[object] = asyncio.Queue()
 
     async def send(self, order: object) -> None:
-        if not isinstance(order, Collect):
-            happens(f"order {type(order).__name__}")
-            await asyncio.sleep(0)
+        happens(f"order {type(order).__name__}")
+        await asyncio.sleep(0)
         self._orders.put_nowait(order)
 
     def answer(self, message: object) -> None:
@@ -126,7 +121,7 @@ class _Child:
             if isinstance(order, ComputeVersion):
                 await asyncio.sleep(lag_s)
             try:
-                answer = self._work(order)
+                answer = await asyncio.to_thread(self._work, order)
             except CrosscloudError as e:
                 answer = e
             if answer is not None:
@@ -189,6 +184,7 @@ class SimulatedCoordinator:
             name=self.host.name,
             store=steady,
             commit_log=commit_log,
+            spool=Spool(self._root / "spool"),
             snapshot_every=SNAPSHOT_EVERY,
             timings=TIMINGS,
             new_round_id=lambda: RoundId(f"{self._rng.getrandbits(128):032x}"),
@@ -199,8 +195,6 @@ class SimulatedCoordinator:
         )
         self.core, self.driver = leading.core, leading.driver
         self.tail, self.sessions = leading.tail, leading.sessions
-        self._data.clean()
-        self._spool.clean()
         computer = Computer(self._genesis, Spool(self._root / "spool"), self._data, _Inline())
         bulk = _Child("bulk", self._bulk_order)
         commit = _Child("commit", computer.work)
@@ -279,7 +273,8 @@ class SimulatedCoordinator:
             if arrive < len(shards):
                 raise grpc.RpcError
 
-        response = self._uploads.push_shards(messages(), self._context(worker))
+        context = self._context(worker)
+        response = await asyncio.to_thread(self._uploads.push_shards, messages(), context)
         return list(response.missing)
 
     async def list_missing(self, worker: WorkerId, round_id: RoundId) -> list[int]:

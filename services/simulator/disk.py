@@ -175,11 +175,17 @@ class _Watch:
         self._named(target)
 
     def rename(self, real: Any, source: Any, target: Any) -> None:
-        """One name becomes another, in one folder: both changes or none."""
-        happens(f"rename {os.path.basename(source)} to {os.path.basename(target)}")
-        real(source, target)
-        folder, name = os.path.split(target)
-        self._note(folder, {os.path.basename(source): None, name: _entry(target)})
+        """One name becomes another: in one folder both changes or none, in two in any order."""
+        (former, before), (folder, name) = os.path.split(source), os.path.split(target)
+        if former == folder:
+            happens(f"rename {before} to {name}")
+            real(source, target)
+            self._note(folder, {before: None, name: _entry(target)})
+        else:
+            happens(f"move to {os.path.basename(folder)}")
+            real(source, target)
+            self._note(former, {before: None})
+            self._named(target)
 
     replace = rename
 
@@ -191,7 +197,12 @@ class _Watch:
 
     def unlink(self, real: Any, path: Any, *, dir_fd: int | None = None) -> None:
         """A name goes."""
-        happens(f"unlink {os.path.basename(path)}")
+        folder, name = os.path.split(path)
+        happens(
+            f"unlink {name}"
+            if dir_fd is not None
+            else f"unlink in {os.path.basename(folder)} {name}"
+        )
         real(path, dir_fd=dir_fd)
         self._removed(path, dir_fd)
 

@@ -29,6 +29,7 @@ from protos.v1 import session_pb2
 from services.child import ChildEndedError
 from services.data_store import DataStore
 from services.metrics import WorkerMetrics
+from services.simulator.aside import Killed
 from services.simulator.checks import violations, zeros
 from services.simulator.clock import NothingHappensError, VirtualLoop
 from services.simulator.coordinator import SimulatedCoordinator
@@ -45,7 +46,7 @@ from services.simulator.faults import (
     PauseCoordinator,
     Rewind,
 )
-from services.simulator.host import Host, Killed
+from services.simulator.host import Host
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
 from services.simulator.worker import SimulatedWorker
@@ -225,6 +226,8 @@ class Federation:
     def _settled(self) -> bool:
         if self.serving is None or not self.serving.host.alive:
             return False
+        if any(h.paused for h in self.leaders):  # it may do harm when it goes on
+            return False
         status = self.serving.core.status(self.loop.time())
         n = self.serving.tail.num_records
         return status.state == "paused" and all(
@@ -285,9 +288,10 @@ class Federation:
         self.leaders = [h for h in self.leaders if h.alive] + [host]
         fate = self.fates.pop(0) if self.fates and not self.is_calm else None
         if isinstance(fate, KillCoordinator):
-            host.dies_at, host.fate = fate.act, fate.loss
+            host.dies_at, host.counted, host.fate = fate.act, fate.before, fate.loss
         elif isinstance(fate, PauseCoordinator):
-            host.pauses_at, host.paused_for_s = fate.act, fate.lasting_s
+            host.pauses_at, host.counted = fate.act, fate.before
+            host.paused_for_s = fate.lasting_s
             host.on_pause = lambda: self._standby()
         coordinator = SimulatedCoordinator(
             self.genesis,
@@ -316,7 +320,7 @@ class Federation:
             host = Host(str(place.name), functools.partial(self._worker_died, place), self.tell)
             if place.fates and not self.is_calm:
                 fate = place.fates.pop(0)
-                host.dies_at, host.fate = fate.act, fate.loss
+                host.dies_at, host.counted, host.fate = fate.act, fate.before, fate.loss
             place.life = SimulatedWorker(
                 place.name,
                 self.genesis,
@@ -387,7 +391,7 @@ class Federation:
 
     def tell(self, line: str) -> None:
         """Add a line to the transcript."""
-        self.transcript.append(f"{asyncio.get_running_loop().time():8.3f} {line}")
+        self.transcript.append(f"{self.loop.time():8.3f} {line}")
 
     def _now_serving(self, coordinator: SimulatedCoordinator) -> None:
         self.tell(f"{coordinator.host.name} leads")

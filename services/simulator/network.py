@@ -18,7 +18,8 @@ from common.errors import CrosscloudError, ProtocolError
 from common.ids import WorkerId
 from protos.v1 import session_pb2
 from services.grpc_status import status_of
-from services.simulator.host import NOBODY, Host, Killed
+from services.simulator.aside import Killed
+from services.simulator.host import NOBODY, Host
 
 T = TypeVar("T")
 
