@@ -92,7 +92,12 @@ class Leading:
             unix_offset_s=unix_offset_s,
             timings=timings,
         )
-        self.tail = LogTail(commit_log.num_records, commit_log.read, self.keeping.start_seq)
+        self.tail = LogTail(
+            commit_log.num_records,
+            commit_log.read,
+            self.keeping.start_seq,
+            commit_log.ends_with_ours,
+        )
         self.driver = Driver(
             self.core, store=store, commit_log=commit_log, works=self, now_s=now_s, watch=watch
         )

@@ -7,6 +7,7 @@ history.
 
 import asyncio
 import functools
+import heapq
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Final, TypeVar, TypeVarTuple, cast
@@ -14,7 +15,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple, cast
 from typing_extensions import override
 
 from services.simulator.aside import Aside
-from services.simulator.host import HOST, NOBODY, Host
+from services.simulator.host import HOST, NOBODY, PAUSED, Host
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -37,41 +38,49 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """See the module docstring.
 
     A paused host's callbacks are held back until it goes on; a timer of it that ran out fires then.
+
+    Args:
+        pauses: whether hosts are ever paused.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, pauses: bool = True) -> None:
         super().__init__()
+        self._pauses = pauses
         self._now_s = 0.0
         self._clock_resolution = 1e-6
-        self._selector = self
         self._held: list[asyncio.Handle] = []
         self._ready: Any
+        self._scheduled: Any
         self.set_task_factory(_task_of_host)
 
     @override
     def time(self) -> float:
         return self._now_s
 
-    def select(self, timeout_s: float | None) -> tuple[()]:
-        """Jump to the next timer, as a selector that waits would."""
-        if timeout_s is None:
-            raise NothingHappensError
-        self._now_s += timeout_s
-        return ()
-
-    def _process_events(self, events: tuple[()]) -> None:
-        pass
-
     def _write_to_self(self) -> None:
         pass
 
     def _run_once(self) -> None:
-        if self._held or any(_is_paused(h) for h in tuple(self._ready)):
+        """Jump to the next timer where nothing is ready, then run what is ready by now."""
+        if self._held or PAUSED:
             handles = [*self._held, *self._ready]
             self._held = [h for h in handles if _is_paused(h)]
             self._ready.clear()
             self._ready.extend(h for h in handles if not _is_paused(h))
-        super()._run_once()  # type: ignore[misc]  # private
+        while self._scheduled and self._scheduled[0]._cancelled:
+            heapq.heappop(self._scheduled)._scheduled = False
+        if not self._ready:
+            if not self._scheduled:
+                raise NothingHappensError
+            self._now_s = max(self._now_s, self._scheduled[0]._when)
+        while self._scheduled and self._scheduled[0]._when < self._now_s + self._clock_resolution:
+            timer = heapq.heappop(self._scheduled)
+            timer._scheduled = False
+            self._ready.append(timer)
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
     @override
     def call_at(
@@ -81,6 +90,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
+        if not self._pauses:
+            return super().call_at(when, callback, *args, context=context)
+
         # One turn later than the timer, so that `_run_once` sees whose it is.
         def fire() -> None:
             if not timer.cancelled():

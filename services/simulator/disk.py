@@ -101,7 +101,9 @@ class Disk:
         if stat.S_ISDIR(status.st_mode):
             self._sync_folder(path, status.st_ino)
         else:
-            self._contents[status.st_ino] = Path(path).read_bytes()
+            fd = os.open(path, os.O_RDONLY)
+            self._contents[status.st_ino] = os.read(fd, status.st_size)
+            os.close(fd)
 
     def _sync_folder(self, path: str | Path, inode: int) -> None:
         with os.scandir(path) as entries:
@@ -130,7 +132,7 @@ def _watcher(name: str, real: Callable[..., Any], handler: Callable[..., Any]) -
     def call(*args: Any, **more: Any) -> Any:
         if HOST.get() is None:
             return real(*args, **more)
-        return handler(real, *args, **more)
+        return handler(real, *(a if type(a) is int else os.fspath(a) for a in args), **more)
 
     call.__name__ = name
     return call

@@ -11,7 +11,6 @@ import functools
 import random
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, assert_never
@@ -136,6 +135,8 @@ class Federation:
             for i in range(num_workers(self.seed))
         ]
         self.fates = [f for f in self.faults if isinstance(f, KillCoordinator | PauseCoordinator)]
+        self.is_rewound = any(isinstance(f, Rewind) for f in self.faults)
+        self.durable_records: set[bytes] = set()
         self.network = Network(self.rng, self._said)
         for fault in self.faults:
             if isinstance(fault, BadLinks):
@@ -150,7 +151,9 @@ class Federation:
             BrokenError: a promise was broken.
         """
         random.seed(self.seed)  # the jitter of the services' own pauses
-        loop = self.loop = VirtualLoop()
+        loop = self.loop = VirtualLoop(
+            pauses=any(isinstance(f, PauseCoordinator) for f in self.faults)
+        )
         loop.set_exception_handler(self._unheard)
         try:
             with watched(self.disk, *(p.disk for p in self.places)), _current(loop):
@@ -314,6 +317,7 @@ class Federation:
                 other.kill()
                 self.network.cut(other)
             self.disk.cut_power(self.rng, keep=host.fate is Loss.SOME)
+            self.durable_records.clear()
 
     async def _supervise_worker(self, place: WorkerPlace) -> None:
         while True:
@@ -382,7 +386,7 @@ class Federation:
 
     def _rewind(self, share: float) -> None:
         index = int(share * len(self.former))
-        to = deepcopy(self.former[index]) if self.former and share else MemoryServer()
+        to = self.former[index].copy() if self.former and share else MemoryServer()
         self.tell(f"the store goes back from change {self.server.op_seq} to {to.op_seq}")
         for f in fields(MemoryServer):
             setattr(self.server, f.name, getattr(to, f.name))
@@ -410,7 +414,8 @@ class Federation:
     def _watch(self, coordinator: SimulatedCoordinator, effect: Effect) -> None:
         match effect:
             case Save():
-                self.former.append(deepcopy(self.server))
+                if self.is_rewound:
+                    self.former.append(self.server.copy())
             case Append(record):
                 self.tell(f"{coordinator.host.name} appended {told(record)}")
                 self._saw(record)
@@ -433,10 +438,14 @@ class Federation:
             content = message.welcome.start_record
         else:
             return
+        if content in self.durable_records:  # since the last power cut
+            return
         record = canonical.decode(content, Record)
         path = self.disk.root / "log" / f"{record.seq:012d}.json"
         if not path.is_file() or path.read_bytes() != content or not self.disk.holds(path):
             self._break(f"(ii) {worker} is told of record {record.seq}, which the log may lose")
+        else:
+            self.durable_records.add(content)
 
     def _break(self, sentence: str) -> None:
         self.tell(f"BROKEN: {sentence}")

@@ -66,6 +66,7 @@ class Host:
         if self.acts == self.pauses_at:
             self.tell(f"{self.name} is paused before {_DRAFT.sub('a draft', act)}")
             self.paused = True
+            PAUSED.add(self)
             NOBODY.copy().run(self.on_pause)
             asyncio.get_running_loop().call_later(
                 self.paused_for_s, self._go_on, context=NOBODY.copy()
@@ -82,6 +83,7 @@ class Host:
 
     def _go_on(self) -> None:
         self.paused = False
+        PAUSED.discard(self)
         self._resume()
 
     def _resume(self) -> None:
@@ -92,6 +94,7 @@ class Host:
     def kill(self) -> None:
         """End every task; from here on nothing has an effect."""
         self.alive = self.paused = False
+        PAUSED.discard(self)
         self._resume()
         for task in tuple(self.tasks):
             task.cancel()
@@ -104,6 +107,9 @@ class Host:
 
 
 _DRAFT: Final = re.compile(r"\.\S+\.tmp")
+
+PAUSED: Final[set[Host]] = set()
+"""Those that are paused now."""
 
 HOST: Final[ContextVar[Host | None]] = ContextVar("host", default=None)
 """On whose behalf the running code runs; None for the simulation itself."""
