@@ -15,7 +15,7 @@ from typing import Final
 import grpc
 
 from benchmarks.bare_stream import RUNGS
-from benchmarks.light_worker import MadeUpPayload
+from benchmarks.made_up_payload import MadeUpPayload
 from common.documents import Genesis
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout
@@ -58,9 +58,9 @@ def upload_speeds(
         port = stack.enter_context(_bare_server(certs, config.parent / "bare.tmp"))
         channel = stack.enter_context(grpc.secure_channel(f"127.0.0.1:{port}", credentials))
         send = {rung: channel.stream_unary(f"/bare/{rung}") for rung in RUNGS}
-        line, address = stack.enter_context(_bulk_process(config))
+        line, bulk_port = stack.enter_context(bulk_process(config))
         never = Event()
-        link = BulkLink(grpc.secure_channel(address, credentials), never)
+        link = BulkLink(grpc.secure_channel(f"127.0.0.1:{bulk_port}", credentials), never)
         stack.callback(link.close)
         for repeat in range(num_repeats + 1):
             for rung in RUNGS:
@@ -102,7 +102,8 @@ def _bare_server(certs: Path, file: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _bulk_process(config: Path) -> Iterator[tuple[Line, str]]:
+def bulk_process(config: Path) -> Iterator[tuple[Line, int]]:
+    """Run the bulk process alone; yield control's end of its line, and its port."""
     ours, theirs = socket.socketpair()
     with theirs:
         fd = theirs.fileno()
@@ -112,5 +113,5 @@ def _bulk_process(config: Path) -> Iterator[tuple[Line, str]]:
     with process:
         serving = line.receive()
         assert isinstance(serving, Serving)
-        yield line, f"127.0.0.1:{serving.port}"
+        yield line, serving.port
         line.close()

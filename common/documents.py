@@ -14,7 +14,7 @@ from common.canonical import Json
 from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """The number in `Join`. It goes up when an older program could misread a newer one."""
 
 

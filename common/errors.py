@@ -63,7 +63,15 @@ class BadCommitError(ProtocolError):
 
 
 class BusyError(CrosscloudError):
-    """Too much at once: the same call may succeed in a moment."""
+    """Too much at once: the same call may succeed in a moment.
+
+    Args:
+        retry_after_s: when to try again, about.
+    """
+
+    def __init__(self, sentence: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
 
 
 class StorageError(CrosscloudError):

@@ -2,7 +2,8 @@
 
 Events are past tense, effects are verbs. `coordinator/run.py` turns one into the other;
 `services/coordinator/driver.py` carries effects out in the order given. Durable before visible: an
-`Append` or `Save` stands before every `Send` that depends on it.
+`Append` or `Save` stands before every `Send` that depends on it. It is long because every event
+and every effect is defined here, and nowhere else.
 """
 
 import enum
@@ -122,7 +123,19 @@ class RollbackAsked:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """This process will end soon: another coordinator goes on. No cohort closes any more."""
+
+
 # Events: from the shell's own processes -----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolOpened:
+    """Uploads of the round are taken from now on."""
+
+    round: RoundId
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +229,8 @@ Event = (
     | Evaluated
     | Operated
     | RollbackAsked
+    | Ending
+    | SpoolOpened
     | Uploaded
     | Progressed
     | Sealed
@@ -277,7 +292,10 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class OpenSpool:
-    """Accept uploads of `members` for the round: `bits` decides the payload's size."""
+    """Accept uploads of `members` for the round; answer with `SpoolOpened`.
+
+    `bits` decides the payload's size.
+    """
 
     round: RoundId
     members: tuple[WorkerId, ...]
@@ -319,12 +337,16 @@ class DropSpool:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Answer to a heartbeat: H_i, paused, log length, whether an offer is wanted."""
+    """Answer to a heartbeat: H_i, paused, log length.
+
+    Args:
+        void_offer: the nonce that the heartbeat named, where no such offer is open; else "".
+    """
 
     local_steps: int
     paused: bool
     num_records: int
-    offer_wanted: bool
+    void_offer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +397,14 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class NotRolledBack:
+    """Tell whoever asked, and the people: no such record will come, the head stays."""
+
+    version: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The run is over."""
 
@@ -392,5 +422,6 @@ Effect = (
     | Send
     | Publish
     | Note
+    | NotRolledBack
     | Finish
 )

@@ -4,6 +4,7 @@
                               '--------------'-------------'-----> aborted(reason)
 
 `share_keys` waits for every member's numbers at close, `collect_masked` for every member's upload.
+Members hear of `collect_masked` once the spool takes uploads, and have their time from then on.
 Each ends early when all have answered, and late at its deadline: whoever refused, was lost or is
 late is left out. The round aborts as soon as fewer than the plan's threshold are left. In the tls
 tier `unmask` asks nobody: the spool is sealed, its listing is the survivors, and they are summed.
@@ -100,6 +101,7 @@ class Round:
         numbers: at close, of whoever sent them; from `collect_masked` on exactly those of U2.
         survivors: S, once the spool is sealed.
         spool_open: uploads may lie in the spool.
+        uploads_taken: the spool said that it takes them.
         outcome: how the round ended.
     """
 
@@ -116,6 +118,7 @@ class Round:
     uploaded: set[WorkerId] = field(default_factory=set)
     survivors: tuple[WorkerId, ...] = ()
     spool_open: bool = False
+    uploads_taken: bool = False
     outcome: Computed | Abort | None = None
 
     @property
@@ -158,7 +161,7 @@ class Round:
     def upload(self, worker: WorkerId) -> None:
         """A member's upload is complete in the spool."""
         self._check_member(worker)
-        if self.phase is Phase.SHARE_KEYS:
+        if not self.uploads_taken:
             raise UnexpectedMessageError(f"{worker} uploads before the members are known")
         self.uploaded.add(worker)
 
@@ -175,9 +178,20 @@ class Round:
         self.sessions[worker] = session
         if self.phase is Phase.SHARE_KEYS and worker not in self.numbers:
             return (Send(session, self.plan),)
-        if self.phase is Phase.COLLECT_MASKED and worker not in self.uploaded:
+        collecting = self.phase is Phase.COLLECT_MASKED and self.uploads_taken
+        if collecting and worker not in self.uploaded:
             return (Send(session, self._u2()),)
         return ()
+
+    def open_uploads(self, now_s: float) -> tuple[Effect, ...]:
+        """The spool takes uploads: tell the members; a repeated word of it changes nothing."""
+        if self.phase is not Phase.COLLECT_MASKED:
+            raise UnexpectedMessageError(f"no spool is to be opened in {self.phase.value}")
+        if self.uploads_taken:
+            return ()
+        self.uploads_taken = True
+        self.since_s, self.deadline_s = now_s, now_s + self.plan.upload_timeout_s
+        return tuple(Send(self.sessions[w], self._u2()) for w in self.numbers if w in self.members)
 
     def seal(self, listing: tuple[WorkerId, ...], now_s: float) -> tuple[Effect, ...]:
         """The spool is sealed: S is who is in its listing and was not left out."""
@@ -233,7 +247,6 @@ class Round:
         return (
             Save((self.saved(),)),
             OpenSpool(self.id, tuple(self.numbers), self.plan.bits),
-            *(Send(self.sessions[w], self._u2()) for w in self.numbers),
         )
 
     def abort(self, reason: AbortReason, detail: str) -> None:

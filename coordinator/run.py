@@ -23,6 +23,7 @@ from common.errors import (
     UnknownRoundError,
 )
 from common.ids import RoundId, WorkerId
+from coordinator.backoff import Backoff
 from coordinator.gate import Gate
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
@@ -41,6 +42,7 @@ from coordinator.ports import (
     Drain,
     DropSpool,
     Effect,
+    Ending,
     Evaluated,
     Event,
     Expelled,
@@ -61,6 +63,7 @@ from coordinator.ports import (
     Save,
     Sealed,
     Send,
+    SpoolOpened,
     Table,
     Ticked,
     Uploaded,
@@ -101,7 +104,9 @@ class Run:
         self._round: Round | None = None
         self._gate = Gate(genesis.stop, self._ledger)
         self._returning = Returning(self._ledger)
+        self._backoff = Backoff()
         self._border_s = 0.0
+        self._ending = False
         self._started = False
 
     def start(self, now_s: float, found: Mapping[Table, Mapping[str, bytes]]) -> tuple[Effect, ...]:
@@ -154,6 +159,8 @@ class Run:
             open_round=self._round,
             stopping=self._gate.stop is not None,
             returning=self._returning.asked,
+            backoff=self._backoff,
+            ending=self._ending,
             border_s=self._border_s,
             now_s=now_s,
         )
@@ -184,6 +191,8 @@ class Run:
                 if (sender := self._membership.get(event.worker)) is None:
                     raise NotAMemberError(f"{event.worker} uploads and has not joined")
                 return _renewed(sender, now_s)
+            case SpoolOpened():
+                return self._round_of(event.round).open_uploads(now_s)
             case Uploaded():
                 self._round_of(event.round).upload(event.worker)
                 uploader = self._membership.get(event.worker)
@@ -192,9 +201,11 @@ class Run:
                 return self._round_of(event.round).seal(event.survivors, now_s)
             case Computed():
                 self._round_of(event.round).compute(event)
+                self._backoff.end()
                 return ()
             case ComputeFailed():
                 self._round_of(event.round).fail(event)
+                self._backoff.failed(event.reason, event.detail, now_s)
                 return ()
             case Evaluated():
                 return self._gate.evaluate(event.evaluation, now_s)
@@ -206,6 +217,9 @@ class Run:
                 return self._restored(event, now_s)
             case RestoreFailed():
                 return self._returning.failed(event)
+            case Ending():
+                self._ending = True
+                return ()
             case Ticked():
                 return ()
             case _:
@@ -241,13 +255,12 @@ class Run:
         member.speed, member.link_bps = event.speed or member.speed, event.link_bps
         if moved:
             effects += (Save((member.saved(),)),)
+        is_open = member.worker in self._offers or self._in_round(member)
         pace = Pace(
             local_steps=self._membership.local_steps(member, self._algorithm),
             paused=self._gate.paused,
             num_records=self._ledger.head.num_records,
-            offer_wanted=bool(event.offer_nonce)
-            and member.worker not in self._offers
-            and not self._in_round(member),
+            void_offer="" if is_open else event.offer_nonce,
         )
         return (*effects, Send(member.session, pace))
 
@@ -291,6 +304,7 @@ class Run:
 
     def _operated(self, event: Operated, now_s: float) -> tuple[Effect, ...]:
         if event.command is not Command.STOP:
+            self._backoff.end()  # a person has looked: try at once
             self._offers.skip_interval()
             self._border_s = now_s
         elif self._gate.stop is not None and self._round is not None:
@@ -342,10 +356,9 @@ class Run:
         if (stop := self._gate.due(now_s)) is not None:
             return self._finish(stop, now_s)
         if self._returning.asked is not None:
-            return self._returning.at_border()
-        if ripe and not self._gate.paused:
-            return self._close(now_s)
-        return ()
+            return () if self._ending else self._returning.at_border()
+        waits = self._gate.paused or self._ending or self._backoff.holds(now_s)
+        return self._close(now_s) if ripe and not waits else ()
 
     def _close(self, now_s: float) -> tuple[Effect, ...]:
         offers = self._offers.take(now_s)
@@ -376,6 +389,7 @@ class Run:
 
     def _finish(self, control: Control, now_s: float) -> tuple[Effect, ...]:
         effects = self._ledger.control(control, now_s)
+        effects += self._returning.over(self._ledger.head.stopped)
         drain = Drain(finished=True, reason=self._ledger.head.stopped)
         for member in self._membership.all():
             effects += _sends(member, drain)
@@ -388,6 +402,10 @@ class Run:
                 return (Send(event.session, drain),)
             case Evaluated():  # of the last version, most likely
                 return self._gate.evaluate(event.evaluation, now_s)
+            case Operated(command=Command.STOP):
+                return (Finish(self._ledger.head.stopped),)
+            case RollbackAsked():
+                raise UnexpectedMessageError(f"the run is over: {self._ledger.head.stopped}")
         return ()
 
     def _round_of(self, round_id: RoundId) -> Round:

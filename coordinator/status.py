@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from common.documents import Algorithm, Counters, Evaluation, WorkerCounters
 from common.ids import Digest, WorkerId
+from coordinator.backoff import Backoff
 from coordinator.head import RunHead
 from coordinator.membership import Member, Membership
 from coordinator.offers import Offers
@@ -84,6 +85,8 @@ def status_of(
     open_round: Round | None,
     stopping: bool,
     returning: RollbackAsked | None,
+    backoff: Backoff,
+    ending: bool,
     border_s: float,
     now_s: float,
 ) -> Status:
@@ -100,7 +103,17 @@ def status_of(
         progress=head.progress,
         elapsed_s=elapsed_s,
         phase=phase.value,
-        waiting_for=_waiting_for(head, membership, offers, open_round, returning, waiting_s, now_s),
+        waiting_for=_waiting_for(
+            head,
+            membership,
+            offers,
+            open_round,
+            returning,
+            backoff.sentence(now_s),
+            ending=ending,
+            border_s=border_s,
+            now_s=now_s,
+        ),
         waiting_s=waiting_s,
         num_offers=len(offers),
         num_aborts=head.num_aborts,
@@ -133,17 +146,24 @@ def _waiting_for(
     offers: Offers,
     open_round: Round | None,
     returning: RollbackAsked | None,
-    waiting_s: float,
+    failed: str,
+    *,
+    ending: bool,
+    border_s: float,
     now_s: float,
 ) -> str:
+    since = f"for {now_s - border_s:.1f} s"
     if head.stopped:
         return f"nothing: {head.stopped}"
     if open_round is not None:
         return _waiting_for_round(open_round, now_s)
+    if ending:
+        return f"the next coordinator: this one is ending; no round {since}"
     if returning is not None:
-        return f"the files of version {returning.version}, to which {returning.by} rolls back"
+        to = f"version {returning.version}, to which {returning.by} rolls back"
+        return f"the files of {to}; no round {since}"
     if head.paused_by:
-        return f"resume: paused by {head.paused_by}"
+        return f"resume: paused by {head.paused_by}; no round {since}"
     lost = (
         f"{m.worker} was last heard {now_s - m.heard_s:.1f} s ago"
         for m in membership.all()
@@ -151,7 +171,8 @@ def _waiting_for(
     )
     live = [m.worker for m in membership.live()]
     waiting = _waiting_for_offers(offers, live, now_s)
-    return "; ".join((waiting, f"no round for {waiting_s:.1f} s", *lost))
+    reasons = (failed,) if failed else ()
+    return "; ".join((*reasons, waiting, f"no round {since}", *lost))
 
 
 def _waiting_for_round(open_round: Round, now_s: float) -> str:
@@ -160,6 +181,8 @@ def _waiting_for_round(open_round: Round, now_s: float) -> str:
         num_updates = len(open_round.survivors)
         step = f"the sum of {num_updates} updates" if num_updates else "the seal of the spool"
         return f"{step}, {since}"
+    if open_round.phase is Phase.COLLECT_MASKED and not open_round.uploads_taken:
+        return f"the spool to take uploads, {since}"
     what = "numbers" if open_round.phase is Phase.SHARE_KEYS else "uploads"
     left_s = max(0.0, open_round.deadline_s - now_s)
     return f"{what} of {', '.join(open_round.waiting_for())}, {since}; at most {left_s:.1f} s more"

@@ -1,10 +1,13 @@
 """The dialling side of the bulk port: uploads resume where they broke, downloads are checked.
 
 Blocking gRPC, for threads. Channel errors are retried with growing, jittered pauses until `give_up`
-says that nobody wants the bytes any more; what the coordinator refuses is raised at once.
+says that nobody wants the bytes any more; what the coordinator refuses is raised at once. Where it
+is too busy it says when to come back: that is obeyed, and counts as no failure.
+
+Each call has a deadline, after which the next one goes on where it stood.
 """
 
-import random
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from threading import Event, Lock
@@ -12,17 +15,16 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
-from common.errors import (
-    DamagedDataError,
-    NotFoundError,
-    ProtocolError,
-    UnknownFileError,
-)
+from common.errors import DamagedDataError, NotFoundError, ProtocolError, UnknownFileError
 from common.ids import Digest, RoundId
 from protos.v1 import bulk_pb2
 from services import framing
 from services.data_store import DataStore
-from services.grpc_status import error_of
+from services.grpc_status import error_of, retry_after_s
+from services.patience import Patience
+from services.tls import explain_rpc_error
+
+log = logging.getLogger(__name__)
 
 _PUSH: Final = "/crosscloud.v1.Bulk/PushShards"
 _LIST_MISSING: Final = "/crosscloud.v1.Bulk/ListMissing"
@@ -30,6 +32,8 @@ _DOWNLOAD: Final = "/crosscloud.v1.Bulk/Download"
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.1
+_CALL_DEADLINE_S: Final = 30.0
+_STREAM_DEADLINE_S: Final = 3600.0
 
 T = TypeVar("T")
 
@@ -98,6 +102,7 @@ class BulkLink:
 
         Raises:
             GivenUpError: `give_up` or `closing` was set first.
+            NotFoundError: the round is over.
             ProtocolError: the coordinator refuses the shards.
         """
         wanted = list(range(num_shards))
@@ -107,7 +112,8 @@ class BulkLink:
         def attempt() -> list[int]:
             nonlocal wanted, first
             if not first:  # a broken stream: ask what arrived of it
-                wanted = list(self._list_missing(question).missing)
+                answer = self._list_missing(question, timeout=_CALL_DEADLINE_S)
+                wanted = list(answer.missing)
             first = False
             if not wanted:
                 return []
@@ -119,12 +125,12 @@ class BulkLink:
             return missing
 
         while wanted:
-            wanted = self._retried(attempt, give_up, may_come=True)  # bulk may hear of it last
+            wanted = self._retried(attempt, give_up)
 
     def _called(self, method: Any, shards: Iterator[bytes], give_up: Event) -> Any:
         """Call `method`, but cancel it as soon as nobody wants it: a dead path may never answer."""
         done = Event()
-        call = method.future(shards)
+        call = method.future(shards, timeout=_STREAM_DEADLINE_S)
         call.add_done_callback(lambda _: done.set())
         while not done.wait(_LOOK_EVERY_S):
             if give_up.is_set() or self._closing.is_set():
@@ -167,31 +173,43 @@ class BulkLink:
                 request = bulk_pb2.DownloadRequest(
                     digest=bytes.fromhex(digest), offset=writer.length
                 )
-                for message in self._download(request):
+                for message in self._download(request, timeout=_STREAM_DEADLINE_S):
                     with self._lock:
                         now = self._bytes_received.get(kind, 0) + len(message)
                         self._bytes_received[kind] = now
                     _, payload = framing.split_download_response(message)
                     writer.append(payload)
 
-            self._retried(attempt, self._closing, may_come=False)
+            try:
+                self._retried(attempt, self._closing)
+            except NotFoundError as e:
+                raise UnknownFileError(str(e)) from None
             if (found := writer.commit()) != digest:
                 raise DamagedDataError(f"asked for file {digest[:16]}..., got {found[:16]}...")
 
-    def _retried(self, attempt: Callable[[], T], give_up: Event, *, may_come: bool) -> T:
-        pause_s = _FIRST_PAUSE_S
+    def _retried(self, attempt: Callable[[], T], give_up: Event) -> T:
+        patience, said_busy, said_broken = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False, False
         while True:
             if give_up.is_set() or self._closing.is_set():
                 raise GivenUpError("the transfer is not wanted any more")
             try:
                 return attempt()
             except grpc.RpcError as e:
-                error = error_of(e)
-                if isinstance(error, NotFoundError):
-                    if not may_come:
-                        raise UnknownFileError(str(error)) from None
-                elif error is not None:
+                if (error := error_of(e)) is not None:
                     raise error from None
-            if give_up.wait(pause_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
-                continue
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                busy_s = retry_after_s(e)
+                if busy_s is not None and not said_busy:
+                    call: Any = e
+                    log.info("the coordinator is busy: %s", call.details())
+                elif busy_s is None and not said_broken:
+                    log.warning("a transfer broke, and is tried again: %s", explain_rpc_error(e))
+                said_busy |= busy_s is not None
+                said_broken |= busy_s is None
+            self._pause(patience.wait_s(busy_s), give_up)
+
+    def _pause(self, seconds: float, give_up: Event) -> None:
+        """Wait, but no longer than somebody wants the transfer."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0 and not self._closing.is_set():
+            if give_up.wait(min(left_s, _LOOK_EVERY_S)):
+                return

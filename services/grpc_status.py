@@ -5,11 +5,15 @@ the error's sentence. The dialling side turns the status back with `raise_for`. 
 gRPC itself never makes up come back as our errors: all others mean trouble on the way, where trying
 again is right. An error that is not in the table is our own bug: it passes, is logged with its
 traceback and reaches the caller as UNKNOWN.
+
+"Busy" says when to come back, jittered, in the trailing metadata `grpc-retry-pushback-ms` (gRPC's
+own name for it); the caller waits that long (`retry_after_s`), and counts it as no failure.
 """
 
 import contextlib
 import inspect
 import logging
+import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final, Protocol
 
@@ -62,6 +66,10 @@ _ERRORS: Final = {  # reversed, so that of two classes with one status the more 
     code: kind for kind, code in reversed(STATUS.items()) if code not in _RETRY
 }
 
+RETRY_AFTER: Final = "grpc-retry-pushback-ms"
+"""Key of the trailing metadata: milliseconds, a decimal number."""
+
+_LONGEST_RETRY_AFTER_S: Final = 60.0  # whatever the other side says
 _MAX_DETAILS: Final = 2000  # they travel in a header, which gRPC limits to 8 KiB
 
 
@@ -82,6 +90,15 @@ def raise_for(error: grpc.RpcError) -> None:
     """Raise the error that the other side raised; return where the call may just be tried again."""
     if (ours := error_of(error)) is not None:
         raise ours from error
+
+
+def retry_after_s(error: grpc.RpcError) -> float | None:
+    """Return when the other side, which is busy, wants to be asked again; None: it does not say."""
+    if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
+        return None
+    metadata: Any = error.trailing_metadata() or ()
+    said = str(dict(metadata).get(RETRY_AFTER, ""))
+    return min(int(said[:9]) / 1000, _LONGEST_RETRY_AFTER_S) if said.isdecimal() else None
 
 
 class StatusInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in stubs only
@@ -107,6 +124,9 @@ class AioStatusInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg
 class _Context(Protocol):
     """The part of both servicer contexts that is used here; aio's `abort` is awaited."""
 
+    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        """Have it sent with the status."""
+
     def abort(self, code: grpc.StatusCode, details: str) -> Any:
         """Raise after noting the status."""
 
@@ -118,13 +138,13 @@ def _sync_wrapper(handler: Any, method: str) -> Callable[..., Any]:
         try:
             return behaviour(request, context)
         except CrosscloudError as e:
-            context.abort(*_refusal(e, method))
+            context.abort(*_refusal(e, method, context))
 
     def stream(request: Any, context: _Context) -> Iterator[Any]:
         try:
             yield from behaviour(request, context)
         except CrosscloudError as e:
-            context.abort(*_refusal(e, method))
+            context.abort(*_refusal(e, method, context))
 
     return stream if handler.response_streaming else respond
 
@@ -136,7 +156,7 @@ def _aio_wrapper(handler: Any, method: str) -> Callable[..., Any]:
         try:
             return await behaviour(request, context)
         except CrosscloudError as e:
-            await context.abort(*_refusal(e, method))
+            await context.abort(*_refusal(e, method, context))
 
     async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
@@ -144,15 +164,18 @@ def _aio_wrapper(handler: Any, method: str) -> Callable[..., Any]:
                 async for response in responses:
                     yield response
         except CrosscloudError as e:
-            await context.abort(*_refusal(e, method))
+            await context.abort(*_refusal(e, method, context))
 
     return stream if inspect.isasyncgenfunction(behaviour) else respond
 
 
-def _refusal(error: CrosscloudError, method: str) -> tuple[grpc.StatusCode, str]:
+def _refusal(error: CrosscloudError, method: str, context: _Context) -> tuple[grpc.StatusCode, str]:
     code = status_of(error)
     if code is None:
         raise error
+    if isinstance(error, BusyError):
+        jittered_ms = error.retry_after_s * random.uniform(750, 1250)  # noqa: S311 - jitter
+        context.set_trailing_metadata(((RETRY_AFTER, str(round(jittered_ms))),))
     log.info("%s answered %s: %s", method, code.name, error)
     return code, str(error)[:_MAX_DETAILS]
 

@@ -3,7 +3,8 @@
 Every field says its unit and what raising it does; `load_*` turn whatever is wrong into a
 ConfigError that names file, field, value and fix (`services/config_file.py`). Relative paths are
 relative to the file that they stand in. Constants that decide what a round computes are not here:
-they are the `Algorithm` in the genesis, equal for all.
+they are the `Algorithm` in the genesis, equal for all. It is long because every field of every file
+is described here, and nowhere else.
 """
 
 import dataclasses
@@ -152,9 +153,12 @@ class TimingSettings(_Settings):
         default=5.0,
         description="seconds that a quorum waits for the rest while there is no history yet",
     )
-    keepalive_s: Seconds = Field(
+    keepalive_s: float = Field(
         default=20.0,
-        description="seconds between pings of an idle connection; raising it may lose it to a NAT",
+        ge=1,
+        le=200,
+        description="seconds between pings of an idle connection; raising it may lose it to a NAT;"
+        " at most 200, since balancers cut what is silent for four minutes",
     )
 
     @model_validator(mode="after")
@@ -163,6 +167,75 @@ class TimingSettings(_Settings):
             raise ValueError(
                 f"worker_lease_s {self.worker_lease_s} is under three times heartbeat_s "
                 f"{self.heartbeat_s}: one lost heartbeat would end a lease; raise it"
+            )
+        return self
+
+
+class LimitSettings(_Settings):
+    """What callers may take of the coordinator; who wants more is told when to come back."""
+
+    max_sessions: int = Field(
+        default=1024,
+        ge=1,
+        le=100_000,
+        description="open streams of the control port; raising it takes about 0.1 MB each",
+    )
+    max_sessions_per_name: int = Field(
+        default=4,
+        ge=2,
+        le=1000,
+        description="of them of one name; one more ends its oldest, most likely a dead one",
+    )
+    max_streams: int = Field(
+        default=32,
+        ge=4,
+        le=1024,
+        description="uploads and downloads at once, each a thread; a quarter is for uploads alone",
+    )
+    max_streams_per_member: int = Field(
+        default=4, ge=1, le=1024, description="of them of one name; raising it lets one crowd out"
+    )
+    max_message_bytes: int = Field(
+        default=2**21,
+        ge=2**20,
+        le=2**28,
+        description="largest message of an upload; a shard has 983,040; raising it costs memory",
+    )
+    max_in_flight_bytes: int = Field(
+        default=2**27,
+        ge=2**22,
+        description="memory for messages of open streams, two for each: no stream is let in beyond"
+        " it; raise it with max_streams",
+    )
+    max_spool_bytes: int = Field(
+        default=2**36,
+        ge=2**20,
+        description="disk for uploads of open rounds; an upload that does not fit has to wait;"
+        " a cohort's uploads have to fit, and a version beside them",
+    )
+    spare_disk_bytes: int = Field(
+        default=2**28,
+        ge=0,
+        description="disk that uploads leave free for log and versions; raise it to the size of"
+        " a version, three times 4 bytes per parameter",
+    )
+    stall_s: Seconds = Field(
+        default=60.0,
+        description="seconds until an upload or download without a byte is ended; raising it lets"
+        " dead ones hold their place for longer",
+    )
+
+    @property
+    def num_streams(self) -> int:
+        """Streams that both limits allow."""
+        return min(self.max_streams, self.max_in_flight_bytes // (2 * self.max_message_bytes))
+
+    @model_validator(mode="after")
+    def _room_for_some(self) -> Self:
+        if self.num_streams < 4:
+            raise ValueError(
+                f"max_in_flight_bytes {self.max_in_flight_bytes} is under eight times "
+                f"max_message_bytes {self.max_message_bytes}: hardly a stream would fit; raise it"
             )
         return self
 
@@ -259,6 +332,12 @@ class CoordinatorSettings(_Settings):
         description="privacy tiers that a run may have here; tls shows every update",
     )
     timings: TimingSettings = Field(default=TimingSettings(), description="patience, in seconds")
+    limits: LimitSettings = Field(default=LimitSettings(), description="what callers may take")
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=10.0,
+        description="seconds after SIGTERM for the open round and its uploads; the process ends"
+        " at most 20 s later; raise Kubernetes' terminationGracePeriodSeconds with it",
+    )
     snapshot_every: int = Field(
         default=8,
         ge=1,
@@ -301,6 +380,11 @@ class WorkerSettings(_LearnerSettings):
         description="the learner's data settings: this cloud's own files"
     )
     pace: PaceSettings = Field(default=PaceSettings(), description="limits of speed")
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=15.0,
+        description="seconds after SIGTERM to settle an open round and to save; the process ends"
+        " at most 12 s later; raise it for large models, and the supervisor's patience with it",
+    )
 
 
 class EvaluatorSettings(_LearnerSettings):

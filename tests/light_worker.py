@@ -1,6 +1,8 @@
 """A worker without a learner: the real protocol by hand, so that a test can say anything."""
 
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -10,10 +12,12 @@ import grpc
 
 from common import canonical
 from common.documents import PROTOCOL, Genesis, Numbers, Offer, Plan, Record
-from common.ids import WorkerId
+from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2, bulk_pb2_grpc, operator_pb2_grpc, session_pb2, session_pb2_grpc
+from services.bulk_link import BulkLink
+from services.channels import OPTIONS
 
 TIMEOUT_S = 60.0
 BOOT = "00" * 8
@@ -38,19 +42,23 @@ class LightWorker:
     bulk: str
     credentials: grpc.ChannelCredentials
     boot: str = BOOT
+    timeout_s: float = TIMEOUT_S
     records: list[Record] = field(default_factory=list)
 
     def __enter__(self) -> "LightWorker":
-        self._control = grpc.secure_channel(self.control, self.credentials)
-        self._bulk = grpc.secure_channel(self.bulk, self.credentials)
+        self._control = grpc.secure_channel(self.control, self.credentials, OPTIONS)
+        self._bulk = grpc.secure_channel(self.bulk, self.credentials, OPTIONS)
+        self._closing = threading.Event()
+        self.link = BulkLink(self._bulk, self._closing)
         self.session = session_pb2_grpc.SessionStub(self._control)
         self.operator = operator_pb2_grpc.OperatorStub(self._control)
         self.shards = bulk_pb2_grpc.BulkStub(self._bulk)
         self._outgoing: SimpleQueue[session_pb2.ConnectRequest | None] = SimpleQueue()
-        self._incoming: SimpleQueue[session_pb2.ConnectResponse | grpc.RpcError] = SimpleQueue()
+        self._incoming: SimpleQueue[tuple[Any, float]] = SimpleQueue()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self._outgoing.put(None)
         self._control.close()
         self._bulk.close()
@@ -76,9 +84,8 @@ class LightWorker:
         Raises:
             grpc.RpcError: refused.
         """
-        import threading
-
         self.send(join=self.join_message(**changes))
+        self._call: Any = self.session.Connect(self._requests())
         threading.Thread(target=self._read, daemon=True).start()
         return self.receive("welcome")
 
@@ -94,17 +101,32 @@ class LightWorker:
             AssertionError: nothing of the kind came.
         """
         while True:
-            try:
-                message = self._incoming.get(timeout=TIMEOUT_S)
-            except Empty:
-                raise AssertionError(f"{self.name} waited for {kind} in vain") from None
-            if isinstance(message, grpc.RpcError):
-                raise message
-            found = message.WhichOneof("message")
-            if found == "outcome":
-                self.records.append(canonical.decode(message.outcome.record, Record))
-            if found == kind:
+            message, _ = self.next_message(self.timeout_s)
+            if message is None:
+                raise AssertionError(f"{self.name} waited for {kind} in vain")
+            if message.WhichOneof("message") == kind:
                 return getattr(message, kind)
+
+    def ended(self) -> grpc.StatusCode:
+        """Wait for the end of the control stream; return its status."""
+        code: grpc.StatusCode = self._call.code()
+        return code
+
+    def next_message(self, timeout_s: float) -> tuple[session_pb2.ConnectResponse | None, float]:
+        """Return the next message, None where none came, and when it came (`time.monotonic`).
+
+        Raises:
+            grpc.RpcError: the stream ended with an error.
+        """
+        try:
+            message, at_s = self._incoming.get(timeout=timeout_s)
+        except Empty:
+            return None, time.monotonic()
+        if isinstance(message, grpc.RpcError):
+            raise message
+        if message.WhichOneof("message") == "outcome":
+            self.records.append(canonical.decode(message.outcome.record, Record))
+        return message, at_s
 
     def receive_record(self, kind: str) -> Record:
         """Return the next record of a kind: "commit", "abort", ..."""
@@ -163,13 +185,18 @@ class LightWorker:
         messages = (bulk_pb2.Shard(round_id=r, index=i, payload=p) for r, i, p in shards)
         return self.shards.PushShards(messages, timeout=TIMEOUT_S)
 
+    def upload(self, plan: Plan, read_shard: Callable[[int], bytes]) -> None:
+        """Upload as a worker does: resumed until the coordinator has every shard."""
+        num_shards = self.layout(plan).num_shards
+        self.link.push(RoundId(plan.round), num_shards, read_shard, give_up=threading.Event())
+
     def _requests(self) -> Iterator[session_pb2.ConnectRequest]:
         while (message := self._outgoing.get()) is not None:
             yield message
 
     def _read(self) -> None:
         try:
-            for response in self.session.Connect(self._requests()):
-                self._incoming.put(response)
+            for response in self._call:
+                self._incoming.put((response, time.monotonic()))
         except grpc.RpcError as e:
-            self._incoming.put(e)
+            self._incoming.put((e, time.monotonic()))

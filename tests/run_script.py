@@ -5,6 +5,7 @@
 Sessions are called aws-1, aws-2, ... in the order in which they join, rounds r1, r2, ...; a message
 comes from its worker's newest session and belongs to the newest round unless options say otherwise.
 `log` and `store` are what the effects made durable; `restart` begins again with those alone.
+The spool takes uploads as soon as it is told to, unless `run spool=slow`: then `opened` says so.
 It is long because every event and every effect has its line here.
 """
 
@@ -46,6 +47,7 @@ from coordinator.ports import (
     Drain,
     DropSpool,
     Effect,
+    Ending,
     Evaluated,
     Event,
     Expelled,
@@ -55,6 +57,7 @@ from coordinator.ports import (
     Members,
     Message,
     Note,
+    NotRolledBack,
     Offered,
     OpenSpool,
     Operated,
@@ -72,6 +75,7 @@ from coordinator.ports import (
     Seal,
     Sealed,
     Send,
+    SpoolOpened,
     Table,
     Ticked,
     Uploaded,
@@ -105,6 +109,7 @@ class Script:
     planned: Plan | None = None
     computing: Compute | None = None
     num_starts: int = 0
+    spool_is_slow: bool = False
 
     # Telling ------------------------------------------------------------------------------------
 
@@ -122,6 +127,9 @@ class Script:
             self.boots[name] = options.get("boot", "b1")
         if verb == "offer":
             self.num_offers[name] = self.num_offers.get(name, 0) + 1
+        opened = next((e.round for e in effects if isinstance(e, OpenSpool)), None)
+        if opened is not None and not self.spool_is_slow:
+            effects += self.run.handle(SpoolOpened(opened), now_s)
         return effects
 
     def start(self, now_s: float) -> tuple[Effect, ...]:
@@ -192,6 +200,8 @@ class Script:
             "rollback": lambda: RollbackAsked(int(o["to"]), name),
             "restored": lambda: Restored(int(o["to"]), self.digest_of(o), int(o["to"])),
             "unrestored": lambda: RestoreFailed(int(o["to"]), "as told"),
+            "ending": Ending,
+            "opened": lambda: SpoolOpened(round_id),
             "uploaded": lambda: Uploaded(worker, round_id),
             "progress": lambda: Progressed(worker),
             "sealed": lambda: Sealed(
@@ -275,7 +285,7 @@ def begun(o: Options | None = None) -> Script:
         upload_timeout_s=float(o.get("upload", "30")),
         default_grace_s=float(o.get("grace", "2")),
     )
-    return Script(genesis, timings)
+    return Script(genesis, timings, spool_is_slow="spool" in o)
 
 
 def numbers(o: Options | None = None) -> Numbers:
@@ -323,6 +333,8 @@ def _effect(effect: Effect) -> str:
             return f"send {session} {_message(message)}"
         case Note(kind, sentence):
             return f"note {kind}: {sentence}"
+        case NotRolledBack(version, detail):
+            return f"not rolled back to version {version}: {detail}"
         case Finish(reason):
             return f"finish: {reason}"
         case _:
@@ -373,8 +385,8 @@ def _record(r: Record) -> str:
 
 def _message(message: Message) -> str:
     match message:
-        case Pace(local_steps, paused, num_records, offer_wanted):
-            flags = (" paused" if paused else "") + (" offer wanted" if offer_wanted else "")
+        case Pace(local_steps, paused, num_records, void_offer):
+            flags = (" paused" if paused else "") + (f" void {void_offer}" if void_offer else "")
             return f"pace {local_steps} steps, {num_records} records{flags}"
         case Plan():
             p = message

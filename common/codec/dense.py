@@ -59,6 +59,11 @@ class Dense:
         self._cap = scales.energy_cap
         self._signs = signs
 
+    @property
+    def step(self) -> F64:
+        """step_B, float64[num_blocks]; on the wire it is rounded to float32 once."""
+        return self._step
+
     def encode(
         self, block: int, difference: F32, factor: float, carried: F32 | None, noise: Noise
     ) -> Encoded:

@@ -75,6 +75,7 @@ class GetStatusResponse(_message.Message):
     BYTES_DOWN_FIELD_NUMBER: _builtins.int
     BYTES_BY_KIND_FIELD_NUMBER: _builtins.int
     FLOAT32_BYTES_FIELD_NUMBER: _builtins.int
+    OUTAGE_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     state: _builtins.str
     """running | paused | stopping | stopped"""
@@ -102,6 +103,8 @@ class GetStatusResponse(_message.Message):
     bytes_down: _builtins.int
     float32_bytes: _builtins.int
     """what float32 FedAvg would have moved up for the same versions"""
+    outage: _builtins.str
+    """a sentence: the store that does not answer, since when, and what"""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatus]: ...
     @_builtins.property
@@ -127,10 +130,11 @@ class GetStatusResponse(_message.Message):
         bytes_down: _builtins.int = ...,
         bytes_by_kind: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         float32_bytes: _builtins.int = ...,
+        outage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aborts", b"aborts", "bytes_by_kind", b"bytes_by_kind", "bytes_down", b"bytes_down", "bytes_up", b"bytes_up", "counters", b"counters", "digest", b"digest", "evaluation", b"evaluation", "float32_bytes", b"float32_bytes", "num_records", b"num_records", "phase", b"phase", "privacy", b"privacy", "progress", b"progress", "run", b"run", "seconds", b"seconds", "state", b"state", "version", b"version", "waiting_for", b"waiting_for", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aborts", b"aborts", "bytes_by_kind", b"bytes_by_kind", "bytes_down", b"bytes_down", "bytes_up", b"bytes_up", "counters", b"counters", "digest", b"digest", "evaluation", b"evaluation", "float32_bytes", b"float32_bytes", "num_records", b"num_records", "outage", b"outage", "phase", b"phase", "privacy", b"privacy", "progress", b"progress", "run", b"run", "seconds", b"seconds", "state", b"state", "version", b"version", "waiting_for", b"waiting_for", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

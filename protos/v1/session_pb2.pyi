@@ -72,6 +72,7 @@ class ConnectResponse(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     REPLACED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
+    RECONNECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -88,6 +89,8 @@ class ConnectResponse(_message.Message):
     def replaced(self) -> Global___Replaced: ...
     @_builtins.property
     def rejected(self) -> Global___Rejected: ...
+    @_builtins.property
+    def reconnect(self) -> Global___Reconnect: ...
     def __init__(
         self,
         *,
@@ -99,12 +102,13 @@ class ConnectResponse(_message.Message):
         drain: Global___Drain | None = ...,
         replaced: Global___Replaced | None = ...,
         rejected: Global___Rejected | None = ...,
+        reconnect: Global___Reconnect | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "members", b"members", "message", b"message", "outcome", b"outcome", "pace", b"pace", "plan", b"plan", "rejected", b"rejected", "replaced", b"replaced", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "members", b"members", "message", b"message", "outcome", b"outcome", "pace", b"pace", "plan", b"plan", "reconnect", b"reconnect", "rejected", b"rejected", "replaced", b"replaced", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "members", b"members", "message", b"message", "outcome", b"outcome", "pace", b"pace", "plan", b"plan", "rejected", b"rejected", "replaced", b"replaced", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "members", b"members", "message", b"message", "outcome", b"outcome", "pace", b"pace", "plan", b"plan", "reconnect", b"reconnect", "rejected", b"rejected", "replaced", b"replaced", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "pace", "plan", "members", "outcome", "drain", "replaced", "rejected"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "pace", "plan", "members", "outcome", "drain", "replaced", "rejected", "reconnect"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -185,32 +189,25 @@ class Welcome(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SESSION_FIELD_NUMBER: _builtins.int
-    NUM_RECORDS_FIELD_NUMBER: _builtins.int
     START_RECORD_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
-    session: _builtins.str
-    num_records: _builtins.int
-    """length of the log"""
     start_record: _builtins.bytes
     """document Record of the newest snapshot: where a newcomer begins;"""
     heartbeat_interval_ms: _builtins.int
     """the records after it follow"""
     lease_ms: _builtins.int
-    """silent for longer = not live"""
+    """silent for longer = not live; a heartbeat without an answer for"""
     def __init__(
         self,
         *,
-        session: _builtins.str = ...,
-        num_records: _builtins.int = ...,
         start_record: _builtins.bytes = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         lease_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "num_records", b"num_records", "session", b"session", "start_record", b"start_record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "start_record", b"start_record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,7 +217,8 @@ Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
 class Heartbeat(_message.Message):
     """--- collecting_offers ------------------------------------------------------------------------
 
-    Worker -> coordinator, every heartbeat_interval. Workers are often behind egress-only networks,
+    Worker -> coordinator, every heartbeat_interval, but none while the last one has no answer: behind
+    a coordinator that waits for its store, none queue up. Workers are often behind egress-only networks,
     so this carries the bounded set of metrics that the coordinator re-exports. No loss, no norm.
     """
 
@@ -342,25 +340,25 @@ class Pace(_message.Message):
     LOCAL_STEPS_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     NUM_RECORDS_FIELD_NUMBER: _builtins.int
-    OFFER_WANTED_FIELD_NUMBER: _builtins.int
+    VOID_OFFER_FIELD_NUMBER: _builtins.int
     local_steps: _builtins.int
     """H_i"""
     paused: _builtins.bool
     num_records: _builtins.int
     """so that a lost Outcome is noticed"""
-    offer_wanted: _builtins.bool
-    """the offer that the heartbeat names is not open: offer anew"""
+    void_offer: _builtins.str
+    """the heartbeat's offer_nonce, where no such offer is open: if it"""
     def __init__(
         self,
         *,
         local_steps: _builtins.int = ...,
         paused: _builtins.bool = ...,
         num_records: _builtins.int = ...,
-        offer_wanted: _builtins.bool = ...,
+        void_offer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["local_steps", b"local_steps", "num_records", b"num_records", "offer_wanted", b"offer_wanted", "paused", b"paused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["local_steps", b"local_steps", "num_records", b"num_records", "paused", b"paused", "void_offer", b"void_offer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -590,6 +588,28 @@ class Drain(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
+
+@_typing.final
+class Reconnect(_message.Message):
+    """Coordinator -> worker, last of a stream: this coordinator ends, the run does not. Dial again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_MS_FIELD_NUMBER: _builtins.int
+    after_ms: _builtins.int
+    """at the earliest; the worker adds jitter"""
+    def __init__(
+        self,
+        *,
+        after_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_ms", b"after_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reconnect: _TypeAlias = Reconnect  # noqa: Y015
 
 @_typing.final
 class Replaced(_message.Message):

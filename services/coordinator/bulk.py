@@ -3,15 +3,17 @@
 A process of its own, so that gigabytes share neither an interpreter nor a connection with
 heartbeats. It knows nothing of rounds but what control tells it: which members may upload, and how
 large a payload is. Who is calling comes from mTLS and the member list, never from the message.
+
+Each stream has a thread, and some are spare: they refuse what is beyond the limits (`calls.py`,
+`spool.py`) at once, and answer ListMissing, however many streams are open.
 """
 
-import argparse
+import contextlib
 import logging
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
 
@@ -23,13 +25,17 @@ from common.ids import Digest, WorkerId
 from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2
 from services import framing
+from services.channels import server_options
 from services.child import Line
-from services.coordinator.calls import Calls
+from services.coordinator.calls import Calls, StreamLimits
 from services.coordinator.convert import round_id
 from services.coordinator.messages import (
     Carried,
+    Drain,
+    Drained,
     DropRound,
     OpenRound,
+    RoundOpened,
     RoundSealed,
     SealRound,
     Serving,
@@ -37,7 +43,7 @@ from services.coordinator.messages import (
     UploadCompleted,
 )
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin
+from services.coordinator.start import begin_child
 from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
@@ -46,13 +52,18 @@ from services.tls import server_credentials
 
 log = logging.getLogger(__name__)
 
-RECEIVES: Final = (OpenRound, SealRound, DropRound)
-SENDS: Final = (Serving, UploadAdvanced, UploadCompleted, RoundSealed, Carried)
+RECEIVES: Final = (OpenRound, SealRound, DropRound, Drain)
+SENDS: Final = (
+    *(Serving, RoundOpened, UploadAdvanced, UploadCompleted, RoundSealed, Carried, Drained),
+)
 
-_THREADS: Final = 8
+_SPARE_THREADS: Final = 8
+_CALLS_PER_THREAD: Final = 16
+"""Calls that may wait for a spare thread; gRPC itself refuses more."""
+
+_STREAMS_PER_CONNECTION: Final = 64
 _PIECE_BYTES: Final = 2**20
 _REPORT_INTERVAL_S: Final = 0.5
-_MAX_MESSAGE_BYTES: Final = 2**21
 
 
 class Outbox:
@@ -99,40 +110,57 @@ class Outbox:
 class BulkService:
     """The three methods of protos/v1/bulk.proto, on raw message bytes."""
 
-    def __init__(self, spool: Spool, store: DataStore, members: MemberList, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        store: DataStore,
+        members: MemberList,
+        outbox: Outbox,
+        limits: StreamLimits | None = None,
+    ) -> None:
         self._spool = spool
         self._store = store
         self._members = members
         self._outbox = outbox
-        self.calls = Calls()
+        self.calls = Calls(limits or StreamLimits())
 
     def push_shards(self, messages: Iterator[bytes], context: Any) -> bulk_pb2.PushShardsResponse:
         """Write every shard of one stream to the spool."""
         worker = self._worker(context)
-        first = next(messages, None)
-        if first is None:
-            raise ProtocolError("an upload without shards: ask ListMissing what is missing")
-        raw_id, index, payload = framing.split_shard(first)
-        round_ = round_id(raw_id)
-        with self.calls.by(worker, context), self._spool.receive(round_, worker) as upload:
-            upload.put(index, payload)
-            self._outbox.received(worker, len(first))
-            for message in messages:
-                other_id, index, payload = framing.split_shard(message)
-                if other_id != raw_id:
-                    raise ProtocolError("one stream carries the shards of one round only")
+        with self.calls.by(worker, context, upload=True) as call:
+            first = next(messages, None)
+            if first is None:
+                raise ProtocolError("an upload without shards: ask ListMissing what is missing")
+            raw_id, index, payload = framing.split_shard(first)
+            round_ = round_id(raw_id)
+            with self._spool.receive(round_, worker, context.cancel) as upload:
                 upload.put(index, payload)
-                self._outbox.received(worker, len(message))
-            missing = upload.missing()
-        if not missing:
-            self._outbox.send(UploadCompleted(worker, round_))
+                self._outbox.received(worker, len(first))
+                for message in messages:
+                    call.moved()
+                    other_id, index, payload = framing.split_shard(message)
+                    if other_id != raw_id:
+                        raise ProtocolError("one stream carries the shards of one round only")
+                    upload.put(index, payload)
+                    self._outbox.received(worker, len(message))
+                missing = upload.missing()
+            if not missing:
+                self._outbox.send(UploadCompleted(worker, round_))
         return bulk_pb2.PushShardsResponse(missing=missing)
 
     def list_missing(
         self, request: bulk_pb2.ListMissingRequest, context: Any
     ) -> bulk_pb2.ListMissingResponse:
-        """Return the indices of the shards that have not arrived."""
-        missing = self._spool.missing(round_id(request.round_id), self._worker(context))
+        """Return the indices of the shards that have not arrived; a stream that is open ends.
+
+        Who asks has lost its stream; here it may seem open until a ping goes unanswered. Where an
+        upload of them would be refused, so is this: no shard is sent in vain.
+        """
+        round_, worker = round_id(request.round_id), self._worker(context)
+        self._spool.end_stream(round_, worker)
+        if missing := self._spool.missing(round_, worker):
+            self.calls.check_upload(worker)
+            self._spool.check_room(round_, worker)
         return bulk_pb2.ListMissingResponse(missing=missing)
 
     def download(self, request: bulk_pb2.DownloadRequest, context: Any) -> Iterator[bytes]:
@@ -142,11 +170,12 @@ class BulkService:
         if not self._store.has(digest):
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
-        with self.calls.by(identity.name, context):
+        with self.calls.by(identity.name, context, upload=False) as call:
             for offset in range(request.offset, total, _PIECE_BYTES):
                 piece = self._piece(digest, offset, min(_PIECE_BYTES, total - offset))
                 message = framing.download_response(total, piece)
                 yield message
+                call.moved()
                 self._outbox.sent(identity.name, len(message))
 
     def _piece(self, digest: Digest, offset: int, length: int) -> bytes:
@@ -181,19 +210,26 @@ class BulkService:
 
 def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     """Serve until control ends."""
-    spool = Spool(settings.data_dir / "spool")
+    limits = settings.limits
+    spool = Spool(
+        settings.data_dir / "spool",
+        max_bytes=limits.max_spool_bytes,
+        spare_bytes=limits.spare_disk_bytes,
+    )
     members = MemberList(settings.members, genesis.run)
     outbox = Outbox(line)
-    service = BulkService(spool, DataStore(settings.data_dir / "data"), members, outbox)
+    store = DataStore(settings.data_dir / "data")
+    streams = StreamLimits(limits.num_streams, limits.max_streams_per_member, limits.stall_s)
+    service = BulkService(spool, store, members, outbox, streams)
+    num_threads = streams.streams + _SPARE_THREADS
     server = grpc.server(
-        ThreadPoolExecutor(_THREADS, thread_name_prefix="bulk"),
+        ThreadPoolExecutor(num_threads, thread_name_prefix="bulk"),
         interceptors=[StatusInterceptor()],
+        maximum_concurrent_rpcs=_CALLS_PER_THREAD * num_threads,
         options=(
-            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_time_ms", round(settings.timings.keepalive_s * 1000)),
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.max_receive_message_length", limits.max_message_bytes),
+            ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
+            *server_options(settings.timings.keepalive_s),
         ),
     )
     server.add_generic_rpc_handlers((service.handler(),))
@@ -209,24 +245,29 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
                 case OpenRound(round_, members_, bits):
                     layout = PayloadLayout(genesis.schema.length, bits)
                     spool.open_round(round_, members_, layout)
+                    outbox.send(RoundOpened(round_))
                 case SealRound(round_):
                     outbox.send(RoundSealed(round_, spool.seal(round_)))
                 case DropRound(round_):
                     spool.drop(round_)
+                case Drain():
+                    Thread(target=_drain, args=(service.calls, outbox), daemon=True).start()
     except EOFError:
         log.info("control ended: closing the bulk port")
     finally:
         server.stop(grace=None)
 
 
+def _drain(calls: Calls, outbox: Outbox) -> None:
+    calls.drain()
+    with contextlib.suppress(EOFError):
+        outbox.send(Drained())
+
+
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.bulk --fd N CONFIG`."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--fd", type=int, required=True)
-    arguments.add_argument("config", type=Path)
-    parsed = arguments.parse_args()
-    settings, genesis = begin(parsed.config, "bulk")
-    serve(settings, genesis, Line(parsed.fd, RECEIVES))
+    settings, genesis, line = begin_child("bulk", RECEIVES)
+    serve(settings, genesis, line)
     return 0
 
 

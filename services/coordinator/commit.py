@@ -7,14 +7,12 @@ same work again gives the same file names and the same bytes. What it deletes, i
 fence of its leader's epoch (`fence.py`); where a newer leader broke that down, it ends.
 """
 
-import argparse
 import contextlib
 import logging
 import math
 import sys
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -50,7 +48,7 @@ from services.coordinator.messages import (
     VersionRestored,
 )
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin
+from services.coordinator.start import begin_child
 from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
@@ -221,16 +219,12 @@ def serve(line: Line, computer: Computer) -> None:
 
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--fd", type=int, required=True)
-    arguments.add_argument("config", type=Path)
-    parsed = arguments.parse_args()
-    settings, genesis = begin(parsed.config, "commit")
+    settings, genesis, line = begin_child("commit", RECEIVES)
     store = DataStore(settings.data_dir / "data")
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
         computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
         try:
-            serve(Line(parsed.fd, RECEIVES), computer)
+            serve(line, computer)
         except StaleLeaderError as e:
             log.error("%s", e)
             return 1

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
@@ -21,14 +21,19 @@ from common.errors import (
     MalformedDocumentError,
     ProtocolError,
     UnexpectedMessageError,
+    UnknownFileError,
 )
 from common.ids import SessionId, WorkerId
 from coordinator.ports import (
     Command,
     Disconnected,
+    Effect,
     Evaluated,
+    Finish,
     Joined,
+    NotRolledBack,
     Operated,
+    Publish,
     RollbackAsked,
 )
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
@@ -37,7 +42,7 @@ from services.coordinator.admission import Admission
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
-from services.coordinator.sessions import LogTail, Session, Sessions
+from services.coordinator.sessions import Door, LogTail, Session, Sessions
 from services.coordinator.status import StatusSource
 from services.identity import MemberList, Role, identity_of
 
@@ -60,7 +65,9 @@ class SessionService(session_pb2_grpc.SessionServicer):
         tail: LogTail,
         heartbeat_interval_s: float,
         lease_s: float,
+        door: Door | None = None,
     ) -> None:
+        self._door = door or Door()
         self._driver = driver
         self._admission = admission
         self._members = members
@@ -77,6 +84,19 @@ class SessionService(session_pb2_grpc.SessionServicer):
         """See protos/v1/session.proto."""
         identity = self._members.admit(identity_of(context), Role.WORKER)
         worker = WorkerId(identity.name)
+        with self._door.entered(worker):
+            async with contextlib.aclosing(
+                self._connected(worker, request_iterator, context)
+            ) as responses:
+                async for response in responses:
+                    yield response
+
+    async def _connected(
+        self,
+        worker: WorkerId,
+        request_iterator: AsyncIterator[session_pb2.ConnectRequest],
+        context: Context,
+    ) -> AsyncGenerator[session_pb2.ConnectResponse]:
         first = await anext(request_iterator, session_pb2.ConnectRequest())
         if (kind := first.WhichOneof("message")) != "join":
             raise UnexpectedMessageError(f"expected join, got {kind or 'an empty message'}")
@@ -93,7 +113,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         reader = asyncio.create_task(self._read(session, request_iterator, join))
         reader.add_done_callback(lambda _: session.end())
         try:
-            yield self._welcome(session, start_seq)
+            yield self._welcome(start_seq)
             async for response in session.outgoing(self._tail):
                 yield response
             if reader.done():
@@ -104,10 +124,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(self._driver.feed(Disconnected(session.id)))
 
-    def _welcome(self, session: Session, start_seq: int) -> session_pb2.ConnectResponse:
+    def _welcome(self, start_seq: int) -> session_pb2.ConnectResponse:
         welcome = session_pb2.Welcome(
-            session=session.id,
-            num_records=self._tail.num_records,
             start_record=self._tail.read(start_seq),
             heartbeat_interval_ms=round(self._heartbeat_interval_s * 1000),
             lease_ms=round(self._lease_s * 1000),
@@ -141,15 +159,17 @@ class SessionService(session_pb2_grpc.SessionServicer):
         self, request: session_pb2.WatchLogRequest, context: Context
     ) -> AsyncIterator[session_pb2.WatchLogResponse]:
         """See protos/v1/session.proto."""
-        self._members.admit(identity_of(context), Role.WORKER, Role.EVALUATOR, Role.OPERATOR)
+        roles = (Role.WORKER, Role.EVALUATOR, Role.OPERATOR)
+        identity = self._members.admit(identity_of(context), *roles)
         from_seq = request.from_seq if request.HasField("from_seq") else self._tail.start_seq
         self._tail.check_seen(from_seq, "the caller")
-        if not request.follow:
-            for seq in range(from_seq, self._tail.num_records):
-                yield session_pb2.WatchLogResponse(record=self._tail.read(seq))
-            return
-        async for record in self._tail.follow(from_seq):
-            yield session_pb2.WatchLogResponse(record=record)
+        with self._door.entered(identity.name):
+            if not request.follow:
+                for seq in range(from_seq, self._tail.num_records):
+                    yield session_pb2.WatchLogResponse(record=self._tail.read(seq))
+                return
+            async for record in self._tail.follow(from_seq):
+                yield session_pb2.WatchLogResponse(record=record)
 
     @override
     async def ReportEvaluation(
@@ -207,7 +227,9 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         self, request: operator_pb2.StopRequest, context: Context
     ) -> operator_pb2.StopResponse:
         """See protos/v1/operator.proto."""
-        await self._operate(Command.STOP, context)
+        operator = self._members.admit(identity_of(context), Role.OPERATOR)
+        stop = Operated(Command.STOP, by=operator.name)
+        await self._driver.feed_until(stop, lambda effect: isinstance(effect, Finish))
         return operator_pb2.StopResponse()
 
     @override
@@ -217,9 +239,19 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         """See protos/v1/operator.proto."""
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         self._keeping.check(request.version)
-        await self._driver.feed(RollbackAsked(request.version, by=operator.name))
+        asked = RollbackAsked(request.version, by=operator.name)
+        end = await self._driver.feed_until(asked, _ends_rollback)
+        if isinstance(end, NotRolledBack):
+            raise UnknownFileError(f"version {end.version} does not return: {end.detail}")
         return operator_pb2.RollbackResponse()
 
     async def _operate(self, command: Command, context: Context) -> None:
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         await self._driver.feed(Operated(command, by=operator.name))
+
+
+def _ends_rollback(effect: Effect) -> bool:
+    """One is under way at a time: the next record, or refusal, is of the one that was asked for."""
+    if isinstance(effect, Publish):
+        return effect.record.rollback is not None
+    return isinstance(effect, NotRolledBack)

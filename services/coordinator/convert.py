@@ -57,7 +57,7 @@ def response_of(message: Message) -> session_pb2.ConnectResponse:
                 local_steps=message.local_steps,
                 paused=message.paused,
                 num_records=message.num_records,
-                offer_wanted=message.offer_wanted,
+                void_offer=message.void_offer,
             )
             return session_pb2.ConnectResponse(pace=pace)
         case Plan():

@@ -7,7 +7,7 @@ is given to it. `main.py` puts it between gRPC and processes, the simulation int
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from common import canonical
 from common.documents import Genesis, Record
@@ -25,22 +25,26 @@ from coordinator.ports import (
     RestoreFailed,
     Seal,
 )
+from coordinator.round import Phase
 from coordinator.run import Run
 from services.coordinator import convert
 from services.coordinator.admission import Admission
 from services.coordinator.control import SessionService
+from services.coordinator.drain import drain
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import TakeOver
 from services.coordinator.processes import Half, Processes, Watch
 from services.coordinator.reports import Reports
-from services.coordinator.sessions import LogTail, Sessions
+from services.coordinator.sessions import Door, LogTail, Sessions
 from services.coordinator.spool import Spool
 from services.coordinator.steady_store import SteadyStore
 from services.identity import MemberList
 
 log = logging.getLogger(__name__)
+
+NO_ROUND: Final = Phase.COLLECTING_OFFERS.value
 
 
 class Leading:
@@ -56,6 +60,7 @@ class Leading:
         now_s: seconds of a clock that never goes back.
         unix_offset_s: Unix time minus that clock.
         reports: what workers say of themselves.
+        door: to the control port.
         watch: sees every effect that was carried out, and how long it took.
     """
 
@@ -73,6 +78,7 @@ class Leading:
         now_s: Callable[[], float],
         unix_offset_s: float,
         reports: Reports,
+        door: Door,
         watch: Callable[[Effect, float], None],
     ) -> None:
         self._genesis = genesis
@@ -83,6 +89,7 @@ class Leading:
         self._timings = timings
         self.reports = reports
         self.sessions = Sessions()
+        self._door = door
         self.keeping = Keeping(genesis.version0, snapshot_every)
         self.core = Run(
             genesis,
@@ -127,6 +134,7 @@ class Leading:
             tail=self.tail,
             heartbeat_interval_s=heartbeat_interval_s,
             lease_s=self._timings.lease_s,
+            door=self._door,
         )
 
     # The life of a leader -------------------------------------------------------------------------
@@ -163,6 +171,17 @@ class Leading:
             if future.done():
                 future.result()
         return self.driver.finished.result()
+
+    async def drain(self, drain_s: float) -> None:
+        """End on purpose; see `services/coordinator/drain.py`."""
+        await drain(
+            drain_s,
+            door=self._door,
+            sessions=self.sessions,
+            feed=self.feed_late,
+            streams_end=self._processes.drain,
+            round_is_open=lambda: self.core.status(self._now_s()).phase != NO_ROUND,
+        )
 
     def stop(self) -> None:
         """Hear nothing any more."""

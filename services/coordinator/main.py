@@ -33,6 +33,7 @@ from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
 from protos.v1 import operator_pb2_grpc, session_pb2_grpc
 from services import __version__
+from services.channels import server_options
 from services.child import Child, ChildEndedError
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService
@@ -42,6 +43,7 @@ from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
 from services.coordinator.processes import spawn_children
 from services.coordinator.reports import Reports
+from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0
 from services.coordinator.status import StatusSource, write_result
@@ -93,11 +95,12 @@ class Coordinator:
             now_s=time.monotonic,
             unix_offset_s=time.time() - time.monotonic(),
             reports=self.reports,
+            door=Door(settings.limits.max_sessions, settings.limits.max_sessions_per_name),
             watch=self._observer.effect,
         )
-        self.status = StatusSource(genesis, self.look, self.reports)
+        self.status = StatusSource(genesis, self.look, self.reports, self._store.outage)
         self._children: tuple[Child, ...] = ()
-        self._holding: asyncio.Future[None]
+        self._holding: asyncio.Future[None] | None = None
 
     def look(self) -> Status:
         """Return what people may see now."""
@@ -118,6 +121,7 @@ class Coordinator:
         Raises:
             CrosscloudError: this process can lead no longer.
         """
+        assert self._holding is not None
         loops: list[asyncio.Future[None]] = [
             asyncio.create_task(self._tick()),
             asyncio.create_task(self._watch()),
@@ -134,7 +138,12 @@ class Coordinator:
                 task.cancel()
 
     async def end(self) -> None:
-        """End the children."""
+        """Let go of the lease, also where this process never came to lead; end the children."""
+        self._ended.set()
+        if self._holding is not None:
+            await asyncio.wait((self._holding,))
+            if not self._holding.cancelled():
+                self._holding.exception()  # seen: why this process ends is known by now
         await asyncio.gather(*(child.end() for child in self._children))
 
     async def _linger(self) -> None:
@@ -192,6 +201,11 @@ async def _serve(config: Path) -> int:
             )
             serving = asyncio.create_task(coordinator.serve())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                log.info("told to end: draining for at most %g s", settings.drain_s)
+                draining = asyncio.create_task(coordinator.leading.drain(settings.drain_s))
+                await asyncio.wait((serving, draining), return_when=asyncio.FIRST_COMPLETED)
+                draining.cancel()
             if serving.done():
                 log.info("the run is over: %s", serving.result())
             else:
@@ -210,15 +224,12 @@ def _control_server(
     coordinator: Coordinator,
     credentials: grpc.ServerCredentials,
 ) -> grpc.aio.Server:
-    keepalive_ms = round(settings.timings.keepalive_s * 1000)
     server = grpc.aio.server(
         interceptors=(AioStatusInterceptor(),),
         options=(
             ("grpc.max_receive_message_length", 2**20),
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_time_ms", keepalive_ms),
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.max_concurrent_streams", 64),
+            *server_options(settings.timings.keepalive_s),
         ),
     )
     admission = Admission(

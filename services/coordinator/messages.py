@@ -35,6 +35,11 @@ class DropRound:
     round: RoundId
 
 
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Let no download in any more; answer `Drained`."""
+
+
 # bulk -> control --------------------------------------------------------------------------------
 
 
@@ -43,6 +48,13 @@ class Serving:
     """The bulk port is open."""
 
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOpened:
+    """Uploads of the round are taken from now on."""
+
+    round: RoundId
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,11 @@ class Carried:
 
     received: Mapping[str, int]
     sent: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """After `Drain`: no upload or download is open."""
 
 
 # control -> commit ------------------------------------------------------------------------------

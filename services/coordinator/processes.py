@@ -19,6 +19,7 @@ from coordinator.ports import (
     RestoreFailed,
     Seal,
     Sealed,
+    SpoolOpened,
     Uploaded,
 )
 from services.child import Child, spawn
@@ -28,10 +29,13 @@ from services.coordinator.messages import (
     Collect,
     Collected,
     ComputeVersion,
+    Drain,
+    Drained,
     DropRound,
     OpenRound,
     RestoreRefused,
     RestoreVersion,
+    RoundOpened,
     RoundSealed,
     SealRound,
     TakeOver,
@@ -88,6 +92,7 @@ class Processes:
         self._commit = commit
         self._feed = feed
         self._watch = watch
+        self._drained = asyncio.Event()
 
     async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
         """Hand an order about the spool over."""
@@ -111,6 +116,11 @@ class Processes:
             case _:
                 assert_never(effect)
 
+    async def drain(self) -> None:
+        """Let bulk take no download any more; return once no upload or download is open."""
+        await self._bulk.send(Drain())
+        await self._drained.wait()
+
     async def run(self) -> None:
         """Turn answers into events for ever.
 
@@ -123,12 +133,16 @@ class Processes:
         while True:
             answer = await child.receive()
             self._watch(answer)
+            if isinstance(answer, Drained):
+                self._drained.set()
             if (event := _event_of(answer)) is not None:
                 await self._feed(event)
 
 
 def _event_of(answer: object) -> Event | None:
     match answer:
+        case RoundOpened(round_):
+            return SpoolOpened(round_)
         case UploadAdvanced(worker):
             return Progressed(worker)
         case UploadCompleted(worker, round_):
@@ -143,6 +157,6 @@ def _event_of(answer: object) -> Event | None:
             return Restored(version, digest, commits)
         case RestoreRefused(version, detail):
             return RestoreFailed(version, detail)
-        case Carried() | TookOver() | Collected():
+        case Carried() | TookOver() | Collected() | Drained():
             return None
     raise AssertionError(f"unexpected answer {type(answer).__name__}")

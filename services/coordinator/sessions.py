@@ -5,15 +5,80 @@ had yet: so an outcome always precedes the plan that rests on it, and none is ev
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
-from common.errors import ProtocolError, StaleLeaderError
+from common.errors import BusyError, ProtocolError, StaleLeaderError
 from common.ids import SessionId, WorkerId
 from protos.v1 import session_pb2
 
 MAX_WAITING: Final = 256
 """Messages that may wait on one stream; a worker that reads slower than that is let go."""
+
+
+RECONNECT_AFTER_S: Final = 2.0
+"""When a stream of a coordinator that ends may be dialled anew."""
+
+
+class Door:
+    """Who may have how many streams of the control port open.
+
+    Whoever opens one too many of a name ends that name's oldest: a worker whose connection died
+    has to come back at once, long before the old stream is known to be dead.
+
+    Args:
+        max_streams: of all names.
+        max_per_name: of one.
+    """
+
+    def __init__(self, max_streams: int = 1024, max_per_name: int = 4) -> None:
+        self._max_streams = max_streams
+        self._max_per_name = max_per_name
+        self._open: dict[str, list[asyncio.Task[Any]]] = {}
+        self._evicted: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """Let nobody in any more: this coordinator ends."""
+        self._closed = True
+
+    @contextmanager
+    def entered(self, name: str) -> Iterator[None]:
+        """Hold a stream of `name`, the calling task, for as long as the block lasts.
+
+        Raises:
+            BusyError: there are enough, or this coordinator ends.
+        """
+        if self._closed:
+            raise BusyError("this coordinator is ending: dial again", RECONNECT_AFTER_S)
+        mine = self._open.get(name, [])
+        num_open = sum(map(len, self._open.values()))
+        if num_open >= self._max_streams and not mine:
+            raise BusyError(
+                f"{num_open} streams are open, and limits.max_sessions of the coordinator allows"
+                " no more: try again in a while",
+                RECONNECT_AFTER_S,
+            )
+        if mine and (len(mine) >= self._max_per_name or num_open >= self._max_streams):
+            oldest = mine.pop(0)
+            self._evicted.add(oldest)
+            oldest.cancel()
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.setdefault(name, mine).append(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task in self._evicted and task.uncancel() == 0:  # gRPC wants a status to end a call
+                raise ProtocolError(f"a newer stream of {name} took this one's place") from None
+            raise
+        finally:
+            self._evicted.discard(task)
+            if task in mine:
+                mine.remove(task)
+            if not mine:
+                self._open.pop(name, None)
 
 
 class LogTail:
@@ -128,6 +193,12 @@ class Sessions:
             found.send(message)
             if last:
                 found.end()
+
+    def reconnect(self) -> None:
+        """Tell every worker to dial again, after what is queued, and end its stream."""
+        message = session_pb2.Reconnect(after_ms=round(RECONNECT_AFTER_S * 1000))
+        for session in list(self._open):
+            self.send(session, session_pb2.ConnectResponse(reconnect=message), last=True)
 
     def wake(self) -> None:
         """Let every stream send the log records that are new."""

@@ -1,11 +1,15 @@
 """What all processes of a coordinator begin with: settings, genesis, logging."""
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common import canonical
 from common.documents import Genesis, Version
 from common.errors import ConfigError
 from services import logs
+from services.child import Line
 from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
@@ -34,6 +38,25 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
         num_workers=num_workers,
     )
     return settings, genesis
+
+
+def begin_child(
+    process: str, receives: Sequence[type[Any]]
+) -> tuple[CoordinatorSettings, Genesis, Line]:
+    """Begin as a child of control, started with `--fd N CONFIG`.
+
+    Args:
+        process: what the log calls this process.
+        receives: types of the messages that control may send.
+
+    Raises:
+        ConfigError: as `begin`.
+    """
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--fd", type=int, required=True)
+    arguments.add_argument("config", type=Path)
+    parsed = arguments.parse_args()
+    return *begin(parsed.config, process), Line(parsed.fd, receives)
 
 
 def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:

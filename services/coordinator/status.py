@@ -23,12 +23,20 @@ class StatusSource:
 
     Args:
         read_core: returns the core's status now.
+        read_outage: returns a sentence on the store that does not answer; "" while it does.
     """
 
-    def __init__(self, genesis: Genesis, read_core: Callable[[], Status], reports: Reports) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        read_core: Callable[[], Status],
+        reports: Reports,
+        read_outage: Callable[[], str],
+    ) -> None:
         self._genesis = genesis
         self._read_core = read_core
         self._reports = reports
+        self._read_outage = read_outage
 
     def read(self) -> operator_pb2.GetStatusResponse:
         """Return what GetStatus answers."""
@@ -71,6 +79,7 @@ class StatusSource:
             bytes_down=reports.bytes_down(),
             bytes_by_kind=reports.bytes_by_kind(),
             float32_bytes=core.counters.float32_bytes,
+            outage=self._read_outage(),
         )
 
     def result(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A store that does not answer is asked again, ever more slowly, for as long as it
 waits for a turn of the driver waits with it, so nothing grows. A store that was emptied or went
 back in time is rebuilt from a copy of what it answered for, if the lease can be had again and the
 log has no record of another leader. Otherwise somebody else leads, and this process ends.
+`outage` says what fails, since when and what it holds up: status shows it.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import logging
 import secrets
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -38,6 +40,18 @@ class OpenStore:
     revive: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """What failed last, and since when."""
+
+    sentence: str
+    since_s: float
+
+    @classmethod
+    def after(cls, former: "_Trouble | None", e: StorageError, now_s: float) -> "_Trouble":
+        return cls(str(e), now_s if former is None else former.since_s)
+
+
 class SteadyStore:
     """See the module docstring. It leads: the lease is held when this is made.
 
@@ -46,6 +60,7 @@ class SteadyStore:
         lease_s: until another coordinator may take over.
         log_is_ours: returns whether the log ends with our own record.
         sleep: waits so many seconds.
+        now_s: monotonic clock.
     """
 
     def __init__(
@@ -55,14 +70,30 @@ class SteadyStore:
         log_is_ours: Callable[[], bool],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = opened.store
         self._revive = opened.revive
         self._lease_s = lease_s
         self._log_is_ours = log_is_ours
         self._sleep = sleep
+        self._now_s = now_s
+        self._held_up: _Trouble | None = None  # a change of the state
+        self._no_lease: _Trouble | None = None
         self._tables: dict[Table, dict[str, bytes]] = {}
         self._one_thread = threading.Lock()  # of the lease and of `revive`
+
+    def outage(self) -> str:
+        """Return what the store does not do, since when, and what that holds up; "" = nothing."""
+        held_up, no_lease = self._held_up, self._no_lease
+        if (trouble := held_up or no_lease) is None:
+            return ""
+        what = (
+            "nothing is decided or sent until it has saved what was decided last"
+            if held_up
+            else "the lease cannot be prolonged"
+        )
+        return f"{trouble.sentence}, for {self._now_s() - trouble.since_s:.1f} s; {what}"
 
     async def load(self) -> Tables:
         """Return what a former leader left."""
@@ -76,22 +107,23 @@ class SteadyStore:
         Raises:
             StaleLeaderError: another coordinator leads.
         """
-        pause_s, failed = _FIRST_PAUSE_S, False
+        pause_s = _FIRST_PAUSE_S
         while True:
             try:
                 await self._try(changes)
             except StaleLeaderError:
                 raise
             except StorageError as e:
-                if not failed:
+                if self._held_up is None:
                     log.warning("%s; nothing is decided until the store answers", e)
-                failed = True
+                self._held_up = _Trouble.after(self._held_up, e, self._now_s())
                 await self._sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 await asyncio.to_thread(self._restart_server)
             else:
                 break
-        if failed:
+        if self._held_up is not None:
+            self._held_up = None
             log.info("the store answers again")
         for change in changes:
             fields = self._tables[change.table]
@@ -129,8 +161,10 @@ class SteadyStore:
             held = self._renew() or self._acquire()
         except StorageError as e:
             log.debug("no lease: %s", e)  # `apply` says it aloud where it matters
+            self._no_lease = _Trouble.after(self._no_lease, e, self._now_s())
             self._restart_server()
             return
+        self._no_lease = None
         if not held:
             raise StaleLeaderError("the lease is lost: another coordinator leads")
 
@@ -161,7 +195,7 @@ async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[O
             owner = f"{socket.gethostname()}-{secrets.token_hex(8)}"
         store = await RedisStore.open(url, run, owner)
         try:
-            await acquire_lease(store, settings.timings.leader_lease_s)
+            await wait_for_lease(store, settings.timings.leader_lease_s)
             try:
                 yield OpenStore(store, revive)
             finally:
@@ -175,11 +209,17 @@ def _leave_alone() -> None:
     """A server of somebody else's."""
 
 
-async def acquire_lease(store: Store, ttl_s: float) -> None:
-    """Wait for the lease: a standby coordinator waits here."""
-    said = False
-    while not await asyncio.to_thread(store.lease.acquire, ttl_s):
-        if not said:
-            log.info("another coordinator leads this run: waiting for its lease to end")
-            said = True
+async def wait_for_lease(store: Store, ttl_s: float) -> None:
+    """Wait for the lease: a standby coordinator waits here, also while the store is away."""
+    said = ""
+    while True:
+        try:
+            if await asyncio.to_thread(store.lease.acquire, ttl_s):
+                return
+            why = "another coordinator leads this run: waiting for its lease to end"
+        except StorageError as e:
+            why = f"{e}; waiting until it answers again"
+        if why != said:
+            log.info("%s", why)
+            said = why
         await asyncio.sleep(ttl_s / 10)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -31,6 +31,7 @@ DONE: Final = ".done"
 """What the name of a complete upload ends in."""
 
 _SUM_BYTES: Final = 16
+_LET_GO_S: Final = 5.0  # for a shard that is being written
 _MISSING: Final = bytes(_SUM_BYTES)
 
 
@@ -40,6 +41,10 @@ class Layout(Protocol):
     @property
     def num_shards(self) -> int:
         """Shards in the payload."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of all of them."""
 
     def shard(self, index: int) -> tuple[int, int]:
         """Return (offset, length) of a shard, in bytes; BadUpdateError where there is none."""
@@ -54,6 +59,7 @@ class Upload:
         self._worker = worker
         self._layout = layout
         self._claim = threading.Lock()
+        self._end_claimant: Callable[[], object] = _nothing
         self._lock = threading.Lock()  # between a shard being written and the seal
         self._open = True
         self._fds = (-1, -1)  # of .part and .sums, while a stream is open
@@ -63,11 +69,18 @@ class Upload:
         else:
             self._sums = self._sound_sums()
             self._missing = {i for i, s in enumerate(self._sums) if s == _MISSING}
+        self.missing_bytes = sum(layout.shard(i)[1] for i in self._missing)
+        """Still to come; read without the lock, which is held while the disk syncs."""
 
     def missing(self) -> tuple[int, ...]:
         """Return the indices of the shards that have not arrived, ascending."""
         with self._lock:
             return tuple(sorted(self._missing))
+
+    @property
+    def sent_bytes(self) -> int:
+        """Size of the whole payload."""
+        return self._layout.sent_bytes
 
     def put(self, index: int, content: Bytes) -> None:
         """Store shard `index`; the last missing one makes the upload complete and durable.
@@ -103,16 +116,18 @@ class Upload:
                     self._complete()
             self._sums[index] = found_sum
             self._missing.remove(index)
+            self.missing_bytes -= length
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Hold the upload's only stream."""
+    def claimed(self, end: Callable[[], object]) -> Iterator[None]:
+        """Hold the upload's only stream; `end` makes its holder let go."""
         if not self._claim.acquire(blocking=False):
             raise BusyError(
                 f"an upload of {self._worker} for round {self._round} is still running:"
                 " try again when it has ended"
             )
         try:
+            self._end_claimant = end
             with self._lock:
                 self._open_files()
             yield
@@ -120,6 +135,14 @@ class Upload:
             with self._lock:
                 self._close_files()
             self._claim.release()
+
+    def end_stream(self) -> None:
+        """End the stream that is open, if there is one, and wait until it let go."""
+        if not self._claim.acquire(blocking=False):
+            self._end_claimant()
+            if not self._claim.acquire(timeout=_LET_GO_S):
+                return
+        self._claim.release()
 
     def close(self) -> None:
         """Take no more shards; waits for one that is being written."""
@@ -230,6 +253,10 @@ class UploadReader:
                 )
             self._last = (index, content)
         return self._last[1]
+
+
+def _nothing() -> None:
+    pass
 
 
 def _sums_path(folder: Path, worker: WorkerId) -> Path:

@@ -26,9 +26,10 @@ from services.bulk_link import BulkLink, GivenUpError
 from services.evaluator.state import EvaluatorState
 from services.export import build_learner, load_version
 from services.genesis_file import load_genesis
-from services.grpc_status import error_of
+from services.grpc_status import error_of, retry_after_s
 from services.identity import Role
 from services.metrics import EvaluatorMetrics, serve
+from services.patience import Patience
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
@@ -38,7 +39,8 @@ from worker.model import ParameterVector
 
 log = logging.getLogger(__name__)
 
-_RETRY_S = 2.0
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 15.0
 
 
 class Evaluator:
@@ -156,23 +158,27 @@ class Evaluator:
 
     def _follow(self) -> None:
         """Put every record of the log into the queue, for ever; None at the end."""
+        patience = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         next_seq = None if self._position is None else self._position.next_seq
         while not self._closing.is_set():
+            told_s = None
             request = session_pb2.WatchLogRequest(from_seq=next_seq, follow=True)
             try:
                 for response in self._session.WatchLog(request):
                     record = canonical.decode(response.record, Record)
                     next_seq = record.seq + 1
+                    patience.reset()
                     self._records.put(record)
             except grpc.RpcError as e:
                 if (refusal := error_of(e)) is not None:
                     self._refusal = refusal
                     break
+                told_s = retry_after_s(e)
                 if not self._closing.is_set():
                     log.warning("no log: %s", explain_rpc_error(e))
             except ValueError:  # the channel was closed by the main thread
                 break
-            self._closing.wait(_RETRY_S)
+            self._closing.wait(patience.wait_s(told_s))
         self._records.put(None)
 
 

@@ -24,12 +24,13 @@ from common.shards import PayloadLayout
 from coordinator.plan import Timings
 from coordinator.ports import Effect, Message, Ticked
 from coordinator.run import Run
-from protos.v1 import bulk_pb2
+from protos.v1 import bulk_pb2, operator_pb2
 from services import framing
 from services.child import ChildEndedError
 from services.coordinator.admission import Admission
 from services.coordinator.bulk import BulkService, Outbox
 from services.coordinator.commit import Computer
+from services.coordinator.control import OperatorService
 from services.coordinator.driver import Driver, tick
 from services.coordinator.leading import Leading
 from services.coordinator.log_store import LogStore
@@ -37,13 +38,15 @@ from services.coordinator.messages import (
     ComputeVersion,
     DropRound,
     OpenRound,
+    RoundOpened,
     RoundSealed,
     SealRound,
 )
 from services.coordinator.reports import Reports
-from services.coordinator.sessions import LogTail, Sessions
+from services.coordinator.sessions import Door, LogTail, Sessions
 from services.coordinator.spool import Spool
-from services.coordinator.steady_store import OpenStore, SteadyStore, acquire_lease
+from services.coordinator.status import StatusSource
+from services.coordinator.steady_store import OpenStore, SteadyStore, wait_for_lease
 from services.coordinator.store import Changes
 from services.data_store import DataStore
 from services.identity import Identity, MemberList, Role
@@ -175,10 +178,10 @@ class SimulatedCoordinator:
 
     async def run(self) -> None:
         """Wait for the lease, take the lead, and serve until it is lost or the run is over."""
-        await acquire_lease(self._store, LEASE_S)
+        await wait_for_lease(self._store, LEASE_S)
         commit_log = LogStore(self._root / "log", canonical.digest(self._genesis))
         opened = OpenStore(self._store, revive=lambda: None)
-        steady = SteadyStore(opened, LEASE_S, commit_log.ends_with_ours)
+        steady = SteadyStore(opened, LEASE_S, commit_log.ends_with_ours, now_s=self._now_s)
         leading = _Leading(
             self._genesis,
             name=self.host.name,
@@ -191,6 +194,7 @@ class SimulatedCoordinator:
             now_s=self._now_s,
             unix_offset_s=0.0,
             reports=Reports(),
+            door=Door(),
             watch=lambda effect, _: self._watch(self, effect),
         )
         self.core, self.driver = leading.core, leading.driver
@@ -202,6 +206,10 @@ class SimulatedCoordinator:
             admission=cast("Admission", SimpleNamespace(check=lambda join: None)),
             members=_Members(),
             heartbeat_interval_s=HEARTBEAT_S,
+        )
+        status = cast("StatusSource", None)  # nobody asks for it
+        self._operator = OperatorService(
+            self.driver, members=_Members(), status=status, keeping=leading.keeping
         )
         outbox = Outbox(cast("Any", SimpleNamespace(send=bulk.answer)))
         self._uploads = BulkService(self._spool, self._data, _Members(), outbox)
@@ -233,6 +241,7 @@ class SimulatedCoordinator:
             case OpenRound(round_, members, bits):
                 layout = PayloadLayout(self._genesis.schema.length, bits)
                 self._spool.open_round(round_, members, layout)
+                return RoundOpened(round_)
             case SealRound(round_):
                 return RoundSealed(round_, self._spool.seal(round_))
             case DropRound(round_):
@@ -282,6 +291,11 @@ class SimulatedCoordinator:
         request = bulk_pb2.ListMissingRequest(round_id=bytes.fromhex(round_id))
         return list(self._uploads.list_missing(request, self._context(worker)).missing)
 
+    async def roll_back(self, version: int, by: str) -> None:
+        """Do what an operator asks for; return when it is done."""
+        request = operator_pb2.RollbackRequest(version=version)
+        await self._operator.Rollback(request, self._context(WorkerId(by)))
+
     def tail_records(self) -> Iterator[bytes]:
         """Yield the log's records."""
         return (self.tail.read(seq) for seq in range(self.tail.num_records))
@@ -293,4 +307,6 @@ class SimulatedCoordinator:
     def _context(self, worker: WorkerId) -> Any:
         """Return as much of a gRPC context as the services use."""
         uri = Identity(self._genesis.run, Role.WORKER, "org", worker).uri.encode()
-        return SimpleNamespace(auth_context=lambda: {"peer_uri": (uri,)}, peer=lambda: worker)
+        return SimpleNamespace(
+            auth_context=lambda: {"peer_uri": (uri,)}, peer=lambda: worker, cancel=lambda: None
+        )

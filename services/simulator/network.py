@@ -114,6 +114,9 @@ class Network:
         if isinstance(e := task.exception(), ProtocolError):
             raise e
         if e is not None:
+            if not isinstance(e, Killed | CrosscloudError | grpc.RpcError):
+                failed = {"message": "a call failed", "exception": e}
+                asyncio.get_running_loop().call_exception_handler(failed)
             raise UnreachableError
         answer: T = task.result()
         return answer

@@ -112,6 +112,8 @@ class Agent:
         self._saved_at_s = now_s()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.connected = False
+        self.saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._finishing = False
         self.merges = 0
 
     @property
@@ -160,13 +162,14 @@ class Agent:
         if (pace.local_steps, pace.paused) != (self._local_steps, self._paused):
             self._local_steps, self._paused = pace.local_steps, pace.paused
             await self._trainer.tell(Budget(pace.local_steps, pace.paused))
-        if pace.offer_wanted:
+        if pace.void_offer and pace.void_offer == self.offer_nonce:  # not one from before it
             self._round.offer = None
 
     def consider_offering(self) -> None:
         """Offer, if there is enough work and nothing stands against it."""
         progress = self._trainer.progress
-        if not (self.connected and self.begun) or progress is None or self._replica.behind:
+        open_to_work = self.connected and self.begun and not self._finishing
+        if not open_to_work or progress is None or self._replica.behind:
             return
         if self._round.work is not Work.FREE or self._round.offer is not None:
             return
@@ -320,6 +323,7 @@ class Agent:
             await self._move()
         elif fate is Fate.FREE:
             await self._save()  # only then may the stage, which holds the same work, go
+        await self._finish_if_settled()
 
     async def _settle(self, round_id: RoundId, fate: Fate) -> None:
         """Say what the frozen work is from now on."""
@@ -358,6 +362,17 @@ class Agent:
         self._residual = folder / "residual.f32"
         self._saved_at_s = self._now_s()
         await asyncio.to_thread(self._replica.collect)
+
+    async def finish(self) -> None:
+        """Offer no more, and save as soon as no round has frozen work; `saved` says when."""
+        self._finishing, self._round.offer = True, None
+        await self._finish_if_settled()
+
+    async def _finish_if_settled(self) -> None:
+        if self._finishing and self.settled and not self.saved.done():
+            if self.begun:
+                await self._save()
+            self.saved.set_result(None)
 
     async def ticked(self) -> None:
         """Save now and then, also while nothing is committed."""

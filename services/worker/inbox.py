@@ -55,6 +55,10 @@ class Inbox:
         """The trainer made progress: `run` considers offering after each piece of work."""
         self._waiting.put_nowait(_nothing)
 
+    def finish(self) -> None:
+        """The process is to end: have the agent save, after what waits already."""
+        self._waiting.put_nowait(self.agent.finish)
+
     async def _handle(self, message: Message) -> None:
         agent = self.agent
         match message.WhichOneof("message"):

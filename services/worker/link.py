@@ -2,13 +2,17 @@
 
 The worker always dials. A stream that breaks is opened again after a growing, jittered pause; a
 stream that the coordinator refuses (not a member, another model, an older protocol) ends the
-process, because trying again would change nothing.
+process, because trying again would change nothing. A coordinator that is busy or ends says when to
+come back.
+
+No heartbeat follows one without an answer, so none queue up behind a coordinator that waits for its
+store. One that does not answer for as long as a lease is said to stall; the stream stays: whether
+the connection lives is for its pings to find out.
 """
 
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
@@ -17,7 +21,8 @@ import grpc
 from common.errors import CrosscloudError
 from protos.v1 import session_pb2, session_pb2_grpc
 from services.channels import OPTIONS
-from services.grpc_status import error_of
+from services.grpc_status import error_of, retry_after_s
+from services.patience import Patience
 from services.tls import explain_rpc_error
 
 log = logging.getLogger(__name__)
@@ -86,6 +91,9 @@ class Link:
         self._inbox = inbox
         self._outgoing: asyncio.Queue[session_pb2.ConnectRequest] | None = None
         self._welcomed = False
+        self._asked_s: float | None = None  # when the heartbeat left that has no answer yet
+        self._stalled = False
+        self._come_back_s: float | None = None
         self.bytes_sent = 0
         self.bytes_received = 0
 
@@ -100,21 +108,21 @@ class Link:
         Raises:
             EndedError: the coordinator refuses this worker for good.
         """
-        pause_s = _FIRST_PAUSE_S
+        patience = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
-            self._welcomed = False
+            self._welcomed, self._come_back_s = False, None
             try:
                 await self._stream()
                 log.info("the coordinator ended the stream")
             except grpc.aio.AioRpcError as e:
                 if (refusal := error_of(e)) is not None:
                     raise EndedError(f"the coordinator refuses: {refusal}", status=1) from None
+                self._come_back_s = retry_after_s(e)
                 log.warning("no stream to %s: %s", self._target, explain_rpc_error(e))
             self._inbox(None)
             if self._welcomed:
-                pause_s = _FIRST_PAUSE_S
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                patience.reset()
+            await asyncio.sleep(patience.wait_s(self._come_back_s))
 
     async def leave(self, reason: str) -> None:
         """Say good-bye, if there is anyone to say it to."""
@@ -131,10 +139,15 @@ class Link:
             try:
                 while isinstance(message := await call.read(), Message):
                     self.bytes_received += message.ByteSize()
-                    if message.WhichOneof("message") == "welcome":
-                        self._welcomed = True
-                        interval_s = message.welcome.heartbeat_interval_ms / 1000
-                        beating = asyncio.create_task(self._beat(interval_s))
+                    match message.WhichOneof("message"):
+                        case "welcome":
+                            self._welcomed = True
+                            beating = asyncio.create_task(self._beat(message.welcome))
+                        case "pace" | "rejected":
+                            self._answered()
+                        case "reconnect":
+                            self._come_back_s = message.reconnect.after_ms / 1000
+                            continue
                     self._inbox(message)
             finally:
                 self._outgoing = None
@@ -153,7 +166,20 @@ class Link:
             self.bytes_sent += message.ByteSize()
             outgoing.task_done()
 
-    async def _beat(self, interval_s: float) -> None:
+    async def _beat(self, welcome: session_pb2.Welcome) -> None:
+        lease_s, now_s = welcome.lease_ms / 1000, asyncio.get_running_loop().time
+        self._asked_s, self._stalled = None, False
         while True:
-            self.send(session_pb2.ConnectRequest(heartbeat=self._heartbeat()))
-            await asyncio.sleep(interval_s)
+            if self._asked_s is not None and now_s() - self._asked_s > lease_s > 0:
+                if not self._stalled:
+                    log.warning("no answer from the coordinator for %.0f s: it stalls", lease_s)
+                self._stalled, self._asked_s = True, None  # ask again, once per lease
+            if self._asked_s is None:
+                self._asked_s = now_s()
+                self.send(session_pb2.ConnectRequest(heartbeat=self._heartbeat()))
+            await asyncio.sleep(welcome.heartbeat_interval_ms / 1000)
+
+    def _answered(self) -> None:
+        if self._stalled:
+            log.info("the coordinator answers again")
+        self._asked_s, self._stalled = None, False

@@ -10,7 +10,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -110,6 +110,7 @@ class Worker:
             )
             for task in done:
                 task.result()
+            await self._finish(tasks[:-1])
             await self._link.leave("stopped by a signal")
             return 0
         except EndedError as e:
@@ -121,6 +122,20 @@ class Worker:
                 task.cancel()
             await self._trainer.end()
             self._bulk.close()
+
+    async def _finish(self, running: Sequence[asyncio.Task[None]]) -> None:
+        """Save what is not in a round, after the outcome of what is, within `drain_s`."""
+        log.info("told to end: saving, for at most %g s", self._settings.drain_s)
+        self._inbox.finish()
+        done, _ = await asyncio.wait(
+            (*running, self._trainer.reading, self._agent.broken, self._agent.saved),
+            timeout=self._settings.drain_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for task in done:
+            task.result()
+        if not done:
+            log.warning("not saved in time: a restart goes on from the last save, or its round")
 
     def _build(self) -> Build:
         s = self._settings

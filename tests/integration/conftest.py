@@ -89,12 +89,12 @@ class LoneCoordinator:
         settings = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**settings, **changes}))
 
-    def worker(self, name: str, **changes: Any) -> LightWorker:
+    def worker(self, name: str, *, bulk: str = "", **changes: Any) -> LightWorker:
         return LightWorker(
             name,
             self.genesis,
             self.layout.control,
-            self.layout.bulk,
+            bulk or self.layout.bulk,
             credentials(self.folder / "certs", name),
             **changes,
         )
@@ -117,6 +117,7 @@ def lay_out(folder: Path, **run: Any) -> LoneCoordinator:
     spec = FederationSpec(folder, "test", workers, text, {**RUN, **run}, timings=TIMINGS)
     made = LoneCoordinator(Layout(spec))
     made.layout.write()
+    made.edit(COORDINATOR, drain_s=1.0)
     genesis = made.command(
         "genesis", "--config", made.layout.config("run"), "--out", made.layout.genesis.parent
     )

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
-from threading import Event
+from threading import Event, Timer
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from common.errors import (
     BadUpdateError,
     BusyError,
     DamagedDataError,
+    NotFoundError,
     UnknownFileError,
     UnknownRoundError,
 )
@@ -116,16 +117,32 @@ def test_a_broken_upload_goes_on_with_what_is_missing(link: BulkLink, other: Oth
     assert other.arrived == {i: shard(i) for i in range(NUM_SHARDS)}
 
 
-@pytest.mark.parametrize("trouble", [BusyError("a stream is still open"), UnknownRoundError("yet")])
-def test_what_may_pass_is_tried_again(link: BulkLink, other: Other, trouble: Exception) -> None:
-    other.troubles = [trouble]
+def test_a_busy_coordinator_is_asked_again_until_it_takes_the_shards(
+    link: BulkLink, other: Other
+) -> None:
+    other.troubles = [BusyError("too many streams", 0.05) for _ in range(5)]
     push(link)
     assert len(other.arrived) == NUM_SHARDS
 
 
-def test_what_the_coordinator_refuses_is_raised_at_once(link: BulkLink, other: Other) -> None:
-    other.troubles = [BadUpdateError("shard 0: wrong length")]
-    with pytest.raises(BadUpdateError, match="wrong length"):
+def test_a_busy_coordinator_keeps_nobody_who_wants_no_more(link: BulkLink, other: Other) -> None:
+    other.troubles = [BusyError("too many streams", 60.0) for _ in range(9)]
+    give_up = Event()
+    Timer(0.2, give_up.set).start()
+    with pytest.raises(GivenUpError):
+        link.push(ROUND, NUM_SHARDS, shard, give_up=give_up)
+    assert len(other.troubles) == 8
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"),
+    [(BadUpdateError("no such shard"), BadUpdateError), (UnknownRoundError("over"), NotFoundError)],
+)
+def test_what_the_coordinator_refuses_is_raised_at_once(
+    link: BulkLink, other: Other, trouble: Exception, kind: type[Exception]
+) -> None:
+    other.troubles = [trouble]
+    with pytest.raises(kind, match=str(trouble)):
         push(link)
 
 

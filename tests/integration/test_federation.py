@@ -20,7 +20,7 @@ from services.local.federation import Federation
 from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, WorkerSpec
 from services.operator_link import RunStatus
 from services.worker.state import StateFolder
-from tests.stalling_proxy import StallingProxy
+from tests.line import Line
 from worker.round import Stage
 
 TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
@@ -130,23 +130,23 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
 
 
 def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(tmp_path: Path) -> None:
-    # 1.2 M values: several shards, of which the proxy lets one through.
+    # 1.2 M values: several shards, of which the line lets one through.
     federation = Federation(spec(tmp_path / "run", width=1600, versions=1000))
     federation.prepare()
-    with StallingProxy(federation.layout.bulk, limit_bytes=1_200_000) as proxy:
+    with Line(federation.layout.bulk, limit_bytes=1_200_000) as line:
         config = federation.config("aws")
         settings = yaml.safe_load(config.read_text())
-        settings["coordinator"]["bulk"] = proxy.address
+        settings["coordinator"]["bulk"] = line.address
         config.write_text(yaml.safe_dump(settings))
         with federation:
-            assert proxy.stalled.wait(PATIENCE_S)
+            assert line.stalled.wait(PATIENCE_S)
             (stage,) = federation.layout.state("aws").glob("save-*/stage/stage.json")
             assert canonical.decode(stage.read_bytes(), Stage).exposed
             federation.process("aws").kill()
             before = until(federation, lambda s: s.version >= 3)
             assert contributions(before, "aws") == 0
 
-            proxy.released.set()
+            line.heal()
             federation.restart("aws")
             until(federation, lambda s: contributions(s, "aws") >= 2)
         assert "resumed at version" in federation.layout.log("aws").read_text()
@@ -203,3 +203,22 @@ def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(tmp_path: Path
         assert "DivergedError" not in said
     after = [r.commit for r in log if r.commit and r.version > back.version]
     assert {w for c in after for w in c.survivors}
+
+
+def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_path: Path) -> None:
+    with Federation(spec(tmp_path / "run", versions=40)) as federation:
+        until(federation, lambda s: s.version >= 1 and contributions(s, "aws") > 0)
+        process = federation.process("aws")
+        process.terminate()
+        assert process.wait(PATIENCE_S)
+        assert process.exit_code == 0, process.last_lines()
+        log = federation.layout.log("aws").read_text()
+        assert "told to end: saving" in log
+        assert "not saved in time" not in log
+        until(federation, lambda s: "aws" not in {w.name for w in s.workers})
+        before = StateFolder(federation.layout.state("aws")).load()
+        assert before is not None
+        federation.restart("aws")
+        until(federation, lambda s: "aws" in {w.name for w in s.workers})
+        resumed = f"resumed at version {before.position.version} from save-"
+        assert resumed in federation.layout.log("aws").read_text()

@@ -67,7 +67,7 @@ async def keeps_its_anchor(self: Agent, round_id: str, fate: object) -> None:
 
 
 async def ignores_pace(self: Agent, pace: Any) -> None:
-    pace.offer_wanted = False
+    pace.void_offer = ""
     await right_paced(self, pace)
 
 

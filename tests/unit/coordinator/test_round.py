@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 
 from common.documents import Algorithm, Offer, Plan
-from common.errors import BadNumbersError, NotAMemberError
+from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from coordinator.ports import AbortReason, Compute, OpenSpool, Save, Seal, Send
 from coordinator.round import NEXT_PHASES, Phase, Round
@@ -45,6 +45,7 @@ def collecting(*workers: WorkerId, threshold: int = 2) -> Round:
     for w in workers:
         r.answer(w, numbers())
     r.advance(1.0)
+    r.open_uploads(1.0)
     assert r.phase is Phase.COLLECT_MASKED
     return r
 
@@ -85,7 +86,29 @@ def test_a_phase_is_saved_before_its_members_hear_of_it() -> None:
 
     effects = r.advance(1.0)
 
-    assert [type(e) for e in effects] == [Save, OpenSpool, Send, Send]
+    assert [type(e) for e in effects] == [Save, OpenSpool]
+
+
+def test_members_hear_of_the_uploads_once_the_spool_takes_them_and_have_their_time_from_then() -> (
+    None
+):
+    r = new_round(A, B, C)
+    for w in (A, B, C):
+        r.answer(w, numbers())
+    r.advance(1.0)
+
+    with pytest.raises(UnexpectedMessageError, match="before the members are known"):
+        r.upload(A)
+    assert r.rejoin(A, SessionId("a-2")) == ()
+    r.lose(C, "lease over")
+    r.advance(9.0)
+
+    told = r.open_uploads(10.0)
+
+    assert [s.session for s in told if isinstance(s, Send)] == ["a-2", f"{B}-1"]
+    assert r.deadline_s == 10.0 + r.plan.upload_timeout_s
+    assert r.open_uploads(20.0) == ()
+    assert r.deadline_s == 10.0 + r.plan.upload_timeout_s
 
 
 def test_a_round_with_too_few_left_ends_before_its_deadline() -> None:
@@ -109,6 +132,7 @@ def test_late_numbers_leave_a_member_out_and_late_uploads_are_the_listings_to_te
     assert r.advance(4.9) == ()
     r.advance(5.0)
     assert r.left == {D: "its numbers were late"}
+    r.open_uploads(5.0)
 
     r.upload(A)
     assert r.advance(34.9) == ()

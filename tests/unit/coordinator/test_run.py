@@ -161,12 +161,12 @@ OTHERS = [
     *("tick", "restart", "computed", "failed damaged_shard", "sealed aws,azure,gcp", "sealed aws"),
     *("pause alice", "resume alice", "evaluated loss=2.5", "evaluated loss=2.0"),
     *("rollback alice to=0", "rollback alice to=1", "restored to=0", "restored to=1"),
-    "unrestored to=1",
+    *("unrestored to=1", "opened", "opened round=1"),
 ]
 AS_EXPECTED = {
     "collecting_offers": [f"{verb} {w}" for verb in ("heard", "offer") for w in WORKERS],
     "share_keys": [f"numbers {w}" for w in WORKERS],
-    "collect_masked": [f"uploaded {w}" for w in WORKERS],
+    "collect_masked": ["opened", *(f"uploaded {w}" for w in WORKERS)],
     "unmask": ["sealed aws,azure,gcp,onprem", "computed"],
 }
 LINES = st.one_of(
@@ -182,12 +182,14 @@ PASSED_S = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 6.0, 20.0])
     st.lists(st.tuples(LINES, PASSED_S), min_size=10, max_size=60),
     st.sampled_from(["async", "sync"]),
     st.booleans(),
+    st.booleans(),
 )
-@example([("as expected", 0.1)] * 12, "async", True)
+@example([("as expected", 0.1)] * 12, "async", True, False)
 def test_whatever_happens_the_log_comes_first_and_each_round_ends_once(
-    lines: list[tuple[str, float]], policy: str, stops: bool
+    lines: list[tuple[str, float]], policy: str, stops: bool, spool_is_slow: bool
 ) -> None:
     script = begun({"policy": policy, "max_cohort": "3", "max_staleness": "1", "loss": "2.2"})
+    script.spool_is_slow = spool_is_slow
     witness, now_s = Witness(script), 0.0
     witness.see(script.start(now_s))
     for line, passed_s in [
@@ -264,6 +266,8 @@ def test_an_illegal_event_changes_nothing(phase: str, line: str) -> None:
     ("phase", "line"),
     [
         ("share_keys", "uploaded aws"),
+        ("share_keys", "opened"),
+        ("unmask", "opened"),
         ("share_keys", "sealed aws,azure"),
         ("share_keys", "computed"),
         ("share_keys", "failed bad_update"),
@@ -367,7 +371,7 @@ def test_pace_follows_the_fastest_live_worker_within_its_bounds() -> None:
 
     script.tell("5 heard azure speed=130")
     (*_, send) = script.tell("11.5 heard azure speed=130")  # nobody else is heard any more
-    assert Pace(20, paused=False, num_records=1, offer_wanted=False) in [
+    assert Pace(20, paused=False, num_records=1, void_offer="") in [
         e.message for e in (*script.tell("12 heard azure speed=130"), send) if isinstance(e, Send)
     ]
 

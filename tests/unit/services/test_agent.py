@@ -162,7 +162,7 @@ async def test_an_offer_names_the_base_and_is_made_once(cloud: Cloud) -> None:
     assert (offer.version, offer.digest) == (1, cloud.replica.position.digest)
     cloud.agent.consider_offering()
     assert len(cloud.sent) == 1
-    await cloud.agent.paced(session_pb2.Pace(local_steps=20, offer_wanted=True))
+    await cloud.agent.paced(session_pb2.Pace(local_steps=20, void_offer=offer.nonce))
     assert cloud.offer().nonce != offer.nonce
 
 
@@ -279,3 +279,30 @@ async def test_a_plan_that_comes_again_gets_the_same_numbers_and_freezes_nothing
     cloud.trainer.numbers = replace(NUMBERS, steps=99)
     await cloud.agent.planned(content)
     assert cloud.sent[-1] == first
+
+
+async def test_answers_to_heartbeats_from_before_a_pause_make_one_new_offer_and_not_many(
+    cloud: Cloud,
+) -> None:
+    offer = cloud.offer()
+    for _ in range(50):  # all of them name the offer of before, which is void
+        await cloud.agent.paced(session_pb2.Pace(local_steps=20, void_offer=offer.nonce))
+        cloud.agent.consider_offering()
+    assert len(cloud.sent) == 2
+
+
+async def test_a_worker_that_is_told_to_end_saves_and_offers_no_more(cloud: Cloud) -> None:
+    before = cloud.state.load()
+    await cloud.agent.finish()
+    assert cloud.agent.saved.done()
+    assert cloud.state.load() != before
+    cloud.agent.consider_offering()
+    assert cloud.sent == []
+
+
+async def test_a_worker_in_a_round_ends_after_its_outcome(cloud: Cloud) -> None:
+    await cloud.expose()
+    await cloud.agent.finish()
+    assert not cloud.agent.saved.done()
+    await cloud.record(cloud.committed(ME, *OTHERS))
+    assert cloud.agent.saved.done()

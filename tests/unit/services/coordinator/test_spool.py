@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ class SmallLayout:
 
     SPANS = ((0, 100), (100, 100), (200, 30), (300, 100), (400, 48))
     num_shards = len(SPANS)
+    sent_bytes = sum(length for _, length in SPANS)
 
     def shard(self, index: int) -> tuple[int, int]:
         return self.SPANS[index]
@@ -148,6 +150,28 @@ def test_a_second_stream_of_a_worker_is_refused_and_the_first_goes_on(spool: Spo
         first.put(1, shard(1))
     upload(spool, AWS, (2, 3, 4))
     assert spool.seal(ROUND) == (AWS, GCP)
+
+
+def test_a_stream_that_its_worker_has_given_up_is_ended_and_the_next_one_goes_on(
+    spool: Spool,
+) -> None:
+    given_up, begun = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with spool.receive(ROUND, AWS, given_up.set) as stream:
+            stream.put(0, shard(0))
+            begun.set()
+            assert given_up.wait(60)
+
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    assert begun.wait(60)
+    spool.end_stream(ROUND, AWS)
+    assert spool.missing(ROUND, AWS) == EVERY[1:]
+    upload(spool, AWS, EVERY[1:])
+    hanging.join()
+    spool.end_stream(ROUND, AWS)  # none is open: nothing happens
+    assert spool.seal(ROUND) == (AWS,)
 
 
 def test_after_the_seal_no_shard_is_taken_and_the_answer_stays(tmp_path: Path) -> None:
@@ -355,3 +379,33 @@ def test_any_order_with_duplicates_and_restarts_keeps_exactly_what_came(
     for worker in complete:
         with spool.reader(ROUND, worker, LAYOUT) as reader:
             assert reader.read(0, 230) + reader.read(300, 148) == PAYLOAD[:230] + PAYLOAD[300:]
+
+
+def test_an_upload_that_does_not_fit_waits_until_a_round_is_dropped(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", max_bytes=2 * LAYOUT.sent_bytes - 1)
+    other = RoundId("0f" * 16)
+    spool.open_round(ROUND, (AWS, GCP), LAYOUT)
+    spool.open_round(other, (AZURE,), LAYOUT)
+    upload(spool, GCP, (0,))
+    for refused in (
+        lambda: upload(spool, AWS),
+        lambda: spool.check_room(ROUND, AWS),
+        lambda: spool.check_room(other, AZURE),
+    ):
+        with pytest.raises(BusyError, match=r"the spool is full.*limits\.max_spool_bytes"):
+            refused()
+    upload(spool, GCP, EVERY)  # what was let in may go on
+    assert spool.seal(ROUND) == (GCP,)
+    with pytest.raises(BusyError):
+        spool.check_room(other, AZURE)
+    spool.drop(ROUND)
+    spool.check_room(other, AZURE)
+
+
+def test_uploads_leave_room_on_the_disk_for_what_was_promised_and_the_log(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    spool = Spool(tmp_path / "spool", spare_bytes=2 * free)
+    spool.open_round(ROUND, (AWS,), LAYOUT)
+    with pytest.raises(BusyError, match=r"the disk is full.*make room"):
+        upload(spool, AWS)
+    assert not list((tmp_path / "spool" / ROUND).iterdir())

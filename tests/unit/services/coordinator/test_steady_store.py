@@ -5,7 +5,7 @@ import pytest
 from common.errors import StaleLeaderError, StorageError
 from coordinator.ports import Put, Table
 from coordinator.round import OPEN
-from services.coordinator.steady_store import OpenStore, SteadyStore
+from services.coordinator.steady_store import OpenStore, SteadyStore, wait_for_lease
 from services.simulator.memory_store import MemoryServer, MemoryStore
 
 LEASE_S = 3.0
@@ -39,11 +39,13 @@ class Bench:
         self.log_is_ours = True
         self.paused_s: list[float] = []
         self.revived = 0
+        self.said: list[str] = []
         self.steady = SteadyStore(
             OpenStore(self.store, self.revive),
             LEASE_S,
             lambda: self.log_is_ours,
             sleep=self.sleep,
+            now_s=lambda: self.now_s,
         )
 
     def open(self, owner: str) -> Unsteady:
@@ -53,6 +55,7 @@ class Bench:
         self.revived += 1
 
     async def sleep(self, seconds: float) -> None:
+        self.said.append(self.steady.outage())
         self.paused_s.append(seconds)
 
 
@@ -136,3 +139,45 @@ class _Once(threading.Event):
     def wait(self, timeout=None):
         self.turns += 1
         return self.turns > 1
+
+
+async def test_an_outage_says_what_fails_since_when_and_what_waits_and_is_over_with_it() -> None:
+    bench = Bench()
+    await bench.steady.load()
+    assert bench.steady.outage() == ""
+    bench.store.silent = 3
+    await bench.steady.apply(ROUND)
+    held_up = "nothing is decided or sent until it has saved what was decided last"
+    assert bench.said == [f"no answer, for 0.0 s; {held_up}"] * 3
+    assert bench.steady.outage() == ""
+
+
+def test_a_lease_that_cannot_be_prolonged_is_an_outage_too() -> None:
+    bench = Bench()
+
+    def refuse(ttl_s: float) -> bool:
+        raise StorageError("no answer")
+
+    bench.store.lease.renew = refuse  # type: ignore[method-assign]
+    bench.steady.hold_lease(_Once())
+    assert bench.steady.outage() == "no answer, for 0.0 s; the lease cannot be prolonged"
+
+
+async def test_a_waiting_coordinator_outlasts_a_store_that_does_not_answer() -> None:
+    server, asked = MemoryServer(), []
+
+    class Away(MemoryStore):
+        """Its lease does not answer three times."""
+
+        def acquire(self, ttl_s):
+            asked.append(ttl_s)
+            if len(asked) <= 3:
+                raise StorageError("no answer")
+            return MemoryStore.lease.fget(self).acquire(ttl_s)
+
+        @property
+        def lease(self):
+            return self
+
+    await wait_for_lease(Away(server, "mine", lambda: 0.0), ttl_s=0.01)
+    assert (len(asked), server.leader) == (4, "mine")

@@ -1,0 +1,36 @@
+"""How long to wait before the same call is made again.
+
+Failures wait ever longer, with jitter, so that many callers do not come back together. Where the
+other side was only busy and said when to come back, that is obeyed, a little later each by another
+measure; it counts as no failure.
+"""
+
+import random
+
+
+class Patience:
+    """See the module docstring.
+
+    Args:
+        first_s: after the first failure, on average; the next ones wait twice as long each.
+        longest_s: at most, on average.
+    """
+
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self._first_s = self._pause_s = first_s
+        self._longest_s = longest_s
+
+    def reset(self) -> None:
+        """A call succeeded."""
+        self._pause_s = self._first_s
+
+    def wait_s(self, told_s: float | None) -> float:
+        """Return how long to wait now.
+
+        Args:
+            told_s: when the other side wants to be asked again; None: the call failed.
+        """
+        if told_s is not None:
+            return told_s * random.uniform(1.0, 1.5)  # noqa: S311 - jitter
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, self._longest_s)
+        return pause_s * random.uniform(0.5, 1.5)  # noqa: S311 - jitter

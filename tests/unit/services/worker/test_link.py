@@ -1,0 +1,134 @@
+"""The control stream against a coordinator that is slow, busy or ending: no socket, no clock."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from protos.v1 import session_pb2
+from services.grpc_status import RETRY_AFTER
+from services.simulator.clock import VirtualLoop
+from services.worker.link import Link
+
+WELCOME = session_pb2.ConnectResponse(
+    welcome=session_pb2.Welcome(heartbeat_interval_ms=1000, lease_ms=10_000)
+)
+PACE = session_pb2.ConnectResponse(pace=session_pb2.Pace())
+
+
+class Call:
+    """One stream, the coordinator's end of it in the hands of the test."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[float, str]] = []
+        self.answers: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def write(self, message: session_pb2.ConnectRequest) -> None:
+        kind = message.WhichOneof("message")
+        self.said.append((asyncio.get_running_loop().time(), str(kind)))
+
+    async def read(self) -> Any:
+        answer = await self.answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def beats_s(self) -> list[float]:
+        return [at_s for at_s, kind in self.said if kind == "heartbeat"]
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.heard: list[Any] = []
+        self.link = Link(
+            "the coordinator",
+            self.dial,
+            join=session_pb2.Join,
+            heartbeat=session_pb2.Heartbeat,
+            inbox=self.heard.append,
+        )
+
+    @contextlib.asynccontextmanager
+    async def dial(self) -> AsyncIterator[Call]:
+        self.calls.append(Call())
+        self.calls[-1].answers.put_nowait(WELCOME)
+        yield self.calls[-1]
+
+
+@pytest.fixture
+def loop() -> Iterator[VirtualLoop]:
+    made = VirtualLoop()
+    yield made
+    made.close()
+
+
+async def running(seconds: float, bench: Bench) -> None:
+    task = asyncio.create_task(bench.link.run())
+    await asyncio.sleep(seconds)
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+def test_heartbeats_go_on_while_they_are_answered(loop: VirtualLoop) -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = asyncio.create_task(running(5.7, bench))
+        await asyncio.sleep(0.5)
+        for _ in range(5):
+            await asyncio.sleep(1.0)
+            bench.calls[0].answers.put_nowait(PACE)
+        await task
+        assert bench.calls[0].beats_s() == pytest.approx([0.0, 2.0, 3.0, 4.0, 5.0]), "one was late"
+
+    loop.run_until_complete(test())
+
+
+def test_no_heartbeat_queues_up_behind_one_without_an_answer(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        bench = Bench()
+        await running(25.0, bench)
+        first_s, *more_s = bench.calls[0].beats_s()
+        assert len(bench.calls) == 1, "the stream stays"
+        assert [s - first_s for s in more_s] == pytest.approx([11.0, 22.0]), "once per lease"
+
+    loop.run_until_complete(test())
+    assert caplog.text.count("it stalls") == 1
+
+
+def test_a_coordinator_that_ends_is_dialled_again_when_it_says_so(loop: VirtualLoop) -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = asyncio.create_task(running(40.0, bench))
+        await asyncio.sleep(1.0)
+        after = session_pb2.Reconnect(after_ms=20_000)
+        bench.calls[0].answers.put_nowait(session_pb2.ConnectResponse(reconnect=after))
+        bench.calls[0].answers.put_nowait(None)
+        await asyncio.sleep(19.0)
+        assert len(bench.calls) == 1
+        await task
+        assert len(bench.calls) == 2
+
+    loop.run_until_complete(test())
+
+
+def test_a_busy_coordinator_is_dialled_again_when_it_says_so(loop: VirtualLoop) -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = asyncio.create_task(running(40.0, bench))
+        await asyncio.sleep(1.0)
+        told = grpc.aio.Metadata((RETRY_AFTER, "20000"))
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        busy = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), told, "too many")
+        bench.calls[0].answers.put_nowait(busy)
+        await asyncio.sleep(19.0)
+        assert len(bench.calls) == 1
+        await task
+        assert len(bench.calls) == 2
+
+    loop.run_until_complete(test())
