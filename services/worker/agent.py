@@ -6,6 +6,8 @@
 One task owns everything here and handles one thing at a time, so a plan is looked at only after the
 records before it are applied. Long work (encoding, transfers, replaying) runs in threads; while it
 does, heartbeats go on elsewhere (`link.py`) and the trainer trains.
+
+It is long because every thing that can happen to a worker has its method here, in one order.
 """
 
 import asyncio
@@ -25,6 +27,16 @@ from common.ids import Digest, RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
+from services.worker.convert import (
+    abandon_request,
+    answer_request,
+    attest_request,
+    members_of,
+    offer_request,
+    refuse_request,
+    shares_request,
+    signature_request,
+)
 from services.worker.messages import (
     Begin,
     Budget,
@@ -200,8 +212,7 @@ class Agent:
         if progress.pending.steps < self._local_steps:
             return
         self._round.offer = offer = self._offer(progress)
-        submit = session_pb2.SubmitOffer(offer=canonical.encode(offer))
-        self._send(session_pb2.ConnectRequest(offer=submit))
+        self._send(offer_request(offer))
 
     def _offer(self, progress: Progress) -> Offer:
         at, pending = self._replica.position, progress.pending
@@ -269,26 +280,16 @@ class Agent:
         assert self._round.stage is not None
         assert self._round.stage.answer is not None
         answer, sealed = attempt.answer(self._round.stage.answer.numbers)
-        submit = session_pb2.SubmitAnswer(
-            round_id=bytes.fromhex(plan.round),
-            answer=canonical.encode(answer),
-            sealed={str(w): content for w, content in sealed.items()},
-        )
-        self._send(session_pb2.ConnectRequest(answer=submit))
+        self._send(answer_request(plan.round, answer, sealed))
 
     def _refuse(self, e: RefusedError) -> None:
         log.warning("refused round %s by rule %d: %s", e.round[:8], e.rule, e.sentence)
         self._metrics.round_ended("refused")
-        refuse = session_pb2.Refuse(
-            round_id=bytes.fromhex(e.round), rule=e.rule, sentence=e.sentence
-        )
-        self._send(session_pb2.ConnectRequest(refuse=refuse))
+        self._send(refuse_request(e))
 
     async def named(self, message: session_pb2.Members) -> None:
         """U2 is known: encode and upload, in the background."""
-        round_id = RoundId(message.round_id.hex())
-        answers = {WorkerId(w): canonical.decode(a, Answer) for w, a in message.answers.items()}
-        sealed = {WorkerId(w): content for w, content in message.sealed.items()}
+        round_id, answers, sealed = members_of(message)
         stage, attempt = self._round.stage, self._attempt
         if stage is None or attempt is None:
             log.info("members of round %s came late", round_id[:8])
@@ -319,8 +320,7 @@ class Agent:
         if signature is None:
             await self._reveal(attempt, {})
             return
-        submit = session_pb2.SubmitSignature(round_id=message.round_id, signature=signature)
-        self._send(session_pb2.ConnectRequest(signature=submit))
+        self._send(signature_request(message.round_id, signature))
 
     async def signed(self, message: session_pb2.Signatures) -> None:
         """Enough survivors signed S."""
@@ -340,10 +340,7 @@ class Agent:
         if not stage.revealed:
             self._round.reveal()
             await self._write_stage()
-        shares = {str(w): session_pb2.Share(own=share) for w, share in revealed.own.items()}
-        shares |= {str(w): session_pb2.Share(mask=share) for w, share in revealed.mask.items()}
-        submit = session_pb2.SubmitShares(round_id=bytes.fromhex(stage.plan.round), shares=shares)
-        self._send(session_pb2.ConnectRequest(shares=submit))
+        self._send(shares_request(stage.plan.round, revealed))
 
     async def ended(self, message: session_pb2.End) -> None:
         """The round will abort: promise never to reveal a share, unless one may be revealed."""
@@ -357,8 +354,7 @@ class Agent:
             signature = self._attempt.abandon()
         else:  # after a restart, or before its secrets were drawn
             signature = self._tier.abandon(stage.plan)
-        abandon = session_pb2.Abandon(round_id=message.round_id, signature=signature)
-        self._send(session_pb2.ConnectRequest(abandon=abandon))
+        self._send(abandon_request(message.round_id, signature))
 
     def _attempt_of(self, round_id: bytes) -> Attempt | None:
         """Return the attempt of a masked round; None after a restart, when its secrets are gone."""
@@ -520,8 +516,7 @@ class Agent:
         """Let the others know which version this worker verified itself."""
         at = self._replica.position
         if self._checked and (word := self._tier.attestation(at.version, at.digest)) is not None:
-            attest = session_pb2.Attest(attestation=canonical.encode(word))
-            self._send(session_pb2.ConnectRequest(attest=attest))
+            self._send(attest_request(word))
 
     async def _settle(self, round_id: RoundId, fate: Fate) -> None:
         """Say what the frozen work is from now on."""
