@@ -15,7 +15,7 @@ STAMP := $(VENV)/.stamp-$(KEY)
 PROTOS := $(wildcard protos/v1/*.proto)
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
-FAST_TESTS := $(wildcard tests/unit tests/scenarios tests/vectors tests/fuzz tests/integration)
+FAST_TESTS := $(wildcard tests/unit tests/scenarios tests/vectors tests/attacks tests/fuzz tests/integration)
 
 help:  ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ test: $(STAMP)  ## All tests but the slow ones
 	$(BIN)/pytest $(FAST_TESTS) $(ARGS)
 
 test-all: $(STAMP)  ## All tests: also killed processes and deployment
-	$(BIN)/pytest tests --histories 3000 $(ARGS)
+	$(BIN)/pytest tests --histories 3000 --soak-minutes 10 $(ARGS)
 
 chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothing may be lost
 	$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import grpc
 
-from benchmarks.light_worker import LightWorker
+from benchmarks.made_up_payload import contribute
 from common.documents import Genesis
 from services.genesis_file import load_genesis
 from services.identity import Role
@@ -21,6 +21,7 @@ from services.local.layout import COORDINATOR, HOST, FederationSpec, Layout, Wor
 from services.local.processes import LocalProcess, ProcessFailedError
 from services.settings import load_worker
 from services.tls import channel_credentials
+from tests.light_worker import LightWorker
 
 WORKERS: Final = ("aws", "azure", "gcp")
 _PATIENCE: Final = {"worker_lease_s": 3600.0, "upload_timeout_s": 3600.0}
@@ -44,24 +45,40 @@ class Cost:
 
 
 class BenchFederation:
-    """Certificates, settings and genesis of a run whose model has `num_values` zeros."""
+    """Certificates, settings and genesis of a run whose model has `num_values` zeros.
 
-    def __init__(self, folder: Path, num_values: int, codec: str) -> None:
+    Args:
+        algorithm: what differs from synchronous rounds of everybody.
+        timings: of the coordinator.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        num_values: int,
+        codec: str,
+        *,
+        workers: Sequence[str] = WORKERS,
+        algorithm: Mapping[str, Any] | None = None,
+        timings: Mapping[str, float] = _PATIENCE,
+    ) -> None:
         bits = 8 if codec == "dense" else 32
         run: dict[str, Any] = {
             "learner": "benchmarks.zeros:build",
             "settings": {"values": num_values},
             "algorithm": {
                 "policy": "sync",
-                "min_cohort": len(WORKERS),
+                "min_cohort": len(workers),
                 "codec": {"kind": codec, "bits": bits, "first_bits": bits},
+                **(algorithm or {}),
             },
-            "stop": {"versions": 1000},
+            "stop": {"versions": 1_000_000},
         }
-        workers = tuple(WorkerSpec(n, {}) for n in WORKERS)
-        self._layout = Layout(FederationSpec(folder, "bench", workers, {}, run, timings=_PATIENCE))
-        self._layout.write()
-        config, out = self._layout.config("run"), self._layout.genesis.parent
+        specs = tuple(WorkerSpec(n, {}) for n in workers)
+        self.layout = Layout(FederationSpec(folder, "bench", specs, {}, run, timings=timings))
+        self._first = workers[0]
+        self.layout.write()
+        config, out = self.layout.config("run"), self.layout.genesis.parent
         genesis = self._command("genesis", "--config", config, "--out", out)
         if not genesis.wait(300) or genesis.exit_code:
             raise ProcessFailedError(genesis)
@@ -69,54 +86,59 @@ class BenchFederation:
     @property
     def genesis(self) -> Genesis:
         """The run's."""
-        return load_genesis(self._layout.genesis)
+        return load_genesis(self.layout.genesis)
 
     @property
     def config(self) -> Path:
         """coordinator.yaml."""
-        return self._layout.config(COORDINATOR)
+        return self.layout.config(COORDINATOR)
 
     @property
     def certs(self) -> Path:
         """Folder of certificates."""
-        return self._layout.folder / "certs"
+        return self.layout.folder / "certs"
 
     def credentials(self, name: str) -> grpc.ChannelCredentials:
         """Return a worker's credentials."""
-        tls = load_worker(self._layout.config(name), environ={}).tls
+        tls = load_worker(self.layout.config(name), environ={}).tls
         return channel_credentials(tls, "bench", Role.WORKER, name)
 
     def round_cost(self) -> Cost:
         """Run one round of all workers on a fresh coordinator, and return what it cost."""
-        with self._coordinator() as process, ExitStack() as stack:
-            addresses = self._layout.control, self._layout.bulk
+        with self.coordinator() as process, ExitStack() as stack:
+            addresses = self.layout.control, self.layout.bulk
             genesis = self.genesis
             workers = [
-                stack.enter_context(LightWorker(n, genesis, *addresses, self.credentials(n)))
+                stack.enter_context(
+                    LightWorker(n, genesis, *addresses, self.credentials(n), timeout_s=3600.0)
+                )
                 for n in WORKERS
             ]
-            family = _family(process.pid)
+            for worker in workers:
+                worker.join()
+            family = family_of(process.pid)
             for pid in family:
                 _forget_peak(pid)
-            idle = sum(_memory_kib(pid, "VmRSS") for pid in family)
+            idle = sum(memory_kib(pid, "VmRSS") for pid in family)
             with ThreadPoolExecutor(len(workers)) as pool:
-                for done in [pool.submit(w.contribute) for w in workers]:
+                for done in [pool.submit(contribute, w) for w in workers]:
                     done.result()
             start_s, start_cpu_s = time.perf_counter(), sum(map(_cpu_s, family))
-            workers[0].wait_for_commit()
+            workers[0].receive_record("commit")
             commit_s = time.perf_counter() - start_s
             commit_cpu_s = sum(map(_cpu_s, family)) - start_cpu_s
-            peak = sum(_memory_kib(pid, "VmHWM") for pid in family)
+            peak = sum(memory_kib(pid, "VmHWM") for pid in family)
         return Cost((peak - idle) / 1024, commit_s, commit_cpu_s, 4e-9 * genesis.schema.length)
 
     @contextmanager
-    def _coordinator(self) -> Iterator[LocalProcess]:
+    def coordinator(self) -> Iterator[LocalProcess]:
+        """Run a coordinator as long as the block lasts."""
         process = self._command(COORDINATOR, "--config", self.config)
         try:
-            host, _, port = self._layout.control.rpartition(":")
+            host, _, port = self.layout.control.rpartition(":")
             assert host == HOST
             grpc.channel_ready_future(
-                grpc.secure_channel(f"{host}:{port}", self.credentials(WORKERS[0]))
+                grpc.secure_channel(f"{host}:{port}", self.credentials(self._first))
             ).result(timeout=60)
             yield process
         finally:
@@ -128,10 +150,10 @@ class BenchFederation:
         name = str(arguments[0])
         command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
         path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-        return LocalProcess(name, command, self._layout.log(name), path)
+        return LocalProcess(name, command, self.layout.log(name), path)
 
 
-def _family(pid: int) -> list[int]:
+def family_of(pid: int) -> list[int]:
     """Return the process and all its descendants."""
     listing = subprocess.run(
         ("ps", "-e", "-o", "pid=,ppid="),  # noqa: S607
@@ -148,7 +170,8 @@ def _forget_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def _memory_kib(pid: int, field: str) -> int:
+def memory_kib(pid: int, field: str) -> int:
+    """Return a field of /proc/PID/status, such as VmRSS."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

@@ -1,6 +1,7 @@
 """Names for the array types that cross our functions. Every array is C-contiguous."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ U64 = npt.NDArray[np.uint64]
 
 Content = bytes | bytearray | memoryview | U8
 """Packed bytes that are only read."""
+
+Ring = npt.NDArray[np.signedinteger[Any]]
+"""Values of a ring, in the narrowest signed integers that hold them or in wider ones."""
 
 ReadValues = Callable[[int, int], F32]
 """(start, stop) -> float32[stop - start] of a flat vector; need not be writable."""

@@ -33,6 +33,9 @@ _ALIGNMENT: Final = 48
 _LANES: Final = np.dtype("<u8")
 _ENERGY: Final = np.dtype("<u4")
 
+Piece = bytes | bytearray
+"""A shard's bytes; whoever makes it does not keep it."""
+
 TAGS_BYTES: Final = 16
 """Of one shard: its public and its secret tag."""
 
@@ -139,16 +142,10 @@ class PayloadLayout:
         return offset, min(SHARD_BYTES, end - offset)
 
 
-def cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join the bytes of one section and cut them into shards; the last may be short."""
-    pending = bytearray()
-    for piece in pieces:
-        pending += piece
-        while len(pending) >= SHARD_BYTES:
-            yield bytes(pending[:SHARD_BYTES])
-            del pending[:SHARD_BYTES]
-    if pending:
-        yield bytes(pending)
+def cut(section: bytes) -> Iterator[bytes]:
+    """Yield the shards of a whole section; the last may be short."""
+    for at in range(0, len(section), SHARD_BYTES):
+        yield section[at : at + SHARD_BYTES]
 
 
 def pack_lanes(lanes: Lanes, energy: U32) -> bytes:

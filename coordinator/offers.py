@@ -21,18 +21,12 @@ from typing import Final
 from common.documents import Genesis, Offer
 from common.errors import (
     BadNumbersError,
-    BadSignatureError,
     IncompatibleError,
     NotAMemberError,
     UnexpectedMessageError,
 )
 from common.ids import WorkerId
-from common.secagg.transcript import (
-    certificate_der,
-    certified_key,
-    is_signed,
-    signed_content,
-)
+from common.secagg.transcript import check_keys
 from coordinator.head import RunHead
 from coordinator.membership import MAX_COUNT, Member
 
@@ -117,9 +111,7 @@ class Offers:
         if (offer.keys is not None) != self._algorithm.masked:
             raise BadNumbersError(f"offer: keys in privacy tier {self._algorithm.tier}")
         if offer.keys is not None:
-            key = certified_key(certificate_der(offer.keys.certificate, offer.worker))
-            if not is_signed(key, "offer", signed_content(offer), offer.signature):
-                raise BadSignatureError(f"{offer.worker}: the signature of its offer is wrong")
+            check_keys(offer)
         if self._used.get(offer.worker) == offer.nonce:
             raise UnexpectedMessageError("an offer is used once, and a plan has used this one")
 

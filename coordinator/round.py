@@ -20,6 +20,8 @@ A member whose upload is complete stays in the sum even if it is lost later, unl
 
 Messages that are late, foreign or for another phase raise and change nothing; a repeated one is
 accepted and changes nothing. It appends nothing to the log: `outcome` says how the round ended.
+
+It is long because each message, and each passing of time, has its method here and nowhere else.
 """
 
 import enum
@@ -194,10 +196,13 @@ class Round:
         check_numbers(worker, answer.numbers, self.algorithm)
         self.answers[worker], self.sealed[worker] = answer, sealed
 
-    def sign(self, worker: WorkerId, signature: bytes) -> tuple[Effect, ...]:
-        """A survivor signed the list of survivors."""
+    def sign(self, worker: WorkerId, signature: bytes, now_s: float) -> tuple[Effect, ...]:
+        """A survivor signed the list of survivors; with enough of them, shares are next."""
         told = self._unmasking().sign(worker, signature)
-        return tuple(Send(self.sessions[w], told) for w in self.survivors if told is not None)
+        if told is None:
+            return ()
+        self._wait(now_s, self.plan.key_timeout_s)
+        return tuple(Send(self.sessions[w], told) for w in self.survivors)
 
     def reveal(
         self, worker: WorkerId, own: Mapping[WorkerId, bytes], mask: Mapping[WorkerId, bytes]
@@ -211,18 +216,19 @@ class Round:
             raise UnexpectedMessageError(f"round {self.id} goes on: nothing is to be abandoned")
         self.ending.abandon(worker, signature)
 
-    def refuse(self, worker: WorkerId, rule: int, sentence: str) -> None:
-        """A member will not take part."""
+    def refuse(self, worker: WorkerId, rule: int, sentence: str) -> str:
+        """A member will not take part; return that as a sentence."""
         why = f"refused by rule {rule}: {sentence}"
         if self.left.get(worker) == why:
-            return
+            return why
         self._check_member(worker)
         if self.unmasking is not None:
             self.unmasking.refuse(worker, why)
-            return
-        if worker in self.uploaded or self.phase in (Phase.UNMASK, Phase.ENDING):
+        elif worker in self.uploaded or self.phase in (Phase.UNMASK, Phase.ENDING):
             raise UnexpectedMessageError(f"{worker} cannot refuse once its upload is complete")
-        self._leave_out(worker, why)
+        else:
+            self._leave_out(worker, why)
+        return why
 
     def upload(self, worker: WorkerId) -> None:
         """A member's upload is complete in the spool."""
@@ -241,12 +247,11 @@ class Round:
         """A member's stream was opened anew: send again what it may not have had."""
         if worker not in self.plan.roster:
             return ()
-        if self.phase is Phase.ENDING:  # whoever was left out may hold work that is exposed
-            self.sessions[worker] = session
+        self.sessions[worker] = session  # whoever was left out may still hold work that is exposed
+        if self.phase is Phase.ENDING:
             return (Send(session, End(self.id)),)
         if worker not in self.members:
             return ()
-        self.sessions[worker] = session
         return tuple(Send(session, message) for message in self._missed(worker))
 
     def _missed(self, worker: WorkerId) -> tuple[Message, ...]:
@@ -355,7 +360,8 @@ class Round:
         """Abort, once the members know what their work is."""
         if self.outcome is not None or self.failed is None:
             return ()
-        if not (self.plan.masked and self.uploads_taken):  # nothing of it can have been sent
+        revealed = self.unmasking is not None and self.unmasking.revealed
+        if revealed or not (self.plan.masked and self.uploads_taken):  # no word can free anything
             self.phase, self.outcome = self._next(Phase.ABORTED), self.failed
             return ()
         if self.ending is None:

@@ -193,7 +193,8 @@ class Run:
                 return _renewed(member, now_s)
             case Listed():
                 member = self._membership.of_session(event.session)
-                told = self._round_of(event.round).sign(member.worker, event.signature)
+                open_round = self._round_of(event.round)
+                told = open_round.sign(member.worker, event.signature, now_s)
                 return (*_renewed(member, now_s), *told)
             case Revealed():
                 member = self._membership.of_session(event.session)
@@ -310,8 +311,8 @@ class Run:
     def _refused(self, event: Refused, now_s: float) -> tuple[Effect, ...]:
         member = self._membership.of_session(event.session)
         open_round = self._round_of(event.round)
-        open_round.refuse(member.worker, event.rule, event.sentence)
-        note = Note("refused", f"{member.worker} {open_round.left[member.worker]}")
+        why = open_round.refuse(member.worker, event.rule, event.sentence)
+        note = Note("refused", f"{member.worker} {why}")
         return (*_renewed(member, now_s), note)
 
     def _disconnected(self, event: Disconnected) -> tuple[Effect, ...]:
@@ -429,6 +430,7 @@ class Run:
 
     def _finish(self, control: Control, now_s: float) -> tuple[Effect, ...]:
         effects = self._ledger.control(control, now_s)
+        effects += self._returning.over(self._ledger.head.stopped)
         drain = Drain(finished=True, reason=self._ledger.head.stopped)
         for member in self._membership.all():
             effects += _sends(member, drain)
@@ -441,6 +443,10 @@ class Run:
                 return (Send(event.session, drain),)
             case Evaluated():  # of the last version, most likely
                 return self._gate.evaluate(event.evaluation, now_s)
+            case Operated(command=Command.STOP):
+                return (Finish(self._ledger.head.stopped),)
+            case RollbackAsked():
+                raise UnexpectedMessageError(f"the run is over: {self._ledger.head.stopped}")
         return ()
 
     def _round_of(self, round_id: RoundId) -> Round:

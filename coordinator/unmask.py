@@ -9,11 +9,11 @@ With t shares each, the masks of the sum are known, and nothing else is. What wa
 checked against what each member committed to, so wrong shares are noticed before they do harm.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations, islice
 from typing import Final
 
-from common.documents import Answer, Plan
+from common.documents import Answer, Commitments, Plan
 from common.errors import (
     BadShareError,
     BadSignatureError,
@@ -22,7 +22,7 @@ from common.errors import (
     UnexpectedMessageError,
 )
 from common.ids import WorkerId
-from common.secagg.commitments import matches
+from common.secagg.commitments import COMMITTED_BYTES, matches
 from common.secagg.keys import MaskSecretKey
 from common.secagg.sealing import SEALED_BYTES
 from common.secagg.shamir import Share, combine, x_coordinate
@@ -39,6 +39,8 @@ from coordinator.ports import AbortReason, Message, Secrets, Signatures, Survivo
 
 MAX_ATTEMPTS: Final = 64
 """Sets of shares that are tried where some of them are wrong."""
+
+_HEX: Final = frozenset("0123456789abcdef")
 
 
 def check_answer(
@@ -57,6 +59,7 @@ def check_answer(
         ((answer.commitments is not None) != masked, f"commitments in tier {plan.tier}"),
         ((answer.signature is not None) != masked, f"signature in tier {plan.tier}"),
         (sealed.keys() != others, "what it sealed is not for exactly the other members"),
+        (not _commits(answer.commitments), "a commitment is not 64 hexadecimal digits"),
         (any(len(s) != SEALED_BYTES for s in sealed.values()), "a sealed share's size is wrong"),
         (masked and not _is_signed(plan, worker, answer), "its signature is wrong"),
     )
@@ -65,9 +68,21 @@ def check_answer(
             raise BadUpdateError(f"{worker}: {complaint}")
 
 
+def _commits(commitments: Commitments | None) -> bool:
+    said = () if commitments is None else (commitments.own, commitments.common)
+    return all(len(c) == 2 * COMMITTED_BYTES and not set(c) - _HEX for c in said)
+
+
 def _is_signed(plan: Plan, worker: WorkerId, answer: Answer) -> bool:
     key = identity_of(plan, worker)
     return is_signed(key, "shares", signed_content(answer), answer.signature)
+
+
+def _sets(shares: list[Share], size: int) -> Iterator[tuple[Share, ...]]:
+    """Yield sets of shares; soon one without any given share, whichever is the wrong one."""
+    around = shares + shares
+    yield from (tuple(around[i : i + size]) for i in range(len(shares)))
+    yield from combinations(shares, size)
 
 
 class Unmasking:
@@ -97,6 +112,15 @@ class Unmasking:
         """Who signed S, where that was needed."""
         return {w: s.hex() for w, s in self._signatures.items()} if self._lost else None
 
+    def may_reveal(self) -> bool:
+        """Return whether the survivors need no signatures, or have enough."""
+        return not self._lost or len(self._signatures) >= self._plan.threshold
+
+    @property
+    def revealed(self) -> bool:
+        """Whether so many revealed their shares that too few are left to abandon the round."""
+        return len(self._own) >= self._plan.threshold
+
     @property
     def hopeless(self) -> bool:
         """Whether too many survivors refused."""
@@ -105,16 +129,19 @@ class Unmasking:
     def complaint(self) -> tuple[AbortReason, str]:
         """Return why there is nothing to unmask with."""
         refused = "".join(f"; {w} {why}" for w, why in sorted(self._refused.items()))
-        if len(self._own) >= self._plan.threshold:
+        if self.revealed:
             return AbortReason.BAD_SHARES, (
                 f"the shares of {', '.join(sorted(self._own))} do not fit together{refused}"
             )
-        detail = f"{len(self._own)} members revealed shares, needed: {self._plan.threshold}"
+        what, had = "revealed shares", len(self._own)
+        if not self.may_reveal():
+            what, had = "signed the survivors", len(self._signatures)
+        detail = f"members that {what}: {had}, needed: {self._plan.threshold}"
         return AbortReason.BELOW_THRESHOLD, detail + refused
 
     def waiting_for(self) -> tuple[WorkerId, ...]:
         """Return whose shares, or first whose signatures, are still out."""
-        had = self._own.keys() if self._may_reveal() else self._signatures.keys()
+        had = self._own.keys() if self.may_reveal() else self._signatures.keys()
         return tuple(w for w in self._survivors if w not in had and w not in self._refused)
 
     def missed(self, worker: WorkerId) -> tuple[Message, ...]:
@@ -122,7 +149,7 @@ class Unmasking:
         if worker not in self._survivors or worker in self._own:
             return ()
         told: tuple[Message, ...] = (Survivors(self._plan.round, self._survivors),)
-        if self._lost and self._may_reveal():
+        if self._lost and self.may_reveal():
             told += (Signatures(self._plan.round, dict(self._signatures)),)
         return told
 
@@ -139,10 +166,10 @@ class Unmasking:
             raise UnexpectedMessageError("every member survived: no list is to be signed")
         if not is_signed(identity_of(self._plan, worker), "list", self._list, signature.hex()):
             raise BadSignatureError(f"{worker}: its signature of the survivors is wrong")
-        if self._may_reveal():
+        if self.may_reveal():
             return None  # those that are there are enough, and were sent
         self._signatures[worker] = signature
-        if not self._may_reveal():
+        if not self.may_reveal():
             return None
         return Signatures(self._plan.round, dict(self._signatures))
 
@@ -158,7 +185,7 @@ class Unmasking:
             BadShareError: what is no share.
         """
         self._check_survivor(worker)
-        if not self._may_reveal():
+        if not self.may_reveal():
             raise UnexpectedMessageError(f"{worker} reveals before the survivors are signed")
         if own.keys() != set(self._survivors) or mask.keys() != set(self._lost):
             raise BadUpdateError(f"{worker}: its shares are not one of each member, of one kind")
@@ -178,7 +205,7 @@ class Unmasking:
 
     def secrets(self) -> Secrets | None:
         """Return what takes the masks off the sum; None while it is not there."""
-        if len(self._own) < self._plan.threshold:
+        if not self.revealed:
             return None
         own = {j: self._combined(self._own, j, self._is_own(j)) for j in self._survivors}
         lost = {j: self._combined(self._mask, j, self._is_mask_key(j)) for j in self._lost}
@@ -201,7 +228,7 @@ class Unmasking:
             Share.from_bytes(x_coordinate(by, self._plan.roster), given[of])
             for by, given in sorted(revealed.items())
         ]
-        for some in islice(combinations(shares, self._plan.threshold), MAX_ATTEMPTS):
+        for some in islice(_sets(shares, self._plan.threshold), MAX_ATTEMPTS):
             try:
                 secret = combine(some, self._plan.threshold)
             except BadShareError:
@@ -219,9 +246,6 @@ class Unmasking:
     def _is_mask_key(self, worker: WorkerId) -> Callable[[bytes], bool]:
         public = mask_key_of(self._plan, worker)
         return lambda secret: MaskSecretKey(secret).public == public
-
-    def _may_reveal(self) -> bool:
-        return not self._lost or len(self._signatures) >= self._plan.threshold
 
     def _check_survivor(self, worker: WorkerId) -> None:
         if worker not in self._survivors:

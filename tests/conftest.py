@@ -12,6 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--histories", type=int, default=400, help="simulated histories to play (default: 400)"
     )
+    parser.addoption(
+        "--soak-minutes", type=float, default=1.0, help="length of the soak (default: 1)"
+    )
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A worker without a learner: the real protocol by hand, so that a test can say anything."""
 
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -9,11 +11,13 @@ from typing import Any
 import grpc
 
 from common import canonical
-from common.documents import PROTOCOL, Genesis, Numbers, Offer, Plan, Record
-from common.ids import WorkerId
+from common.documents import PROTOCOL, Answer, Genesis, Numbers, Offer, Plan, Record
+from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2, bulk_pb2_grpc, operator_pb2_grpc, session_pb2, session_pb2_grpc
+from services.bulk_link import BulkLink
+from services.channels import OPTIONS
 
 TIMEOUT_S = 60.0
 BOOT = "00" * 8
@@ -38,19 +42,23 @@ class LightWorker:
     bulk: str
     credentials: grpc.ChannelCredentials
     boot: str = BOOT
+    timeout_s: float = TIMEOUT_S
     records: list[Record] = field(default_factory=list)
 
     def __enter__(self) -> "LightWorker":
-        self._control = grpc.secure_channel(self.control, self.credentials)
-        self._bulk = grpc.secure_channel(self.bulk, self.credentials)
+        self._control = grpc.secure_channel(self.control, self.credentials, OPTIONS)
+        self._bulk = grpc.secure_channel(self.bulk, self.credentials, OPTIONS)
+        self._closing = threading.Event()
+        self.link = BulkLink(self._bulk, self._closing)
         self.session = session_pb2_grpc.SessionStub(self._control)
         self.operator = operator_pb2_grpc.OperatorStub(self._control)
         self.shards = bulk_pb2_grpc.BulkStub(self._bulk)
         self._outgoing: SimpleQueue[session_pb2.ConnectRequest | None] = SimpleQueue()
-        self._incoming: SimpleQueue[session_pb2.ConnectResponse | grpc.RpcError] = SimpleQueue()
+        self._incoming: SimpleQueue[tuple[Any, float]] = SimpleQueue()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self._outgoing.put(None)
         self._control.close()
         self._bulk.close()
@@ -60,7 +68,7 @@ class LightWorker:
         fields: Mapping[str, Any] = {
             "protocol": PROTOCOL,
             "software": "test",
-            "features": ["tls"],
+            "features": ["tls", "masked"],
             "genesis_hash": bytes.fromhex(canonical.digest(self.genesis)),
             "schema_hash": bytes.fromhex(self.genesis.schema.hash),
             "self_test": bytes.fromhex(selftest_digest()),
@@ -76,8 +84,6 @@ class LightWorker:
         Raises:
             grpc.RpcError: refused.
         """
-        import threading
-
         self.send(join=self.join_message(**changes))
         self._call: Any = self.session.Connect(self._requests())
         threading.Thread(target=self._read, daemon=True).start()
@@ -95,22 +101,32 @@ class LightWorker:
             AssertionError: nothing of the kind came.
         """
         while True:
-            try:
-                message = self._incoming.get(timeout=TIMEOUT_S)
-            except Empty:
-                raise AssertionError(f"{self.name} waited for {kind} in vain") from None
-            if isinstance(message, grpc.RpcError):
-                raise message
-            found = message.WhichOneof("message")
-            if found == "outcome":
-                self.records.append(canonical.decode(message.outcome.record, Record))
-            if found == kind:
+            message, _ = self.next_message(self.timeout_s)
+            if message is None:
+                raise AssertionError(f"{self.name} waited for {kind} in vain")
+            if message.WhichOneof("message") == kind:
                 return getattr(message, kind)
 
     def ended(self) -> grpc.StatusCode:
         """Wait for the end of the control stream; return its status."""
         code: grpc.StatusCode = self._call.code()
         return code
+
+    def next_message(self, timeout_s: float) -> tuple[session_pb2.ConnectResponse | None, float]:
+        """Return the next message, None where none came, and when it came (`time.monotonic`).
+
+        Raises:
+            grpc.RpcError: the stream ended with an error.
+        """
+        try:
+            message, at_s = self._incoming.get(timeout=timeout_s)
+        except Empty:
+            return None, time.monotonic()
+        if isinstance(message, grpc.RpcError):
+            raise message
+        if message.WhichOneof("message") == "outcome":
+            self.records.append(canonical.decode(message.outcome.record, Record))
+        return message, at_s
 
     def receive_record(self, kind: str) -> Record:
         """Return the next record of a kind: "commit", "abort", ..."""
@@ -124,6 +140,12 @@ class LightWorker:
 
     def offer(self, version: int = 0, digest: str = "", **changes: Any) -> Offer:
         """Send an offer and return it."""
+        offer = self.unsigned_offer(version, digest, **changes)
+        self.send(offer=session_pb2.SubmitOffer(offer=canonical.encode(offer)))
+        return offer
+
+    def unsigned_offer(self, version: int = 0, digest: str = "", **changes: Any) -> Offer:
+        """Return an offer that is in order, but for `changes`."""
         fields: Mapping[str, Any] = {
             "run": self.genesis.run,
             "worker": WorkerId(self.name),
@@ -138,9 +160,7 @@ class LightWorker:
             "speed": 100,
             "link_bps": 0,
         }
-        offer = Offer(**{**fields, **changes})
-        self.send(offer=session_pb2.SubmitOffer(offer=canonical.encode(offer)))
-        return offer
+        return Offer(**{**fields, **changes})
 
     def numbers(self) -> Numbers:
         """Return numbers at close that are in order."""
@@ -148,9 +168,9 @@ class LightWorker:
 
     def answer(self, plan: Plan, numbers: Numbers | None = None) -> None:
         """Send the numbers at close."""
-        content = canonical.encode(numbers or self.numbers())
-        raw_id = bytes.fromhex(plan.round)
-        self.send(numbers=session_pb2.SubmitNumbers(round_id=raw_id, numbers=content))
+        answer = Answer(canonical.digest(plan), WorkerId(self.name), numbers or self.numbers())
+        raw_id, content = bytes.fromhex(plan.round), canonical.encode(answer)
+        self.send(answer=session_pb2.SubmitAnswer(round_id=raw_id, answer=content))
 
     def receive_plan(self) -> Plan:
         """Wait for the plan."""
@@ -158,7 +178,7 @@ class LightWorker:
 
     def layout(self, plan: Plan) -> PayloadLayout:
         """Return where the payload's shards are."""
-        return PayloadLayout(self.genesis.schema.length, plan.bits)
+        return PayloadLayout(self.genesis.schema.length, plan.bits, plan.masked)
 
     def push(self, *shards: tuple[bytes, int, bytes]) -> bulk_pb2.PushShardsResponse:
         """Upload (round id, index, payload) in one stream.
@@ -169,6 +189,11 @@ class LightWorker:
         messages = (bulk_pb2.Shard(round_id=r, index=i, payload=p) for r, i, p in shards)
         return self.shards.PushShards(messages, timeout=TIMEOUT_S)
 
+    def upload(self, plan: Plan, read_shard: Callable[[int], bytes]) -> None:
+        """Upload as a worker does: resumed until the coordinator has every shard."""
+        num_shards = self.layout(plan).num_shards
+        self.link.push(RoundId(plan.round), num_shards, read_shard, give_up=threading.Event())
+
     def _requests(self) -> Iterator[session_pb2.ConnectRequest]:
         while (message := self._outgoing.get()) is not None:
             yield message
@@ -176,6 +201,6 @@ class LightWorker:
     def _read(self) -> None:
         try:
             for response in self._call:
-                self._incoming.put(response)
+                self._incoming.put((response, time.monotonic()))
         except grpc.RpcError as e:
-            self._incoming.put(e)
+            self._incoming.put((e, time.monotonic()))

@@ -106,6 +106,7 @@ class Learner(ABC):
     def state(self) -> State:
         """Return inner optimiser, random state and data cursor: all but the parameters.
 
+        The arrays may be the live ones: they are written out, or copied, before the next step.
         Names of random state and data cursor begin as `GOES_ON` says, so that a roll-back, which
         brings the inner optimiser back as it was built, repeats no batch.
         """

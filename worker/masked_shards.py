@@ -12,12 +12,12 @@ from common.ids import WorkerId
 from common.secagg.masks import Masks
 from common.secagg.ring import Ring
 from common.secagg.tags import Pads, Tagger, member_tags
-from common.shards import SHARD_BYTES, PayloadLayout, cut, pack_tags
+from common.shards import SHARD_BYTES, PayloadLayout, Piece, cut, pack_tags
 
 
 def masked_shards(
     layout: PayloadLayout,
-    shards: Iterable[bytes],
+    shards: Iterable[Piece],
     worker: WorkerId,
     masks: Masks,
     tagger: Tagger,
@@ -45,4 +45,4 @@ def masked_shards(
             lanes = np.frombuffer(content, np.uint8).copy()
             masks.add_lanes(lanes, index * SHARD_BYTES - layout.lanes_offset)
             yield lanes.tobytes()
-    yield from cut([pack_tags(tags, layout)])
+    yield from cut(pack_tags(tags, layout))

@@ -7,6 +7,7 @@ from common.errors import BadSignatureError
 from common.ids import Digest
 from common.secagg.transcript import abandon_content, certificate_der, is_signed, signed_content
 from worker.masking import Attempt, Member, OfferSecrets
+from worker.round import Rule
 
 
 class MaskedTier:
@@ -42,9 +43,11 @@ class MaskedTier:
         """Take part in a round: the keys of the open offer are used up.
 
         Raises:
-            RefusedError: rule 1, 3 or 4.
+            RefusedError: rule 1, 3, 4 or 8.
         """
-        secrets, self._secrets = self._secrets, None
+        secrets = self._secrets
+        if Rule.OFFER not in self._member.unsafe:
+            self._secrets = None
         assert secrets is not None, "the plan holds this worker's open offer"
         return Attempt(self._member, plan, secrets)
 

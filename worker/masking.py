@@ -9,6 +9,7 @@ that is to be sent again is sent as it was. The rules' numbers are those of docs
 `worker/round.py` knows the others, and what becomes of the work.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -27,7 +28,7 @@ from common.ids import Digest, WorkerId
 from common.secagg import keys as derived
 from common.secagg.commitments import commit, matches
 from common.secagg.keys import EncSecretKey, MaskSecretKey, RandomBytes
-from common.secagg.labels import Context, SignedPurpose
+from common.secagg.labels import HASH_BYTES, Context, SignedPurpose
 from common.secagg.masks import Masks, member_masks
 from common.secagg.ring import Ring
 from common.secagg.sealing import SealedShares, seal, unseal
@@ -44,7 +45,7 @@ from common.secagg.transcript import (
     plan_hash,
     signed_content,
 )
-from common.shards import PayloadLayout
+from common.shards import PayloadLayout, Piece
 from worker.masked_shards import masked_shards
 from worker.round import RefusedError, Rule
 from worker.trust import Admits, Trust, cohort_complaint, roster_complaint, share_complaint
@@ -115,7 +116,7 @@ class Attempt:
         secrets: of the offer that the plan used.
 
     Raises:
-        RefusedError: rule 1, 3 or 4.
+        RefusedError: rule 1, 3, 4 or 8.
     """
 
     def __init__(self, member: Member, plan: Plan, secrets: OfferSecrets) -> None:
@@ -127,13 +128,14 @@ class Attempt:
         self._refuse_if(Rule.TERMS, trust.complaint(algorithm, plan.tier))
         self._refuse_if(Rule.ROSTER, roster_complaint(plan, member.admits))
         self._refuse_if(Rule.COHORT, cohort_complaint(plan, algorithm))
+        self._refuse_if(Rule.SEALED, self._keys_complaint())
         self._own = member.random(SECRET_BYTES)  # b_i
         self._common = member.random(SECRET_BYTES)  # kappa_i
         self._answered: tuple[Answer, dict[WorkerId, bytes]] | None = None
         self._answers: Mapping[WorkerId, Answer] = {}
         self._shares: dict[WorkerId, SealedShares] = {}
         self._survivors: tuple[WorkerId, ...] = ()
-        self._abandoned = False
+        self._abandoned = self._veiled = False
         self._context = Context(b"")
         self.kappa = b""
 
@@ -194,16 +196,20 @@ class Attempt:
         self._context = context(self._plan, answers)
         self.kappa = derived.kappa(commons, self._context).to_bytes()
 
-    def veil(self, layout: PayloadLayout, shards: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield this member's shards as they are sent: tagged and masked. Once per attempt.
+    def veil(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
+        """Yield this member's shards as they are sent: tagged and masked.
+
+        Once per attempt: of two payloads under one mask, the difference would be in the open.
 
         Args:
             layout: of the round, with tags.
             shards: of values and lanes, in order.
 
         Raises:
-            RefusedError: rule 8: a member's key gives no secret.
+            RefusedError: rule 10: this attempt's masks are used up.
         """
+        self._refuse_if(Rule.REPEATED, "its masks were used before" * self._veiled)
+        self._veiled = True
         masks = self._masks(Ring(layout.bits))
         tagger = Tagger(layout, (self._context, self.kappa))
         pads = Pads(self.kappa, self._answers)
@@ -212,11 +218,8 @@ class Attempt:
     def _masks(self, ring: Ring) -> Masks:
         me, seeds = self._member.name, dict[WorkerId, bytes]()
         for worker in sorted(self._answers.keys() - {me}):
-            try:
-                other = mask_key_of(self._plan, worker)
-                seed = derived.pair_seed(self._secrets.masking, other, self._context, me, worker)
-            except BadKeyError as e:
-                raise RefusedError(self._plan.round, Rule.SEALED, f"{worker}: {e}") from None
+            other = mask_key_of(self._plan, worker)
+            seed = derived.pair_seed(self._secrets.masking, other, self._context, me, worker)
             seeds[worker] = seed.to_bytes()
         own = derived.self_seed(self._own, self._context, me)
         return member_masks(ring, me, own.to_bytes(), seeds)
@@ -285,6 +288,23 @@ class Attempt:
         if complaint and rule not in self._member.unsafe:
             raise RefusedError(self._plan.round, rule, complaint)
 
+    def _keys_complaint(self) -> str:
+        """Return whose keys give no secret with this member's; "" if all do.
+
+        Before anything is frozen: one member's offer must not break what follows in the others.
+        """
+        me, plan, own = self._member.name, self._plan, self._secrets
+        no_context = Context(bytes(HASH_BYTES))
+        for worker in plan.roster:
+            if worker != me:
+                try:
+                    derived.share_key(own.sealing, enc_key_of(plan, worker), self._hash, me, worker)
+                    mask_key = mask_key_of(plan, worker)
+                    derived.pair_seed(own.masking, mask_key, no_context, me, worker)
+                except BadKeyError as e:
+                    return f"{worker}: {e}"
+        return ""
+
     def _unsigned(self, answers: Mapping[WorkerId, Answer]) -> str:
         """Return whose answer is not signed by its member for this plan; "" if all are."""
         for worker, answer in answers.items():
@@ -304,8 +324,9 @@ class Attempt:
             return share_complaint(
                 numbers, members, self._member.algorithm, self._plan.threshold, most
             )
-        except BadNumbersError as e:  # rule 15, of any member
-            raise RefusedError(self._plan.round, Rule.OWN_UPDATE, str(e)) from None
+        except BadNumbersError as e:
+            self._refuse_if(Rule.OWN_UPDATE, str(e))
+            return ""
 
     def _opened(
         self, worker: WorkerId, answer: Answer, sealed: Mapping[WorkerId, bytes]
@@ -321,8 +342,11 @@ class Attempt:
             shares = unseal(key, self._hash, worker, me, sealed[worker], x)
         except (BadKeyError, BadShareError) as e:
             return None, f"{worker}: {e}"
-        committed = "" if answer.commitments is None else answer.commitments.common
-        if not matches(bytes.fromhex(committed), "commit-kappa", shares.kappa):
+        committed = b""
+        if answer.commitments is not None:
+            with contextlib.suppress(ValueError):  # not hexadecimal: then it matches nothing
+                committed = bytes.fromhex(answer.commitments.common)
+        if not matches(committed, "commit-kappa", shares.kappa):
             return shares, f"{worker}: its part of kappa is not what it committed to"
         return shares, ""
 

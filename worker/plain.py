@@ -10,7 +10,7 @@ from common import canonical
 from common.documents import Answer, Attestation, Numbers, Offer, Plan
 from common.errors import UnexpectedMessageError
 from common.ids import Digest, WorkerId
-from common.shards import PayloadLayout
+from common.shards import PayloadLayout, Piece
 
 
 class PlainAttempt:
@@ -29,7 +29,7 @@ class PlainAttempt:
     def named(self, answers: Mapping[WorkerId, Answer], sealed: Mapping[WorkerId, bytes]) -> None:
         """Take U2."""
 
-    def veil(self, layout: PayloadLayout, shards: Iterable[bytes]) -> Iterator[bytes]:
+    def veil(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
         """Yield the shards as they are."""
         yield from shards
 

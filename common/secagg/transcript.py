@@ -64,6 +64,20 @@ def is_signed(
     return True
 
 
+def check_keys(offer: Offer) -> None:
+    """Refuse an offer that would only make the other members refuse its plan.
+
+    Raises:
+        BadKeyError: a key or the certificate is missing, or is none.
+        BadSignatureError: the certificate's key has not signed it. Whose it is, is not asked.
+    """
+    EncPublicKey(_key(offer, "sealing"))
+    MaskPublicKey(_key(offer, "masking"))
+    key = _identity(offer)
+    if not is_signed(key, "offer", signed_content(offer), offer.signature):
+        raise BadSignatureError(f"{offer.worker}: the signature of its offer is wrong")
+
+
 def enc_key_of(plan: Plan, worker: WorkerId) -> EncPublicKey:
     """Return what shares for a member are sealed with.
 
@@ -88,10 +102,7 @@ def identity_of(plan: Plan, worker: WorkerId) -> IdentityPublicKey:
     Raises:
         BadKeyError: its offer holds none.
     """
-    keys = _offer_of(plan, worker).keys
-    if keys is None:
-        raise BadKeyError(f"the offer of {worker} holds no keys")
-    return certified_key(certificate_der(keys.certificate, worker))
+    return _identity(_offer_of(plan, worker))
 
 
 def certificate_der(encoded: str, worker: WorkerId) -> bytes:
@@ -123,6 +134,12 @@ def _offer_of(plan: Plan, worker: WorkerId) -> Offer:
         if offer.worker == worker:
             return offer
     raise BadKeyError(f"{worker} is not in the plan")
+
+
+def _identity(offer: Offer) -> IdentityPublicKey:
+    if offer.keys is None:
+        raise BadKeyError(f"the offer of {offer.worker} holds no keys")
+    return certified_key(certificate_der(offer.keys.certificate, offer.worker))
 
 
 def _key(offer: Offer, kind: str) -> bytes:

@@ -8,14 +8,11 @@ same work again gives the same file names and the same bytes.
 
 import contextlib
 import logging
-import math
 import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final
-
-import numpy as np
 
 from common import canonical
 from common.arrays import ReadBytes
@@ -120,10 +117,11 @@ class Computer:
             aggregate_bytes=aggregate_bytes,
             signatures=order.signatures,
         )
-        version = self._advance(base, commit)
+        step_lengths: list[float] = []
+        version = self._advance(base, commit, step_lengths.append)
         digest = self._store.write(canonical.encode(version))
         self._store.sync()
-        return commit, digest, self._step_length(base, version)
+        return commit, digest, step_lengths[0]
 
     def _unmasked(
         self,
@@ -138,7 +136,9 @@ class Computer:
         cap = terms.scales.energy_cap
         return masked_aggregate(terms.layout, uploads, masks, tagger, cap, write)
 
-    def _advance(self, base: Version, commit: Commit) -> Version:
+    def _advance(
+        self, base: Version, commit: Commit, note_step: Callable[[float], None] | None = None
+    ) -> Version:
         return advance(
             self._genesis,
             base,
@@ -147,18 +147,8 @@ class Computer:
             self._read,
             self._store.write,
             self._pool,
+            note_step,
         )
-
-    def _step_length(self, base: Version, version: Version) -> float:
-        """Return the euclidean length of the step in theta."""
-
-        def square(leaf: tuple[Digest, Digest]) -> float:
-            before, after = (np.frombuffer(self._store.read(digest), "<f4") for digest in leaf)
-            moved = after - before
-            return float(np.vecdot(moved, moved))
-
-        leaves = zip(base.theta, version.theta, strict=True)
-        return math.sqrt(sum(self._pool.map(square, leaves)))
 
     def _read(self, digest: Digest) -> bytes:
         return self._store.read(digest, verify=True)

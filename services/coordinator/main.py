@@ -126,7 +126,7 @@ class Coordinator:
             self._store.outage,
         )
         self._processes: Processes | None = None
-        self._holding: asyncio.Future[None]
+        self._holding: asyncio.Future[None] | None = None
         self._late: asyncio.Task[None] | None = None
 
     def _fold_log(self) -> RunHead:
@@ -202,6 +202,7 @@ class Coordinator:
             CrosscloudError: this process can lead no longer.
         """
         assert self._processes is not None
+        assert self._holding is not None
         loops: list[asyncio.Future[None]] = [
             asyncio.create_task(self._processes.run()),
             asyncio.create_task(self._tick()),
@@ -235,7 +236,12 @@ class Coordinator:
         )
 
     async def end(self) -> None:
-        """End the children."""
+        """Let go of the lease, also where this process never came to lead; end the children."""
+        self._ended.set()
+        if self._holding is not None:
+            await asyncio.wait((self._holding,))
+            if not self._holding.cancelled():
+                self._holding.exception()  # seen: why this process ends is known by now
         if self._processes is not None:
             await self._processes.end()
 

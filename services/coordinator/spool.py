@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,10 @@ from services.files import make_folder, storage_errors, sync_folder
 
 _SEALED: Final = ".sealed"
 _RETRY_AFTER_S: Final = 5.0
+
+
+def _cannot() -> None:
+    """A stream that nobody can end."""
 
 
 class Spool:
@@ -53,8 +57,13 @@ class Spool:
             self._rounds[round_id] = {w: Upload(folder, round_id, w, layout) for w in members}
 
     @contextlib.contextmanager
-    def receive(self, round_id: RoundId, worker: WorkerId) -> Iterator[Upload]:
+    def receive(
+        self, round_id: RoundId, worker: WorkerId, end: Callable[[], object] = _cannot
+    ) -> Iterator[Upload]:
         """Take one stream of shards.
+
+        Args:
+            end: makes the caller leave this block soon.
 
         Raises:
             UnknownRoundError: the round is over, or was never opened.
@@ -65,8 +74,12 @@ class Spool:
         with self._lock:
             self._check_room(round_id, worker, upload)
             self._reserved.setdefault(round_id, {})[worker] = upload.sent_bytes
-        with upload.claimed():
+        with upload.claimed(end):
             yield upload
+
+    def end_stream(self, round_id: RoundId, worker: WorkerId) -> None:
+        """End an open stream whose worker has given it up: its connection may hang for long."""
+        self._upload(round_id, worker).end_stream()
 
     def missing(self, round_id: RoundId, worker: WorkerId) -> tuple[int, ...]:
         """Return the indices of the shards that have not arrived; empty when complete."""

@@ -187,7 +187,7 @@ async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[O
             owner = f"{socket.gethostname()}-{secrets.token_hex(8)}"
         store = await RedisStore.open(url, run, owner)
         try:
-            await _acquire_lease(store, settings.timings.leader_lease_s)
+            await wait_for_lease(store, settings.timings.leader_lease_s)
             try:
                 yield OpenStore(store, revive)
             finally:
@@ -201,11 +201,17 @@ def _leave_alone() -> None:
     """A server of somebody else's."""
 
 
-async def _acquire_lease(store: Store, ttl_s: float) -> None:
-    """Wait for the lease: a standby coordinator waits here."""
-    said = False
-    while not await asyncio.to_thread(store.lease.acquire, ttl_s):
-        if not said:
-            log.info("another coordinator leads this run: waiting for its lease to end")
-            said = True
+async def wait_for_lease(store: Store, ttl_s: float) -> None:
+    """Wait for the lease: a standby coordinator waits here, also while the store is away."""
+    said = ""
+    while True:
+        try:
+            if await asyncio.to_thread(store.lease.acquire, ttl_s):
+                return
+            why = "another coordinator leads this run: waiting for its lease to end"
+        except StorageError as e:
+            why = f"{e}; waiting until it answers again"
+        if why != said:
+            log.info("%s", why)
+            said = why
         await asyncio.sleep(ttl_s / 10)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -25,12 +25,13 @@ from common.errors import (
     UnknownRoundError,
 )
 from common.ids import RoundId, WorkerId
-from services.files import Bytes, forget_cached, read_at, storage_errors, write_at
+from services.files import Bytes, begin_write_back, forget_cached, read_at, storage_errors, write_at
 
 DONE: Final = ".done"
 """What the name of a complete upload ends in."""
 
 _SUM_BYTES: Final = 16
+_LET_GO_S: Final = 5.0  # for a shard that is being written
 _MISSING: Final = bytes(_SUM_BYTES)
 
 
@@ -58,6 +59,7 @@ class Upload:
         self._worker = worker
         self._layout = layout
         self._claim = threading.Lock()
+        self._end_claimant: Callable[[], object] = _nothing
         self._lock = threading.Lock()  # between a shard being written and the seal
         self._open = True
         self._fds = (-1, -1)  # of .part and .sums, while a stream is open
@@ -109,6 +111,7 @@ class Upload:
                 return
             with storage_errors(f"cannot store {where}"):
                 write_at(self._fds[0], content, offset)
+                begin_write_back(self._fds[0], offset, length)
                 write_at(self._fds[1], found_sum, index * _SUM_BYTES)
                 if self._missing == {index}:
                     self._complete()
@@ -117,14 +120,15 @@ class Upload:
             self.missing_bytes -= length
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Hold the upload's only stream."""
+    def claimed(self, end: Callable[[], object]) -> Iterator[None]:
+        """Hold the upload's only stream; `end` makes its holder let go."""
         if not self._claim.acquire(blocking=False):
             raise BusyError(
                 f"an upload of {self._worker} for round {self._round} is still running:"
                 " try again when it has ended"
             )
         try:
+            self._end_claimant = end
             with self._lock:
                 self._open_files()
             yield
@@ -132,6 +136,14 @@ class Upload:
             with self._lock:
                 self._close_files()
             self._claim.release()
+
+    def end_stream(self) -> None:
+        """End the stream that is open, if there is one, and wait until it let go."""
+        if not self._claim.acquire(blocking=False):
+            self._end_claimant()
+            if not self._claim.acquire(timeout=_LET_GO_S):
+                return
+        self._claim.release()
 
     def close(self) -> None:
         """Take no more shards; waits for one that is being written."""
@@ -242,6 +254,10 @@ class UploadReader:
                 )
             self._last = (index, content)
         return self._last[1]
+
+
+def _nothing() -> None:
+    pass
 
 
 def _sums_path(folder: Path, worker: WorkerId) -> Path:

@@ -16,12 +16,13 @@ from common.errors import ConfigError, CrosscloudError
 from services.identity import Role
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, Layout
 from services.local.processes import LocalProcess, ProcessFailedError, end_all
-from services.operator_link import OperatorLink, RunStatus
+from services.operator_link import NotRecordedError, OperatorLink, RunStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
 
 _PATIENT_S: Final = 20.0
 _IMPATIENT_S: Final = 5.0
+_TOLD_S: Final = 3.0
 _SAME_CORES: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -38,6 +39,7 @@ class Federation:
         self.interrupted = threading.Event()
         """Set it, in a signal handler say, and whatever waits here raises KeyboardInterrupt."""
         self._processes: dict[str, LocalProcess] = {}
+        self._commands = {COORDINATOR: COORDINATOR, EVALUATOR: EVALUATOR}
         self._link: OperatorLink | None = None
 
     def __enter__(self) -> Self:
@@ -74,6 +76,11 @@ class Federation:
             self.prepare()
         for name in (COORDINATOR, EVALUATOR, *self.workers):
             self._launch(name)
+
+    def start_standby(self, name: str) -> None:
+        """Start another coordinator, whose settings file the caller has written."""
+        self._commands[name] = COORDINATOR
+        self._launch(name)
 
     def config(self, name: str) -> Path:
         """Return the settings file of a process, of the "operator", or of the "run"."""
@@ -180,7 +187,9 @@ class Federation:
             if not self.status():
                 return False
             assert self._link
-            self._link.stop()
+            self._link.stop(within_s=_TOLD_S)
+        except NotRecordedError:
+            return True  # asked for; an open round may take longer
         except CrosscloudError:
             return False
         return True
@@ -193,8 +202,8 @@ class Federation:
             EmbeddedValkey(lock.parent).close()
 
     def _launch(self, name: str) -> None:
-        role = name if name in (COORDINATOR, EVALUATOR) else "worker"
-        process = self._start(name, (role, "--config", str(self.layout.config(name))))
+        command = self._commands.get(name, "worker")
+        process = self._start(name, (command, "--config", str(self.layout.config(name))))
         self._processes[name] = process
 
     def _start(self, name: str, arguments: tuple[str, ...]) -> LocalProcess:

@@ -116,6 +116,9 @@ class Agent:
         self._now_s = now_s
         self._round = WorkerRound(worker, genesis.algorithm.colluding)
         self._held: deque[Record] = deque()  # not adopted yet: nobody vouched for their version
+        self._unmoved = False  # whether the replica went to a version that training has not
+        self._returning = False  # whether a roll-back is on the way there
+        self._unsaved = False  # whether a round's outcome is in no save yet
         self._checked = False  # whether this worker verified the version that it stands on
         self._known: deque[Digest] = deque([genesis.version0], maxlen=MAX_KNOWN)
         self._stage_lock = asyncio.Lock()
@@ -443,15 +446,17 @@ class Agent:
     async def _follow(self) -> None:
         """Apply the held records, up to the last one that may be.
 
-        A word is about one version, not about those on the way to it: they are passed over.
+        A version that is believed vouches for the steps that lead to it. Until it is reached they
+        are only computed: nothing trains on them, and nothing of them is saved.
         """
         while self._held:
-            own = await self._checks(self._held[0])
-            vouched = [self._tier.vouched(r.version, r.digest) for r in self._held]
-            if not own and not any(vouched):
+            first = self._held[0]
+            own = await self._checks(first)
+            believed = [self._tier.vouched(r.version, r.digest) for r in self._held]
+            if not own and not any(believed):
                 return
-            record = self._held.popleft()
-            await self._apply(record, checked=own, passed=not own and not vouched[0])
+            self._held.popleft()
+            await self._apply(first, checked=own, believed=own or believed[0])
 
     async def _checks(self, record: Record) -> bool:
         """Return whether this worker verifies a record itself.
@@ -462,16 +467,19 @@ class Agent:
         at, stage = self._replica.position, self._round.stage
         if not self.begun:
             return False
-        if (record.version, record.digest) == (at.version, at.digest):
-            return True
         if record.rollback is not None and record.digest in self._known:
             return True  # a version that it stood on before
+        if self._unmoved:
+            return False  # what the replica computed so far is nobody's word
+        if (record.version, record.digest) == (at.version, at.digest):
+            return True
         commit = record.commit
         if commit is None or stage is None or not stage.kappa or self._replica.behind:
             return False
         if commit.plan != stage.plan or self._worker not in commit.survivors:
             return False
         try:
+            self._round.check_numbers(commit)
             await asyncio.to_thread(self._replica.check, commit, bytes.fromhex(stage.kappa))
         except UnknownFileError:
             return False  # it came too late to check the sum: it waits for the others' word
@@ -482,10 +490,10 @@ class Agent:
             ) from None
         return True
 
-    async def _apply(self, record: Record, *, checked: bool, passed: bool) -> None:
-        """Apply the next record, or only pass over its version; settle the round that it ends."""
-        if not self.begun:  # a newcomer
-            if passed:
+    async def _apply(self, record: Record, *, checked: bool, believed: bool) -> None:
+        """Apply the next record, and settle the round that it ends."""
+        if not self.begun:  # a newcomer: it begins at a version that it may believe
+            if not believed:
                 return
             await asyncio.to_thread(self._replica.start_at, record)
             await self._begin("")
@@ -495,13 +503,16 @@ class Agent:
         if stage is not None and fate is not None:
             await self._end_upload()
             await self._settle(stage.plan.round, fate)
-        if passed:
-            self._replica.pass_over(record)
-        if not passed and await asyncio.to_thread(self._replica.apply, record):
-            self._checked = checked
+        if await asyncio.to_thread(self._replica.apply, record):
+            self._unmoved, self._checked = True, checked
+            self._returning = self._returning or self._replica.position.rolled_back
+        self._unsaved = self._unsaved or fate is not None
+        if not believed:
+            return
+        if self._unmoved:
             await self._move()
             self._attest()
-        elif fate is not None:
+        elif self._unsaved:
             await self._save()  # only then may the stage, which holds the same work, go
         await self._finish_if_settled()
 
@@ -522,8 +533,8 @@ class Agent:
             self._contributed, self._anchor, self._residual = round_id, theta, residual
             log.info("contributed to round %s", round_id[:8])
         elif fate is Fate.SPENT:  # it leaves the parameters, and what it rounded off stays
-            leaves = await asyncio.to_thread(self._replica.leaves)
-            await self._trainer.merge(Merge(self._clock(), leaves, theta, round_id, fate.value))
+            base = self._anchor
+            await self._trainer.merge(Merge(self._clock(), base, theta, round_id, fate.value))
             self._residual = residual if residual.exists() else self._residual
         else:
             await self._trainer.tell(Release(round_id, fate.value))
@@ -533,7 +544,7 @@ class Agent:
         fate = "contributed" if self._contributed else "none"
         head = await asyncio.to_thread(self._replica.leaves)
         clock, began_s = self._clock(), self._now_s()
-        if self._replica.position.rolled_back:
+        if self._returning:
             log.warning("rolled back: version %d, without local work", clock.version)
             self._residual = None
             await self._trainer.roll_back(Return(clock, head))
@@ -541,6 +552,7 @@ class Agent:
             await self._trainer.merge(Merge(clock, head, self._anchor, self._contributed, fate))
         self._metrics.took("merge", self._now_s() - began_s)
         self._contributed, self._anchor = "", head
+        self._unmoved = self._returning = False
         self.merges += 1
         await self._save()
 
@@ -554,7 +566,7 @@ class Agent:
             self._known.append(position.digest)
         manifest = Manifest(folder.name, position, self._checked, tuple(self._known))
         await asyncio.to_thread(self._state.commit_save, manifest, residual)
-        self._residual = folder / "residual.f32"
+        self._residual, self._unsaved = folder / "residual.f32", False
         self._saved_at_s = self._now_s()
         await asyncio.to_thread(self._replica.collect)
 

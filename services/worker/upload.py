@@ -18,12 +18,12 @@ from common.arrays import F32
 from common.documents import Genesis, Numbers, Plan, Version
 from common.ids import WorkerId
 from common.schema import LEAF
-from common.shards import PayloadLayout
+from common.shards import PayloadLayout, Piece
 from common.terms import ReadBlob, round_terms
 from services.files import read_at, storage_errors, write_at
 from worker.update import Work, measure, shards
 
-Veil = Callable[[PayloadLayout, Iterable[bytes]], Iterator[bytes]]
+Veil = Callable[[PayloadLayout, Iterable[Piece]], Iterator[Piece]]
 """What the privacy tier makes of shards."""
 
 

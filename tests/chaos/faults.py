@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,11 +12,16 @@ PHASES: Final = tuple(
     p.value for p in (Phase.COLLECTING_OFFERS, Phase.SHARE_KEYS, Phase.COLLECT_MASKED, Phase.UNMASK)
 )
 PROCESSES: Final = ("control", "bulk", "commit", "valkey", "evaluator", "link", "trainer")
-KINDS: Final = {
+
+Kinds = Mapping[str, tuple[str, ...]]
+"""Target -> the kinds of faults that hit it: the rows of a table."""
+
+ALONE: Final[Kinds] = {
     **dict.fromkeys(PROCESSES, ("kill", "pause")),
     "valkey": ("kill", "pause", "flush"),
     "network": ("cut", "stall"),
 }
+"""One coordinator, its own Valkey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +29,11 @@ class Fault:
     """One cell of the table.
 
     Args:
-        target: a process, or the "network" of one worker.
+        target: a process, or the "network" of one worker; of two coordinators the one that leads
+            ("leader") or waits ("standby").
         kind: "kill" (SIGKILL), "pause" (SIGSTOP, later SIGCONT), "flush" (everything that the
             server holds is deleted), "cut" (connections are ended, and new ones at once), "stall"
-            (connections stay and carry nothing).
+            (connections stay and carry nothing), "reset" (as a cut, by TCP reset).
         phase: of the round, as the coordinator's status shows it right before.
     """
 
@@ -35,27 +42,24 @@ class Fault:
     phase: str
 
 
-CELLS: Final = tuple(
-    Fault(target, kind, phase)
-    for target, kinds in KINDS.items()
-    for kind in kinds
-    for phase in PHASES
-)
+def cells(kinds: Kinds) -> tuple[Fault, ...]:
+    """Return every cell of a table."""
+    return tuple(Fault(t, kind, p) for t, ks in kinds.items() for kind in ks for p in PHASES)
 
 
-def draw(num_faults: int, seed: int) -> list[Fault]:
+def draw(kinds: Kinds, num_faults: int, seed: int) -> list[Fault]:
     """Return so many faults: all cells in random order, again and again."""
-    drawing, drawn = random.Random(seed), []
+    drawing, drawn, all_cells = random.Random(seed), [], cells(kinds)
     while len(drawn) < num_faults:
-        drawn += drawing.sample(CELLS, len(CELLS))
+        drawn += drawing.sample(all_cells, len(all_cells))
     return drawn[:num_faults]
 
 
-def table(carried_out: Counter[Fault]) -> str:
+def table(kinds: Kinds, carried_out: Counter[Fault]) -> str:
     """Return how many faults of each kind hit each target in each phase, for people."""
     lines = [f"{'':20}" + "".join(f"{phase:>20}" for phase in PHASES)]
-    for target, kinds in KINDS.items():
-        for kind in kinds:
+    for target, of_target in kinds.items():
+        for kind in of_target:
             counts = (carried_out[Fault(target, kind, phase)] for phase in PHASES)
             lines.append(f"{target + ' ' + kind:20}" + "".join(f"{n:20}" for n in counts))
     return "\n".join(lines)

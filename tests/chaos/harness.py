@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import yaml
 from redis import Redis
@@ -26,16 +26,19 @@ from common.errors import CrosscloudError
 from services.identity import Role
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
+from services.local.processes import LocalProcess
 from services.operator_link import OperatorLink, RunStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
-from tests.chaos.faults import Fault, draw
-from tests.chaos.network import Line
-from tests.chaos.processes import MARK, running
+from tests.chaos.faults import ALONE, Fault, Kinds, cells, draw
+from tests.chaos.processes import MARK, Found, running
 from tests.chaos.witness import Witness
+from tests.line import Line
 
 NAMES: Final = ("aws", "azure", "gcp")
 SIZE: Final = 2**18  # values: two shards, and a commit that takes a moment
+KEEP_ALL: Final = 1_000_000
+"""`snapshot_every` that lets the whole log be replayed."""
 
 _PATIENCE_S: Final = 90.0
 _FAULT_S: Final = (0.2, 4.0)  # longer than the leases, now and then
@@ -80,28 +83,47 @@ def spec(folder: Path) -> FederationSpec:
     return FederationSpec(folder, "chaos", workers, {"none.txt": ""}, run, data, timings)
 
 
+class CutLine(Protocol):
+    """What stands between a worker and a port: a method for each kind of fault, and `heal`."""
+
+    address: Any
+
+    def cut(self) -> None:
+        """End every connection."""
+
+    def stall(self) -> None:
+        """Carry nothing."""
+
+    def heal(self) -> None:
+        """Carry everything again."""
+
+
 class Chaos:
     """A federation under faults. A context manager.
 
     Args:
         folder: gets everything; missing or empty.
-        num_faults: to carry out.
         seed: of everything that is drawn.
+        num_faults: to carry out; None: `times` in every cell of the table.
     """
 
-    def __init__(self, folder: Path, num_faults: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, seed: int, num_faults: int | None = None, *, times: int = 1
+    ) -> None:
+        self.kinds = self.rows()
         self.federation = Federation(spec(folder))
         self.folder = self.federation.layout.folder
         self.witness = Witness(self.federation.layout, NAMES)
         self.carried_out: Counter[Fault] = Counter()
         self.recoveries_s: list[float] = []
-        """From each restart of the coordinator to the first message that it accepted."""
+        """From each end of the coordinator to the first message that the next one accepted."""
         self.num_restarts = 0
-        self._planned = draw(num_faults, seed)
+        count = times * len(cells(self.kinds)) if num_faults is None else num_faults
+        self._planned = draw(self.kinds, count, seed)
         self._random = random.Random(seed + 1)
-        self._lines: dict[str, tuple[Line, Line]] = {}
+        self._lines: dict[str, tuple[CutLine, CutLine]] = {}
         self._undo: dict[tuple[str, str], tuple[float, Callable[[], None]]] = {}
-        self._restarted_s: float | None = None
+        self._ended_s: float | None = None
         self._faulted_s = 0.0
         self._moment: tuple[int, int, str] = (0, 0, "")
         self._link: OperatorLink | None = None
@@ -116,12 +138,21 @@ class Chaos:
             (self.folder / "journals").mkdir()
             self._configure()
             self._stack.callback(self._end)
-            self.federation.start()
+            self._start()
             self._stack = self._stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def rows(self) -> Kinds:
+        """Return the rows of the table of faults."""
+        return ALONE
+
+    @property
+    def supervised(self) -> tuple[str, ...]:
+        """The processes that are started again when they end."""
+        return (COORDINATOR, EVALUATOR, *NAMES)
 
     def run(self, told: Callable[[int], None] = lambda _: None) -> None:
         """Carry out every fault; `told` hears how many those are so far."""
@@ -155,11 +186,14 @@ class Chaos:
     def end(self) -> None:
         """Let the run end by itself; every process has to, with success."""
         self.federation.stop(alone_s=40.0)
-        for name in (COORDINATOR, EVALUATOR, *NAMES):
+        for name in self.supervised:
             process = self.federation.process(name)
             assert (process.exit_code, process.ended_by_us) == (0, False), process.last_lines()
-        orphans = list(running(self.folder))
+        orphans = self._orphans()
         assert not orphans, f"left behind: {orphans}"
+
+    def _orphans(self) -> list[Found]:
+        return list(running(self.folder))
 
     @property
     def recovery_s(self) -> float:
@@ -192,22 +226,29 @@ class Chaos:
             if until_s < now_s:
                 del self._undo[key]
                 undo()
-        for name in (COORDINATOR, EVALUATOR, *NAMES):
+        for name in self.supervised:
             process = self.federation.process(name)
             if process.exit_code is None:
                 continue
-            assert process.exit_code in (1, -signal.SIGKILL), process.last_lines()
+            if process.pid == self._leader():
+                self._ended_s = time.monotonic()
+            self._check_end(name, process)
             self._end_children(name)
             self.witness.restarts(name)
             self.num_restarts += 1
             self.federation.restart(name)
-            if name == COORDINATOR:
-                self._restarted_s = time.monotonic()
+
+    def _leader(self) -> int:
+        """Return the process id of the coordinator that leads, or led last."""
+        return self.federation.process(COORDINATOR).pid
+
+    def _check_end(self, name: str, process: LocalProcess) -> None:
+        assert process.exit_code in (1, -signal.SIGKILL), f"{name}: {process.last_lines()}"
 
     def _end_children(self, name: str) -> None:
         """End what a process left behind, paused or not."""
-        roles = {COORDINATOR: ("bulk", "commit"), EVALUATOR: ()}.get(name, ("trainer",))
-        others = {self.federation.process(n).pid for n in (COORDINATOR, *NAMES) if n != name}
+        roles = ("trainer",) if name in NAMES else ("bulk", "commit")
+        others = {self.federation.process(n).pid for n in self.supervised if n != name}
         deadline_s = time.monotonic() + 10
         while left := [
             f for f in running(self.folder) if f.role in roles and f.parent not in others
@@ -228,15 +269,15 @@ class Chaos:
             self._link.close()
             self._link = None
             return None
-        if self._restarted_s is not None and status.workers:
-            self.recoveries_s.append(time.monotonic() - self._restarted_s)
-            self._restarted_s = None
+        if self._ended_s is not None and status.workers:
+            self.recoveries_s.append(time.monotonic() - self._ended_s)
+            self._ended_s = None
         return status
 
     # Faults
 
     def _perhaps_a_fault(self, status: RunStatus) -> None:
-        moment = (self.federation.process(COORDINATOR).pid, status.num_records, status.phase)
+        moment = (self._leader(), status.num_records, status.phase)
         now_s = time.monotonic()
         if moment == self._moment or now_s < self._faulted_s + _QUIET_S:
             return
@@ -261,10 +302,10 @@ class Chaos:
                 return False
             lines = self._lines[name]
             for line in lines:
-                line.cut() if fault.kind == "cut" else line.stall()
+                getattr(line, fault.kind)()
             self._undo[key] = (until_s, partial(_heal, lines))
             return True
-        found = [f for f in running(self.folder) if f.role == fault.target]
+        found = self._targets(fault.target)
         if not found:
             return False
         target = self._random.choice(sorted(found, key=lambda f: f.pid))
@@ -281,29 +322,38 @@ class Chaos:
                 return self._flush()
         return True
 
+    def _targets(self, target: str) -> list[Found]:
+        return [f for f in running(self.folder) if f.role == target]
+
     def _flush(self) -> bool:
-        path = self.federation.layout.state(COORDINATOR) / "valkey" / "valkey.sock"
+        path = self._store_socket()
         try:
             with Redis(unix_socket_path=str(path), socket_timeout=1.0) as client:
                 return bool(client.flushall())
         except RedisError:
             return False  # it is starting
 
+    def _store_socket(self) -> Path:
+        return self.federation.layout.state(COORDINATOR) / "valkey" / "valkey.sock"
+
     # Setting up and ending
+
+    def _start(self) -> None:
+        self.federation.start()
 
     def _configure(self) -> None:
         """Keep every aggregate, so that the log can be replayed; put a line before each port."""
-        layout = self.federation.layout
-        with _edited(self.federation.config(COORDINATOR)) as settings:
-            settings["snapshot_every"] = 1_000_000
+        with edited(self.federation.config(COORDINATOR)) as settings:
+            settings["snapshot_every"] = KEEP_ALL
         for name in NAMES:
-            lines = (Line(layout.control), Line(layout.bulk))
-            for line in lines:
-                self._stack.enter_context(line)
-            self._lines[name] = lines
+            lines = self._lines[name] = (self._line("control"), self._line("bulk"))
             control, bulk = (line.address for line in lines)
-            with _edited(self.federation.config(name)) as settings:
+            with edited(self.federation.config(name)) as settings:
                 settings["coordinator"] = {"control": control, "bulk": bulk}
+
+    def _line(self, port: str) -> CutLine:
+        """Return a line to the "control" or the "bulk" port."""
+        return self._stack.enter_context(Line(getattr(self.federation.layout, port)))
 
     def _end(self) -> None:
         if self._link is not None:
@@ -315,13 +365,14 @@ class Chaos:
             found.signal(signal.SIGKILL)
 
 
-def _heal(lines: tuple[Line, Line]) -> None:
+def _heal(lines: tuple[CutLine, CutLine]) -> None:
     for line in lines:
         line.heal()
 
 
 @contextlib.contextmanager
-def _edited(path: Path) -> Iterator[dict[str, Any]]:
+def edited(path: Path) -> Iterator[dict[str, Any]]:
+    """Change a settings file."""
     settings = yaml.safe_load(path.read_text())
     yield settings
     path.write_text(yaml.safe_dump(settings))

@@ -52,9 +52,18 @@ def running(folder: Path) -> Iterator[Found]:
             yield Found(int(path.name), int(parent), _role(words))
 
 
+def role_of(pid: int) -> str:
+    """Return the role of one process."""
+    return _role(Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"))
+
+
 def _role(words: list[str]) -> str:
     if "valkey-server" in words[0]:
         return "valkey"
+    if "redis-server" in words[0]:
+        return "redis"
+    if words[0].endswith("toxiproxy-server"):
+        return "toxiproxy"
     for word, after in itertools.pairwise(words):
         if word == "-m" and after in _MODULES:
             return _MODULES[after]

@@ -62,6 +62,20 @@ def test_two_replicas_get_the_same_version_and_the_same_files(kind: str, bits: i
     assert all(replica.files[d] == run.blobs.files[d] for d in at.blobs())
 
 
+def test_the_length_of_the_step_is_that_of_the_difference_in_theta() -> None:
+    run, noted = Run(), []
+    before = run.theta()
+    commit, content = run.commit(moved(run, 1))
+    read, write = run.blobs.read, run.blobs.write
+
+    at = advance(
+        run.genesis, run.version, commit, bytes_of(content), read, write, note_step=noted.append
+    )
+
+    length = np.linalg.norm(run.blobs.vector(at.theta) - before)
+    assert noted == [pytest.approx(length, rel=1e-5)]
+
+
 def test_padding_stays_zero_everywhere() -> None:
     run = Run()
     for seed in range(3):

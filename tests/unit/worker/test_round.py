@@ -16,6 +16,7 @@ from common.documents import (
     Rollback,
     Takeover,
 )
+from common.errors import BadCommitError
 from common.ids import Digest, RoundId, WorkerId
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
@@ -199,3 +200,19 @@ def test_a_stage_found_on_disk_goes_on_to_its_outcome(staged: WorkerRound) -> No
     again = WorkerRound(A, 0, found)
     assert again.work is Work.STAGED
     assert again.resolve(committed(A, B)) is Fate.CONTRIBUTED
+
+
+def test_a_commit_whose_numbers_are_not_those_that_were_answered_is_refused(
+    staged: WorkerRound,
+) -> None:
+    answers = {w: Answer(HEAD, w, NUMBERS) for w in (A, B)}
+    staged.expose(answers, b"")
+    honest = Commit(PLAN, {A: NUMBERS, B: NUMBERS}, (A, B), Lanes(1, 1, 0), HEAD, 1)
+    staged.check_numbers(honest)
+    for numbers in (
+        {A: NUMBERS, B: replace(NUMBERS, lr_sum=2.0)},
+        {A: NUMBERS},
+        {A: NUMBERS, B: NUMBERS, C: NUMBERS},
+    ):
+        with pytest.raises(BadCommitError, match="not those that the members answered with"):
+            staged.check_numbers(replace(honest, numbers=numbers))

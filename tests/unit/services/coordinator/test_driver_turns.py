@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 
 import pytest
 
@@ -81,3 +82,21 @@ async def test_a_refused_event_ends_nothing() -> None:
     with pytest.raises(UnexpectedMessageError):
         await running.feed(Ticked())
     assert not running.finished.done()
+
+
+async def test_a_turn_that_fails_after_its_feeder_went_leaves_no_unread_exception() -> None:
+    unread: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: unread.append(about))
+    store = SlowStore(ChildEndedError("bulk was killed"))
+    running = driver(Core(), store, [])
+    feeding = asyncio.create_task(running.feed(Ticked()))
+    await store.asked.wait()
+    feeding.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await feeding
+    store.may_answer.set()
+    with pytest.raises(ChildEndedError):
+        await running.finished
+    await asyncio.sleep(0)
+    gc.collect()
+    assert unread == []

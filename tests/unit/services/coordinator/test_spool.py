@@ -152,6 +152,28 @@ def test_a_second_stream_of_a_worker_is_refused_and_the_first_goes_on(spool: Spo
     assert spool.seal(ROUND) == (AWS, GCP)
 
 
+def test_a_stream_that_its_worker_has_given_up_is_ended_and_the_next_one_goes_on(
+    spool: Spool,
+) -> None:
+    given_up, begun = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with spool.receive(ROUND, AWS, given_up.set) as stream:
+            stream.put(0, shard(0))
+            begun.set()
+            assert given_up.wait(60)
+
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    assert begun.wait(60)
+    spool.end_stream(ROUND, AWS)
+    assert spool.missing(ROUND, AWS) == EVERY[1:]
+    upload(spool, AWS, EVERY[1:])
+    hanging.join()
+    spool.end_stream(ROUND, AWS)  # none is open: nothing happens
+    assert spool.seal(ROUND) == (AWS,)
+
+
 def test_after_the_seal_no_shard_is_taken_and_the_answer_stays(tmp_path: Path) -> None:
     spool = opened(tmp_path)
     upload(spool, GCP)

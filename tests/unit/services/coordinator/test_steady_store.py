@@ -5,7 +5,7 @@ import pytest
 from common.errors import StaleLeaderError, StorageError
 from coordinator.ports import Put, Table
 from coordinator.round import OPEN
-from services.coordinator.steady_store import OpenStore, SteadyStore
+from services.coordinator.steady_store import OpenStore, SteadyStore, wait_for_lease
 from services.simulator.memory_store import MemoryServer, MemoryStore
 
 LEASE_S = 3.0
@@ -161,3 +161,23 @@ def test_a_lease_that_cannot_be_prolonged_is_an_outage_too() -> None:
     bench.store.lease.renew = refuse  # type: ignore[method-assign]
     bench.steady.hold_lease(_Once())
     assert bench.steady.outage() == "no answer, for 0.0 s; the lease cannot be prolonged"
+
+
+async def test_a_waiting_coordinator_outlasts_a_store_that_does_not_answer() -> None:
+    server, asked = MemoryServer(), []
+
+    class Away(MemoryStore):
+        """Its lease does not answer three times."""
+
+        def acquire(self, ttl_s):
+            asked.append(ttl_s)
+            if len(asked) <= 3:
+                raise StorageError("no answer")
+            return MemoryStore.lease.fget(self).acquire(ttl_s)
+
+        @property
+        def lease(self):
+            return self
+
+    await wait_for_lease(Away(server, "mine", lambda: 0.0), ttl_s=0.01)
+    assert (len(asked), server.leader) == (4, "mine")

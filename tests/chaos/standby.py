@@ -1,0 +1,203 @@
+"""The same federation with two coordinators, one of which waits, and a Redis of somebody else's.
+
+    worker --toxiproxy or our own proxy--> line --the one that leads--> coordinator | standby
+                                                                             |         |
+                                                                             +- Redis -+
+
+Both coordinators share the data folder, as one disk that moves with the lease. A line leads new
+connections to whoever wrote the newest takeover record, as a balancer that asks for health would.
+Redis persists once a second: killed, it comes back up to a second in the past.
+"""
+
+import contextlib
+import random
+import signal
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from typing_extensions import override
+
+from common import canonical
+from common.documents import Record
+from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
+from services.local.processes import LocalProcess
+from tests import toxiproxy
+from tests.chaos.faults import Kinds
+from tests.chaos.harness import KEEP_ALL, NAMES, Chaos, CutLine, edited
+from tests.chaos.processes import Found, running
+from tests.line import Line
+from tests.toxiproxy import Toxiproxy
+
+STANDBY: Final = "standby"
+REDIS: Final = "redis"
+_HOST: Final = "127.0.0.1"
+_NEVER_GIVEN: Final = (20_000, 32_000)  # below the range of outgoing connections
+_NO_REDIS: Final = 2
+"""Exit status of a coordinator that is started while Redis does not answer."""
+
+
+class StandbyChaos(Chaos):
+    """See the module docstring; `redis-server` has to be on PATH."""
+
+    def __init__(
+        self, folder: Path, seed: int, num_faults: int | None = None, *, times: int = 1
+    ) -> None:
+        self._is_toxic = not toxiproxy.why_not()
+        super().__init__(folder, seed, num_faults, times=times)
+        self._redis: LocalProcess
+        self._toxiproxy: Toxiproxy
+        self._routes: list[tuple[Line, str]] = []
+        self._led_by = COORDINATOR
+        self._led_by_pid = 0
+        self._num_records = 0
+        self._ports: dict[str, dict[str, str]] = {}
+        """Process -> "control" and "bulk" -> HOST:PORT."""
+        self.num_takeovers = 0
+
+    @override
+    def rows(self) -> Kinds:
+        return {
+            "leader": ("kill", "pause"),
+            "standby": ("kill", "pause"),
+            "bulk": ("kill",),
+            "redis": ("kill", "pause", "flush"),
+            "network": ("cut", "stall", *(["reset"] if self._is_toxic else [])),
+        }
+
+    @property
+    @override
+    def supervised(self) -> tuple[str, ...]:
+        return (COORDINATOR, STANDBY, EVALUATOR, *NAMES)
+
+    @override
+    def end(self) -> None:
+        super().end()
+        assert self._redis.exit_code is None, self._redis.last_lines()
+        self._redis.terminate()
+        assert self._redis.wait(10), "Redis does not end"
+
+    @override
+    def _orphans(self) -> list[Found]:
+        return [f for f in super()._orphans() if f.role not in (REDIS, "toxiproxy")]
+
+    # Setting up
+
+    @override
+    def _start(self) -> None:
+        self._redis = self._started_redis()
+        super()._start()
+        self.federation.start_standby(STANDBY)
+
+    def _started_redis(self) -> LocalProcess:
+        folder = self.folder / REDIS
+        folder.mkdir(exist_ok=True)
+        config = folder / "redis.conf"
+        config.write_text(
+            f"port 0\nunixsocket {folder}/s\ndir {folder}\n"
+            'save ""\nappendonly yes\nappendfsync everysec\n'
+        )
+        log = self.federation.layout.log(REDIS)
+        return LocalProcess(REDIS, (REDIS + "-server", str(config)), log, {})
+
+    @override
+    def _configure(self) -> None:
+        names = (COORDINATOR, STANDBY)
+        ports = _quiet_ports(3 * len(names))
+        for i, name in enumerate(names):
+            control, bulk, metrics = ports[3 * i : 3 * i + 3]
+            self._ports[name] = {"control": f"{_HOST}:{control}", "bulk": f"{_HOST}:{bulk}"}
+            self.federation.config(name).write_text(self.federation.config(COORDINATOR).read_text())
+            with edited(self.federation.config(name)) as settings:
+                settings |= {"control_port": control, "bulk_port": bulk}
+                settings["metrics"]["port"] = metrics
+                settings["redis_url"] = f"unix://{self._store_socket()}"
+                settings["snapshot_every"] = KEEP_ALL
+        if self._is_toxic:
+            self._toxiproxy = self._stack.enter_context(toxiproxy.toxiproxy())
+        super()._configure()
+        control_line, bulk_line = (self._routed(port) for port in ("control", "bulk"))
+        with edited(self.federation.config(EVALUATOR)) as settings:
+            settings["coordinator"] = {"control": control_line.address, "bulk": bulk_line.address}
+        with edited(self.federation.config(OPERATOR)) as settings:
+            settings["coordinator"] = control_line.address
+
+    @override
+    def _line(self, port: str) -> CutLine:
+        line = self._routed(port)
+        return self._toxiproxy.line(line.address) if self._is_toxic else line
+
+    def _routed(self, port: str) -> Line:
+        line = self._stack.enter_context(Line(self._ports[COORDINATOR][port]))
+        self._routes.append((line, port))
+        return line
+
+    # Who leads
+
+    @override
+    def _supervise(self) -> None:
+        if self._redis.exit_code is not None:
+            assert self._redis.exit_code == -signal.SIGKILL, self._redis.last_lines()
+            self.num_restarts += 1
+            self._redis = self._started_redis()
+        self._follow_log()
+        super()._supervise()
+
+    @override
+    def _check_end(self, name: str, process: LocalProcess) -> None:
+        if name not in (COORDINATOR, STANDBY) or process.exit_code != _NO_REDIS:
+            super()._check_end(name, process)
+
+    @override
+    def _leader(self) -> int:
+        return self._led_by_pid
+
+    def _follow_log(self) -> None:
+        """Read what is new in the log; a takeover leads every line to its writer."""
+        folder = self.federation.layout.state(COORDINATOR) / "log"
+        while (path := folder / f"{self._num_records:012d}.json").exists():
+            record = canonical.decode(path.read_bytes(), Record)
+            self._num_records += 1
+            if record.takeover is not None:
+                self._taken_over(int(record.takeover.leader.rpartition("-")[2]))
+
+    def _taken_over(self, pid: int) -> None:
+        for name in (COORDINATOR, STANDBY):
+            if self.federation.process(name).pid == pid:
+                self.num_takeovers += name != self._led_by
+                self._led_by = name
+        self._led_by_pid = pid
+        for line, port in self._routes:
+            line.target = self._ports[self._led_by][port]
+
+    # Faults
+
+    @override
+    def _targets(self, target: str) -> list[Found]:
+        found = list(running(self.folder))
+        coordinators = [f for f in found if f.role == "control"]
+        match target:
+            case "leader":
+                return [f for f in coordinators if f.pid == self._led_by_pid]
+            case "standby":
+                return [f for f in coordinators if f.pid != self._led_by_pid]
+            case _:
+                return [f for f in found if f.role == target]
+
+    @override
+    def _store_socket(self) -> Path:
+        return self.folder / REDIS / "s"
+
+
+def _quiet_ports(num: int) -> list[int]:
+    """Return ports that no connection is given while nobody listens on them: a standby waits."""
+    drawing = random.Random()
+    with ExitStack() as stack:
+        found: list[int] = []
+        while len(found) < num:
+            port = drawing.randrange(*_NEVER_GIVEN)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server((_HOST, port)))
+                found.append(port)
+        return found
