@@ -14,7 +14,7 @@ held up by each other's (measured on ext4: 0.9 GiB/s with one thread, 1.3 with f
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -36,6 +36,11 @@ class DataStore:
         self._root = root
         self._sums: dict[Digest, bytes] = {}  # xxh3-128 of sound content, 16 bytes per file
         make_folder(root)
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
 
     def path(self, digest: Digest) -> Path:
         """Return where the file stands or would stand.
@@ -130,23 +135,28 @@ class DataStore:
         """Make the names durable of all files that were written so far."""
         sync_folder(self._root)
 
-    def retain(self, keep: Collection[Digest]) -> int:
+    def retain(self, keep: Collection[Digest], delete: Callable[[Path], int] | None = None) -> int:
         """Delete every other file; return the bytes freed.
 
         Only while no version is being computed or fetched: a file that was just written, and is not
         in `keep`, would be lost.
+
+        Args:
+            delete: deletes a file and returns its size, where several processes delete.
         """
-        freed = 0
-        for path in self._root.iterdir():
-            if path.name not in keep and _DIGEST.fullmatch(path.name):
-                freed += path.stat().st_size
-                path.unlink()
-                self._sums.pop(Digest(path.name), None)
-        return freed
+        names = os.listdir(self._root)
+        gone = [n for n in names if n not in keep and _DIGEST.fullmatch(n)]
+        for name in gone:
+            self._sums.pop(Digest(name), None)
+        return sum((delete or _delete)(self._root / name) for name in gone)
+
+    def drafts(self) -> list[Path]:
+        """Return what is half written, or was when its process was killed."""
+        return [*self._root.glob(f".*{Draft.SUFFIX}")]
 
     def clean(self) -> None:
         """Remove what a killed process left half written: at start, before anything writes."""
-        for path in self._root.glob(f".*{Draft.SUFFIX}"):
+        for path in self.drafts():
             path.unlink()
 
     def _holds(self, digest: Digest, content: Bytes) -> bool:
@@ -164,6 +174,12 @@ class DataStore:
 
     def _missing(self, digest: Digest) -> DamagedDataError:
         return DamagedDataError(f"{self.path(digest)} is missing")
+
+
+def _delete(path: Path) -> int:
+    num_bytes = path.stat().st_size
+    path.unlink()
+    return num_bytes
 
 
 class Writer:

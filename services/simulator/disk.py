@@ -101,7 +101,9 @@ class Disk:
         if stat.S_ISDIR(status.st_mode):
             self._sync_folder(path, status.st_ino)
         else:
-            self._contents[status.st_ino] = Path(path).read_bytes()
+            fd = os.open(path, os.O_RDONLY)
+            self._contents[status.st_ino] = os.read(fd, status.st_size)
+            os.close(fd)
 
     def _sync_folder(self, path: str | Path, inode: int) -> None:
         with os.scandir(path) as entries:
@@ -130,7 +132,7 @@ def _watcher(name: str, real: Callable[..., Any], handler: Callable[..., Any]) -
     def call(*args: Any, **more: Any) -> Any:
         if HOST.get() is None:
             return real(*args, **more)
-        return handler(real, *args, **more)
+        return handler(real, *(a if type(a) is int else os.fspath(a) for a in args), **more)
 
     call.__name__ = name
     return call
@@ -175,11 +177,17 @@ class _Watch:
         self._named(target)
 
     def rename(self, real: Any, source: Any, target: Any) -> None:
-        """One name becomes another, in one folder: both changes or none."""
-        happens(f"rename {os.path.basename(source)} to {os.path.basename(target)}")
-        real(source, target)
-        folder, name = os.path.split(target)
-        self._note(folder, {os.path.basename(source): None, name: _entry(target)})
+        """One name becomes another: in one folder both changes or none, in two in any order."""
+        (former, before), (folder, name) = os.path.split(source), os.path.split(target)
+        if former == folder:
+            happens(f"rename {before} to {name}")
+            real(source, target)
+            self._note(folder, {before: None, name: _entry(target)})
+        else:
+            happens(f"move to {os.path.basename(folder)}")
+            real(source, target)
+            self._note(former, {before: None})
+            self._named(target)
 
     replace = rename
 
@@ -191,7 +199,12 @@ class _Watch:
 
     def unlink(self, real: Any, path: Any, *, dir_fd: int | None = None) -> None:
         """A name goes."""
-        happens(f"unlink {os.path.basename(path)}")
+        folder, name = os.path.split(path)
+        happens(
+            f"unlink {name}"
+            if dir_fd is not None
+            else f"unlink in {os.path.basename(folder)} {name}"
+        )
         real(path, dir_fd=dir_fd)
         self._removed(path, dir_fd)
 
