@@ -397,6 +397,14 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class NotRolledBack:
+    """Tell whoever asked, and the people: no such record will come, the head stays."""
+
+    version: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The run is over."""
 
@@ -414,5 +422,6 @@ Effect = (
     | Send
     | Publish
     | Note
+    | NotRolledBack
     | Finish
 )

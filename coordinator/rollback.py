@@ -3,14 +3,23 @@
     asked --border--> restoring --its files are complete--> recorded
                           '--they cannot be had any more--> forgotten, and said so
 
-Only the record counts: a coordinator that ends before it has forgotten that it was asked. Which
-versions can still be had is the shell's to know.
+Only the record counts: a coordinator that ends before it has forgotten that it was asked. So
+whoever asked is answered no earlier: by the record, or by `NotRolledBack`. Which versions can still
+be had is the shell's to know.
 """
 
 from common.documents import Rollback
 from common.errors import UnexpectedMessageError
 from coordinator.ledger import Change, Ledger
-from coordinator.ports import Effect, Note, Restore, Restored, RestoreFailed, RollbackAsked
+from coordinator.ports import (
+    Effect,
+    Note,
+    NotRolledBack,
+    Restore,
+    Restored,
+    RestoreFailed,
+    RollbackAsked,
+)
 
 
 class Returning:
@@ -57,7 +66,14 @@ class Returning:
     def failed(self, event: RestoreFailed) -> tuple[Effect, ...]:
         """The files cannot be had: the head stays."""
         self._end(event.version)
-        return (Note("not rolled back", f"version {event.version}: {event.detail}"),)
+        return (NotRolledBack(event.version, event.detail),)
+
+    def over(self, reason: str) -> tuple[Effect, ...]:
+        """The run ends first."""
+        asked, self.asked, self._restoring = self.asked, None, False
+        return (
+            () if asked is None else (NotRolledBack(asked.version, f"the run is over: {reason}"),)
+        )
 
     def check(self, version: int) -> None:
         """Let the answer pass that is due.

@@ -389,6 +389,7 @@ class Run:
 
     def _finish(self, control: Control, now_s: float) -> tuple[Effect, ...]:
         effects = self._ledger.control(control, now_s)
+        effects += self._returning.over(self._ledger.head.stopped)
         drain = Drain(finished=True, reason=self._ledger.head.stopped)
         for member in self._membership.all():
             effects += _sends(member, drain)
@@ -401,6 +402,10 @@ class Run:
                 return (Send(event.session, drain),)
             case Evaluated():  # of the last version, most likely
                 return self._gate.evaluate(event.evaluation, now_s)
+            case Operated(command=Command.STOP):
+                return (Finish(self._ledger.head.stopped),)
+            case RollbackAsked():
+                raise UnexpectedMessageError(f"the run is over: {self._ledger.head.stopped}")
         return ()
 
     def _round_of(self, round_id: RoundId) -> Round:

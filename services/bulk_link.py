@@ -22,6 +22,7 @@ from services import framing
 from services.data_store import DataStore
 from services.grpc_status import error_of, retry_after_s
 from services.patience import Patience
+from services.tls import explain_rpc_error
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ class BulkLink:
                 raise DamagedDataError(f"asked for file {digest[:16]}..., got {found[:16]}...")
 
     def _retried(self, attempt: Callable[[], T], give_up: Event) -> T:
-        patience, said_busy = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False
+        patience, said_busy, said_broken = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False, False
         while True:
             if give_up.is_set() or self._closing.is_set():
                 raise GivenUpError("the transfer is not wanted any more")
@@ -200,7 +201,10 @@ class BulkLink:
                 if busy_s is not None and not said_busy:
                     call: Any = e
                     log.info("the coordinator is busy: %s", call.details())
+                elif busy_s is None and not said_broken:
+                    log.warning("a transfer broke, and is tried again: %s", explain_rpc_error(e))
                 said_busy |= busy_s is not None
+                said_broken |= busy_s is None
             self._pause(patience.wait_s(busy_s), give_up)
 
     def _pause(self, seconds: float, give_up: Event) -> None:

@@ -1,23 +1,32 @@
-"""An operator's way to the coordinator: status, pause, resume, stop. Synchronous, over mTLS.
+"""An operator's way to the coordinator: status, pause, resume, stop, roll back. Over mTLS.
 
 What comes back is a `RunStatus`; stubs stay in here. A coordinator that cannot be reached is a
-`ConfigError` (wrong address, or not running); one that says no raises what it said.
+`ConfigError` (wrong address, or not running); one that says no raises what it said. Every command
+returns once its record is in the log: before that a coordinator that ends forgets it, and the call
+fails. It is synchronous.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import grpc
 
 from common import canonical
 from common.documents import Counters, Evaluation
-from common.errors import ConfigError
+from common.errors import ConfigError, CrosscloudError
 from protos.v1 import operator_pb2, operator_pb2_grpc
 from services.grpc_status import raise_for
 from services.tls import explain_rpc_error
+
+_KEEPALIVE_MS: Final = 10_000
+"""A call that waits for a round border finds out by then that nobody is there any more."""
+
+
+class NotRecordedError(CrosscloudError):
+    """Nobody answered in time: whether the command is in the log, or will be, is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,10 @@ class OperatorLink:
     ) -> None:
         self._address = address
         self._timeout_s = timeout_s
-        options = [("grpc.max_reconnect_backoff_ms", 1000)]  # a person waits
+        options = [
+            ("grpc.max_reconnect_backoff_ms", 1000),  # a person waits
+            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ]
         self._channel = grpc.secure_channel(address, credentials, options)
         self._stub = operator_pb2_grpc.OperatorStub(self._channel)
 
@@ -127,16 +139,42 @@ class OperatorLink:
         with self._named_errors():
             self._stub.Resume(operator_pb2.ResumeRequest(), timeout=self._timeout_s)
 
-    def stop(self) -> None:
-        """End the run at the next round border."""
-        with self._named_errors():
-            self._stub.Stop(operator_pb2.StopRequest(), timeout=self._timeout_s)
+    def stop(self, within_s: float | None = None) -> None:
+        """End the run at the next round border; return once that is in the log.
 
-    def rollback(self, version: int) -> None:
-        """Make the state of an earlier version the head again, at the next round border."""
-        with self._named_errors():
+        Args:
+            within_s: None = as long as it takes.
+
+        Raises:
+            NotRecordedError: no answer came within that time, or the coordinator ended.
+        """
+        with self._border():
+            self._stub.Stop(operator_pb2.StopRequest(), timeout=within_s)
+
+    def rollback(self, version: int, within_s: float | None = None) -> None:
+        """Make an earlier version's state the head at the next round border. As `stop`.
+
+        Raises:
+            NotRecordedError: as `stop`.
+            NotFoundError: it is not kept, or not any more at the border.
+        """
+        with self._border():
             request = operator_pb2.RollbackRequest(version=version)
-            self._stub.Rollback(request, timeout=self._timeout_s)
+            self._stub.Rollback(request, timeout=within_s)
+
+    @contextmanager
+    def _border(self) -> Iterator[None]:
+        """Something that waits for a round border: first see that somebody is there."""
+        self.status()
+        try:
+            yield
+        except grpc.RpcError as e:
+            raise_for(e)
+            raise NotRecordedError(
+                f"the coordinator at {self._address} was asked and did not say that it is done "
+                f"({explain_rpc_error(e)}): look at `crosscloud status` and, where it has not "
+                "happened, ask again"
+            ) from e
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:

@@ -57,6 +57,7 @@ from coordinator.ports import (
     Members,
     Message,
     Note,
+    NotRolledBack,
     Offered,
     OpenSpool,
     Operated,
@@ -332,6 +333,8 @@ def _effect(effect: Effect) -> str:
             return f"send {session} {_message(message)}"
         case Note(kind, sentence):
             return f"note {kind}: {sentence}"
+        case NotRolledBack(version, detail):
+            return f"not rolled back to version {version}: {detail}"
         case Finish(reason):
             return f"finish: {reason}"
         case _:

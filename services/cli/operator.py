@@ -14,7 +14,7 @@ import typer
 from common.documents import Evaluation
 from common.errors import ConfigError
 from services.identity import Role
-from services.operator_link import OperatorLink, RunStatus, WorkerStatus
+from services.operator_link import NotRecordedError, OperatorLink, RunStatus, WorkerStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
 
@@ -63,18 +63,19 @@ def resume(config: Path) -> int:
 
 
 def stop(config: Path) -> int:
-    """Stop at the next round border."""
-    with _link(config) as link:
+    """Stop at the next round border; return once that is in the log."""
+    with _link(config) as link, _waiting("asking for the run's end"):
         link.stop()
-    typer.echo("stops at the next round border")
+    typer.echo("the run is over")
     return 0
 
 
 def rollback(config: Path, version: int) -> int:
-    """Return to an earlier version at the next round border."""
-    with _link(config) as link:
+    """Return to an earlier version at the next round border; return once that is in the log."""
+    with _link(config) as link, _waiting(f"asking for version {version}"):
         link.rollback(version)
-    typer.echo(f"rolls back to version {version} at the next round border")
+        now = link.status().version
+    typer.echo(f"rolled back: version {version} returned under a new number; the run is at {now}")
     return 0
 
 
@@ -110,6 +111,19 @@ def _row(worker: WorkerStatus) -> tuple[str, ...]:
         f"{worker.bytes_sent / 1e6:.1f}",
         worker.state,
     )
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """Say what is waited for; whoever stops waiting takes nothing back."""
+    typer.echo(f"{what}: waits for the open round's end (Ctrl-C ends only the waiting)", err=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise NotRecordedError(
+            "asked for, and not in the log yet: it takes effect at the next round border, unless "
+            "the coordinator ends before; look at `crosscloud status`"
+        ) from None
 
 
 @contextmanager

@@ -21,14 +21,19 @@ from common.errors import (
     MalformedDocumentError,
     ProtocolError,
     UnexpectedMessageError,
+    UnknownFileError,
 )
 from common.ids import SessionId, WorkerId
 from coordinator.ports import (
     Command,
     Disconnected,
+    Effect,
     Evaluated,
+    Finish,
     Joined,
+    NotRolledBack,
     Operated,
+    Publish,
     RollbackAsked,
 )
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
@@ -231,7 +236,9 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         self, request: operator_pb2.StopRequest, context: Context
     ) -> operator_pb2.StopResponse:
         """See protos/v1/operator.proto."""
-        await self._operate(Command.STOP, context)
+        operator = self._members.admit(identity_of(context), Role.OPERATOR)
+        stop = Operated(Command.STOP, by=operator.name)
+        await self._driver.feed_until(stop, lambda effect: isinstance(effect, Finish))
         return operator_pb2.StopResponse()
 
     @override
@@ -241,9 +248,19 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         """See protos/v1/operator.proto."""
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         self._keeping.check(request.version)
-        await self._driver.feed(RollbackAsked(request.version, by=operator.name))
+        asked = RollbackAsked(request.version, by=operator.name)
+        end = await self._driver.feed_until(asked, _ends_rollback)
+        if isinstance(end, NotRolledBack):
+            raise UnknownFileError(f"version {end.version} does not return: {end.detail}")
         return operator_pb2.RollbackResponse()
 
     async def _operate(self, command: Command, context: Context) -> None:
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         await self._driver.feed(Operated(command, by=operator.name))
+
+
+def _ends_rollback(effect: Effect) -> bool:
+    """One is under way at a time: the next record, or refusal, is of the one that was asked for."""
+    if isinstance(effect, Publish):
+        return effect.record.rollback is not None
+    return isinstance(effect, NotRolledBack)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from common.documents import Record
@@ -25,6 +26,7 @@ from coordinator.ports import (
     Finish,
     Message,
     Note,
+    NotRolledBack,
     OpenSpool,
     Publish,
     Put,
@@ -98,6 +100,7 @@ class Driver:
         self._watch = watch
         self._turn = asyncio.Lock()
         self._turns: set[asyncio.Task[None]] = set()
+        self._ends: list[_End] = []
         self._log_thread = ThreadPoolExecutor(1, thread_name_prefix="log")
         self.finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -108,7 +111,30 @@ class Driver:
             ProtocolError: the event is not allowed now; nothing changed.
             StorageError: an effect failed; `finished` holds why, and this process must end.
         """
-        turn = asyncio.create_task(self._take_turn(event))
+        await self._take_turn(event)
+
+    async def feed_until(self, event: Event, ends: Callable[[Effect], bool]) -> Effect:
+        """Feed `event`, then wait until an effect that ends what it began is carried out.
+
+        Whoever stops waiting takes nothing back.
+
+        Args:
+            ends: says of an effect, of this event or of a later one, whether it does.
+
+        Raises:
+            ProtocolError, StorageError: as `feed`; the latter also while it waits.
+        """
+        end = _End(ends, asyncio.get_running_loop().create_future())
+        try:
+            await self._take_turn(event, end)
+            return await end.reached
+        finally:
+            end.reached.cancel()
+            if end in self._ends:
+                self._ends.remove(end)
+
+    async def _take_turn(self, event: Event, end: "_End | None" = None) -> None:
+        turn = asyncio.create_task(self._turn_of(event, end))
         self._turns.add(turn)
         turn.add_done_callback(self._turn_ended)
         await asyncio.shield(turn)  # a stream that breaks cancels its reader
@@ -121,18 +147,23 @@ class Driver:
         if (e := turn.exception()) is not None and not isinstance(e, CrosscloudError):
             log.error("a turn failed", exc_info=e)
 
-    async def _take_turn(self, event: Event) -> None:
+    async def _turn_of(self, event: Event, end: "_End | None") -> None:
         async with self._turn:
             if self.finished.done() and self.finished.exception() is not None:
                 raise StorageError("this coordinator is ending: it could not go on")
             effects = self._core.handle(event, self._now_s())
+            if end is not None:  # not before: an earlier event's end is not this one's
+                self._ends.append(end)
             try:
                 await self.carry_out(effects)
             except Exception as e:
                 if not self.finished.done():
                     self.finished.set_exception(e)
                     self.finished.exception()  # seen: whoever waits for it may be ending already
-                raise StorageError(f"this coordinator cannot go on: {e}") from e
+                failed = StorageError(f"this coordinator cannot go on: {e}")
+                for waiting in self._ends:
+                    waiting.fail(failed)
+                raise failed from e
 
     async def carry_out(self, effects: tuple[Effect, ...]) -> None:
         """Carry out effects in order; only for those of the core's start and for `feed`."""
@@ -140,6 +171,8 @@ class Driver:
             began_s = self._now_s()
             await self._carry_out(effect)
             self._watch(effect, self._now_s() - began_s)
+            for end in self._ends:
+                end.see(effect)
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -161,11 +194,30 @@ class Driver:
                 await self._works.publish(effect.record)
             case Note():
                 log.info("%s: %s", effect.kind, effect.sentence)
+            case NotRolledBack():
+                log.warning("not rolled back: version %d: %s", effect.version, effect.detail)
             case Finish():
                 if not self.finished.done():
                     self.finished.set_result(effect.reason)
             case _:
                 assert_never(effect)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What somebody waits for."""
+
+    ends: Callable[[Effect], bool]
+    reached: "asyncio.Future[Effect]"
+
+    def see(self, effect: Effect) -> None:
+        if not self.reached.done() and self.ends(effect):
+            self.reached.set_result(effect)
+
+    def fail(self, error: StorageError) -> None:
+        if not self.reached.done():
+            self.reached.set_exception(error)
+            self.reached.exception()  # seen: whoever waits may have heard of it by the turn
 
 
 async def tick(feed: Callable[[], Awaitable[None]], interval_s: float) -> None:

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from common import canonical
 from common.documents import Genesis, Record
-from common.errors import CrosscloudError, ProtocolError, StaleLeaderError
+from common.errors import CrosscloudError, ProtocolError, StaleLeaderError, UnknownFileError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.shards import PayloadLayout
 from coordinator.head import RunHead
@@ -30,18 +30,19 @@ from coordinator.ports import (
     Event,
     Message,
     OpenSpool,
+    RestoreFailed,
     Seal,
     Ticked,
 )
 from coordinator.run import Run
-from protos.v1 import bulk_pb2
+from protos.v1 import bulk_pb2, operator_pb2
 from services import framing
 from services.child import Child, ChildEndedError
 from services.coordinator import convert
 from services.coordinator.admission import Admission
 from services.coordinator.bulk import BulkService, Outbox
 from services.coordinator.commit import Computer
-from services.coordinator.control import SessionService
+from services.coordinator.control import OperatorService, SessionService
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.log_store import LogStore
@@ -59,6 +60,7 @@ from services.coordinator.processes import Processes
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import LogTail, Sessions
 from services.coordinator.spool import Spool
+from services.coordinator.status import StatusSource
 from services.coordinator.store import Changes
 from services.data_store import DataStore
 from services.identity import Identity, MemberList, Role
@@ -217,6 +219,10 @@ class SimulatedCoordinator:
             heartbeat_interval_s=HEARTBEAT_S,
             lease_s=TIMINGS.lease_s,
         )
+        status = cast("StatusSource", None)  # nobody asks for it
+        self._operator = OperatorService(
+            self.driver, members=_Members(), status=status, keeping=self._keeping
+        )
         outbox = Outbox(cast("Any", SimpleNamespace(send=self._bulk.answer)))
         self._uploads = BulkService(self._spool, self._data, _Members(), outbox)
         self._processes = Processes(
@@ -281,7 +287,13 @@ class SimulatedCoordinator:
 
     async def restore(self, version: int) -> None:
         """Have the commit process make an earlier version whole."""
-        await self._processes.to_commit(self._keeping.restoring(version, self._log.commit))
+        try:
+            order = self._keeping.restoring(version, self._log.commit)
+        except UnknownFileError as e:  # the round that was open has committed meanwhile
+            failed = RestoreFailed(version, str(e))
+            self._late = asyncio.create_task(self._feed_late(failed))  # once the driver is free
+        else:
+            await self._processes.to_commit(order)
 
     async def send(self, session: SessionId, message: Message) -> None:
         """Queue for one session."""
@@ -356,6 +368,11 @@ class SimulatedCoordinator:
         request = bulk_pb2.ListMissingRequest(round_id=bytes.fromhex(round_id))
         return list(self._uploads.list_missing(request, self._context(worker)).missing)
 
+    async def roll_back(self, version: int, by: str) -> None:
+        """Do what an operator asks for; return when it is done."""
+        request = operator_pb2.RollbackRequest(version=version)
+        await self._operator.Rollback(request, self._context(WorkerId(by)))
+
     def tail_records(self) -> Iterator[bytes]:
         """Yield the log's records."""
         return self._log.records()
@@ -367,7 +384,9 @@ class SimulatedCoordinator:
     def _context(self, worker: WorkerId) -> Any:
         """Return as much of a gRPC context as the services use."""
         uri = Identity(self._genesis.run, Role.WORKER, "org", worker).uri.encode()
-        return SimpleNamespace(auth_context=lambda: {"peer_uri": (uri,)}, peer=lambda: worker)
+        return SimpleNamespace(
+            auth_context=lambda: {"peer_uri": (uri,)}, peer=lambda: worker, cancel=lambda: None
+        )
 
 
 def _commit_order(computer: Computer) -> Callable[[object], object]:

@@ -79,11 +79,49 @@ class BadLinks:
     cuts: float
 
 
-Fault = KillCoordinator | PauseCoordinator | KillWorker | CutStream | Isolate | Rewind | BadLinks
+@dataclass(frozen=True)
+class RollBack:
+    """An operator wants the version back that was `back` versions ago; at 0 or less there is none.
+
+    No fault, but one more thing that every fault may fall into.
+    """
+
+    at_s: float
+    back: int
+
+
+Fault = (
+    KillCoordinator
+    | PauseCoordinator
+    | KillWorker
+    | CutStream
+    | Isolate
+    | Rewind
+    | BadLinks
+    | RollBack
+)
 
 
 def faults_of(seed: int, num_workers: int) -> tuple[Fault, ...]:
-    """Return the faults of a history: a third of the seeds walk one death through every act."""
+    """Return the faults of a history: a third of the seeds walk one death through every act.
+
+    In a quarter of all an operator asks for roll-backs.
+    """
+    return (*_faults_of(seed, num_workers), *_roll_backs(seed))
+
+
+def _roll_backs(seed: int) -> tuple[RollBack, ...]:
+    rng = random.Random(f"operator {seed}")  # noqa: S311 - a simulation
+    if rng.random() > 1 / 4:
+        return ()
+    num = rng.randint(1, 2)
+    return tuple(
+        RollBack(rng.uniform(1.0, FAULTS_S), rng.choice((-3, 0, 1, 1, 1, 2, 2, 3)))
+        for _ in range(num)
+    )
+
+
+def _faults_of(seed: int, num_workers: int) -> tuple[Fault, ...]:
     rng = random.Random(f"faults {seed}")  # noqa: S311 - a simulation
     step, kind = divmod(seed, 6)
     loss = list(Loss)[step % 3]

@@ -20,7 +20,7 @@ import grpc
 
 from common import canonical
 from common.chain import genesis_version
-from common.documents import Algorithm, Codec, Genesis, Outer, Record, Stop
+from common.documents import Genesis, Record, Stop, Version
 from common.errors import DamagedDataError, ProtocolError, StorageError
 from common.ids import Digest, WorkerId
 from common.schema import ModelSchema, TensorSpec
@@ -44,10 +44,12 @@ from services.simulator.faults import (
     Loss,
     PauseCoordinator,
     Rewind,
+    RollBack,
 )
 from services.simulator.host import Host, Killed
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
+from services.simulator.runs import algorithm_of
 from services.simulator.worker import SimulatedWorker
 
 NUM_VALUES: Final = 8
@@ -95,23 +97,15 @@ class Federation:
     serving: SimulatedCoordinator | None = None
     broken: str = ""
     num_lives: int = 0
+    num_asked: int = 0
+    returned: list[str] = field(default_factory=list)
     is_calm: bool = False
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)  # noqa: S311 - a simulation
         self.disk = Disk(self.root / "coordinator")
         store = DataStore(self.disk.root / "data")
-        algorithm = Algorithm(
-            normalisation="uniform",
-            staleness="constant",
-            max_staleness=1e6,
-            max_share=0.9999,
-            clipping=False,
-            local_steps=2,
-            min_local_steps=1,
-            codec=Codec(kind="float32", bits=32, first_bits=32, residual_decay=1.0),
-            outer=Outer(kind="sgd", learning_rate=1.0, momentum=0.0),
-        )
+        algorithm = algorithm_of(self.seed)
         version = genesis_version(_SCHEMA, algorithm, zeros, store.write)
         self.genesis = Genesis(
             run="simulated",
@@ -191,6 +185,10 @@ class Federation:
             self.genesis, root, self.serving, lives, self.aggregates, left_behind
         ):
             self._break(sentence)
+        by = {r.rollback.by for r in records_of(root / "log") if r.rollback is not None}
+        for name in self.returned:
+            if name not in by:
+                self._break(f"(i) the roll-back that {name} was told of is not in the log")
 
     def _calm(self) -> None:
         self.tell("calm from here on")
@@ -371,6 +369,9 @@ class Federation:
             case Rewind(at_s, share):
                 await asyncio.sleep(at_s)
                 self._rewind(share)
+            case RollBack(at_s, back):
+                await asyncio.sleep(at_s)
+                await self._roll_back(back)
             case KillCoordinator() | PauseCoordinator() | KillWorker() | BadLinks():
                 pass
             case _:
@@ -382,6 +383,41 @@ class Federation:
         self.tell(f"the store goes back from change {self.server.op_seq} to {to.op_seq}")
         for f in fields(MemoryServer):
             setattr(self.server, f.name, getattr(to, f.name))
+
+    async def _roll_back(self, back: int) -> None:
+        """Ask once, as an operator does; what it is told has to be so."""
+        while self.serving is None or not self.serving.host.alive or self.serving.host.paused:  # noqa: ASYNC110
+            await asyncio.sleep(0.3)
+        asked, head = self.serving, self.serving.core.status(self.loop.time()).version
+        version, self.num_asked = max(0, head - back), self.num_asked + 1
+        name = f"tester{self.num_asked}"
+        self.tell(f"{name} asks {asked.host.name}, on version {head}, for version {version}")
+        task = asked.host.run(asked.roll_back(version, name))
+        await asyncio.wait((task,))
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or isinstance(error, Killed | StorageError):
+            self.tell(f"{name} does not know")
+        elif error is not None:
+            self.tell(f"{name} is told: {type(error).__name__}: {error}")
+            if not isinstance(error, ProtocolError):
+                raise error
+        elif version >= head:
+            self._break(f"(iii) version {version} returned when the run was on {head}")
+        else:
+            self.tell(f"{name} is told that it is done")
+            self.returned.append(name)
+            self._check_returned(name)
+
+    def _check_returned(self, name: str) -> None:
+        found = records_of(self.disk.root / "log")
+        record = next((r for r in found if r.rollback is not None and r.rollback.by == name), None)
+        if record is None or not self.disk.holds(record_path(self.disk.root, record.seq)):
+            self._break(f"(ii) {name} is told of a roll-back that the log may lose")
+            return
+        data = DataStore(self.disk.root / "data")
+        version = canonical.decode(data.read(record.digest), Version)
+        if damaged := data.damaged((record.digest, *version.blobs())):
+            self._break(f"(iii) {name}'s version returned without {len(damaged)} of its files")
 
     # What is seen ---------------------------------------------------------------------------------
 
@@ -430,7 +466,7 @@ class Federation:
         else:
             return
         record = canonical.decode(content, Record)
-        path = self.disk.root / "log" / f"{record.seq:012d}.json"
+        path = record_path(self.disk.root, record.seq)
         if not path.is_file() or path.read_bytes() != content or not self.disk.holds(path):
             self._break(f"(ii) {worker} is told of record {record.seq}, which the log may lose")
 
@@ -450,12 +486,24 @@ def num_workers(seed: int) -> int:
     return 3 + (seed % 7 == 0) + (seed % 11 == 0)
 
 
+def record_path(root: Path, seq: int) -> Path:
+    """Return where the log keeps a record."""
+    return root / "log" / f"{seq:012d}.json"
+
+
+def records_of(log: Path) -> list[Record]:
+    """Return what stands in a log's folder."""
+    return [canonical.decode(p.read_bytes(), Record) for p in sorted(log.glob("*.json"))]
+
+
 def told(record: Record) -> str:
     """Return a record in a few words."""
     if record.commit is not None:
         what = f"version {record.version} by {', '.join(record.commit.survivors)}"
     elif record.abort is not None:
         what = f"abort: {record.abort.reason}: {record.abort.detail}"
+    elif record.rollback is not None:
+        what = f"version {record.rollback.version} returns as version {record.version}"
     else:
         what = "takeover" if record.takeover is not None else "control"
     return f"record {record.seq}: {what}"

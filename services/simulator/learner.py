@@ -1,13 +1,47 @@
 """A learner whose work can be counted: each local step adds one to one value, this worker's own.
 
 So whatever is committed, frozen or pending of a worker is a whole number, and stands in one place.
+Beside its own state, which a roll-back takes back, it keeps books that go on for ever: what became
+of the steps that no commit holds. They lie with the state, so a restart finds both alike.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from typing_extensions import override
 
+from common import canonical
 from common.arrays import F32
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What became of steps.
+
+    Args:
+        spent: given up since the newest roll-back, by the round that had frozen them, "" = none.
+        spent_before: given up until then and by it; where the log says that such a round committed
+            them, they were not: the worker went from before that commit to behind the roll-back.
+        undone: all steps that the learner's own state had counted when a roll-back ended it.
+    """
+
+    spent: Mapping[str, int] = field(default_factory=dict)
+    spent_before: Mapping[str, int] = field(default_factory=dict)
+    undone: int = 0
+
+    def spend(self, round_id: str, steps: int) -> "Books":
+        """Return the books after work was given up."""
+        return Books(_sum(self.spent, {round_id: steps}), self.spent_before, self.undone)
+
+    def roll_back(self, counted: int) -> "Books":
+        """Return the books after a roll-back, to which everything has been given up."""
+        return Books({}, _sum(self.spent_before, self.spent), self.undone + counted)
+
+
+def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
+    return {key: a.get(key, 0) + b.get(key, 0) for key in sorted({*a, *b})}
 
 
 class Counting(Learner):
@@ -16,12 +50,17 @@ class Counting(Learner):
     Args:
         num_values: length of its one parameter.
         index: of the value that it counts in.
+
+    Attributes:
+        steps: in the life that its state tells of: those that a kill lost, or a roll-back took
+            back, are not in it.
     """
 
     def __init__(self, num_values: int, index: int) -> None:
         self._values: F32 = np.zeros(num_values, np.float32)
         self.index = index
-        self._steps = 0
+        self.steps = 0
+        self.books = Books()
 
     @override
     def parameters(self) -> dict[str, Tensor]:
@@ -30,7 +69,7 @@ class Counting(Learner):
     @override
     def train(self, lr: float) -> Step:
         self._values[self.index] += 1
-        self._steps += 1
+        self.steps += 1
         return Step(loss=1.0, tokens=10, samples=1)
 
     @override
@@ -39,16 +78,13 @@ class Counting(Learner):
 
     @override
     def state(self) -> State:
-        return {"steps": np.array(self._steps)}
+        books = np.frombuffer(canonical.encode(self.books), np.uint8)
+        return {"steps": np.array(self.steps), "books": books}
 
     @override
     def load_state(self, state: State) -> None:
-        self._steps = int(state["steps"])
-
-    @property
-    def steps(self) -> int:
-        """Steps in the life that its state tells of: those that a kill lost are not in it."""
-        return self._steps
+        self.steps = int(state["steps"])
+        self.books = canonical.decode(state["books"].tobytes(), Books)
 
     @property
     def count(self) -> float:

@@ -11,7 +11,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final, cast
 
+import numpy as np
+
 from common import canonical
+from common.arrays import F32
 from common.documents import PROTOCOL, Genesis
 from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
@@ -22,15 +25,25 @@ from services.metrics import WorkerMetrics
 from services.replica import Replica, genesis_position
 from services.simulator.clock import TryAgainError
 from services.simulator.host import Host, happens
-from services.simulator.learner import Counting
+from services.simulator.learner import Books, Counting
 from services.simulator.network import Network, UnreachableError
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
 from services.worker.inbox import Inbox
 from services.worker.link import Link
-from services.worker.messages import Build, Closed, Merged, Progress, Saved
+from services.worker.messages import (
+    Build,
+    Closed,
+    Merge,
+    Merged,
+    Progress,
+    Release,
+    Return,
+    Saved,
+)
 from services.worker.state import StateFolder
 from services.worker.trainer_process import PacedTrainer
+from worker.ledger import Work
 
 _RETRY_S: Final = 0.4
 _TRAINER_LAG_S: Final = 0.01
@@ -103,12 +116,32 @@ class SimulatedTrainer:
         happens(f"tell the trainer {type(message).__name__}")
         await asyncio.sleep(_TRAINER_LAG_S)
         self._answer = None
+        books = self._books_after(message)
         self.paced.handle(message)
+        if books is not None:
+            self.learner.books = books
         self.paced.report()
         self._told.set()
         await asyncio.sleep(_TRAINER_LAG_S)
         happens(f"heard the trainer on {type(message).__name__}")
         return self._answer
+
+    def _books_after(self, message: object) -> Books | None:
+        """Return the learner's books once `message` is done; None where it spends no work.
+
+        Who goes from before a commit that names it to behind a roll-back has that round's work
+        still frozen: the books give it up too, and the log says better (`ledger.py`).
+        """
+        ledger, books = self.paced.trainer.ledger, self.learner.books
+        match message:
+            case Merge(round=round_id, fate="spent") | Release(round=round_id, fate="spent"):
+                return books.spend(round_id, ledger.frozen.get(round_id, Work()).steps)
+            case Return():
+                books = books.spend("", ledger.pending.steps)
+                for round_id, work in ledger.frozen.items():
+                    books = books.spend(round_id, work.steps)
+                return books.roll_back(self.learner.steps)
+        return None
 
 
 class SimulatedWorker:
@@ -224,6 +257,12 @@ class SimulatedWorker:
 
     def _speed(self) -> int:
         return 0 if self.trainer.progress is None else round(self.trainer.progress.speed)
+
+    def residual(self) -> F32:
+        """Return e as the worker's disk has it, float32[length]; empty = zero."""
+        path = self.state.stage.parent / "residual.f32"
+        content = path.read_bytes() if path.exists() else b""
+        return np.frombuffer(content, "<f4")
 
     def _fetch(self, digest: Digest, kind: str) -> None:
         happens(f"fetch {kind}")

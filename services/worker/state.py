@@ -117,6 +117,7 @@ class StateFolder:
         """Make the stage durable with everything that lies in its folder."""
         for path in self.stage.iterdir():
             sync_file(path)
+        sync_folder(self.stage)  # the document that says that it is whole must not outlive a file
         sync_folder(self.stage.parent)  # the stage's own name
         self._replace(self.stage / "stage.json", stage)
 

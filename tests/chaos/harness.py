@@ -37,6 +37,8 @@ from tests.line import Line
 
 NAMES: Final = ("aws", "azure", "gcp")
 SIZE: Final = 2**18  # values: two shards, and a commit that takes a moment
+KEEP_ALL: Final = 1_000_000
+"""`snapshot_every` that lets the whole log be replayed."""
 
 _PATIENCE_S: Final = 90.0
 _FAULT_S: Final = (0.2, 4.0)  # longer than the leases, now and then
@@ -340,7 +342,7 @@ class Chaos:
     def _configure(self) -> None:
         """Keep every aggregate, so that the log can be replayed; put a line before each port."""
         with edited(self.federation.config(COORDINATOR)) as settings:
-            settings["snapshot_every"] = 1_000_000
+            settings["snapshot_every"] = KEEP_ALL
         for name in NAMES:
             lines = self._lines[name] = (self._line("control"), self._line("bulk"))
             control, bulk = (line.address for line in lines)

@@ -9,6 +9,8 @@ connections to whoever wrote the newest takeover record, as a balancer that asks
 Redis persists once a second: killed, it comes back up to a second in the past.
 """
 
+import contextlib
+import random
 import signal
 import socket
 from contextlib import ExitStack
@@ -23,7 +25,7 @@ from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
 from services.local.processes import LocalProcess
 from tests import toxiproxy
 from tests.chaos.faults import Kinds
-from tests.chaos.harness import NAMES, Chaos, CutLine, edited
+from tests.chaos.harness import KEEP_ALL, NAMES, Chaos, CutLine, edited
 from tests.chaos.processes import Found, running
 from tests.line import Line
 from tests.toxiproxy import Toxiproxy
@@ -31,6 +33,7 @@ from tests.toxiproxy import Toxiproxy
 STANDBY: Final = "standby"
 REDIS: Final = "redis"
 _HOST: Final = "127.0.0.1"
+_NEVER_GIVEN: Final = (20_000, 32_000)  # below the range of outgoing connections
 _NO_REDIS: Final = 2
 """Exit status of a coordinator that is started while Redis does not answer."""
 
@@ -100,20 +103,20 @@ class StandbyChaos(Chaos):
 
     @override
     def _configure(self) -> None:
-        layout = self.federation.layout
-        self._ports[COORDINATOR] = {"control": layout.control, "bulk": layout.bulk}
-        control, bulk, metrics = _free_ports(3)
-        self._ports[STANDBY] = {"control": f"{_HOST}:{control}", "bulk": f"{_HOST}:{bulk}"}
+        names = (COORDINATOR, STANDBY)
+        ports = _quiet_ports(3 * len(names))
+        for i, name in enumerate(names):
+            control, bulk, metrics = ports[3 * i : 3 * i + 3]
+            self._ports[name] = {"control": f"{_HOST}:{control}", "bulk": f"{_HOST}:{bulk}"}
+            self.federation.config(name).write_text(self.federation.config(COORDINATOR).read_text())
+            with edited(self.federation.config(name)) as settings:
+                settings |= {"control_port": control, "bulk_port": bulk}
+                settings["metrics"]["port"] = metrics
+                settings["redis_url"] = f"unix://{self._store_socket()}"
+                settings["snapshot_every"] = KEEP_ALL
         if self._is_toxic:
             self._toxiproxy = self._stack.enter_context(toxiproxy.toxiproxy())
-        with edited(self.federation.config(COORDINATOR)) as settings:
-            settings["redis_url"] = f"unix://{self._store_socket()}"
         super()._configure()
-        text = self.federation.config(COORDINATOR).read_text()
-        self.federation.config(STANDBY).write_text(text)
-        with edited(self.federation.config(STANDBY)) as settings:
-            settings |= {"control_port": control, "bulk_port": bulk}
-            settings["metrics"]["port"] = metrics
         control_line, bulk_line = (self._routed(port) for port in ("control", "bulk"))
         with edited(self.federation.config(EVALUATOR)) as settings:
             settings["coordinator"] = {"control": control_line.address, "bulk": bulk_line.address}
@@ -187,7 +190,14 @@ class StandbyChaos(Chaos):
         return self.folder / REDIS / "s"
 
 
-def _free_ports(num: int) -> list[int]:
+def _quiet_ports(num: int) -> list[int]:
+    """Return ports that no connection is given while nobody listens on them: a standby waits."""
+    drawing = random.Random()
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((_HOST, 0))) for _ in range(num)]
-        return [int(one.getsockname()[1]) for one in sockets]
+        found: list[int] = []
+        while len(found) < num:
+            port = drawing.randrange(*_NEVER_GIVEN)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server((_HOST, port)))
+                found.append(port)
+        return found

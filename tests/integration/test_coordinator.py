@@ -16,7 +16,7 @@ from common.ids import WorkerId
 from protos.v1 import bulk_pb2, session_pb2
 from services.identity import Role
 from services.local.layout import COORDINATOR, OPERATOR
-from services.operator_link import OperatorLink
+from services.operator_link import NotRecordedError, OperatorLink
 from services.settings import load_operator
 from services.tls import channel_credentials
 from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
@@ -231,6 +231,38 @@ def test_a_start_that_cannot_work_ends_with_one_clear_line(
     assert coordinator.process.exit_code == 2, last
     assert last.startswith("crosscloud: ")
     assert sentence in last
+
+
+def test_what_was_asked_for_and_not_recorded_is_known_as_such_to_whoever_asked(
+    make_coordinator: Make,
+) -> None:
+    coordinator = make_coordinator()
+    with coordinator.worker("aws") as aws, operator(coordinator) as link:
+        aws.join()
+        aws.offer()
+        commit_round(aws)
+        digest = link.status().digest
+        aws.offer(version=1, digest=digest, nonce="cd" * 16)
+        aws.receive_plan()  # a round is open, and stays so
+        with pytest.raises(NotRecordedError, match="crosscloud status"):
+            link.rollback(0, within_s=1.0)
+        with pytest.raises(UnexpectedMessageError, match="operator asked for version 0 before"):
+            link.rollback(0)
+        with pytest.raises(NotRecordedError):
+            link.stop(within_s=1.0)
+        assert link.status().state == "stopping"
+
+    assert coordinator.process is not None
+    coordinator.process.kill()
+    coordinator.start()
+    with operator(coordinator) as link:
+        status = link.status()
+        assert (status.state, status.version) == ("running", 1)  # forgotten, as it was said
+        link.rollback(0)
+        assert link.status().version == 2
+        link.stop()
+        with pytest.raises(UnexpectedMessageError, match="the run is over"):
+            link.rollback(0)
 
 
 def test_a_roll_back_brings_a_version_back_whose_files_were_gone_and_outlives_a_restart(

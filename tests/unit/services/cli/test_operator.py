@@ -8,7 +8,7 @@ from common.documents import Counters, Evaluation
 from common.errors import ConfigError
 from services.cli import operator
 from services.cli.operator import describe
-from services.operator_link import RunStatus, WorkerStatus
+from services.operator_link import NotRecordedError, RunStatus, WorkerStatus
 
 AWS = WorkerStatus(
     name="aws",
@@ -90,3 +90,16 @@ def test_watching_goes_on_without_an_answer_and_ends_with_the_run(
     assert said.out.count("run demo:") == 3
     assert said.err == "no answer: nothing listens there\n"
     assert pauses == [1.0, 1.0, 1.0]
+
+
+def test_who_stops_waiting_for_a_roll_back_is_told_that_it_is_still_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Link:
+        def rollback(self, version: int) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(operator, "_link", lambda config: nullcontext(Link()))
+    with pytest.raises(NotRecordedError, match="unless the coordinator ends before"):
+        operator.rollback(Path("x"), 3)
+    assert "rolled back" not in capsys.readouterr().out

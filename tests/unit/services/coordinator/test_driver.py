@@ -20,6 +20,7 @@ from coordinator.ports import (
     Finish,
     Message,
     Note,
+    NotRolledBack,
     OpenSpool,
     Publish,
     Put,
@@ -121,6 +122,56 @@ async def test_what_cannot_be_made_durable_is_told_to_nobody_and_ends_the_proces
         await d.feed(Ticked())
     assert ports.seen == []
     assert isinstance(d.finished.exception(), StorageFullError)
+
+
+def is_refusal(effect: Effect) -> bool:
+    return isinstance(effect, NotRolledBack)
+
+
+async def test_who_waits_for_an_end_hears_of_the_first_that_comes_after_its_own_event() -> None:
+    earlier, later = NotRolledBack(1, "earlier"), NotRolledBack(2, "later")
+    ports = Ports(Save(()), earlier)
+    d = driver(ports)
+    former = asyncio.create_task(d.feed(Ticked()))
+    await asyncio.sleep(0)  # its turn has begun
+    asked = asyncio.create_task(d.feed_until(Ticked(), is_refusal))
+    await asyncio.sleep(0)
+    ports.effects = (Save(()),)
+    await former
+    await asyncio.sleep(0.01)
+    assert not asked.done()
+    ports.effects = (later,)
+    await d.feed(Ticked())
+    assert await asked == later
+
+
+async def test_who_waits_for_an_end_hears_that_the_event_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="not now"):
+        await driver(Ports()).feed_until(Ticked(), is_refusal)
+
+
+async def test_who_waits_for_an_end_hears_that_the_process_cannot_go_on() -> None:
+    ports = Ports(Save(()), disk_is_full=True)
+    d = driver(ports)
+    asked = asyncio.create_task(d.feed_until(Ticked(), is_refusal))
+    await asyncio.sleep(0.01)
+    ports.effects = (Append(RECORD),)
+    with pytest.raises(StorageError):
+        await d.feed(Ticked())
+    with pytest.raises(StorageError, match="full"):
+        await asked
+
+
+async def test_who_stops_waiting_for_an_end_takes_nothing_back() -> None:
+    ports = Ports(Save(()))
+    d = driver(ports)
+    asked = asyncio.create_task(d.feed_until(Ticked(), is_refusal))
+    await asyncio.sleep(0.01)
+    asked.cancel()
+    await asyncio.wait((asked,))
+    assert ports.seen == ["save"]
+    ports.effects = (NotRolledBack(1, ""),)
+    await d.feed(Ticked())
 
 
 async def test_the_end_of_the_run_is_a_result() -> None:

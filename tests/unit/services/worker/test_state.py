@@ -1,3 +1,4 @@
+import random
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,8 @@ import pytest
 from common import canonical
 from common.ids import Digest
 from services.replica import Position
+from services.simulator.disk import Disk, watched
+from services.simulator.host import HOST, Host, Killed
 from services.worker.state import StateFolder
 from tests.small_run import Run
 from worker.round import Stage
@@ -82,3 +85,28 @@ def test_drafts_of_a_kill_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".manifest.00ff.tmp").write_bytes(b"{")
     restarted(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["manifest.json", "save-1"]
+
+
+@pytest.mark.parametrize("act", range(1, 11))
+@pytest.mark.parametrize("luck", range(8))
+def test_a_stage_that_a_power_cut_left_has_all_its_files(
+    tmp_path: Path, act: int, luck: int
+) -> None:
+    state = StateFolder(tmp_path / "disk")
+    saved_at(state, SEQ)
+    disk = Disk(tmp_path / "disk")
+    host = Host("w", died=lambda _: None, tell=print, dies_at=act)
+    token = HOST.set(host)
+    try:
+        with watched(disk):
+            folder = state.begin_stage()
+            (folder / "trainer.json").write_bytes(b"{}")
+            state.write_stage(canonical.encode(STAGE))
+    except Killed:
+        pass
+    finally:
+        HOST.reset(token)
+    disk.cut_power(random.Random(luck), keep=True)
+
+    again = restarted(tmp_path / "disk")
+    assert again.load_stage() is None or (again.stage / "trainer.json").read_bytes() == b"{}"

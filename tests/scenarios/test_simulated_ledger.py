@@ -1,0 +1,179 @@
+"""Bugs on purpose in residuals, spent work and roll-backs: the simulation must find them."""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from services.coordinator.driver import Driver
+from services.simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_of
+from services.simulator.federation import num_workers
+from services.simulator.many import play
+from services.simulator.runs import algorithm_of
+from services.worker.agent import Agent
+from services.worker.state import StateFolder
+from worker.ledger import Ledger, LedgerDocument, Work
+from worker.round import Fate
+from worker.train import Trainer
+
+NUM_TRIED = 8
+ENOUGH = 2
+"""Of the histories that are tried with a bug, at least so many must find it."""
+
+right_settle = Agent._settle
+right_commit_save = StateFolder.commit_save
+right_roll_back = Trainer.roll_back
+right_release = Ledger.release
+
+
+async def loses_the_residual(self: Agent, round_id: Any, fate: Fate) -> None:
+    await right_settle(self, round_id, fate)
+    if fate is not Fate.CONTRIBUTED:
+        self._residual = None
+
+
+async def keeps_the_former_residual(self: Agent, round_id: Any, fate: Fate) -> None:
+    former = self._residual
+    await right_settle(self, round_id, fate)
+    self._residual = former
+
+
+def keeps_any_residual(
+    self: StateFolder, folder: Path, position: Any, residual: Path | None
+) -> Any:
+    if residual is None and self._current:
+        residual = self.stage.parent / "residual.f32"
+    return right_commit_save(self, folder, position, residual)
+
+
+def spends_and_keeps(self: Ledger, round_id: str, fate: str) -> None:
+    right_release(self, round_id, "free" if fate == "spent" else fate)
+
+
+def keeps_the_inner_state(self: Trainer, standing: Any, leaves: Any) -> None:
+    self.ledger = LedgerDocument(Work(), {}).ledger()
+    self.begin(standing, leaves)
+
+
+def keeps_local_work(self: Trainer, standing: Any, leaves: Any) -> None:
+    ledger = self.ledger
+    right_roll_back(self, standing, leaves)
+    self.ledger = ledger
+
+
+async def answers_at_once(self: Driver, event: Any, ends: object) -> None:
+    await self.feed(event)
+
+
+@dataclass(frozen=True)
+class Bug:
+    """Args: in which histories it matters, what happens in them, what has to be said of it."""
+
+    patch: Callable[[], AbstractContextManager[Any]]
+    faults: Callable[[int], tuple[Fault, ...]]
+    said: str
+    matters: Callable[[int], bool] = lambda seed: True
+
+
+def is_dense(seed: int) -> bool:
+    return algorithm_of(seed).codec.kind == "dense"
+
+
+def discards_old_work(seed: int) -> bool:
+    return algorithm_of(seed).max_staleness < 1
+
+
+def die_in_a_round(seed: int) -> tuple[Fault, ...]:
+    """Workers start again, once they have contributed: a round goes on without one, or aborts."""
+    return tuple(KillWorker(i, 120 + 8 * i + seed % 8, Loss.PROCESS) for i in range(3))
+
+
+def cut_off(seed: int) -> tuple[Fault, ...]:
+    """Versions come without a worker, whose work gets old."""
+    return tuple(Isolate(1.0 + 0.8 * i + seed % 8 / 10, i, 1.5) for i in range(3))
+
+
+def rolled_back(seed: int) -> tuple[Fault, ...]:
+    return (RollBack(2.5 + seed % 10 / 10, 1),)
+
+
+BUGS = {
+    "what a dropped member had kept is lost": Bug(
+        lambda: mock.patch.object(Agent, "_settle", loses_the_residual),
+        die_in_a_round,
+        r"\(iv\) what is committed and kept is off",
+        is_dense,
+    ),
+    "what was left out before is sent again": Bug(
+        lambda: mock.patch.object(Agent, "_settle", keeps_the_former_residual),
+        lambda seed: (),
+        r"\(iv\) what is committed and kept is off",
+        is_dense,
+    ),
+    "what was kept outlives a roll-back": Bug(
+        lambda: mock.patch.object(StateFolder, "commit_save", keeps_any_residual),
+        rolled_back,
+        r"\(iv\) what is committed and kept is off",
+        is_dense,
+    ),
+    "spent work is merged again": Bug(
+        lambda: mock.patch.object(Ledger, "release", spends_and_keeps),
+        cut_off,
+        r"\(iv\) w\d: .* != \d+ steps taken",
+        discards_old_work,
+    ),
+    "local work outlives a roll-back": Bug(
+        lambda: mock.patch.object(Trainer, "roll_back", keeps_local_work),
+        rolled_back,
+        r"\(iv\) w\d: .* != \d+ steps taken",
+    ),
+    "the learner's own state outlives a roll-back": Bug(
+        lambda: mock.patch.object(Trainer, "roll_back", keeps_the_inner_state),
+        rolled_back,
+        r"\(iv\) w\d: .* steps taken since the newest roll-back",
+    ),
+    "an operator is answered before the log has it": Bug(
+        lambda: mock.patch.object(Driver, "feed_until", answers_at_once),
+        rolled_back,
+        r"\(ii\) tester1 is told of a roll-back that the log may lose",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_seeded_bug_of_the_ledger_is_found(name: str) -> None:
+    bug = BUGS[name]
+    seeds = list(islice(filter(bug.matters, count()), NUM_TRIED))
+    assert not [report for seed in seeds[:2] if (report := play(seed, bug.faults(seed)))]
+    with bug.patch():
+        reports = (play(seed, bug.faults(seed)) for seed in seeds)
+        found = (report for report in reports if re.search(bug.said, report))
+        assert len(list(islice(found, ENOUGH))) == ENOUGH
+
+
+def test_histories_play_every_codec_spend_work_and_ask_for_roll_backs() -> None:
+    algorithms = [algorithm_of(seed) for seed in range(400)]
+    assert {a.codec.bits for a in algorithms} == {4, 8, 12, 16, 32}
+    dense = [seed for seed in range(400) if is_dense(seed)]
+    asked = {s for s in range(400) if any(isinstance(f, RollBack) for f in faults(s))}
+    assert min(len(dense), len(asked), sum(map(discards_old_work, range(400)))) > 60
+    assert len(asked & set(dense)) > 20
+    assert all(replace(a.codec, residual_decay=1.0) == a.codec for a in algorithms)
+
+
+def faults(seed: int) -> tuple[Fault, ...]:
+    return faults_of(seed, num_workers(seed))
