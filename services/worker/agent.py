@@ -28,14 +28,11 @@ from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
 from services.worker.convert import (
-    abandon_request,
     answer_request,
     attest_request,
     members_of,
     offer_request,
     refuse_request,
-    shares_request,
-    signature_request,
 )
 from services.worker.messages import (
     Begin,
@@ -50,6 +47,7 @@ from services.worker.messages import (
 )
 from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
+from services.worker.unmasking import Unmasking
 from services.worker.upload import Payload, encode_payload
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
@@ -137,6 +135,14 @@ class Agent:
         self._staged_at_s = 0.0
         self._local_steps = genesis.algorithm.local_steps
         self._paused = False
+        self.unmasking = Unmasking(
+            tier,
+            latest=lambda: (self._round, self._attempt),
+            send=send,
+            refuse=self._refuse,
+            write_stage=self._write_stage,
+            end_upload=self._end_upload,
+        )
         self.begun = False
         self._residual: Path | None = None
         self._loss_2_20 = 0
@@ -306,62 +312,6 @@ class Agent:
         work = self._upload_round(stage.plan, answers, attempt, give_up)
         self._upload = _Upload(give_up, asyncio.create_task(work))
         self._upload.task.add_done_callback(self._on_uploaded)
-
-    async def survived(self, message: session_pb2.Survivors) -> None:
-        """S is known: sign it, or reveal what takes the masks off its sum."""
-        survivors = tuple(WorkerId(w) for w in message.survivors)
-        if (attempt := self._attempt_of(message.round_id)) is None:
-            return
-        try:
-            signature = attempt.survived(survivors)
-        except RefusedError as e:
-            self._refuse(e)
-            return
-        if signature is None:
-            await self._reveal(attempt, {})
-            return
-        self._send(signature_request(message.round_id, signature))
-
-    async def signed(self, message: session_pb2.Signatures) -> None:
-        """Enough survivors signed S."""
-        if (attempt := self._attempt_of(message.round_id)) is not None:
-            signatures = {WorkerId(w): content for w, content in message.signatures.items()}
-            await self._reveal(attempt, signatures)
-
-    async def _reveal(self, attempt: Attempt, signatures: Mapping[WorkerId, bytes]) -> None:
-        """Reveal this worker's shares; that it may have done so is durable before."""
-        try:
-            revealed = attempt.reveal(signatures)
-        except RefusedError as e:
-            self._refuse(e)
-            return
-        stage = self._round.stage
-        assert stage is not None
-        if not stage.revealed:
-            self._round.reveal()
-            await self._write_stage()
-        self._send(shares_request(stage.plan.round, revealed))
-
-    async def ended(self, message: session_pb2.End) -> None:
-        """The round will abort: promise never to reveal a share, unless one may be revealed."""
-        stage = self._round.stage
-        if stage is None or stage.plan.round != message.round_id.hex() or stage.revealed:
-            return
-        if not isinstance(self._tier, MaskedTier):
-            return
-        await self._end_upload()
-        if isinstance(self._attempt, Attempt):
-            signature = self._attempt.abandon()
-        else:  # after a restart, or before its secrets were drawn
-            signature = self._tier.abandon(stage.plan)
-        self._send(abandon_request(message.round_id, signature))
-
-    def _attempt_of(self, round_id: bytes) -> Attempt | None:
-        """Return the attempt of a masked round; None after a restart, when its secrets are gone."""
-        stage, attempt = self._round.stage, self._attempt
-        if stage is None or not stage.exposed or stage.plan.round != round_id.hex():
-            return None
-        return attempt if isinstance(attempt, Attempt) else None
 
     async def _upload_round(
         self,
