@@ -1,5 +1,6 @@
 """The masked tier beside its rounds: an offer's keys, and whose word a version is adopted on."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from common.documents import Attestation, Offer, Plan
@@ -17,11 +18,13 @@ class MaskedTier:
     they did: so nobody who was not in a sum can be led onto a model of his own.
 
     Args:
-        certificate: of this worker's identity, base64 of its DER.
+        certificate: returns that of this worker's identity, base64 of its DER: it may be renewed.
         genesis: digest of version 0, which needs nobody's word.
     """
 
-    def __init__(self, member: Member, run: str, certificate: str, genesis: Digest) -> None:
+    def __init__(
+        self, member: Member, run: str, certificate: Callable[[], str], genesis: Digest
+    ) -> None:
         self._member = member
         self._run = run
         self._certificate = certificate
@@ -37,7 +40,7 @@ class MaskedTier:
     def sign_offer(self, offer: Offer) -> Offer:
         """Return the offer with fresh keys, signed; those of the offer before are gone."""
         self._secrets = OfferSecrets.drawn(self._member.random)
-        return self._secrets.sign(offer, self._certificate, self._member.sign)
+        return self._secrets.sign(offer, self._certificate(), self._member.sign)
 
     def begin(self, plan: Plan) -> Attempt:
         """Take part in a round: the keys of the open offer are used up.
@@ -64,7 +67,8 @@ class MaskedTier:
 
     def attestation(self, version: int, digest: Digest) -> Attestation | None:
         """Return this worker's word that it verified a version."""
-        unsigned = Attestation(self._run, self._member.name, version, digest, self._certificate)
+        certificate = self._certificate()
+        unsigned = Attestation(self._run, self._member.name, version, digest, certificate)
         signature = self._member.sign("head", signed_content(unsigned))
         return replace(unsigned, signature=signature.hex())
 

@@ -21,6 +21,7 @@ from threading import Event
 from typing import Final, Protocol
 
 from common import canonical
+from common.checks import check_plan
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
 from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
@@ -63,6 +64,9 @@ MAX_KNOWN: Final = 256
 
 RESOLVE_PATIENCE: Final = 3
 """A masked round that has no outcome after so many times its time limits is given up."""
+
+MAX_RESOLVE_S: Final = 3600.0
+"""And after an hour in any case."""
 
 
 class Push(Protocol):
@@ -252,6 +256,7 @@ class Agent:
             self._refuse(e)
             return
         try:
+            await self._check_terms(plan)
             self._attempt = self._tier.begin(plan)
         except RefusedError as e:
             self._round.forget(plan.round)
@@ -281,6 +286,14 @@ class Agent:
         self._round.answered(answer)
         await self._write_stage()
         self._send_answer(plan, self._attempt)
+
+    async def _check_terms(self, plan: Plan) -> None:
+        """Refuse a plan that no commit may have: its work would be spent for nothing (rule 1)."""
+        version = await asyncio.to_thread(self._replica.version)
+        try:
+            check_plan(self._genesis, version, plan)
+        except BadCommitError as e:
+            raise RefusedError(plan.round, Rule.TERMS, str(e)) from None
 
     def _send_answer(self, plan: Plan, attempt: PlainAttempt | Attempt) -> None:
         assert self._round.stage is not None
@@ -542,7 +555,8 @@ class Agent:
         """Return whether a masked round's outcome was waited for long enough."""
         waited_s = self._now_s() - self._staged_at_s
         plan = stage.plan
-        enough_s = RESOLVE_PATIENCE * (plan.key_timeout_s + plan.upload_timeout_s)
+        told_s = plan.key_timeout_s + plan.upload_timeout_s  # by the coordinator: it may lie
+        enough_s = min(RESOLVE_PATIENCE * told_s, MAX_RESOLVE_S)
         return plan.masked and self.connected and not self._held and waited_s > enough_s
 
     async def _end_upload(self) -> None:

@@ -249,8 +249,7 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
     ca, pins = settings.tls.ca, settings.trust.pins
     admits = Members(genesis.run, ca, pins, lambda: datetime.datetime.now(datetime.UTC))
     member = Member(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
-    certificate = own_certificate(settings.tls)
-    return MaskedTier(member, genesis.run, certificate, genesis.version0)
+    return MaskedTier(member, genesis.run, lambda: own_certificate(settings.tls), genesis.version0)
 
 
 async def _signalled() -> None:

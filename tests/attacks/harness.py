@@ -169,7 +169,7 @@ class Cloud:
             self.name, algorithm, self.trust, self.admits, self.who.sign, draw, self.unsafe
         )
         genesis = self.run.genesis
-        self.tier = MaskedTier(self.member, RUN, self.who.certificate, genesis.version0)
+        self.tier = MaskedTier(self.member, RUN, lambda: self.who.certificate, genesis.version0)
         self.round = WorkerRound(self.name, algorithm.colluding, unsafe=self.unsafe)
 
     @property

@@ -281,6 +281,17 @@ async def test_an_update_with_nan_is_refused_and_the_state_is_forgotten(cloud: C
     assert cloud.state.load() is None
 
 
+async def test_a_plan_that_no_commit_may_have_is_refused_before_anything_is_frozen(
+    cloud: Cloud,
+) -> None:
+    plan = cloud.plan(cloud.offer())
+    await cloud.agent.planned(canonical.encode(replace(plan, bits=12)))
+    assert cloud.sent[-1].refuse.rule == 1
+    assert "bits is 12" in cloud.sent[-1].refuse.sentence
+    assert cloud.agent._round.work is Work.FREE
+    assert not cloud.state.stage.exists()
+
+
 async def test_work_that_is_too_old_is_taken_out_of_the_parameters(cloud: Cloud) -> None:
     cloud.trainer.numbers = replace(NUMBERS, age_256=256 * 9)
     plan, stage = cloud.plan(cloud.offer()), cloud.state.stage
