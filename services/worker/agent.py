@@ -358,6 +358,7 @@ class Agent:
         folder = self._state.new_save()
         await self._trainer.save(Save(str(folder)))
         position, residual = self._replica.position, self._residual
+        await asyncio.to_thread(self._replica.sync)
         await asyncio.to_thread(self._state.commit_save, folder, position, residual)
         self._residual = folder / "residual.f32"
         self._saved_at_s = self._now_s()
