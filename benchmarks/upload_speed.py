@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from threading import Event
@@ -24,9 +25,26 @@ from services.bulk_link import BulkLink
 from services.child import Line
 from services.coordinator import bulk
 from services.coordinator.messages import DropRound, OpenRound, RoundSealed, SealRound, Serving
+from services.settings import load_coordinator
 
 SERVICE: Final = "service"
 """The row of the real bulk process, after those of `RUNGS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSpeeds:
+    """How fast uploads were.
+
+    Args:
+        gb_per_s: median of each row.
+        ratio_to_bare: median over the repeats of the service's speed over that of the bare stream,
+            both taken within the same few seconds.
+        ratios: of each repeat, ascending.
+    """
+
+    gb_per_s: Mapping[str, float]
+    ratio_to_bare: float
+    ratios: tuple[float, ...]
 
 
 def upload_speeds(
@@ -36,10 +54,11 @@ def upload_speeds(
     worker: str,
     credentials: grpc.ChannelCredentials,
     num_repeats: int,
-) -> Mapping[str, float]:
-    """Return the median speed of every rung and of the service, in GB/s.
+) -> UploadSpeeds:
+    """Return the speed of every rung and of the service.
 
-    All take turns, so that a slow minute of the machine is everybody's.
+    All take turns, in one order and then in the other, so that a slow minute of the machine is
+    everybody's.
 
     Args:
         genesis: of a run whose updates are large; 8-bit.
@@ -59,28 +78,38 @@ def upload_speeds(
         channel = stack.enter_context(grpc.secure_channel(f"127.0.0.1:{port}", credentials))
         send = {rung: channel.stream_unary(f"/bare/{rung}") for rung in RUNGS}
         line, bulk_port = stack.enter_context(bulk_process(config))
+        spool = load_coordinator(config).data_dir / "spool"
         never = Event()
         link = BulkLink(grpc.secure_channel(f"127.0.0.1:{bulk_port}", credentials), never)
         stack.callback(link.close)
-        for repeat in range(num_repeats + 1):
-            for rung in RUNGS:
-                took = _timed(lambda rung=rung: send[rung](iter(messages)))  # type: ignore[misc]
-                took_s[rung] += [took] if repeat else []  # the first is for warming up
+
+        def upload(row: str) -> float:
+            if row in send:
+                return _timed(lambda: send[row](iter(messages)))
             round_id = RoundId(secrets.token_hex(16))
             line.send(OpenRound(round_id, (WorkerId(worker),), 8))
-            time.sleep(0.1)  # there is no answer; the link would wait and try again
+            while not (spool / round_id).is_dir():  # there is no answer
+                time.sleep(0.01)
             took = _timed(
-                lambda r=round_id: link.push(  # type: ignore[misc]
-                    r, layout.num_shards, shards.__getitem__, give_up=never
-                )
+                lambda: link.push(round_id, layout.num_shards, shards.__getitem__, give_up=never)
             )
-            took_s[SERVICE] += [took] if repeat else []
             line.send(SealRound(round_id))
             while not isinstance(sealed := line.receive(), RoundSealed):
                 pass
             assert sealed.survivors == (worker,)
             line.send(DropRound(round_id))
-    return {row: layout.sent_bytes / 1e9 / median(times) for row, times in took_s.items()}
+            return took
+
+        rows = [*RUNGS[1:], RUNGS[0], SERVICE]  # the two that are compared are neighbours
+        for row in rows:
+            upload(row)  # for warming up
+        for repeat in range(num_repeats):
+            for row in rows if repeat % 2 else reversed(rows):
+                took_s[row].append(upload(row))
+    pairs = zip(took_s[RUNGS[0]], took_s[SERVICE], strict=True)
+    ratios = tuple(sorted(bare / service for bare, service in pairs))
+    speeds = {row: layout.sent_bytes / 1e9 / median(times) for row, times in took_s.items()}
+    return UploadSpeeds(speeds, median(ratios), ratios)
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -96,8 +125,10 @@ def _bare_server(certs: Path, file: Path) -> Iterator[int]:
     assert process.stdin is not None
     assert process.stdout is not None
     with process:
-        yield int(process.stdout.readline())
-        process.stdin.close()
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.stdin.close()
     file.unlink(missing_ok=True)
 
 
@@ -113,5 +144,7 @@ def bulk_process(config: Path) -> Iterator[tuple[Line, int]]:
     with process:
         serving = line.receive()
         assert isinstance(serving, Serving)
-        yield line, serving.port
-        line.close()
+        try:
+            yield line, serving.port
+        finally:
+            line.close()

@@ -1,6 +1,7 @@
 """Names for the array types that cross our functions. Every array is C-contiguous."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +9,16 @@ import numpy.typing as npt
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
+U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+
+Content = bytes | bytearray | memoryview | U8
+"""Packed bytes that are only read."""
+
+Ring = npt.NDArray[np.signedinteger[Any]]
+"""Values of a ring, in the narrowest signed integers that hold them or in wider ones."""
 
 ReadValues = Callable[[int, int], F32]
 """(start, stop) -> float32[stop - start] of a flat vector; need not be writable."""

@@ -6,6 +6,7 @@ refuses is never named by a version, and so is garbage.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -34,9 +35,9 @@ WriteBlob = Callable[[bytes], Digest]
 
 
 def tiles(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of each tile between two values; only the last may be short."""
-    for at in range(start, stop, TILE):
-        yield at, min(at + TILE, stop)
+    """Yield (start, stop) of what lies of each tile between two values; tiles begin at 0."""
+    for at in range(start - start % TILE, stop, TILE):
+        yield max(at, start), min(at + TILE, stop)
 
 
 def genesis_version(
@@ -71,6 +72,7 @@ def advance(
     read_blob: ReadBlob,
     write_blob: WriteBlob,
     pool: Executor | None = None,
+    note_step: Callable[[float], None] | None = None,
 ) -> Version:
     """Return the version that `commit` makes of `version`.
 
@@ -83,6 +85,7 @@ def advance(
         write_blob: receives every new file.
         pool: works on several leaves at once, where the three functions may be called from its
             threads; the bits are the same. Each thread holds about 24 MiB.
+        note_step: receives the euclidean length of the step in theta, about.
 
     Raises:
         BadCommitError: the commit or its aggregate does not follow from the parent.
@@ -96,12 +99,14 @@ def advance(
     outer = genesis.algorithm.outer
     step = outer_step(outer, share(commit.plan, commit.survivors), version.phi)
 
-    energy_bytes = terms.layout.aggregate_bytes - terms.layout.data_bytes
-    energy = unpack_energy(_exactly(read_aggregate, terms.layout.data_bytes, energy_bytes))
+    layout = terms.layout
+    energy = unpack_energy(_exactly(read_aggregate, layout.data_bytes, layout.energy_bytes))
     replay = _Replay(terms, version, commit.lanes.v, step, read_aggregate, read_blob, write_blob)
     over_leaves = map if pool is None else pool.map
     moved = list(over_leaves(replay.leaf, genesis.schema.leaves()))
     check_length(terms, commit.survivors, (x for leaf in moved for x in leaf.squares))
+    if note_step is not None:
+        note_step(math.sqrt(sum(leaf.step_square for leaf in moved)))
 
     num_survivors, commits = len(commit.survivors), version.commits + 1
     clip = 0.0
@@ -129,6 +134,7 @@ class _Leaf:
     momentum: Digest
     acc: Digest
     squares: list[float]
+    step_square: float
 
 
 class _Replay:
@@ -158,8 +164,10 @@ class _Replay:
         completes = acc is not None and self._step.completes
         momentum = self._values(version.momentum[i], num) if completes else None
         squares: list[float] = []
+        step_square = 0.0
         for a, mean in self._means(start, stop, squares):
             tile = slice(a - start, a - start + len(mean))
+            before = theta[tile].copy()
             num_parameters = min(max(self._terms.schema.parameter_length - a, 0), len(mean))
             p, b = slice(num_parameters), slice(num_parameters, None)
             self._step.average(theta[tile][b], mean[b])
@@ -168,13 +176,17 @@ class _Replay:
                 self._step.accumulate(acc[tile][p], mean[p])
                 if momentum is not None:
                     self._step.complete(theta[tile][p], momentum[tile][p], acc[tile][p])
+            before -= theta[tile]
+            step_square += float(np.vecdot(before, before))
         if acc is None:
-            return _Leaf(self._write(_bytes(theta)), Digest(""), Digest(""), squares)
+            return _Leaf(self._write(_bytes(theta)), Digest(""), Digest(""), squares, step_square)
         if momentum is None:
             kept = version.momentum[i]
-            return _Leaf(self._write(_bytes(theta)), kept, self._write(_bytes(acc)), squares)
+            return _Leaf(
+                self._write(_bytes(theta)), kept, self._write(_bytes(acc)), squares, step_square
+            )
         moved = self._write(_bytes(theta)), self._write(_bytes(momentum))
-        return _Leaf(*moved, self._zeros(num), squares)
+        return _Leaf(*moved, self._zeros(num), squares, step_square)
 
     def _means(self, start: int, stop: int, squares: list[float]) -> Iterator[tuple[int, F32]]:
         """Yield each tile's start and weighted mean, float32[tile]; note the squared lengths."""

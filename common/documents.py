@@ -91,7 +91,7 @@ class Algorithm:
         policy: cohort policy: "sync" (every live member) or "async" (quorum and grace).
         max_cohort: most members of a cohort; the oldest offers go first.
         quorum: of the live members, in (0, 1]; never fewer than `min_cohort`.
-        tier: privacy tier: "tls".
+        tier: privacy tier: "masked" or "tls".
         min_cohort: m, fewest members in a sum.
         colluding: c, colluding workers that the threshold allows for.
         normalisation: g: "normalised" (tokens per learning rate), "tokens", "samples", "uniform".
@@ -108,8 +108,8 @@ class Algorithm:
     policy: str = "async"
     max_cohort: int = 8
     quorum: float = 0.75
-    tier: str = "tls"
-    min_cohort: int = 1
+    tier: str = "masked"
+    min_cohort: int = 3
     colluding: int = 0
     normalisation: str = "normalised"
     staleness: str = "poly"
@@ -123,6 +123,11 @@ class Algorithm:
     codec: Codec = field(default_factory=Codec)
     outer: Outer = field(default_factory=Outer)
     schedule: Schedule = field(default_factory=Schedule)
+
+    @property
+    def masked(self) -> bool:
+        """Whether the coordinator sees sums only."""
+        return self.tier != "tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,21 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferKeys:
+    """The keys of one offer, in the masked tier.
+
+    Args:
+        sealing: X25519 public key of what is sealed for this worker, 64 hexadecimal digits.
+        masking: X25519 public key of its masks; another one, since this secret may be revealed.
+        certificate: of the identity that signs, base64 of its DER.
+    """
+
+    sealing: str
+    masking: str
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """A worker's word that an update is ready. No tensor, no loss.
 
@@ -198,6 +218,8 @@ class Offer:
         steps: uncommitted local steps.
         speed: measured training speed, tokens per second, at least 1.
         link_bps: measured upload speed in bits per second; 0 = not measured yet.
+        keys: in the masked tier.
+        signature: in the masked tier, hexadecimal, over this document without it.
     """
 
     run: str
@@ -212,6 +234,8 @@ class Offer:
     steps: int
     speed: int
     link_bps: int
+    keys: OfferKeys | None = None
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +250,7 @@ class Plan:
         live_speed: summed speed of all live members, at least the roster's sum.
         num_live: live members, at least the roster's count.
         hours: hours since the run began.
-        key_timeout_s: seconds for the numbers at close.
+        key_timeout_s: seconds for each exchange of small messages.
         upload_timeout_s: seconds for the upload.
         offers: the roster's offers, sorted by worker.
     """
@@ -251,6 +275,11 @@ class Plan:
         """The members' names, sorted."""
         return tuple(o.worker for o in self.offers)
 
+    @property
+    def masked(self) -> bool:
+        """Whether the coordinator sees sums only."""
+        return self.tier != "tls"
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -271,6 +300,53 @@ class Numbers:
     staleness_65535: int
     steps: int
     samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commitments:
+    """What a member's two round secrets must match later: 64 hexadecimal digits each.
+
+    Args:
+        own: of b_i, which its own mask follows from.
+        common: of kappa_i, its part of what only members know.
+    """
+
+    own: str
+    common: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a member says once the cohort is closed.
+
+    Args:
+        plan: digest of the plan that it answers.
+        commitments: in the masked tier.
+        signature: in the masked tier, hexadecimal, over this document without it.
+    """
+
+    plan: Digest
+    worker: WorkerId
+    numbers: Numbers
+    commitments: Commitments | None = None
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """A worker's word that it stands on a version which it verified itself.
+
+    Args:
+        certificate: of the identity that signs, base64 of its DER.
+        signature: hexadecimal, over this document without it.
+    """
+
+    run: str
+    worker: WorkerId
+    version: int
+    digest: Digest
+    certificate: str
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +408,7 @@ class Commit:
         survivors: S, sorted.
         aggregate: digest of the integer aggregate file.
         aggregate_bytes: its size.
+        signatures: in the masked tier, where S is not U2: who signed S, hexadecimal.
     """
 
     plan: Plan
@@ -340,16 +417,24 @@ class Commit:
     lanes: Lanes
     aggregate: Digest
     aggregate_bytes: int
+    signatures: Mapping[WorkerId, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """A round that ended without a step. `reason` is an AbortReason's value."""
+    """A round that ended without a step.
+
+    Args:
+        reason: an AbortReason's value.
+        abandons: in the masked tier: signatures of the members that will never reveal a share of
+            it, hexadecimal. Enough of them free the roster's work.
+    """
 
     round: RoundId
     roster: tuple[WorkerId, ...]
     reason: str
     detail: str
+    abandons: Mapping[WorkerId, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,18 @@ class BadCommitError(ProtocolError):
     """A commit record or its aggregate does not follow from its parent: it must not be adopted."""
 
 
+class BadKeyError(ProtocolError):
+    """A public key is malformed, of the wrong kind, or would give everybody the same secret."""
+
+
+class BadShareError(ProtocolError):
+    """Sealed shares do not open, or shares of a secret do not fit together."""
+
+
+class BadSignatureError(ProtocolError):
+    """A signature is not by the key that it should be by, or not of these bytes."""
+
+
 class BusyError(CrosscloudError):
     """Too much at once: the same call may succeed in a moment.
 

@@ -22,7 +22,7 @@ def next_counters(genesis: Genesis, counters: Counters, commit: Commit, elapsed_
     schema, survivors = genesis.schema, commit.survivors
     numbers = [commit.numbers[w] for w in survivors]
     steps = sum(n.steps for n in numbers)
-    layout = PayloadLayout(schema.length, commit.plan.bits)
+    layout = PayloadLayout(schema.length, commit.plan.bits, commit.plan.masked)
     raw_bytes = 4 * (schema.parameter_values + schema.buffer_values)
     return Counters(
         tokens=counters.tokens + sum(n.tokens for n in numbers),

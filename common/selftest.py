@@ -60,7 +60,7 @@ def selftest_digest() -> Digest:
 
 
 def _replayed(codec: Codec, optimiser: str) -> Digest:
-    algorithm = Algorithm(codec=codec, outer=Outer(kind=optimiser))
+    algorithm = Algorithm(tier="tls", min_cohort=1, codec=codec, outer=Outer(kind=optimiser))
     blobs: dict[Digest, bytes] = {}
 
     def write(content: bytes) -> Digest:

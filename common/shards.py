@@ -4,11 +4,15 @@
     (hole)            up to the next multiple of SHARD_BYTES; belongs to no shard, never sent
     lanes section     3 x uint64 (V, loss, clipped), then z_B as uint32 per block, zeros up to a
                       multiple of 48 bytes; all little-endian
+    (hole)
+    tags section      masked tier only: per shard of the two sections above, two uint64: the public
+                      tag and the secret one; zeros up to a multiple of 48 bytes
 
-Shard i is what lies between i * SHARD_BYTES and the next multiple: data shards first, of which the
-last may be short, then the lanes' shards. A shard holds whole blocks at every ring width.
+Shard i is what lies between i * SHARD_BYTES and the next multiple; the last of a section may be
+short. A data shard holds whole blocks at every ring width.
 
-An aggregate is the summed data section, then the sums of z_B as uint32; no hole, no lanes.
+An aggregate is the summed data section, the sums of z_B as uint32, and in the masked tier the sums
+of the tags; no hole, no lanes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,13 +33,27 @@ _ALIGNMENT: Final = 48
 _LANES: Final = np.dtype("<u8")
 _ENERGY: Final = np.dtype("<u4")
 
+Piece = bytes | bytearray
+"""A shard's bytes; whoever makes it does not keep it."""
+
+TAGS_BYTES: Final = 16
+"""Of one shard: its public and its secret tag."""
+
+LANES_HEAD_BYTES: Final = 3 * _LANES.itemsize
+"""V, loss, clipped; what follows in the lanes section is 32-bit."""
+
 
 @dataclass(frozen=True, slots=True)
 class PayloadLayout:
-    """The layout for a vector of `length` values (a multiple of BLOCK) at `bits` per value."""
+    """The layout for a vector of `length` values (a multiple of BLOCK) at `bits` per value.
+
+    Args:
+        masked: whether there are tags.
+    """
 
     length: int
     bits: int
+    masked: bool = False
 
     @property
     def num_blocks(self) -> int:
@@ -55,23 +73,50 @@ class PayloadLayout:
     @property
     def lanes_bytes(self) -> int:
         """Bytes of the lanes section."""
-        size = 3 * _LANES.itemsize + self.num_blocks * _ENERGY.itemsize
+        size = LANES_HEAD_BYTES + self.num_blocks * _ENERGY.itemsize
         return _rounded_up(size, _ALIGNMENT)
 
     @property
+    def tags_offset(self) -> int:
+        """Where the tags section begins, or would: the next shard border."""
+        return _rounded_up(self.lanes_offset + self.lanes_bytes, SHARD_BYTES)
+
+    @property
+    def num_tagged(self) -> int:
+        """Shards of values and lanes: those that have tags."""
+        return self.tags_offset // SHARD_BYTES
+
+    @property
+    def tags_bytes(self) -> int:
+        """Bytes of the tags section; 0 where there is none."""
+        return _rounded_up(self.num_tagged * TAGS_BYTES, _ALIGNMENT) if self.masked else 0
+
+    @property
     def total_bytes(self) -> int:
-        """Size of a spooled payload, its hole included."""
-        return self.lanes_offset + self.lanes_bytes
+        """Size of a spooled payload, its holes included."""
+        end_of_lanes = self.lanes_offset + self.lanes_bytes
+        return self.tags_offset + self.tags_bytes if self.masked else end_of_lanes
 
     @property
     def sent_bytes(self) -> int:
         """Bytes that one upload sends."""
-        return self.data_bytes + self.lanes_bytes
+        return self.data_bytes + self.lanes_bytes + self.tags_bytes
+
+    @property
+    def energy_bytes(self) -> int:
+        """Bytes of the sums of z_B in an aggregate."""
+        return self.num_blocks * _ENERGY.itemsize
 
     @property
     def aggregate_bytes(self) -> int:
         """Size of an aggregate file."""
-        return self.data_bytes + self.num_blocks * _ENERGY.itemsize
+        tags_bytes = self.num_tagged * TAGS_BYTES if self.masked else 0
+        return self.data_bytes + self.energy_bytes + tags_bytes
+
+    @property
+    def num_data_shards(self) -> int:
+        """Shards of values."""
+        return self.lanes_offset // SHARD_BYTES
 
     @property
     def num_shards(self) -> int:
@@ -89,20 +134,18 @@ class PayloadLayout:
                 f"shard {index}: this update has shards 0 to {self.num_shards - 1}"
             )
         offset = index * SHARD_BYTES
-        end = self.data_bytes if offset < self.lanes_offset else self.total_bytes
+        end = self.total_bytes
+        if offset < self.lanes_offset:
+            end = self.data_bytes
+        elif offset < self.tags_offset:
+            end = self.lanes_offset + self.lanes_bytes
         return offset, min(SHARD_BYTES, end - offset)
 
 
-def cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join the bytes of one section and cut them into shards; the last may be short."""
-    pending = bytearray()
-    for piece in pieces:
-        pending += piece
-        while len(pending) >= SHARD_BYTES:
-            yield bytes(pending[:SHARD_BYTES])
-            del pending[:SHARD_BYTES]
-    if pending:
-        yield bytes(pending)
+def cut(section: bytes) -> Iterator[bytes]:
+    """Yield the shards of a whole section; the last may be short."""
+    for at in range(0, len(section), SHARD_BYTES):
+        yield section[at : at + SHARD_BYTES]
 
 
 def pack_lanes(lanes: Lanes, energy: U32) -> bytes:
@@ -126,11 +169,31 @@ def unpack_lanes(content: bytes, layout: PayloadLayout) -> tuple[Lanes, U32]:
     if len(content) != layout.lanes_bytes:
         raise BadUpdateError(f"lanes have {len(content)} bytes, must be {layout.lanes_bytes}")
     v, loss_2_20, clipped = np.frombuffer(content, _LANES, 3).tolist()
-    head = 3 * _LANES.itemsize
-    used = head + layout.num_blocks * _ENERGY.itemsize
+    used = LANES_HEAD_BYTES + layout.num_blocks * _ENERGY.itemsize
     if any(content[used:]):
         raise BadUpdateError("the padding of the lanes is not zero")
-    return Lanes(v, loss_2_20, clipped), unpack_energy(content[head:used])
+    return Lanes(v, loss_2_20, clipped), unpack_energy(content[LANES_HEAD_BYTES:used])
+
+
+def pack_tags(tags: Iterable[tuple[int, ...]], layout: PayloadLayout) -> bytes:
+    """Return the tags section: (public, secret) of each shard in order."""
+    content = pack_tag_sums(tags)
+    return content + bytes(layout.tags_bytes - len(content))
+
+
+def pack_tag_sums(tags: Iterable[tuple[int, ...]]) -> bytes:
+    """Return (public, secret) of each shard in order as they lie in an aggregate."""
+    return np.array(list(tags), _LANES).tobytes()
+
+
+def unpack_tags(content: bytes, layout: PayloadLayout) -> list[tuple[int, ...]]:
+    """Return (public, secret) of each shard in order.
+
+    Args:
+        content: the tags section, or the tags of an aggregate.
+    """
+    tags = np.frombuffer(content[: layout.num_tagged * TAGS_BYTES], _LANES).reshape(-1, 2)
+    return [tuple(pair) for pair in tags.tolist()]
 
 
 def pack_energy(energy: U32) -> bytes:

@@ -78,7 +78,7 @@ def round_terms(
         weights=w,
         scales=scales,
         codec=_codec(algorithm.codec, plan.bits, num_members, scales, genesis.seed),
-        layout=PayloadLayout(schema.length, plan.bits),
+        layout=PayloadLayout(schema.length, plan.bits, plan.masked),
         clip=version.clip,
         commits=version.commits,
     )

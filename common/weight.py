@@ -119,19 +119,9 @@ def weights(numbers: Mapping[WorkerId, Numbers], algorithm: Algorithm, num_neede
         BadNumbersError: names the worker and the field; or fewer members than needed.
     """
     members = sorted(numbers)
-    if len(members) < max(1, num_needed):
-        raise BadNumbersError(f"numbers of {len(members)} members, at least {num_needed} needed")
-    for w in members:
-        check_numbers(w, numbers[w], algorithm)
     lr_sum = [numbers[w].lr_sum for w in members]
     s = [numbers[w].staleness_65535 / ONE for w in members]
-    g = [_gain(numbers[w], algorithm) for w in members]
-
-    num_others = num_needed - 1 - algorithm.colluding
-    if num_others >= 1:
-        v = [si * gi * ai for si, gi, ai in zip(s, g, lr_sum, strict=True)]
-        cap = share_cap(v, num_others, cap_ratio(algorithm))
-        g = [gi * min(1.0, cap / vi) for gi, vi in zip(g, v, strict=True)]
+    g = _gains(numbers, members, algorithm, num_needed)
 
     u_max = algorithm.max_policy_factor * max(g)
     fresh = [gi / u_max for gi in g]
@@ -142,6 +132,22 @@ def weights(numbers: Mapping[WorkerId, Numbers], algorithm: Algorithm, num_neede
         v={w: _clamped(x) for w, x in zip(members, fresh, strict=True)},
         scale=math.sqrt(math.fsum(squares) / len(members)),
     )
+
+
+def influence(
+    numbers: Mapping[WorkerId, Numbers], algorithm: Algorithm, num_needed: int
+) -> dict[WorkerId, float]:
+    """Return v = s*g*A of each member of U2, g as capped: its part of the sum, but for phi.
+
+    Raises:
+        BadNumbersError: as `weights`.
+    """
+    members = sorted(numbers)
+    g = _gains(numbers, members, algorithm, num_needed)
+    return {
+        w: numbers[w].staleness_65535 / ONE * gi * numbers[w].lr_sum
+        for w, gi in zip(members, g, strict=True)
+    }
 
 
 def share_cap(v: Sequence[float], num_others: int, ratio: float) -> float:
@@ -182,6 +188,29 @@ def cap_ratio(algorithm: Algorithm) -> float:
             "it; raise max_share or min_cohort"
         )
     return ratio
+
+
+def _gains(
+    numbers: Mapping[WorkerId, Numbers],
+    members: Sequence[WorkerId],
+    algorithm: Algorithm,
+    num_needed: int,
+) -> list[float]:
+    """Return each member's g, capped so that no sum of `num_needed` members is mostly one's."""
+    if len(members) < max(1, num_needed):
+        raise BadNumbersError(f"numbers of {len(members)} members, at least {num_needed} needed")
+    for w in members:
+        check_numbers(w, numbers[w], algorithm)
+    g = [_gain(numbers[w], algorithm) for w in members]
+    num_others = num_needed - 1 - algorithm.colluding
+    if num_others < 1:
+        return g
+    v = [
+        numbers[w].staleness_65535 / ONE * gi * numbers[w].lr_sum
+        for w, gi in zip(members, g, strict=True)
+    ]
+    cap = share_cap(v, num_others, cap_ratio(algorithm))
+    return [gi * min(1.0, cap / vi) for gi, vi in zip(g, v, strict=True)]
 
 
 def _gain(n: Numbers, algorithm: Algorithm) -> float:

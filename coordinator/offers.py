@@ -26,6 +26,7 @@ from common.errors import (
     UnexpectedMessageError,
 )
 from common.ids import WorkerId
+from common.secagg.transcript import check_keys
 from coordinator.head import RunHead
 from coordinator.membership import MAX_COUNT, Member
 
@@ -73,6 +74,7 @@ class Offers:
             BadNumbersError: it says what no honest worker says.
             IncompatibleError: it is for another run, or stands on a version that this one has not.
             UnexpectedMessageError: it is of an earlier boot, used, or too many versions behind.
+            BadKeyError, BadSignatureError: no honest worker of the masked tier signed it.
         """
         if offer.worker != member.worker:
             raise NotAMemberError(f"{member.worker} offers in the name of {offer.worker}")
@@ -106,6 +108,10 @@ class Offers:
                 f"the offer stands on version {offer.version}, the run on {head.version}: "
                 "follow the log, then offer again"
             )
+        if (offer.keys is not None) != self._algorithm.masked:
+            raise BadNumbersError(f"offer: keys in privacy tier {self._algorithm.tier}")
+        if offer.keys is not None:
+            check_keys(offer)
         if self._used.get(offer.worker) == offer.nonce:
             raise UnexpectedMessageError("an offer is used once, and a plan has used this one")
 

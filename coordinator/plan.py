@@ -22,15 +22,17 @@ class Timings:
 
     Args:
         lease_s: silence after which a worker is lost. More: a lost one holds its round up longer.
-        key_timeout_s: for the numbers at close.
+        key_timeout_s: for each exchange of small messages.
         upload_timeout_s: for an upload, at least; slow links get more.
         default_grace_s: what a quorum waits for the rest until two cohorts have closed.
+        resolve_timeout_s: for the members of a failed masked round to abandon it.
     """
 
     lease_s: float = 10.0
     key_timeout_s: float = 10.0
     upload_timeout_s: float = 60.0
     default_grace_s: float = 2.0
+    resolve_timeout_s: float = 30.0
 
 
 def new_plan(
@@ -52,7 +54,7 @@ def new_plan(
     """
     speeds = {m.worker: m.speed for m in live} | {o.worker: o.speed for o in offers}
     bits = round_bits(genesis.algorithm.codec, head.commits)
-    num_bytes = PayloadLayout(genesis.schema.length, bits).sent_bytes
+    num_bytes = PayloadLayout(genesis.schema.length, bits, genesis.algorithm.masked).sent_bytes
     return Plan(
         run=genesis.run,
         round=round_id,

@@ -8,9 +8,18 @@ and every effect is defined here, and nowhere else.
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from common.documents import Commit, Evaluation, Numbers, Offer, Plan, Record
+from common.documents import (
+    Answer,
+    Attestation,
+    Commit,
+    Evaluation,
+    Numbers,
+    Offer,
+    Plan,
+    Record,
+)
 from common.ids import Digest, RoundId, SessionId, WorkerId
 
 # Events: from the control service ---------------------------------------------------------------
@@ -53,11 +62,57 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A member sent its numbers at close."""
+    """A member sent its numbers at close.
+
+    Args:
+        sealed: in the masked tier: what it sealed for each other member; unreadable here.
+    """
 
     session: SessionId
     round: RoundId
-    numbers: Numbers
+    answer: Answer
+    sealed: Mapping[WorkerId, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A survivor signed the list of survivors."""
+
+    session: SessionId
+    round: RoundId
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """A survivor sent one share per member of U2: of b_j for a survivor, else of its mask key.
+
+    Args:
+        own: shares of b_j, 33 bytes each, by survivor.
+        mask: shares of mask keys, by member that is no survivor.
+    """
+
+    session: SessionId
+    round: RoundId
+    own: Mapping[WorkerId, bytes]
+    mask: Mapping[WorkerId, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A member will never reveal a share of this round."""
+
+    session: SessionId
+    round: RoundId
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attested:
+    """A worker says which version it verified."""
+
+    session: SessionId
+    attestation: Attestation
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +230,7 @@ class AbortReason(enum.Enum):
 
     BELOW_THRESHOLD = "below_threshold"
     BAD_UPDATE = "bad_update"
+    BAD_SHARES = "bad_shares"
     DAMAGED_SHARD = "damaged_shard"
     STORAGE_FULL = "storage_full"
     STORAGE_FAILED = "storage_failed"
@@ -222,6 +278,10 @@ Event = (
     | Heard
     | Offered
     | Answered
+    | Listed
+    | Revealed
+    | Abandoned
+    | Attested
     | Refused
     | Departed
     | Disconnected
@@ -310,12 +370,34 @@ class Seal:
 
 
 @dataclass(frozen=True, slots=True)
+class Secrets:
+    """What takes the masks off the sum, and off nothing else. No part of it is ever stored.
+
+    Args:
+        context: ctx, 64 hexadecimal digits: what every mask is bound to.
+        own: b_j of each survivor, 64 hexadecimal digits.
+        lost: the secret mask key of each member of U2 that is no survivor, likewise.
+    """
+
+    context: str
+    own: Mapping[WorkerId, str] = field(repr=False)
+    lost: Mapping[WorkerId, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Compute:
-    """Sum the survivors' uploads, step, write files; answer `Computed` or `ComputeFailed`."""
+    """Sum the survivors' uploads, step, write files; answer `Computed` or `ComputeFailed`.
+
+    Args:
+        secrets: in the masked tier.
+        signatures: what the commit's field of that name will be.
+    """
 
     plan: Plan
     numbers: Mapping[WorkerId, Numbers]
     survivors: tuple[WorkerId, ...]
+    secrets: Secrets | None = None
+    signatures: Mapping[WorkerId, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,10 +433,38 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """U2 and its numbers."""
+    """U2 and what its members said.
+
+    Args:
+        sealed: what each other member sealed for the receiver.
+    """
 
     round: RoundId
-    numbers: Mapping[WorkerId, Numbers]
+    answers: Mapping[WorkerId, Answer]
+    sealed: Mapping[WorkerId, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """S, to each survivor. Where S is not U2, it is to be signed before any share is revealed."""
+
+    round: RoundId
+    survivors: tuple[WorkerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """Enough survivors signed S."""
+
+    round: RoundId
+    signatures: Mapping[WorkerId, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The round will abort: whoever has not revealed a share says that it never will."""
+
+    round: RoundId
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +480,7 @@ class Drain:
     reason: str
 
 
-Message = Pace | Plan | Members | Replaced | Drain
+Message = Pace | Plan | Members | Survivors | Signatures | End | Attestation | Replaced | Drain
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,39 +1,51 @@
 """One round: the life of one closed cohort.
 
     collecting_offers -> share_keys -> collect_masked -> unmask -> committed
-                              '--------------'-------------'-----> aborted(reason)
+                              |              |              |
+                              |              '----> ending <'
+                              '-------------'---------'-----> aborted(reason)
 
-`share_keys` waits for every member's numbers at close, `collect_masked` for every member's upload.
-Members hear of `collect_masked` once the spool takes uploads, and have their time from then on.
-Each ends early when all have answered, and late at its deadline: whoever refused, was lost or is
-late is left out. The round aborts as soon as fewer than the plan's threshold are left. In the tls
-tier `unmask` asks nobody: the spool is sealed, its listing is the survivors, and they are summed.
+`share_keys` waits for every member's answer, `collect_masked` for every member's upload. Members
+hear of `collect_masked` once the spool takes uploads, and have their time from then on. Each ends
+early when all have answered, and late at its deadline: whoever refused, was lost or is late is left
+out. The round aborts as soon as fewer than the plan's threshold are left.
+
+In `unmask` the spool is sealed, and its listing is the survivors. In the tls tier they are summed
+at once. In the masked tier the survivors reveal what takes the masks off their sum
+(`unmask.py`), and a round that fails after its members were named waits in `ending` until enough of
+them have said that they will never reveal anything, for only that frees their work (`ending.py`).
 
 A member's session is fixed when the cohort closes: a worker that joins anew is lost to the round.
 A member whose upload is complete stays in the sum even if it is lost later, unless it is expelled.
 
 Messages that are late, foreign or for another phase raise and change nothing; a repeated one is
-accepted and changes nothing. It appends nothing to the log: `outcome` says how the round ended.
+accepted and changes nothing. It appends nothing to the log: `outcome` says how the round ended. It
+is long because each phase ends in its own way, and what ends it stands in one place.
+
+It is long because each message, and each passing of time, has its method here and nowhere else.
 """
 
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from common import canonical
-from common.documents import Abort, Algorithm, Numbers, Plan
+from common.documents import Abort, Algorithm, Answer, Numbers, Plan
 from common.errors import NotAMemberError, UnexpectedMessageError
 from common.ids import RoundId, SessionId, WorkerId
 from common.weight import check_numbers
+from coordinator.ending import Ending
 from coordinator.ports import (
     AbortReason,
     Compute,
     Computed,
     ComputeFailed,
     Effect,
+    End,
     Members,
+    Message,
     OpenSpool,
     Put,
     Save,
@@ -41,6 +53,7 @@ from coordinator.ports import (
     Send,
     Table,
 )
+from coordinator.unmask import Unmasking, check_answer
 
 
 class Phase(enum.Enum):
@@ -50,6 +63,7 @@ class Phase(enum.Enum):
     SHARE_KEYS = "share_keys"
     COLLECT_MASKED = "collect_masked"
     UNMASK = "unmask"
+    ENDING = "ending"
     COMMITTED = "committed"
     ABORTED = "aborted"
 
@@ -57,8 +71,9 @@ class Phase(enum.Enum):
 NEXT_PHASES: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.COLLECTING_OFFERS: frozenset({Phase.SHARE_KEYS}),
     Phase.SHARE_KEYS: frozenset({Phase.COLLECT_MASKED, Phase.ABORTED}),
-    Phase.COLLECT_MASKED: frozenset({Phase.UNMASK, Phase.ABORTED}),
-    Phase.UNMASK: frozenset({Phase.COMMITTED, Phase.ABORTED}),
+    Phase.COLLECT_MASKED: frozenset({Phase.UNMASK, Phase.ENDING, Phase.ABORTED}),
+    Phase.UNMASK: frozenset({Phase.COMMITTED, Phase.ENDING, Phase.ABORTED}),
+    Phase.ENDING: frozenset({Phase.ABORTED}),
     Phase.COMMITTED: frozenset(),
     Phase.ABORTED: frozenset(),
 }
@@ -72,7 +87,7 @@ OUTCOME: Final = "outcome"
 
 @dataclass(frozen=True, slots=True)
 class SavedRound:
-    """What the store keeps of the open round.
+    """What the store keeps of the open round: nothing that could take a mask off.
 
     Args:
         num_records: length of the log when the cohort closed; a round's outcome is not before it.
@@ -95,12 +110,17 @@ class Round:
     Args:
         sessions: each member's newest session.
         num_records: length of the log when the cohort closed.
+        resolve_timeout_s: for `ending`.
         since_s: when the phase began, or what it waits for now.
         members: who can still be in the sum.
         left: who was left out, and why.
-        numbers: at close, of whoever sent them; from `collect_masked` on exactly those of U2.
+        answers: of whoever sent one; from `collect_masked` on exactly those of U2.
+        sealed: what each sealed for the others, in the masked tier.
         survivors: S, once the spool is sealed.
         spool_open: uploads may lie in the spool.
+        unmasking: in the masked tier, once S is known.
+        failed: why the round aborts; in `ending` that is not its outcome yet.
+        ending: who will never reveal a share.
         uploads_taken: the spool said that it takes them.
         outcome: how the round ended.
     """
@@ -109,17 +129,40 @@ class Round:
     algorithm: Algorithm
     num_records: int
     sessions: dict[WorkerId, SessionId]
+    resolve_timeout_s: float
     phase: Phase = Phase.COLLECTING_OFFERS
     since_s: float = 0.0
     deadline_s: float = math.inf
     members: set[WorkerId] = field(default_factory=set)
     left: dict[WorkerId, str] = field(default_factory=dict)
-    numbers: dict[WorkerId, Numbers] = field(default_factory=dict)
+    answers: dict[WorkerId, Answer] = field(default_factory=dict)
+    sealed: dict[WorkerId, Mapping[WorkerId, bytes]] = field(default_factory=dict)
     uploaded: set[WorkerId] = field(default_factory=set)
     survivors: tuple[WorkerId, ...] = ()
     spool_open: bool = False
+    unmasking: Unmasking | None = None
+    failed: Abort | None = None
+    ending: Ending | None = None
     uploads_taken: bool = False
     outcome: Computed | Abort | None = None
+
+    @classmethod
+    def found(
+        cls, saved: SavedRound, algorithm: Algorithm, resolve_timeout_s: float, detail: str
+    ) -> "Round":
+        """Return an earlier coordinator's round: it can only end."""
+        found = cls(saved.plan, algorithm, saved.num_records, {}, resolve_timeout_s)
+        phase = Phase(saved.phase)
+        found.phase = Phase.UNMASK if phase is Phase.ENDING else phase
+        found.spool_open = True
+        found.uploads_taken = phase is not Phase.SHARE_KEYS
+        found.abort(AbortReason.COORDINATOR_RESTARTED, detail)
+        return found
+
+    @property
+    def numbers(self) -> dict[WorkerId, Numbers]:
+        """The numbers at close, of whoever sent them."""
+        return {worker: answer.numbers for worker, answer in self.answers.items()}
 
     @property
     def id(self) -> RoundId:
@@ -130,33 +173,63 @@ class Round:
         """Return the members that the phase still waits for, sorted."""
         match self.phase:
             case Phase.SHARE_KEYS:
-                return tuple(sorted(self.members - self.numbers.keys()))
+                return tuple(sorted(self.members - self.answers.keys()))
             case Phase.COLLECT_MASKED:
                 return tuple(sorted(self.members - self.uploaded))
+            case Phase.UNMASK if self.unmasking is not None:
+                return self.unmasking.waiting_for()
+            case Phase.ENDING if self.ending is not None:
+                return self.ending.waiting_for()
         return ()
 
     # What members and the shell's processes say ---------------------------------------------------
 
-    def answer(self, worker: WorkerId, numbers: Numbers) -> None:
-        """A member sent its numbers at close."""
+    def answer(self, worker: WorkerId, answer: Answer, sealed: Mapping[WorkerId, bytes]) -> None:
+        """A member answered the plan."""
         self._check_member(worker)
-        if (first := self.numbers.get(worker)) is not None:
-            if first != numbers:
-                raise UnexpectedMessageError(f"{worker} has already sent other numbers")
+        if (first := self.answers.get(worker)) is not None:
+            if (first, self.sealed[worker]) != (answer, sealed):
+                raise UnexpectedMessageError(f"{worker} has already sent another answer")
             return
-        assert self.phase is Phase.SHARE_KEYS  # later on, members have numbers
-        check_numbers(worker, numbers, self.algorithm)
-        self.numbers[worker] = numbers
+        if self.phase is not Phase.SHARE_KEYS:
+            raise UnexpectedMessageError(f"{worker} answers in {self.phase.value}")
+        check_answer(self.plan, worker, answer, sealed)
+        check_numbers(worker, answer.numbers, self.algorithm)
+        self.answers[worker], self.sealed[worker] = answer, sealed
 
-    def refuse(self, worker: WorkerId, rule: int, sentence: str) -> None:
-        """A member will not take part."""
+    def sign(self, worker: WorkerId, signature: bytes, now_s: float) -> tuple[Effect, ...]:
+        """A survivor signed the list of survivors; with enough of them, shares are next."""
+        told = self._unmasking().sign(worker, signature)
+        if told is None:
+            return ()
+        self._wait(now_s, self.plan.key_timeout_s)
+        return tuple(Send(self.sessions[w], told) for w in self.survivors)
+
+    def reveal(
+        self, worker: WorkerId, own: Mapping[WorkerId, bytes], mask: Mapping[WorkerId, bytes]
+    ) -> None:
+        """A survivor revealed its shares."""
+        self._unmasking().reveal(worker, own, mask)
+
+    def abandon(self, worker: WorkerId, signature: bytes) -> None:
+        """A member will never reveal a share."""
+        if self.ending is None:
+            raise UnexpectedMessageError(f"round {self.id} goes on: nothing is to be abandoned")
+        self.ending.abandon(worker, signature)
+
+    def refuse(self, worker: WorkerId, rule: int, sentence: str) -> str:
+        """A member will not take part; return that as a sentence."""
         why = f"refused by rule {rule}: {sentence}"
         if self.left.get(worker) == why:
-            return
+            return why
         self._check_member(worker)
-        if worker in self.uploaded or self.phase is Phase.UNMASK:
+        if self.unmasking is not None:
+            self.unmasking.refuse(worker, why)
+        elif worker in self.uploaded or self.phase in (Phase.UNMASK, Phase.ENDING):
             raise UnexpectedMessageError(f"{worker} cannot refuse once its upload is complete")
-        self._leave_out(worker, why)
+        else:
+            self._leave_out(worker, why)
+        return why
 
     def upload(self, worker: WorkerId) -> None:
         """A member's upload is complete in the spool."""
@@ -173,14 +246,23 @@ class Round:
 
     def rejoin(self, worker: WorkerId, session: SessionId) -> tuple[Effect, ...]:
         """A member's stream was opened anew: send again what it may not have had."""
+        if worker not in self.plan.roster:
+            return ()
+        self.sessions[worker] = session  # whoever was left out may still hold work that is exposed
+        if self.phase is Phase.ENDING:
+            return (Send(session, End(self.id)),)
         if worker not in self.members:
             return ()
-        self.sessions[worker] = session
-        if self.phase is Phase.SHARE_KEYS and worker not in self.numbers:
-            return (Send(session, self.plan),)
+        return tuple(Send(session, message) for message in self._missed(worker))
+
+    def _missed(self, worker: WorkerId) -> tuple[Message, ...]:
+        if self.phase is Phase.SHARE_KEYS and worker not in self.answers:
+            return (self.plan,)
         collecting = self.phase is Phase.COLLECT_MASKED and self.uploads_taken
         if collecting and worker not in self.uploaded:
-            return (Send(session, self._u2()),)
+            return (self._u2(worker),)
+        if self.phase is Phase.UNMASK and self.unmasking is not None:
+            return self.unmasking.missed(worker)
         return ()
 
     def open_uploads(self, now_s: float) -> tuple[Effect, ...]:
@@ -191,7 +273,7 @@ class Round:
             return ()
         self.uploads_taken = True
         self.since_s, self.deadline_s = now_s, now_s + self.plan.upload_timeout_s
-        return tuple(Send(self.sessions[w], self._u2()) for w in self.numbers if w in self.members)
+        return tuple(Send(self.sessions[w], self._u2(w)) for w in self.answers if w in self.members)
 
     def seal(self, listing: tuple[WorkerId, ...], now_s: float) -> tuple[Effect, ...]:
         """The spool is sealed: S is who is in its listing and was not left out."""
@@ -204,8 +286,13 @@ class Round:
         if self._ends_below_threshold():
             return ()
         self.survivors = tuple(sorted(self.members))
-        self.since_s = now_s
-        return (Save((self.saved(),)), Compute(self.plan, dict(self.numbers), self.survivors))
+        if not self.plan.masked:
+            self.since_s = now_s
+            return (Save((self.saved(),)), Compute(self.plan, self.numbers, self.survivors))
+        self.unmasking = Unmasking(self.plan, self.answers, self.survivors)
+        self._wait(now_s, self.plan.key_timeout_s)
+        told = ((w, m) for w in self.survivors for m in self.unmasking.missed(w))
+        return (Save((self.saved(),)), *(Send(self.sessions[w], m) for w, m in told))
 
     def compute(self, event: Computed) -> None:
         """The sum became a version."""
@@ -229,7 +316,15 @@ class Round:
 
     def advance(self, now_s: float) -> tuple[Effect, ...]:
         """Go on to the next phase if it is time; to be asked after every event."""
-        if self.outcome is not None or self.phase is Phase.UNMASK or self._ends_below_threshold():
+        if self.outcome is None and self.failed is None:
+            effects = self._go_on(now_s)
+            return effects if self.failed is None else (*effects, *self._end(now_s))
+        return self._end(now_s)
+
+    def _go_on(self, now_s: float) -> tuple[Effect, ...]:
+        if self.phase is Phase.UNMASK:
+            return self._unmask(now_s)
+        if self._ends_below_threshold():
             return ()
         late = self.waiting_for()
         if late and now_s < self.deadline_s:
@@ -238,21 +333,53 @@ class Round:
             self._enter(Phase.UNMASK, now_s, math.inf)
             return (Save((self.saved(),)), Seal(self.id))  # the listing decides who was late
         for worker in late:
-            self._leave_out(worker, "its numbers were late")
+            self._leave_out(worker, "its answer was late")
         if self._ends_below_threshold():
             return ()
-        self.numbers = {w: self.numbers[w] for w in sorted(self.members)}  # from here on, of U2
+        self.answers = {w: self.answers[w] for w in sorted(self.members)}  # from here on, of U2
         self.spool_open = True
         self._enter(Phase.COLLECT_MASKED, now_s, self.plan.upload_timeout_s)
         return (
             Save((self.saved(),)),
-            OpenSpool(self.id, tuple(self.numbers), self.plan.bits),
+            OpenSpool(self.id, tuple(self.answers), self.plan.bits),
         )
+
+    def _unmask(self, now_s: float) -> tuple[Effect, ...]:
+        """Compute, once enough shares are there; that there are not is known at the deadline."""
+        if self.unmasking is None or self.unmasking.done:
+            return ()
+        secrets = self.unmasking.secrets()
+        if secrets is not None:
+            self._wait(now_s, math.inf)
+            signatures = self.unmasking.signed
+            return (Compute(self.plan, self.numbers, self.survivors, secrets, signatures),)
+        if now_s >= self.deadline_s or self.unmasking.hopeless:
+            self.abort(*self.unmasking.complaint())
+        return ()
+
+    def _end(self, now_s: float) -> tuple[Effect, ...]:
+        """Abort, once the members know what their work is."""
+        if self.outcome is not None or self.failed is None:
+            return ()
+        revealed = self.unmasking is not None and self.unmasking.revealed
+        if revealed or not (self.plan.masked and self.uploads_taken):  # no word can free anything
+            self.phase, self.outcome = self._next(Phase.ABORTED), self.failed
+            return ()
+        if self.ending is None:
+            self.ending = Ending(self.plan, self.algorithm.colluding)
+            self.unmasking = None  # what was revealed is of no use any more
+            self._enter(Phase.ENDING, now_s, self.resolve_timeout_s)
+            told = (self.sessions[w] for w in self.plan.roster if w in self.sessions)
+            return (Save((self.saved(),)), *(Send(session, End(self.id)) for session in told))
+        if self.ending.enough or now_s >= self.deadline_s:
+            self.phase = self._next(Phase.ABORTED)
+            self.outcome = replace(self.failed, abandons=self.ending.signatures)
+        return ()
 
     def abort(self, reason: AbortReason, detail: str) -> None:
         """End the round without a step."""
-        self.phase = self._next(Phase.ABORTED)
-        self.outcome = Abort(self.id, self.plan.roster, reason.value, detail)
+        if self.failed is None:
+            self.failed = Abort(self.id, self.plan.roster, reason.value, detail)
 
     def saved(self) -> Put:
         """Return what the store is to keep."""
@@ -267,11 +394,20 @@ class Round:
         assert phase in NEXT_PHASES[self.phase], f"{self.phase} -> {phase}"
         return phase
 
-    def _u2(self) -> Members:
-        return Members(self.id, dict(self.numbers))
+    def _u2(self, worker: WorkerId) -> Members:
+        sealed = {w: self.sealed[w][worker] for w in self.answers if worker in self.sealed[w]}
+        return Members(self.id, self.answers, sealed)
+
+    def _unmasking(self) -> Unmasking:
+        if self.unmasking is None or self.phase is not Phase.UNMASK:
+            raise UnexpectedMessageError(f"nothing is revealed in {self.phase.value}")
+        return self.unmasking
 
     def _enter(self, phase: Phase, now_s: float, timeout_s: float) -> None:
         self.phase = self._next(phase)
+        self._wait(now_s, timeout_s)
+
+    def _wait(self, now_s: float, timeout_s: float) -> None:
         self.since_s, self.deadline_s = now_s, now_s + timeout_s
 
     def _leave_out(self, worker: WorkerId, why: str) -> None:
@@ -280,11 +416,11 @@ class Round:
         self.left[worker] = why
 
     def _ends_below_threshold(self) -> bool:
-        if self.outcome is None and len(self.members) < self.plan.threshold:
+        if self.failed is None and len(self.members) < self.plan.threshold:
             left = "; ".join(f"{w}: {why}" for w, why in sorted(self.left.items()))
             detail = f"members left: {len(self.members)}, needed: {self.plan.threshold} ({left})"
             self.abort(AbortReason.BELOW_THRESHOLD, detail)
-        return self.outcome is not None
+        return self.failed is not None
 
     def _check_member(self, worker: WorkerId) -> None:
         if worker not in self.members:
@@ -292,5 +428,6 @@ class Round:
             raise NotAMemberError(f"{worker} has no part in round {self.id}: {why}")
 
     def _check_computing(self) -> None:
-        if not self.survivors:
+        revealing = self.unmasking is not None and not self.unmasking.done
+        if not self.survivors or revealing or self.phase is not Phase.UNMASK:
             raise UnexpectedMessageError(f"nothing is being computed in {self.phase.value}")

@@ -23,6 +23,7 @@ from common.errors import (
     UnknownRoundError,
 )
 from common.ids import RoundId, WorkerId
+from coordinator.attestations import Attestations
 from coordinator.backoff import Backoff
 from coordinator.gate import Gate
 from coordinator.head import RunHead
@@ -31,8 +32,10 @@ from coordinator.membership import Member, Membership, check_report
 from coordinator.offers import Offers
 from coordinator.plan import Timings, new_plan
 from coordinator.ports import (
+    Abandoned,
     AbortReason,
     Answered,
+    Attested,
     Command,
     Computed,
     ComputeFailed,
@@ -49,6 +52,7 @@ from coordinator.ports import (
     Finish,
     Heard,
     Joined,
+    Listed,
     Note,
     Offered,
     Operated,
@@ -59,6 +63,7 @@ from coordinator.ports import (
     Replaced,
     Restored,
     RestoreFailed,
+    Revealed,
     RollbackAsked,
     Save,
     Sealed,
@@ -104,6 +109,7 @@ class Run:
         self._round: Round | None = None
         self._gate = Gate(genesis.stop, self._ledger)
         self._returning = Returning(self._ledger)
+        self._attestations = Attestations()
         self._backoff = Backoff()
         self._border_s = 0.0
         self._ending = False
@@ -122,16 +128,15 @@ class Run:
         saved = found.get(Table.ROUND, {}).get(OPEN)
         former = None if saved is None else canonical.decode(saved, SavedRound)
         cleared = _deletes(found, Table.MEMBERS, Table.OFFERS)
-        round_cleared = _deletes(found, Table.ROUND)
         if former is None or former.num_records <= self._ledger.head.outcome_seq:
-            told = self._ledger.takeover(self._leader, now_s, *cleared, *round_cleared)
-        else:
-            reason = AbortReason.COORDINATOR_RESTARTED.value
-            detail = f"{self._leader} took over in {former.phase}"
-            abort = Abort(former.plan.round, former.plan.roster, reason, detail)
-            told = self._ledger.takeover(self._leader, now_s, *cleared)
-            told += self._ledger.abort(abort, now_s, *round_cleared)
-        return told if former is None else (*told, DropSpool(former.plan.round))
+            told = self._ledger.takeover(
+                self._leader, now_s, *cleared, *_deletes(found, Table.ROUND)
+            )
+            return told if former is None else (*told, DropSpool(former.plan.round))
+        detail = f"{self._leader} took over in {former.phase}"
+        timeout_s = self._timings.resolve_timeout_s
+        self._round = Round.found(former, self._algorithm, timeout_s, detail)
+        return (*self._ledger.takeover(self._leader, now_s, *cleared), *self._pass_time(now_s))
 
     def handle(self, event: Event, now_s: float) -> tuple[Effect, ...]:
         """Apply one event; return what must be done, in order.
@@ -183,8 +188,24 @@ class Run:
                 return self._offered(event, now_s)
             case Answered():
                 member = self._membership.of_session(event.session)
-                self._round_of(event.round).answer(member.worker, event.numbers)
+                open_round = self._round_of(event.round)
+                open_round.answer(member.worker, event.answer, event.sealed)
                 return _renewed(member, now_s)
+            case Listed():
+                member = self._membership.of_session(event.session)
+                open_round = self._round_of(event.round)
+                told = open_round.sign(member.worker, event.signature, now_s)
+                return (*_renewed(member, now_s), *told)
+            case Revealed():
+                member = self._membership.of_session(event.session)
+                self._round_of(event.round).reveal(member.worker, event.own, event.mask)
+                return _renewed(member, now_s)
+            case Abandoned():
+                member = self._membership.of_session(event.session)
+                self._round_of(event.round).abandon(member.worker, event.signature)
+                return _renewed(member, now_s)
+            case Attested():
+                return self._attested(event, now_s)
             case Refused():
                 return self._refused(event, now_s)
             case Progressed():
@@ -238,11 +259,14 @@ class Run:
             dropped = self._leave_open_work(event.worker, "it joined anew")
             why = "its process started again"
         saved = Save((member.saved(), *dropped))
-        if former is None:
-            return (saved, Note("joined", f"{event.worker}, on version {event.version}"))
         resent = () if self._round is None else self._round.rejoin(event.worker, event.session)
+        attested = self._attestations.of(self._ledger.head)
+        told = tuple(Send(event.session, attestation) for attestation in attested)
+        if former is None:
+            note = Note("joined", f"{event.worker}, on version {event.version}")
+            return (saved, *told, *resent, note)
         note = Note("rejoined", f"{event.worker}, on version {event.version}: {why}")
-        return (saved, *_sends(former, Replaced()), *resent, note)
+        return (saved, *_sends(former, Replaced()), *told, *resent, note)
 
     def _heard(self, event: Heard, now_s: float) -> tuple[Effect, ...]:
         member = self._membership.of_session(event.session)
@@ -273,11 +297,22 @@ class Run:
         kept = Save((Put(Table.OFFERS, offer.worker, canonical.encode(offer)),))
         return (*_renewed(member, now_s), kept)
 
+    def _attested(self, event: Attested, now_s: float) -> tuple[Effect, ...]:
+        """Relay who verified the newest version to those who have not."""
+        member = self._membership.of_session(event.session)
+        self._attestations.add(member.worker, event.attestation, self._ledger.head)
+        relayed = (
+            Send(other.session, event.attestation)
+            for other in self._membership.all()
+            if other.connected and other.worker not in self._attestations.workers
+        )
+        return (*_renewed(member, now_s), *relayed)
+
     def _refused(self, event: Refused, now_s: float) -> tuple[Effect, ...]:
         member = self._membership.of_session(event.session)
         open_round = self._round_of(event.round)
-        open_round.refuse(member.worker, event.rule, event.sentence)
-        note = Note("refused", f"{member.worker} {open_round.left[member.worker]}")
+        why = open_round.refuse(member.worker, event.rule, event.sentence)
+        note = Note("refused", f"{member.worker} {why}")
         return (*_renewed(member, now_s), note)
 
     def _disconnected(self, event: Disconnected) -> tuple[Effect, ...]:
@@ -373,7 +408,13 @@ class Run:
             timings=self._timings,
         )
         sessions = {m.worker: m.session for m in live}
-        self._round = Round(plan, self._algorithm, self._ledger.head.num_records, sessions)
+        self._round = Round(
+            plan,
+            self._algorithm,
+            self._ledger.head.num_records,
+            sessions,
+            self._timings.resolve_timeout_s,
+        )
         sends = self._round.open(now_s)
         changes: tuple[Put | Delete, ...] = (
             self._round.saved(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from common.documents import Algorithm, Counters, Evaluation, WorkerCounters
 from common.ids import Digest, WorkerId
@@ -132,6 +133,14 @@ def status_of(
     )
 
 
+_WHAT: Final = {
+    Phase.SHARE_KEYS: "numbers",
+    Phase.COLLECT_MASKED: "uploads",
+    Phase.UNMASK: "shares",
+    Phase.ENDING: "word that they abandon the round",
+}
+
+
 def _state(head: RunHead, *, stopping: bool) -> str:
     if head.stopped:
         return "stopped"
@@ -176,16 +185,19 @@ def _waiting_for(
 
 
 def _waiting_for_round(open_round: Round, now_s: float) -> str:
-    since = f"for {now_s - open_round.since_s:.1f} s"
-    if open_round.phase is Phase.UNMASK:
+    since, missing = f"for {now_s - open_round.since_s:.1f} s", open_round.waiting_for()
+    unmasking = open_round.unmasking
+    if open_round.phase is Phase.UNMASK and (unmasking is None or unmasking.done):
         num_updates = len(open_round.survivors)
         step = f"the sum of {num_updates} updates" if num_updates else "the seal of the spool"
         return f"{step}, {since}"
     if open_round.phase is Phase.COLLECT_MASKED and not open_round.uploads_taken:
         return f"the spool to take uploads, {since}"
-    what = "numbers" if open_round.phase is Phase.SHARE_KEYS else "uploads"
+    what = _WHAT[open_round.phase]
+    if unmasking is not None and not unmasking.may_reveal():
+        what = "signatures"
     left_s = max(0.0, open_round.deadline_s - now_s)
-    return f"{what} of {', '.join(open_round.waiting_for())}, {since}; at most {left_s:.1f} s more"
+    return f"{what} of {', '.join(missing)}, {since}; at most {left_s:.1f} s more"
 
 
 def _waiting_for_offers(offers: Offers, live: Sequence[WorkerId], now_s: float) -> str:

@@ -90,9 +90,9 @@ class TwoByteModel(Learner):
     @override
     def state(self) -> State:
         """Return the data cursor: SGD itself remembers nothing."""
-        return self._data.batches().state()
+        return {f"cursor.{k}": v for k, v in self._data.batches().state().items()}
 
     @override
     def load_state(self, state: State) -> None:
         """Go on where `state` was taken."""
-        self._data.batches().load_state(state)
+        self._data.batches().load_state({k.removeprefix("cursor."): v for k, v in state.items()})

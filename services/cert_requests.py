@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.errors import ConfigError, NotAMemberError
+from common.secagg import signatures
 from services import certs
 from services.files import replace_file
 from services.identity import Identity, Role, identity_among
@@ -33,6 +34,7 @@ class Shown:
     Args:
         kind: "request" or "certificate".
         fingerprint: SHA-256 of the file's content, in groups of four hexadecimal digits.
+        key: SHA-256 of the public key: what other workers pin.
         until: the certificate's end.
     """
 
@@ -40,6 +42,7 @@ class Shown:
     identity: Identity
     hosts: tuple[str, ...]
     fingerprint: str
+    key: str
     until: datetime.datetime | None = None
 
 
@@ -88,6 +91,7 @@ def show(path: Path) -> Shown:
         identity=identity,
         hosts=hosts,
         fingerprint=" ".join(groups),
+        key=signatures.key_id(signatures.identity_public_key(found.public_key())),
         until=found.not_valid_after_utc if isinstance(found, x509.Certificate) else None,
     )
 

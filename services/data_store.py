@@ -4,6 +4,9 @@ Such a file never changes, so writing it twice is writing it once, and whoever h
 tell a damaged file from a sound one. Several processes may share the folder. A file is durable once
 `write` or `commit` returned and `sync` was called after it.
 
+To check a file again costs less than its SHA-256: the xxh3-128 of what was written or checked here
+is remembered, and finds what a disk does to it.
+
 One fsync per file is as fast as all of them at the end; several threads that write at once are not
 held up by each other's (measured on ext4: 0.9 GiB/s with one thread, 1.3 with four, 4 MiB files).
 """
@@ -15,6 +18,8 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from xxhash import xxh3_128_digest
 
 from common.canonical import digest_of
 from common.errors import DamagedDataError, MalformedDocumentError
@@ -29,6 +34,7 @@ class DataStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._sums: dict[Digest, bytes] = {}  # xxh3-128 of sound content, 16 bytes per file
         self._folder = str(root)
         make_folder(root)
 
@@ -75,9 +81,17 @@ class DataStore:
             DamagedDataError: it is missing, or `verify` is set and its content is not the digest's.
         """
         content = self.read_slice(digest, 0, self.size(digest))
-        if verify and digest_of(content) != digest:
-            raise DamagedDataError(f"{self.path(digest)} is damaged: its SHA-256 is not its name")
+        if verify:
+            self._check(digest, content)
         return content
+
+    def _check(self, digest: Digest, content: bytes) -> None:
+        found_sum = xxh3_128_digest(content)
+        if self._sums.get(digest) == found_sum:
+            return
+        if digest_of(content) != digest:
+            raise DamagedDataError(f"{self.path(digest)} is damaged: its SHA-256 is not its name")
+        self._sums[digest] = found_sum
 
     def read_slice(self, digest: Digest, offset: int, length: int) -> bytes:
         """Return `length` bytes from byte `offset`.
@@ -113,6 +127,7 @@ class DataStore:
             with Draft(self._root, digest) as draft:
                 draft.append(content)
                 draft.rename(self.path(digest))
+        self._sums[digest] = xxh3_128_digest(content)
         return digest
 
     def writer(self) -> "Writer":
@@ -138,6 +153,8 @@ class DataStore:
         """
         names = os.listdir(self._root)
         gone = [n for n in names if n not in keep and _DIGEST.fullmatch(n)]
+        for name in gone:
+            self._sums.pop(Digest(name), None)
         return sum((delete or _delete)(self._root / name) for name in gone)
 
     def drafts(self) -> list[Path]:

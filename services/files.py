@@ -96,6 +96,14 @@ def forget_cached(fd: int, offset: int, length: int) -> None:
         os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
 
+def begin_write_back(fd: int, offset: int, length: int) -> None:
+    """Let the kernel begin to write these bytes to the disk, so that an fsync later waits less.
+
+    On Linux the advice does just that to pages that are not on the disk yet, and waits for nothing.
+    """
+    forget_cached(fd, offset, length)
+
+
 class Draft:
     """A file that nobody sees until it is complete; leaving the context before that removes it.
 
@@ -105,10 +113,12 @@ class Draft:
     """
 
     SUFFIX: Final = ".tmp"
+    _WRITE_BACK_BYTES: Final = 8 * 2**20
 
     def __init__(self, folder: Path, stem: str) -> None:
         self.path = folder / f".{stem}.{secrets.token_hex(8)}{self.SUFFIX}"
         self.length = 0
+        self._written_back = 0
         self._folder = str(folder)
         self._has_name = True
         with storage_errors(f"cannot write in {folder}"):
@@ -131,6 +141,9 @@ class Draft:
         with storage_errors(f"cannot write in {self._folder}"):
             write_at(self._fd, content, self.length)
         self.length += memoryview(content).nbytes
+        if self.length - self._written_back >= self._WRITE_BACK_BYTES:
+            begin_write_back(self._fd, self._written_back, self.length - self._written_back)
+            self._written_back = self.length
 
     def sync(self) -> None:
         """Make the content durable. Nothing may be appended after it."""

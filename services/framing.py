@@ -6,6 +6,7 @@ that does not look exactly as our own senders write it goes through protobuf ins
 slower.
 """
 
+import contextlib
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -34,17 +35,13 @@ def split_shard(message: bytes) -> tuple[bytes, int, memoryview]:
         MalformedDocumentError: not a `Shard`.
     """
     view = memoryview(message)
-    try:
+    with contextlib.suppress(IndexError):
         if view[0] == _ROUND_ID_TAG and view[1] == 16:
             at, index = 18, 0
             if view[at] == _INDEX_TAG:
                 index, at = _read_varint(view, at + 1)
-            if view[at] == _PAYLOAD_TAG:
-                length, at = _read_varint(view, at + 1)
-                if at + length == len(view):
-                    return bytes(view[2:18]), index, view[at:]
-    except IndexError:
-        pass
+            if (payload := _payload(view, at)) is not None:
+                return bytes(view[2:18]), index, payload
     try:
         parsed = bulk_pb2.Shard.FromString(message)
     except DecodeError:
@@ -65,20 +62,25 @@ def split_download_response(message: bytes) -> tuple[int, memoryview]:
         MalformedDocumentError: not a `DownloadResponse`.
     """
     view = memoryview(message)
-    try:
+    with contextlib.suppress(IndexError):
         if view[0] == _VARINT_1_TAG:
             total, at = _read_varint(view, 1)
-            if view[at] == _PAYLOAD_TAG:
-                length, at = _read_varint(view, at + 1)
-                if at + length == len(view):
-                    return total, view[at:]
-    except IndexError:
-        pass
+            if (payload := _payload(view, at)) is not None:
+                return total, payload
     try:
         parsed = bulk_pb2.DownloadResponse.FromString(message)
     except DecodeError:
         raise MalformedDocumentError("DownloadResponse: not a protobuf message") from None
     return parsed.total_bytes, memoryview(parsed.payload)
+
+
+def _payload(view: memoryview, at: int) -> memoryview | None:
+    """Return the payload where its field, the last one, begins at `at`; None if it does not."""
+    if view[at] == _PAYLOAD_TAG:
+        length, at = _read_varint(view, at + 1)
+        if at + length == len(view):
+            return view[at:]
+    return None
 
 
 def _varint(value: int) -> bytes:

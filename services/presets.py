@@ -26,6 +26,8 @@ PRESETS: Final[Mapping[str, Preset]] = {
         summary="the textbook baseline: wait for all, average by samples, send float32",
         algorithm=Algorithm(
             policy="sync",
+            tier="tls",
+            min_cohort=1,
             quorum=1.0,
             normalisation="samples",
             staleness="constant",
@@ -35,6 +37,8 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ),
         reasons={
             "policy": "FedAvg averages one round of every worker",
+            "tier": "float32 values cannot be masked: this is a baseline, not for private data",
+            "min_cohort": "in the tls tier a sum hides nothing, of however many",
             "quorum": "nobody is left behind",
             "normalisation": "FedAvg weighs by the number of samples",
             "staleness": "all train from the same version, so nothing is stale",

@@ -19,6 +19,8 @@ from common.chain import advance
 from common.documents import Commit, Genesis, Record, Version
 from common.errors import DivergedError, ProtocolError, UnknownFileError
 from common.ids import Digest
+from common.secagg.sums import check_aggregate
+from common.shards import PayloadLayout
 from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
@@ -110,11 +112,7 @@ class Replica:
             DivergedError: the step does not give the record's digest.
         """
         at = self.position
-        if record.seq != at.next_seq or record.previous != at.previous:
-            raise ProtocolError(
-                f"log record {record.seq} does not follow record {at.next_seq - 1} as this replica "
-                "knows it: the coordinator's log was replaced"
-            )
+        self._check_next(record)
         if record.commit is None and record.rollback is None and not at.behind:
             if (record.version, record.digest) != (at.version, at.digest):
                 raise DivergedError(
@@ -123,16 +121,38 @@ class Replica:
                 )
             self.position = _after(record)
             return False
-        rolled_back = record.rollback is not None or (at.behind and at.rolled_back)
-        after = replace(_after(record), rolled_back=rolled_back)
         try:
             self._follow(record)
         except UnknownFileError:
             log.info("version %d is no longer kept: going on to a later one", record.version)
-            self.position = replace(after, version=at.version, digest=at.digest, behind=True)
+            self.pass_over(record)
             return False
-        self.position = after
+        self.position = self._after_moving(record)
         return True
+
+    def pass_over(self, record: Record) -> None:
+        """Go on in the log and stay on the version: a later one is downloaded whole.
+
+        Raises:
+            ProtocolError: not the next record of this log.
+        """
+        at = self.position
+        self._check_next(record)
+        after = self._after_moving(record)
+        self.position = replace(after, version=at.version, digest=at.digest, behind=True)
+
+    def _after_moving(self, record: Record) -> Position:
+        at = self.position
+        rolled_back = record.rollback is not None or (at.behind and at.rolled_back)
+        return replace(_after(record), rolled_back=rolled_back)
+
+    def _check_next(self, record: Record) -> None:
+        at = self.position
+        if record.seq != at.next_seq or record.previous != at.previous:
+            raise ProtocolError(
+                f"log record {record.seq} does not follow record {at.next_seq - 1} as this replica "
+                "knows it: the coordinator's log was replaced"
+            )
 
     def _follow(self, record: Record) -> None:
         """Reach the record's version: by its step, or where that is not kept, by its files."""
@@ -144,6 +164,22 @@ class Replica:
             else:
                 return
         self._complete(record.digest)
+
+    def check(self, commit: Commit, kappa: bytes) -> None:
+        """Let a masked sum pass that is exactly what its survivors sent.
+
+        Raises:
+            BadCommitError: it is not (rule 14).
+            UnknownFileError: its aggregate is no longer kept.
+        """
+        if not self._store.has(commit.aggregate):
+            self._fetch(commit.aggregate, "aggregate")
+        layout = PayloadLayout(self._genesis.schema.length, commit.plan.bits, commit.plan.masked)
+
+        def read(offset: int, length: int) -> bytes:
+            return self._store.read_slice(commit.aggregate, offset, length)
+
+        check_aggregate(layout, commit.lanes, commit.survivors, kappa, read)
 
     def collect(self, *keep: Digest) -> None:
         """Delete every file but those of the current version and of the versions `keep`."""

@@ -367,6 +367,40 @@ class _LearnerSettings(_Settings):
     log: LogSettings = Field(default=LogSettings(), description="what is printed")
 
 
+class TrustSettings(_Settings):
+    """What this worker insists on: a run may be stricter, never weaker."""
+
+    tier: Literal["masked", "tls"] = Field(
+        default="masked",
+        description="weakest privacy tier it works in; tls shows the coordinator every update",
+    )
+    colluding: int = Field(
+        default=0, ge=0, description="fewest colluding workers that a threshold must allow for"
+    )
+    min_cohort: int = Field(
+        default=3,
+        ge=2,
+        description="fewest members of a sum; with 2, each can compute the other's update",
+    )
+    max_share: float = Field(
+        default=0.75, gt=0, lt=1, description="largest part of a sum that one member may be"
+    )
+    max_staleness: float = Field(
+        default=8.0, gt=0, description="largest max_staleness of a run, in commits"
+    )
+    max_policy_factor: float = Field(
+        default=1.0, ge=1, description="largest factor that a loss policy may give a member"
+    )
+    max_clip: float | None = Field(
+        default=None, gt=0, description="its updates are never longer than this times A; none = C"
+    )
+    pins: ExistingFile | None = Field(
+        default=None,
+        description="pins.yaml: names, organisations and keys of the workers that may be in a sum; "
+        "none = any worker that the CA signed, so whoever holds the CA's key is trusted",
+    )
+
+
 class WorkerSettings(_LearnerSettings):
     """worker.yaml."""
 
@@ -380,6 +414,9 @@ class WorkerSettings(_LearnerSettings):
         description="the learner's data settings: this cloud's own files"
     )
     pace: PaceSettings = Field(default=PaceSettings(), description="limits of speed")
+    trust: TrustSettings = Field(
+        default=TrustSettings(), description="what it insists on, whatever the coordinator says"
+    )
     drain_s: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=15.0,
         description="seconds after SIGTERM to settle an open round and to save; the process ends"

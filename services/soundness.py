@@ -12,9 +12,10 @@ from typing import Final
 from common.documents import Algorithm, Stop
 from common.errors import ConfigError
 from common.scales import levels
+from common.secagg.thresholds import min_cohort
 from common.weight import threshold
 
-TIERS: Final = ("tls",)
+TIERS: Final = ("tls", "masked")
 """Privacy tiers that this version implements."""
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -198,6 +199,17 @@ def _cohort(a: Algorithm, num_workers: int | None) -> Iterator[str]:
         yield (
             f"algorithm.max_cohort: policy 'sync' waits for all {num_workers} workers on the "
             f"member list, a cohort takes {a.max_cohort}: raise max_cohort, or use policy 'async'"
+        )
+    if a.masked and a.min_cohort < 2:
+        yield (
+            f"algorithm.min_cohort: {a.min_cohort} in tier {a.tier!r}: a sum of one is that "
+            f"worker's update; at least 2, and {min_cohort(a.colluding)} unless every worker's own "
+            "file asks for less (trust.min_cohort)"
+        )
+    if a.masked and 2 * a.min_cohort <= a.colluding + a.min_cohort:
+        yield (
+            f"algorithm.colluding: {a.colluding} of min_cohort {a.min_cohort} workers could take "
+            f"the others' masks off: raise min_cohort to at least {min_cohort(a.colluding)}"
         )
     yield from _share_cap(a)
 

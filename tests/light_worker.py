@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from common import canonical
-from common.documents import PROTOCOL, Genesis, Numbers, Offer, Plan, Record
+from common.documents import PROTOCOL, Answer, Genesis, Numbers, Offer, Plan, Record
 from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from common.shards import PayloadLayout
@@ -68,7 +68,7 @@ class LightWorker:
         fields: Mapping[str, Any] = {
             "protocol": PROTOCOL,
             "software": "test",
-            "features": ["tls"],
+            "features": ["tls", "masked"],
             "genesis_hash": bytes.fromhex(canonical.digest(self.genesis)),
             "schema_hash": bytes.fromhex(self.genesis.schema.hash),
             "self_test": bytes.fromhex(selftest_digest()),
@@ -140,6 +140,12 @@ class LightWorker:
 
     def offer(self, version: int = 0, digest: str = "", **changes: Any) -> Offer:
         """Send an offer and return it."""
+        offer = self.unsigned_offer(version, digest, **changes)
+        self.send(offer=session_pb2.SubmitOffer(offer=canonical.encode(offer)))
+        return offer
+
+    def unsigned_offer(self, version: int = 0, digest: str = "", **changes: Any) -> Offer:
+        """Return an offer that is in order, but for `changes`."""
         fields: Mapping[str, Any] = {
             "run": self.genesis.run,
             "worker": WorkerId(self.name),
@@ -154,9 +160,7 @@ class LightWorker:
             "speed": 100,
             "link_bps": 0,
         }
-        offer = Offer(**{**fields, **changes})
-        self.send(offer=session_pb2.SubmitOffer(offer=canonical.encode(offer)))
-        return offer
+        return Offer(**{**fields, **changes})
 
     def numbers(self) -> Numbers:
         """Return numbers at close that are in order."""
@@ -164,9 +168,9 @@ class LightWorker:
 
     def answer(self, plan: Plan, numbers: Numbers | None = None) -> None:
         """Send the numbers at close."""
-        content = canonical.encode(numbers or self.numbers())
-        raw_id = bytes.fromhex(plan.round)
-        self.send(numbers=session_pb2.SubmitNumbers(round_id=raw_id, numbers=content))
+        answer = Answer(canonical.digest(plan), WorkerId(self.name), numbers or self.numbers())
+        raw_id, content = bytes.fromhex(plan.round), canonical.encode(answer)
+        self.send(answer=session_pb2.SubmitAnswer(round_id=raw_id, answer=content))
 
     def receive_plan(self) -> Plan:
         """Wait for the plan."""
@@ -174,7 +178,7 @@ class LightWorker:
 
     def layout(self, plan: Plan) -> PayloadLayout:
         """Return where the payload's shards are."""
-        return PayloadLayout(self.genesis.schema.length, plan.bits)
+        return PayloadLayout(self.genesis.schema.length, plan.bits, plan.masked)
 
     def push(self, *shards: tuple[bytes, int, bytes]) -> bulk_pb2.PushShardsResponse:
         """Upload (round id, index, payload) in one stream.

@@ -4,6 +4,8 @@
 
 Sessions are called aws-1, aws-2, ... in the order in which they join, rounds r1, r2, ...; a message
 comes from its worker's newest session and belongs to the newest round unless options say otherwise.
+In the masked tier workers' keys, shares and signatures are real (tests/masked_members.py): a worker
+answers what it was sent last; `by=`, `of=` and `wrong=` make it answer something else.
 `log` and `store` are what the effects made durable; `restart` begins again with those alone.
 The spool takes uploads as soon as it is told to, unless `run spool=slow`: then `opened` says so.
 It is long because every event and every effect has its line here.
@@ -11,15 +13,18 @@ It is long because every event and every effect has its line here.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from common import canonical
 from common.documents import (
     Abort,
     Algorithm,
+    Answer,
+    Attestation,
     Codec,
     Commit,
+    Commitments,
     Evaluation,
     Genesis,
     Lanes,
@@ -31,12 +36,15 @@ from common.documents import (
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.schema import ModelSchema, TensorSpec
+from common.secagg.transcript import abandon_content, list_content, signed_content
 from coordinator.head import RunHead
 from coordinator.plan import Timings
 from coordinator.ports import (
+    Abandoned,
     AbortReason,
     Answered,
     Append,
+    Attested,
     Command,
     Compute,
     Computed,
@@ -47,6 +55,7 @@ from coordinator.ports import (
     Drain,
     DropSpool,
     Effect,
+    End,
     Ending,
     Evaluated,
     Event,
@@ -54,6 +63,7 @@ from coordinator.ports import (
     Finish,
     Heard,
     Joined,
+    Listed,
     Members,
     Message,
     Note,
@@ -70,18 +80,25 @@ from coordinator.ports import (
     Restore,
     Restored,
     RestoreFailed,
+    Revealed,
     RollbackAsked,
     Save,
     Seal,
     Sealed,
+    Secrets,
     Send,
+    Signatures,
     SpoolOpened,
+    Survivors,
     Table,
     Ticked,
     Uploaded,
 )
 from coordinator.round import OPEN, SavedRound
 from coordinator.run import Run
+from tests.masked_members import Cloud, attestation, changed, signer
+from worker.masking import Attempt
+from worker.round import RefusedError
 
 SCHEMA = ModelSchema((TensorSpec("w", (1000, 1000)),))
 Options = Mapping[str, str]
@@ -106,6 +123,8 @@ class Script:
     sessions: dict[str, int] = field(default_factory=dict)
     boots: dict[str, str] = field(default_factory=dict)
     num_offers: dict[str, int] = field(default_factory=dict)
+    clouds: dict[str, Cloud] = field(default_factory=dict)
+    sent: dict[tuple[str, type], Message] = field(default_factory=dict)
     planned: Plan | None = None
     computing: Compute | None = None
     num_starts: int = 0
@@ -161,6 +180,9 @@ class Script:
                             fields.pop(change.field, None)
                 case Send(_, Plan() as plan):
                     self.planned = plan
+                    self.sent.clear()
+                case Send(session, (Members() | Survivors() | Signatures()) as message):
+                    self.sent[session.rpartition("-")[0], type(message)] = message
                 case Compute():
                     self.computing = effect
         return effects
@@ -186,8 +208,14 @@ class Script:
                 o.get("open", ""),
             ),
             "offer": lambda: Offered(session, self.offer(name, version, o)),
-            "numbers": lambda: Answered(session, round_id, numbers(o)),
-            "refuse": lambda: Refused(session, round_id, 15, "nothing pending"),
+            "numbers": lambda: Answered(session, round_id, *self.answer(worker, o)),
+            "sign": lambda: Listed(session, round_id, self.signature(o.get("by", name), o)),
+            "reveal": lambda: self.revealed(session, round_id, o.get("by", name), o),
+            "abandon": lambda: Abandoned(session, round_id, self.abandon(o.get("by", name))),
+            "attest": lambda: Attested(session, self.attestation(o.get("by", name), version, o)),
+            "refuse": lambda: Refused(
+                session, round_id, int(o.get("rule", "15")), "nothing pending"
+            ),
             "leave": lambda: Departed(session, "the machine is needed"),
             "disconnect": lambda: Disconnected(session),
             "expel": lambda: Expelled(worker),
@@ -214,7 +242,7 @@ class Script:
         return events[verb]()
 
     def offer(self, name: str, version: int, o: Options) -> Offer:
-        return Offer(
+        offer = Offer(
             run=o.get("run", self.genesis.run),
             worker=WorkerId(o.get("worker", name)),
             boot=o.get("boot", self.boots.get(name, "b1")),
@@ -228,6 +256,13 @@ class Script:
             speed=int(o.get("speed", "100")),
             link_bps=int(o.get("link", "0")),
         )
+        if not self.genesis.algorithm.masked or o.get("wrong") == "keys":
+            return offer
+        signed = self.cloud(o.get("by", name)).sign_offer(offer)
+        return replace(signed, tokens=1) if o.get("wrong") == "signature" else signed
+
+    def cloud(self, name: str) -> Cloud:
+        return self.clouds.setdefault(name, Cloud(name, self.genesis.algorithm))
 
     def digests(self) -> list[Digest]:
         """Return the digest of every version so far."""
@@ -238,6 +273,81 @@ class Script:
         """Return the digest of version `to`, made up where there is none."""
         digests = dict(enumerate(self.digests()))
         return digests.get(int(o["to"]), Digest("f" * 64))
+
+    def answer(
+        self, worker: WorkerId, o: Mapping[str, str]
+    ) -> tuple[Answer, Mapping[WorkerId, bytes]]:
+        plan = self.planned
+        if plan is None or not plan.masked or worker not in plan.roster:
+            digest = Digest("0" * 64) if plan is None else canonical.digest(plan)
+            return Answer(digest, worker, numbers(o)), {}
+        answer, sealed = self.cloud(worker).attempt(plan).answer(numbers(o))
+        match o.get("wrong"):
+            case "numbers":
+                return replace(answer, numbers=numbers({"tokens": "1"})), sealed
+            case "commitments":
+                malformed = Commitments("no digest", "no digest")
+                unsigned = replace(answer, commitments=malformed, signature=None)
+                signature = signer(worker)("shares", signed_content(unsigned))
+                return replace(unsigned, signature=signature.hex()), sealed
+            case "sealed":
+                return answer, dict(list(sealed.items())[1:])
+        return answer, sealed
+
+    def attempt(self, name: str) -> Attempt | None:
+        """Return a worker's attempt at the newest round, if it got as far as to have masks."""
+        members = self.sent.get((name, Members))
+        if self.planned is None or not isinstance(members, Members) or not members.sealed:
+            return None
+        attempt = self.cloud(name).attempt(self.planned)
+        attempt.named(members.answers, members.sealed)
+        return attempt
+
+    def signature(self, name: str, o: Options) -> bytes:
+        told, attempt = self.sent.get((name, Survivors)), self.attempt(name)
+        if not isinstance(told, Survivors) or attempt is None:
+            return b"no signature"
+        if "of" in o:
+            assert self.planned is not None
+            listed = tuple(WorkerId(w) for w in o["of"].split(","))
+            members = self.sent[name, Members]
+            assert isinstance(members, Members)
+            content = list_content(self.planned, tuple(sorted(members.answers)), listed)
+            return signer(name)("list", content)
+        return attempt.survived(told.survivors) or b"no signature"
+
+    def revealed(self, session: SessionId, round_id: RoundId, name: str, o: Options) -> Revealed:
+        told, attempt = self.sent.get((name, Survivors)), self.attempt(name)
+        if not isinstance(told, Survivors) or attempt is None:
+            return Revealed(session, round_id, {}, {})
+        attempt.survived(told.survivors)
+        signed = self.sent.get((name, Signatures))
+        signatures = signed.signatures if isinstance(signed, Signatures) else {}
+        try:
+            shares = attempt.reveal(signatures)
+        except RefusedError:
+            return Revealed(session, round_id, {}, {})
+        own, mask = dict(shares.own), dict(shares.mask)
+        match o.get("wrong"):
+            case "shares":
+                own = changed(own)
+            case "kind":
+                own, mask = {**own, **mask}, {}
+            case "missing":
+                own.pop(told.survivors[0])
+            case "size":
+                own[told.survivors[0]] = b"short"
+        return Revealed(session, round_id, own, mask)
+
+    def abandon(self, name: str) -> bytes:
+        plan = self.planned
+        if plan is None or not plan.masked:
+            return b"no signature"
+        return signer(name)("abandon", abandon_content(plan))
+
+    def attestation(self, name: str, version: int, o: Options) -> Attestation:
+        digest = Digest(o.get("digest", self.digest_of({"to": str(version)})))
+        return attestation(name, self.genesis.run, version, digest)
 
     def computed(self, round_id: RoundId) -> Computed:
         assert self.planned is not None, "no round was ever planned"
@@ -250,6 +360,7 @@ class Script:
             lanes=Lanes(65535 * len(work.survivors), 2 * 2**20, 0),
             aggregate=canonical.digest_of(digest.encode()),
             aggregate_bytes=1,
+            signatures=work.signatures,
         )
         return Computed(round_id, commit, digest)
 
@@ -266,6 +377,7 @@ def begun(o: Options | None = None) -> Script:
     """Return a script whose run is not started yet; options as in `run policy=sync ...`."""
     o = o or {}
     algorithm = Algorithm(
+        tier=o.get("tier", "tls"),
         policy=o.get("policy", "async"),
         max_cohort=int(o.get("max_cohort", "8")),
         min_cohort=int(o.get("min_cohort", "1")),
@@ -284,6 +396,7 @@ def begun(o: Options | None = None) -> Script:
         key_timeout_s=float(o.get("keys", "5")),
         upload_timeout_s=float(o.get("upload", "30")),
         default_grace_s=float(o.get("grace", "2")),
+        resolve_timeout_s=float(o.get("resolve", "20")),
     )
     return Script(genesis, timings, spool_is_slow="spool" in o)
 
@@ -323,8 +436,9 @@ def _effect(effect: Effect) -> str:
             return f"open spool {round_} for {','.join(members)} at {bits} bits"
         case Seal(round_):
             return f"seal {round_}"
-        case Compute(plan, of, survivors):
-            return f"compute {plan.round} survivors {','.join(survivors)} of {','.join(of)}"
+        case Compute(plan, of, survivors, secrets):
+            told = f"compute {plan.round} survivors {','.join(survivors)} of {','.join(of)}"
+            return told if secrets is None else f"{told} {_secrets(secrets)}"
         case Restore(version):
             return f"restore version {version}"
         case DropSpool(round_):
@@ -339,6 +453,11 @@ def _effect(effect: Effect) -> str:
             return f"finish: {reason}"
         case _:
             assert_never(effect)
+
+
+def _secrets(secrets: Secrets) -> str:
+    lost = f", mask keys of {','.join(secrets.lost)}" if secrets.lost else ""
+    return f"with own masks of {','.join(secrets.own)}{lost}"
 
 
 def _change(change: Put | Delete) -> str:
@@ -371,9 +490,11 @@ def _record(r: Record) -> str:
             f"commit {r.commit.plan.round} version {r.version} by {','.join(r.commit.survivors)} "
             f"progress {r.progress:.4g} tokens {c.tokens} steps {c.steps} "
             f"member_steps {c.member_steps_256 / 256:g} elapsed {c.elapsed_s} s"
+            f"{_of(r.commit.signatures, 'signed')}"
         )
     if r.abort is not None:
-        return f"abort {r.abort.round} {r.abort.reason}: {r.abort.detail}"
+        told = f"abort {r.abort.round} {r.abort.reason}: {r.abort.detail}"
+        return told + _of(r.abort.abandons, "abandoned")
     if r.evaluation is not None:
         return f"evaluation of version {r.evaluation.version}: loss {r.evaluation.loss:g}"
     if r.rollback is not None:
@@ -381,6 +502,12 @@ def _record(r: Record) -> str:
         return f"rollback {back} progress {r.progress:.4g} tokens {r.counters.tokens}"
     assert r.control is not None
     return f"control {r.control.action} by {r.control.by} {r.control.detail}".rstrip()
+
+
+def _of(signatures: Mapping[WorkerId, str] | None, verb: str) -> str:
+    if signatures is None:
+        return ""
+    return f" {verb} by {','.join(sorted(signatures)) or 'nobody'}"
 
 
 def _message(message: Message) -> str:
@@ -395,8 +522,17 @@ def _message(message: Message) -> str:
                 f"bits={p.bits} speed={p.live_speed}/{p.num_live} live "
                 f"keys={p.key_timeout_s:g} s upload={p.upload_timeout_s:g} s"
             )
-        case Members(round_, of):
-            return f"members {round_} {','.join(of)}"
+        case Members(round_, of, sealed):
+            by = f" sealed by {','.join(sealed)}" if sealed else ""
+            return f"members {round_} {','.join(of)}{by}"
+        case Survivors(round_, survivors):
+            return f"survivors {round_} {','.join(survivors)}"
+        case Signatures(round_, signatures):
+            return f"signatures {round_} of {','.join(sorted(signatures))}"
+        case End(round_):
+            return f"end {round_}"
+        case Attestation():
+            return f"{message.worker} attests version {message.version}"
         case Replaced():
             return "replaced"
         case Drain(finished, reason):

@@ -27,6 +27,7 @@ from common.weight import threshold
 from coordinator.aggregate import aggregate
 from worker.update import Work, measure, shards
 
+TLS = Algorithm(tier="tls", min_cohort=1)
 SMALL = ModelSchema(
     (TensorSpec("w", (3, 2000)), TensorSpec("v", (2500,))), (TensorSpec("mean", (100,)),)
 )
@@ -73,7 +74,7 @@ def random_vector(schema: ModelSchema, seed: int, size: float = 1.0) -> F32:
 class Run:
     """One head, and a residual for each worker."""
 
-    algorithm: Algorithm = field(default_factory=Algorithm)
+    algorithm: Algorithm = TLS
     schema: ModelSchema = SMALL
     theta0: F32 | None = None
     workers: tuple[WorkerId, ...] = WORKERS
@@ -202,6 +203,6 @@ class Run:
 
 
 def with_codec(kind: str, bits: int, **more: float) -> Algorithm:
-    algorithm = Algorithm()
+    algorithm = TLS
     codec = replace(algorithm.codec, kind=kind, bits=bits, first_bits=bits, **more)  # type: ignore[arg-type]
     return replace(algorithm, codec=codec)

@@ -22,7 +22,7 @@ from typing_extensions import override
 from common.canonical import Json
 from common.errors import ConfigError
 from worker.data import END_OF_DOCUMENT, I64, TextData
-from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation
+from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
 from worker.tokenizer import BYTES, encoder, save_tokenizer
 
 _DEFAULTS: Final[Mapping[str, Json]] = {
@@ -147,7 +147,7 @@ class HuggingFaceLearner(Learner):
             arrays["random.cuda"] = torch.cuda.get_rng_state(self._device).numpy()
         for name, parameter in self._parameters.items():
             for key, value in self._optimizer.state.get(parameter, {}).items():
-                arrays[f"adamw.{key}.{name}"] = value.detach().cpu().numpy().copy()
+                arrays[f"adamw.{key}.{name}"] = as_numpy(value)
         arrays.update((f"cursor.{k}", v) for k, v in self._data.batches().state().items())
         return arrays
 

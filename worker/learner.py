@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ Tensor: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
 
 State: TypeAlias = Mapping[str, npt.NDArray[Any]]
 """Plain arrays by name: what is kept of a learner. Nothing in it is ever unpickled."""
+
+GOES_ON: Final = ("cursor.", "random.")
+"""How names in a state begin that a roll-back leaves as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,12 @@ class Learner(ABC):
 
     @abstractmethod
     def state(self) -> State:
-        """Return inner optimiser, random state and data cursor: all but the parameters."""
+        """Return inner optimiser, random state and data cursor: all but the parameters.
+
+        The arrays may be the live ones: they are written out, or copied, before the next step.
+        Names of random state and data cursor begin as `GOES_ON` says, so that a roll-back, which
+        brings the inner optimiser back as it was built, repeats no batch.
+        """
 
     @abstractmethod
     def load_state(self, state: State) -> None:

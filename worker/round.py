@@ -2,21 +2,31 @@
 
     free --plan accepted--> staged --first byte sent--> exposed --commit names it--> contributed
       ^                        |                           |
-      +------------------------+---------------------------+   any other record of that round
+      +------------------------+---------------------------+   a record that proves it unseen
+                                                           '--> spent   any other end
+
+In the tls tier every other record of the round frees the work. In the masked tier exposed work is
+free only where its masks stay on for ever: a commit without this worker whose list enough members
+signed, or an abort that enough members abandoned (`coordinator/ending.py`). Otherwise it is spent,
+for work that is in two sums shows itself in their difference.
 
 A plan may only use the worker's own open offer, byte for byte, on exactly the base that it stands
 on; an offer is used up by the first plan accepted. The rules' numbers are those of
 docs/protocol.md. Nothing here reads a clock or sends a message: `services/worker/agent.py` does.
 """
 
+import contextlib
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from common import canonical
-from common.documents import Numbers, Offer, Plan, Record
-from common.errors import CrosscloudError
+from common.documents import Answer, Commit, Numbers, Offer, Plan, Record
+from common.errors import BadCommitError, BadKeyError, CrosscloudError
 from common.ids import Digest, RoundId, WorkerId
+from common.secagg.labels import SignedPurpose
+from common.secagg.thresholds import abandons_needed
+from common.secagg.transcript import abandon_content, identity_of, is_signed, list_content
 
 
 class Work(enum.Enum):
@@ -38,10 +48,20 @@ class Fate(enum.Enum):
 class Rule(enum.IntEnum):
     """Why a worker refuses. The numbers are the protocol's."""
 
+    TERMS = 1
     OFFER = 2
+    ROSTER = 3
+    COHORT = 4
     HEAD = 5
+    SHARE = 6
     UNRESOLVED = 7
+    SEALED = 8
     MEMBERS = 9
+    REPEATED = 10
+    SURVIVORS = 11
+    SIGNATURES = 12
+    REVEAL = 13
+    RECORD = 14
     OWN_UPDATE = 15
 
 
@@ -68,13 +88,19 @@ class Stage:
     Args:
         next_seq: first log record that this worker had not seen when it accepted the plan.
         exposed: whether a byte of the upload may have been sent.
-        numbers: as sent; None before that.
+        answer: as sent; None before that.
+        answers: of U2; empty before that.
+        kappa: what U2 checks the sum with, hexadecimal; it hides nothing.
+        revealed: whether a share may have been sent.
     """
 
     plan: Plan
     next_seq: int
     exposed: bool
-    numbers: Numbers | None = None
+    answer: Answer | None = None
+    answers: Mapping[WorkerId, Answer] = field(default_factory=dict)
+    kappa: str = ""
+    revealed: bool = False
 
 
 class WorkerRound:
@@ -82,11 +108,21 @@ class WorkerRound:
 
     Args:
         worker: this worker's name.
+        colluding: c.
         stage: the unresolved round found on disk after a restart.
+        unsafe: rules that are not looked at: only tests, that show what they are for, give any.
     """
 
-    def __init__(self, worker: WorkerId, stage: Stage | None = None) -> None:
+    def __init__(
+        self,
+        worker: WorkerId,
+        colluding: int,
+        stage: Stage | None = None,
+        unsafe: frozenset[Rule] = frozenset(),
+    ) -> None:
         self._worker = worker
+        self._colluding = colluding
+        self._unsafe = unsafe
         self.stage = stage
         self.offer: Offer | None = None
 
@@ -110,28 +146,32 @@ class WorkerRound:
             RefusedError: rule 7, 2 or 5; nothing changed.
         """
         if self.stage is not None:
-            raise RefusedError(
-                plan.round,
-                Rule.UNRESOLVED,
-                f"round {self.stage.plan.round[:8]} of this worker has no outcome yet",
+            former = self.stage.plan.round[:8]
+            self._refuse(
+                plan.round, Rule.UNRESOLVED, f"round {former} of this worker has no outcome yet"
             )
         own = [o for o in plan.offers if o.worker == self._worker]
         if self.offer is None or own != [self.offer]:
-            raise RefusedError(
-                plan.round, Rule.OFFER, "the plan does not hold this worker's open offer"
-            )
+            self._refuse(plan.round, Rule.OFFER, "the plan does not hold this worker's open offer")
         if (plan.version, plan.digest) != (version, digest):
-            raise RefusedError(
+            self._refuse(
                 plan.round,
                 Rule.HEAD,
                 f"the plan's base is version {plan.version} {plan.digest[:16]}..., this worker "
                 f"stands on version {version} {digest[:16]}...",
             )
+        for other in plan.offers:
+            if other.version == version and other.digest != digest:
+                self._refuse(
+                    plan.round,
+                    Rule.HEAD,
+                    f"{other.worker} stands on another version {version}: {other.digest[:16]}...",
+                )
         self.offer = None
         self.stage = Stage(plan, next_seq, exposed=False)
 
-    def close(self, numbers: Numbers, *, finite: bool, max_staleness: float) -> Numbers:
-        """Return the numbers to send.
+    def close(self, numbers: Numbers, *, finite: bool, max_staleness: float) -> None:
+        """Let the numbers at close pass.
 
         Raises:
             RefusedError: rule 15; the round is forgotten.
@@ -147,32 +187,63 @@ class WorkerRound:
                 f"its work is {numbers.age_256 / 256:.1f} commits old on average, "
                 f"at most {max_staleness:g} are allowed"
             )
-        if reason:
+        if reason and Rule.OWN_UPDATE not in self._unsafe:
             self.stage = None
             raise RefusedError(stage.plan.round, Rule.OWN_UPDATE, f"{self._worker}: {reason}")
-        self.stage = replace(stage, numbers=numbers)
-        return numbers
 
-    def expose(self, round_id: RoundId, members: Mapping[WorkerId, Numbers]) -> Plan:
-        """Accept U2; from now on a byte of the upload may be sent.
+    def answered(self, answer: Answer) -> None:
+        """Remember the answer before it is sent."""
+        self.stage = replace(self._staged(), answer=answer)
+
+    def forget(self, round_id: RoundId) -> None:
+        """A plan that was accepted is refused after all, before anything was frozen for it."""
+        if self.stage is not None and self.stage.plan.round == round_id:
+            self.stage = None
+
+    def name(self, round_id: RoundId, answers: Mapping[WorkerId, Answer]) -> bool:
+        """Let U2 pass; False where it was named before.
 
         Raises:
             RefusedError: rule 9; the work stays staged until the round's record.
         """
         stage = self._staged()
+        if stage.exposed and (round_id, answers) == (stage.plan.round, stage.answers):
+            return False
         reason = ""
         if round_id != stage.plan.round:
             reason = "these members are of another round"
-        elif members.get(self._worker) != stage.numbers:
-            reason = "this worker's own numbers are not as it sent them"
-        elif not members.keys() <= set(stage.plan.roster):
+        elif stage.exposed:
+            reason = "other members were named before in this round"
+        elif answers.get(self._worker) != stage.answer:
+            reason = "this worker's own answer is not as it was sent"
+        elif not answers.keys() <= set(stage.plan.roster):
             reason = "a member is not in the plan"
-        elif len(members) < stage.plan.threshold:
-            reason = f"{len(members)} members, the plan's threshold is {stage.plan.threshold}"
+        elif len(answers) < stage.plan.threshold:
+            reason = f"{len(answers)} members, the plan's threshold is {stage.plan.threshold}"
         if reason:
-            raise RefusedError(round_id, Rule.MEMBERS, reason)
-        self.stage = replace(stage, exposed=True)
-        return stage.plan
+            self._refuse(round_id, Rule.MEMBERS, reason)
+        return True
+
+    def expose(self, answers: Mapping[WorkerId, Answer], kappa: bytes) -> None:
+        """Take U2 and what its sum is checked with; from now on a byte may be sent."""
+        self.stage = replace(self._staged(), exposed=True, answers=dict(answers), kappa=kappa.hex())
+
+    def check_numbers(self, commit: Commit) -> None:
+        """Let a commit pass whose numbers are those that this worker's U2 answered with.
+
+        The tags vouch for the sum. Weights and scales follow from the numbers: were they others
+        than the members signed, the same sum would make another step.
+
+        Raises:
+            BadCommitError: they are not (rule 14).
+        """
+        told = {worker: answer.numbers for worker, answer in self._staged().answers.items()}
+        if dict(commit.numbers) != told and Rule.RECORD not in self._unsafe:
+            raise BadCommitError("its numbers are not those that the members answered with")
+
+    def reveal(self) -> None:
+        """Remember, durably before it is so, that a share may have been sent."""
+        self.stage = replace(self._staged(), revealed=True)
 
     def resolve(self, record: Record) -> Fate | None:
         """Return what `record` makes of this worker's work; None where it says nothing of it.
@@ -184,18 +255,62 @@ class WorkerRound:
             return None if stage is None else Fate.SPENT
         if self.stage is None or record.seq < self.stage.next_seq:
             return None  # after a restart the log is read from the save on, which is older
+        fate = self._fate(self.stage, record)
+        if fate is not None:
+            self.stage = None
+        return fate
+
+    def give_up(self) -> Fate:
+        """End the round without knowing how it ended: exposed work is spent."""
+        stage, self.stage = self._staged(), None
+        return Fate.SPENT if stage.exposed else Fate.FREE
+
+    def _fate(self, stage: Stage, record: Record) -> Fate | None:
+        plan, safe = stage.plan, not (stage.plan.masked and stage.exposed)
         if record.takeover is not None:  # a new epoch ends the rounds before it, lost ones too
-            self.stage = None
-            return Fate.FREE
-        mine = self.stage.plan.round
-        if record.commit is not None and record.commit.plan.round == mine:
-            self_named = self._worker in record.commit.survivors
-            self.stage = None
-            return Fate.CONTRIBUTED if self_named else Fate.FREE
-        if record.abort is not None and record.abort.round == mine:
-            self.stage = None
-            return Fate.FREE
+            return None if stage.plan.masked else Fate.FREE
+        if record.commit is not None and record.commit.plan.round == plan.round:
+            if self._worker in record.commit.survivors:
+                return Fate.CONTRIBUTED
+            u2, survivors = tuple(sorted(stage.answers)), record.commit.survivors
+            if safe or self._proved(
+                plan,
+                "list",
+                list_content(plan, u2, survivors),
+                record.commit.signatures,
+                plan.threshold,
+            ):
+                return Fate.FREE
+            return Fate.SPENT
+        if record.abort is not None and record.abort.round == plan.round:
+            needed = abandons_needed(len(plan.offers), self._colluding, plan.threshold)
+            if safe or self._proved(
+                plan, "abandon", abandon_content(plan), record.abort.abandons, needed
+            ):
+                return Fate.FREE
+            return Fate.SPENT
         return None
+
+    def _proved(
+        self,
+        plan: Plan,
+        purpose: SignedPurpose,
+        content: bytes,
+        signatures: Mapping[WorkerId, str] | None,
+        needed: int,
+    ) -> bool:
+        """Return whether enough members of the plan signed; without rule 7 nobody has to."""
+        if Rule.UNRESOLVED in self._unsafe:
+            return True
+        valid = 0
+        for worker, signature in (signatures or {}).items():
+            with contextlib.suppress(BadKeyError):  # no member
+                valid += is_signed(identity_of(plan, worker), purpose, content, signature)
+        return valid >= needed
+
+    def _refuse(self, round_id: RoundId, rule: Rule, sentence: str) -> None:
+        if rule not in self._unsafe:
+            raise RefusedError(round_id, rule, sentence)
 
     def _staged(self) -> Stage:
         if self.stage is None:

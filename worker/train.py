@@ -21,7 +21,7 @@ from common.arrays import F32
 from common.documents import Algorithm, Numbers
 from common.errors import DamagedDataError, MalformedDocumentError
 from common.schema import LEAF
-from worker.learner import Learner, State, Step
+from worker.learner import GOES_ON, Learner, State, Step
 from worker.ledger import LedgerDocument, Work
 from worker.model import ParameterVector
 from worker.schedule import learning_rate
@@ -112,8 +112,14 @@ class Trainer:
         self._standing = standing
 
     def roll_back(self, standing: Standing, leaves: Sequence[Path]) -> None:
-        """Start again from a version: no local work, and the learner's own state as built."""
-        self.learner.load_state(self._as_built)
+        """Start again from a version: no local work, and the inner optimiser as built.
+
+        Data and randomness go on: from the same version, the same batches would make the same
+        update once more, and two sums with it, one with one cloud less, tell that cloud's apart.
+        """
+        now = self.learner.state()
+        goes_on = {k: v for k, v in now.items() if k.startswith(GOES_ON)}
+        self.learner.load_state({**self._as_built, **goes_on})
         self.ledger = LedgerDocument(Work(), {}).ledger()
         self.begin(standing, leaves)
 

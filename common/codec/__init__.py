@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from common.arrays import F32, F64, U32
 from common.codec.noise import Noise
+from common.codec.packing import Writable
 
 Total = npt.NDArray[Any]
 """A running sum of one tile; its dtype is the codec's own business."""
@@ -17,18 +18,33 @@ Total = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One tile of one member's update.
+    """What is left of one tile of one member's update, apart from its payload.
 
     Args:
-        payload: bits/8 bytes per value, little-endian.
         residual: e', what quantisation left out, float32[n, BLOCK] in rotated coordinates; None
-            where the codec loses nothing.
+            where the codec loses nothing. Valid until the encoder's next tile.
         energy: z_B, uint32[n].
     """
 
-    payload: bytes
     residual: F32 | None
     energy: U32
+
+
+class TileEncoder(Protocol):
+    """Encodes one member's update, tile by tile, in buffers of its own: for one thread."""
+
+    def encode(
+        self, block: int, difference: F32, residual: F32 | None, payload: Writable
+    ) -> Encoded:
+        """Encode a tile.
+
+        Args:
+            block: index of the tile's first block.
+            difference: base - theta, float32[n, BLOCK]; overwritten.
+            residual: e, float32[n, BLOCK]; None = zero.
+            payload: receives bits/8 bytes per value, little-endian.
+        """
+        ...
 
 
 class TileCodec(Protocol):
@@ -37,16 +53,12 @@ class TileCodec(Protocol):
     bits: int
     keeps_residual: bool
 
-    def encode(
-        self, block: int, difference: F32, factor: float, carried: F32 | None, noise: Noise
-    ) -> Encoded:
-        """Return a member's tile on the wire.
+    def encoder(self, factor: float, decay: float, noise: Noise) -> TileEncoder:
+        """Return an encoder of one member's update.
 
         Args:
-            block: index of the tile's first block.
-            difference: base - theta, float32[n, BLOCK]; overwritten.
             factor: weight on the wire times clipping, at most 1.
-            carried: decayed residual, float32[n, BLOCK]; None = zero.
+            decay: of the residual, its own clipping included.
             noise: of this attempt.
         """
         ...

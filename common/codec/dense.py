@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, F64, I32
+from common.arrays import F32, F64, I32, Ring
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
-from common.codec.packing import WIDTHS, pack, unpack
+from common.codec.packing import WIDTHS, Writable, pack, pack_into, ring_dtype, unpack
 from common.errors import BadUpdateError, ConfigError
 from common.rotation import rotate, rotate_exactly
 from common.scales import Scales, energy, exact_squares, levels
@@ -54,40 +54,18 @@ class Dense:
         multiple = step_multiple
         if self.levels <= _NARROW_LEVELS:
             multiple = min(multiple, _NARROW_MULTIPLE)
-        self._step: F64 = multiple * scales.radius / self.levels
-        self._levels_per_radius = self.levels / multiple
-        self._cap = scales.energy_cap
-        self._signs = signs
+        self.step: F64 = multiple * scales.radius / self.levels
+        self.levels_per_radius = self.levels / multiple
+        self.energy_cap = scales.energy_cap
+        self.signs = signs
 
-    @property
-    def step(self) -> F64:
-        """step_B, float64[num_blocks]; on the wire it is rounded to float32 once."""
-        return self._step
-
-    def encode(
-        self, block: int, difference: F32, factor: float, carried: F32 | None, noise: Noise
-    ) -> Encoded:
+    def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
         """See `TileCodec`."""
-        num_blocks = len(difference)
-        step = self._step[block : block + num_blocks, None]
-        y = rotate(difference, self._signs, factor)
-        if carried is not None:
-            y += carried
-        with np.errstate(over="ignore"):  # infinite here means clipped, and energy at its cap
-            fine = y * (_FINE / step).astype(np.float32)
-            square = np.vecdot(fine, fine)
-        z = energy(square / np.float32((_FINE * self._levels_per_radius) ** 2), self._cap)
-        np.clip(fine, -self.levels * _FINE, self.levels * _FINE, out=fine)
-        q = fine.astype(np.int32)  # now floor((fine + noise)/FINE), noise in [0, FINE)
-        q += noise.uniform(block * BLOCK, q.size).reshape(q.shape)
-        q >>= 16
-        np.multiply(q, step.astype(np.float32), out=fine, dtype=np.float32, casting="unsafe")
-        y -= fine
-        return Encoded(pack(q.reshape(-1), self.bits), y, z)
+        return _Encoder(self, factor, decay, noise)
 
     def total(self, num_blocks: int) -> Total:
         """See `TileCodec`."""
-        return np.zeros(num_blocks * BLOCK, np.int32)
+        return np.zeros(num_blocks * BLOCK, ring_dtype(self.bits))  # K sums fit: see `levels`
 
     def add(self, total: Total, payload: bytes) -> None:
         """See `TileCodec`."""
@@ -104,23 +82,61 @@ class Dense:
     def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
         """See `TileCodec`."""
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
-        factor = self._step[block : block + len(n), None] * ONE / (64 * sum_v)
+        factor = self.step[block : block + len(n), None] * ONE / (64 * sum_v)
         mean = rotate_exactly(n, self.bits)
-        mean *= self._signs
+        mean *= self.signs
         mean *= factor.astype(np.float32)
         return mean
 
     def squares(self, block: int, payload: bytes) -> F64:
         """See `TileCodec`."""
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
-        step = self._step[block : block + len(n)]
+        step = self.step[block : block + len(n)]
         return exact_squares(n) * step * step
 
     def rounding_bound(self) -> float:
         """See `TileCodec`: less than one step per value."""
-        return math.sqrt(BLOCK * math.fsum((self._step * self._step).tolist()))
+        return math.sqrt(BLOCK * math.fsum((self.step * self.step).tolist()))
 
-    def _values(self, payload: bytes, num: int) -> I32:
+    def _values(self, payload: bytes, num: int) -> Ring:
         if len(payload) != num * self.bits // 8:
             raise BadUpdateError(f"{len(payload)} bytes, must be {num * self.bits // 8}")
         return unpack(payload, self.bits)
+
+
+class _Encoder:
+    """Works in three buffers of one tile, `difference` among them: no step makes a new one."""
+
+    def __init__(self, codec: Dense, factor: float, decay: float, noise: Noise) -> None:
+        self._codec, self._noise = codec, noise
+        self._factor, self._decay = factor, np.float32(decay)
+        self._y: F32 = np.empty((0, BLOCK), np.float32)
+        self._q: I32 = np.empty((0, BLOCK), np.int32)
+
+    def encode(
+        self, block: int, difference: F32, residual: F32 | None, payload: Writable
+    ) -> Encoded:
+        """See `TileEncoder`."""
+        codec, num_blocks = self._codec, len(difference)
+        if len(self._y) < num_blocks:
+            self._y, self._q = np.empty_like(difference), np.empty(difference.shape, np.int32)
+        step = codec.step[block : block + num_blocks, None]
+        y, q = self._y[:num_blocks], self._q[:num_blocks]
+        rotate(difference, codec.signs, self._factor, out=y)
+        fine = difference  # its values are not needed any more
+        if residual is not None:
+            np.multiply(residual, self._decay, out=fine)
+            y += fine
+        with np.errstate(over="ignore"):  # infinite here means clipped, and energy at its cap
+            np.multiply(y, (_FINE / step).astype(np.float32), out=fine)
+            square = np.vecdot(fine, fine)
+        z = energy(square / np.float32((_FINE * codec.levels_per_radius) ** 2), codec.energy_cap)
+        np.clip(fine, -codec.levels * _FINE, codec.levels * _FINE, out=fine)
+        np.copyto(q, fine, casting="unsafe")  # now floor((fine + noise)/FINE), noise in [0, FINE)
+        q += self._noise.uniform(block * BLOCK, q.size).reshape(q.shape)
+        q >>= 16
+        pack_into(q.reshape(-1), codec.bits, payload)
+        np.copyto(fine, q, casting="unsafe")
+        fine *= step.astype(np.float32)
+        y -= fine
+        return Encoded(y, z)

@@ -9,6 +9,7 @@ import numpy as np
 from common.arrays import F32, F64
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
+from common.codec.packing import Writable
 from common.errors import BadUpdateError
 from common.scales import Scales, energy, exact_squares
 from common.schema import BLOCK
@@ -31,15 +32,9 @@ class Float32:
         self._radius = scales.radius
         self._cap = scales.energy_cap
 
-    def encode(
-        self, block: int, difference: F32, factor: float, carried: F32 | None, noise: Noise
-    ) -> Encoded:
-        """See `TileCodec`; `carried` and `noise` are not used."""
-        difference *= np.float32(factor)
-        with np.errstate(over="ignore"):
-            z = difference / self._radius[block : block + len(difference), None].astype(np.float32)
-            square = np.vecdot(z, z)
-        return Encoded(difference.astype("<f4").tobytes(), None, energy(square, self._cap))
+    def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
+        """See `TileCodec`; `decay` and `noise` are not used."""
+        return _Encoder(self._radius.astype(np.float32), self._cap, np.float32(factor))
 
     def total(self, num_blocks: int) -> Total:
         """See `TileCodec`."""
@@ -71,3 +66,19 @@ class Float32:
     def rounding_bound(self) -> float:
         """See `TileCodec`."""
         return 0.0
+
+
+class _Encoder:
+    def __init__(self, radius: F32, cap: int, factor: np.float32) -> None:
+        self._radius, self._cap, self._factor = radius, cap, factor
+
+    def encode(
+        self, block: int, difference: F32, residual: F32 | None, payload: Writable
+    ) -> Encoded:
+        """See `TileEncoder`; `residual` is not used."""
+        difference *= self._factor
+        np.frombuffer(payload, "<f4")[:] = difference.reshape(-1)
+        with np.errstate(over="ignore"):
+            difference /= self._radius[block : block + len(difference), None]
+            square = np.vecdot(difference, difference)
+        return Encoded(None, energy(square, self._cap))

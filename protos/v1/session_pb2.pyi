@@ -25,9 +25,13 @@ class ConnectRequest(_message.Message):
     JOIN_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     OFFER_FIELD_NUMBER: _builtins.int
-    NUMBERS_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
     REFUSE_FIELD_NUMBER: _builtins.int
     LEAVE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    ABANDON_FIELD_NUMBER: _builtins.int
+    ATTEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def join(self) -> Global___Join: ...
     @_builtins.property
@@ -35,26 +39,38 @@ class ConnectRequest(_message.Message):
     @_builtins.property
     def offer(self) -> Global___SubmitOffer: ...
     @_builtins.property
-    def numbers(self) -> Global___SubmitNumbers: ...
+    def answer(self) -> Global___SubmitAnswer: ...
     @_builtins.property
     def refuse(self) -> Global___Refuse: ...
     @_builtins.property
     def leave(self) -> Global___Leave: ...
+    @_builtins.property
+    def signature(self) -> Global___SubmitSignature: ...
+    @_builtins.property
+    def shares(self) -> Global___SubmitShares: ...
+    @_builtins.property
+    def abandon(self) -> Global___Abandon: ...
+    @_builtins.property
+    def attest(self) -> Global___Attest: ...
     def __init__(
         self,
         *,
         join: Global___Join | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         offer: Global___SubmitOffer | None = ...,
-        numbers: Global___SubmitNumbers | None = ...,
+        answer: Global___SubmitAnswer | None = ...,
         refuse: Global___Refuse | None = ...,
         leave: Global___Leave | None = ...,
+        signature: Global___SubmitSignature | None = ...,
+        shares: Global___SubmitShares | None = ...,
+        abandon: Global___Abandon | None = ...,
+        attest: Global___Attest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "join", b"join", "leave", b"leave", "message", b"message", "numbers", b"numbers", "offer", b"offer", "refuse", b"refuse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "answer", b"answer", "attest", b"attest", "heartbeat", b"heartbeat", "join", b"join", "leave", b"leave", "message", b"message", "offer", b"offer", "refuse", b"refuse", "shares", b"shares", "signature", b"signature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "join", b"join", "leave", b"leave", "message", b"message", "numbers", b"numbers", "offer", b"offer", "refuse", b"refuse"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "answer", b"answer", "attest", b"attest", "heartbeat", b"heartbeat", "join", b"join", "leave", b"leave", "message", b"message", "offer", b"offer", "refuse", b"refuse", "shares", b"shares", "signature", b"signature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["join", "heartbeat", "offer", "numbers", "refuse", "leave"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["join", "heartbeat", "offer", "answer", "refuse", "leave", "signature", "shares", "abandon", "attest"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -73,6 +89,10 @@ class ConnectResponse(_message.Message):
     REPLACED_FIELD_NUMBER: _builtins.int
     REJECTED_FIELD_NUMBER: _builtins.int
     RECONNECT_FIELD_NUMBER: _builtins.int
+    SURVIVORS_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    ATTESTED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -91,6 +111,14 @@ class ConnectResponse(_message.Message):
     def rejected(self) -> Global___Rejected: ...
     @_builtins.property
     def reconnect(self) -> Global___Reconnect: ...
+    @_builtins.property
+    def survivors(self) -> Global___Survivors: ...
+    @_builtins.property
+    def signatures(self) -> Global___Signatures: ...
+    @_builtins.property
+    def end(self) -> Global___End: ...
+    @_builtins.property
+    def attested(self) -> Global___Attest: ...
     def __init__(
         self,
         *,
@@ -103,12 +131,16 @@ class ConnectResponse(_message.Message):
         replaced: Global___Replaced | None = ...,
         rejected: Global___Rejected | None = ...,
         reconnect: Global___Reconnect | None = ...,
+        survivors: Global___Survivors | None = ...,
+        signatures: Global___Signatures | None = ...,
+        end: Global___End | None = ...,
+        attested: Global___Attest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "members", b"members", "message", b"message", "outcome", b"outcome", "pace", b"pace", "plan", b"plan", "reconnect", b"reconnect", "rejected", b"rejected", "replaced", b"replaced", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attested", b"attested", "drain", b"drain", "end", b"end", "members", b"members", "message", b"message", "outcome", b"outcome", "pace", b"pace", "plan", b"plan", "reconnect", b"reconnect", "rejected", b"rejected", "replaced", b"replaced", "signatures", b"signatures", "survivors", b"survivors", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "members", b"members", "message", b"message", "outcome", b"outcome", "pace", b"pace", "plan", b"plan", "reconnect", b"reconnect", "rejected", b"rejected", "replaced", b"replaced", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attested", b"attested", "drain", b"drain", "end", b"end", "members", b"members", "message", b"message", "outcome", b"outcome", "pace", b"pace", "plan", b"plan", "reconnect", b"reconnect", "rejected", b"rejected", "replaced", b"replaced", "signatures", b"signatures", "survivors", b"survivors", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "pace", "plan", "members", "outcome", "drain", "replaced", "rejected", "reconnect"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "pace", "plan", "members", "outcome", "drain", "replaced", "rejected", "reconnect", "survivors", "signatures", "end", "attested"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -409,33 +441,60 @@ class Plan(_message.Message):
 Global___Plan: _TypeAlias = Plan  # noqa: Y015
 
 @_typing.final
-class SubmitNumbers(_message.Message):
+class SubmitAnswer(_message.Message):
     """--- share_keys -------------------------------------------------------------------------------
 
-    Worker -> coordinator. The tls tier has no keys: the phase carries the numbers at close alone.
+    Worker -> coordinator. In the masked tier the answer holds commitments and is signed, and for each
+    other member two key shares and this member's part of kappa are sealed, so that only it reads them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class SealedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROUND_ID_FIELD_NUMBER: _builtins.int
-    NUMBERS_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     round_id: _builtins.bytes
     """16 bytes"""
-    numbers: _builtins.bytes
-    """document Numbers"""
+    answer: _builtins.bytes
+    """document Answer"""
+    @_builtins.property
+    def sealed(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
+        """other member -> 114 bytes, ChaCha20-Poly1305; empty in tier tls"""
+
     def __init__(
         self,
         *,
         round_id: _builtins.bytes = ...,
-        numbers: _builtins.bytes = ...,
+        answer: _builtins.bytes = ...,
+        sealed: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["numbers", b"numbers", "round_id", b"round_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "round_id", b"round_id", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SubmitNumbers: _TypeAlias = SubmitNumbers  # noqa: Y015
+Global___SubmitAnswer: _TypeAlias = SubmitAnswer  # noqa: Y015
 
 @_typing.final
 class Refuse(_message.Message):
@@ -469,13 +528,33 @@ Global___Refuse: _TypeAlias = Refuse  # noqa: Y015
 class Members(_message.Message):
     """--- collect_masked (the shards themselves go to Bulk) ------------------------------------------
 
-    Coordinator -> each member whose numbers arrived: U2, and what each weight follows from.
+    Coordinator -> each member whose answer arrived: U2, and what weights and masks follow from.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
-    class NumbersEntry(_message.Message):
+    class AnswersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class SealedEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
@@ -495,26 +574,286 @@ class Members(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ROUND_ID_FIELD_NUMBER: _builtins.int
-    NUMBERS_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    SEALED_FIELD_NUMBER: _builtins.int
     round_id: _builtins.bytes
     """16 bytes"""
     @_builtins.property
-    def numbers(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
-        """worker -> document Numbers, byte for byte as sent"""
+    def answers(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
+        """worker -> document Answer, byte for byte as sent"""
+
+    @_builtins.property
+    def sealed(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
+        """other member -> what it sealed for the receiver"""
 
     def __init__(
         self,
         *,
         round_id: _builtins.bytes = ...,
-        numbers: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
+        answers: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
+        sealed: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["numbers", b"numbers", "round_id", b"round_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "round_id", b"round_id", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Members: _TypeAlias = Members  # noqa: Y015
+
+@_typing.final
+class Survivors(_message.Message):
+    """--- unmask (masked tier only) --------------------------------------------------------------------
+
+    Coordinator -> each survivor: whose uploads are in the sum. To be signed if it is not all of U2.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_ID_FIELD_NUMBER: _builtins.int
+    SURVIVORS_FIELD_NUMBER: _builtins.int
+    round_id: _builtins.bytes
+    """16 bytes"""
+    @_builtins.property
+    def survivors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """sorted"""
+
+    def __init__(
+        self,
+        *,
+        round_id: _builtins.bytes = ...,
+        survivors: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["round_id", b"round_id", "survivors", b"survivors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Survivors: _TypeAlias = Survivors  # noqa: Y015
+
+@_typing.final
+class SubmitSignature(_message.Message):
+    """Worker -> coordinator: its signature over (plan, U2, S)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    round_id: _builtins.bytes
+    """16 bytes"""
+    signature: _builtins.bytes
+    """DER (P-256, at most 72 bytes) or 64 bytes (Ed25519)"""
+    def __init__(
+        self,
+        *,
+        round_id: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["round_id", b"round_id", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitSignature: _TypeAlias = SubmitSignature  # noqa: Y015
+
+@_typing.final
+class Signatures(_message.Message):
+    """Coordinator -> each survivor: so many signed S that no other list can be signed as well."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SignaturesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ROUND_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURES_FIELD_NUMBER: _builtins.int
+    round_id: _builtins.bytes
+    """16 bytes"""
+    @_builtins.property
+    def signatures(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
+        """survivor -> as in SubmitSignature"""
+
+    def __init__(
+        self,
+        *,
+        round_id: _builtins.bytes = ...,
+        signatures: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["round_id", b"round_id", "signatures", b"signatures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Signatures: _TypeAlias = Signatures  # noqa: Y015
+
+@_typing.final
+class SubmitShares(_message.Message):
+    """Worker -> coordinator: one share per member of U2. Never both kinds of one member: together they
+    would lay its update open.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SharesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Share: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Share | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ROUND_ID_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    round_id: _builtins.bytes
+    """16 bytes"""
+    @_builtins.property
+    def shares(self) -> _containers.MessageMap[_builtins.str, Global___Share]: ...
+    def __init__(
+        self,
+        *,
+        round_id: _builtins.bytes = ...,
+        shares: _abc.Mapping[_builtins.str, Global___Share] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["round_id", b"round_id", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitShares: _TypeAlias = SubmitShares  # noqa: Y015
+
+@_typing.final
+class Share(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWN_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    own: _builtins.bytes
+    """of b_j, for a survivor: 33 bytes little-endian"""
+    mask: _builtins.bytes
+    """of the secret mask key, for a lost member: likewise"""
+    def __init__(
+        self,
+        *,
+        own: _builtins.bytes = ...,
+        mask: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mask", b"mask", "own", b"own", "share", b"share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mask", b"mask", "own", b"own", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_share: _TypeAlias = _typing.Literal["own", "mask"]  # noqa: Y015
+    _WhichOneofArgType_share: _TypeAlias = _typing.Literal["share", b"share"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_share) -> _WhichOneofReturnType_share | None: ...
+
+Global___Share: _TypeAlias = Share  # noqa: Y015
+
+@_typing.final
+class End(_message.Message):
+    """Coordinator -> every member: the round will abort."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_ID_FIELD_NUMBER: _builtins.int
+    round_id: _builtins.bytes
+    """16 bytes"""
+    def __init__(
+        self,
+        *,
+        round_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["round_id", b"round_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___End: _TypeAlias = End  # noqa: Y015
+
+@_typing.final
+class Abandon(_message.Message):
+    """Worker -> coordinator, on End: it holds work of that round and will never reveal a share of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_ID_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    round_id: _builtins.bytes
+    """16 bytes"""
+    signature: _builtins.bytes
+    """over the plan's digest"""
+    def __init__(
+        self,
+        *,
+        round_id: _builtins.bytes = ...,
+        signature: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["round_id", b"round_id", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Abandon: _TypeAlias = Abandon  # noqa: Y015
+
+@_typing.final
+class Attest(_message.Message):
+    """--- one chain for all (masked tier only) ---------------------------------------------------------
+
+    Worker -> coordinator, relayed to the others: it verified this version itself. Who was not in a sum
+    cannot check it, and adopts a version only on the word of c + 1 organisations.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTESTATION_FIELD_NUMBER: _builtins.int
+    attestation: _builtins.bytes
+    """document Attestation"""
+    def __init__(
+        self,
+        *,
+        attestation: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attest: _TypeAlias = Attest  # noqa: Y015
 
 @_typing.final
 class Outcome(_message.Message):

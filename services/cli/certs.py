@@ -65,6 +65,7 @@ def _say(shown: cert_requests.Shown) -> int:
     if shown.until is not None:
         typer.echo(f"good until {shown.until:%Y-%m-%d %H:%M} UTC")
     typer.echo(f"fingerprint: {shown.fingerprint}")
+    typer.echo(f"key: {shown.key}")
     return 0
 
 

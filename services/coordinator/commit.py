@@ -9,17 +9,16 @@ fence of its leader's epoch (`fence.py`); where a newer leader broke that down, 
 
 import contextlib
 import logging
-import math
 import sys
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final
 
-import numpy as np
-
 from common import canonical
+from common.arrays import ReadBytes
 from common.chain import advance
-from common.documents import Commit, Genesis, Version
+from common.documents import Commit, Genesis, Lanes, Plan, Version
 from common.errors import (
     BadCommitError,
     BadNumbersError,
@@ -29,10 +28,12 @@ from common.errors import (
     StorageError,
     StorageFullError,
 )
-from common.ids import Digest, RoundId
-from common.terms import round_terms
+from common.ids import Digest, RoundId, WorkerId
+from common.secagg.tags import Tagger
+from common.terms import Terms, round_terms
 from coordinator.aggregate import aggregate
-from coordinator.ports import AbortReason
+from coordinator.masked_sum import masked_aggregate, sum_masks
+from coordinator.ports import AbortReason, Secrets
 from services.child import Line
 from services.coordinator.fence import Fence
 from services.coordinator.messages import (
@@ -140,7 +141,10 @@ class Computer:
                 for w in order.survivors
             }
             writer = open_files.enter_context(self._store.writer())
-            lanes = aggregate(terms, uploads, writer.append)
+            if order.secrets is None:
+                lanes = aggregate(terms, uploads, writer.append)
+            else:
+                lanes = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
             aggregate_bytes = writer.length
             aggregate_digest = writer.commit()
         commit = Commit(
@@ -150,13 +154,30 @@ class Computer:
             lanes=lanes,
             aggregate=aggregate_digest,
             aggregate_bytes=aggregate_bytes,
+            signatures=order.signatures,
         )
-        version = self._advance(base, commit)
+        step_lengths: list[float] = []
+        version = self._advance(base, commit, step_lengths.append)
         digest = self._store.write(canonical.encode(version))
         self._store.sync()
-        return commit, digest, self._step_length(base, version)
+        return commit, digest, step_lengths[0]
 
-    def _advance(self, base: Version, commit: Commit) -> Version:
+    def _unmasked(
+        self,
+        terms: Terms,
+        plan: Plan,
+        secrets: Secrets,
+        uploads: Mapping[WorkerId, ReadBytes],
+        write: Callable[[bytes], None],
+    ) -> Lanes:
+        masks = sum_masks(plan, secrets)
+        tagger = Tagger(terms.layout, (bytes.fromhex(secrets.context),))
+        cap = terms.scales.energy_cap
+        return masked_aggregate(terms.layout, uploads, masks, tagger, cap, write)
+
+    def _advance(
+        self, base: Version, commit: Commit, note_step: Callable[[float], None] | None = None
+    ) -> Version:
         return advance(
             self._genesis,
             base,
@@ -165,18 +186,8 @@ class Computer:
             self._read,
             self._store.write,
             self._pool,
+            note_step,
         )
-
-    def _step_length(self, base: Version, version: Version) -> float:
-        """Return the euclidean length of the step in theta."""
-
-        def square(leaf: tuple[Digest, Digest]) -> float:
-            before, after = (np.frombuffer(self._store.read(digest), "<f4") for digest in leaf)
-            moved = after - before
-            return float(np.vecdot(moved, moved))
-
-        leaves = zip(base.theta, version.theta, strict=True)
-        return math.sqrt(sum(self._pool.map(square, leaves)))
 
     def _read(self, digest: Digest) -> bytes:
         return self._store.read(digest, verify=True)

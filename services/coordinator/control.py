@@ -13,17 +13,21 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
+from cryptography import x509
 from typing_extensions import override
 
 from common import canonical
-from common.documents import Evaluation
+from common.documents import Evaluation, OfferKeys
 from common.errors import (
+    BadKeyError,
     MalformedDocumentError,
+    NotAMemberError,
     ProtocolError,
     UnexpectedMessageError,
     UnknownFileError,
 )
 from common.ids import SessionId, WorkerId
+from common.secagg.transcript import certificate_der
 from coordinator.ports import (
     Command,
     Disconnected,
@@ -32,6 +36,7 @@ from coordinator.ports import (
     Finish,
     Joined,
     NotRolledBack,
+    Offered,
     Operated,
     Publish,
     RollbackAsked,
@@ -44,7 +49,7 @@ from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door, LogTail, Session, Sessions
 from services.coordinator.status import StatusSource
-from services.identity import MemberList, Role, identity_of
+from services.identity import MemberList, Role, identity_in, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +157,19 @@ class SessionService(session_pb2_grpc.SessionServicer):
         event = convert.event_of(session.id, request)
         if request.WhichOneof("message") == "heartbeat":
             self._reports.heard(session.worker, request.heartbeat)
+        if isinstance(event, Offered) and event.offer.keys is not None:
+            self._check_certificate(session.worker, event.offer.keys)
         await self._driver.feed(event)
+
+    def _check_certificate(self, worker: WorkerId, keys: OfferKeys) -> None:
+        """Refuse what would make the other members refuse the whole cohort."""
+        der = certificate_der(keys.certificate, worker)
+        try:
+            identity = identity_in(x509.load_der_x509_certificate(der))
+        except ValueError:
+            raise BadKeyError(f"{worker}: the certificate in its offer cannot be read") from None
+        if identity != self._members.members.get(worker):
+            raise NotAMemberError(f"{worker} offers with the certificate of {identity.name}")
 
     @override
     async def WatchLog(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from common.documents import Commit, Numbers, Plan
 from common.ids import Digest, RoundId, WorkerId
+from coordinator.ports import Secrets
 
 # control -> bulk --------------------------------------------------------------------------------
 
@@ -109,11 +110,18 @@ class TakeOver:
 
 @dataclass(frozen=True, slots=True)
 class ComputeVersion:
-    """Sum the survivors' payloads onto `plan.digest`; answer `VersionComputed` or `-Failed`."""
+    """Sum the survivors' payloads onto `plan.digest`; answer `VersionComputed` or `-Failed`.
+
+    Args:
+        secrets: in the masked tier, what takes the masks off the sum.
+        signatures: what the commit's field of that name will be.
+    """
 
     plan: Plan
     numbers: Mapping[WorkerId, Numbers]
     survivors: tuple[WorkerId, ...]
+    secrets: Secrets | None = None
+    signatures: Mapping[WorkerId, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,9 @@ class Processes:
     async def to_commit(self, effect: Compute | TakeOver | RestoreVersion | Collect) -> None:
         """Hand an order about versions over."""
         match effect:
-            case Compute(plan, numbers, survivors):
-                await self._commit.send(ComputeVersion(plan, numbers, survivors))
+            case Compute(plan, numbers, survivors, secrets, signatures):
+                computed = ComputeVersion(plan, numbers, survivors, secrets, signatures)
+                await self._commit.send(computed)
             case TakeOver() | RestoreVersion() | Collect():
                 await self._commit.send(effect)
             case _:

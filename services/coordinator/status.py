@@ -15,6 +15,9 @@ from services.files import Draft
 PRIVACY = {
     "tls": "tls: the coordinator sees every worker's update, weights and loss; all workers see "
     "the sum of each cohort; others on the way see nothing",
+    "masked": "masked: the coordinator sees each cohort's sum of updates and losses and no "
+    "worker's own, but steps, tokens, speed and staleness of each; all workers see the sum of each "
+    "cohort; others on the way see nothing",
 }
 
 

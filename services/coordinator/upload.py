@@ -25,7 +25,7 @@ from common.errors import (
     UnknownRoundError,
 )
 from common.ids import RoundId, WorkerId
-from services.files import Bytes, forget_cached, read_at, storage_errors, write_at
+from services.files import Bytes, begin_write_back, forget_cached, read_at, storage_errors, write_at
 
 DONE: Final = ".done"
 """What the name of a complete upload ends in."""
@@ -111,6 +111,7 @@ class Upload:
                 return
             with storage_errors(f"cannot store {where}"):
                 write_at(self._fds[0], content, offset)
+                begin_write_back(self._fds[0], offset, length)
                 write_at(self._fds[1], found_sum, index * _SUM_BYTES)
                 if self._missing == {index}:
                     self._complete()

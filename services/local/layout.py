@@ -22,6 +22,8 @@ import yaml
 from common.errors import ConfigError
 from services.certs import MEMBERS, Holder, init_federation
 from services.identity import Role
+from services.pins import PINS, pin_workers
+from services.settings import load_run
 from worker.demo_text import write_texts
 
 HOST: Final = "127.0.0.1"
@@ -119,10 +121,16 @@ class Layout:
         for worker in self._spec.workers:
             write_texts(worker.texts, self._text(worker.name))
         write_texts(self._spec.validation, self._text("validation"))
-        init_federation(self.folder / "certs", self._spec.name, self._holders(), valid_days=7)
+        certs = self.folder / "certs"
+        init_federation(certs, self._spec.name, self._holders(), valid_days=7)
+        pin_workers(certs / PINS, [certs / f"{w.name}.pem" for w in self._spec.workers])
+        self._write("run", {"name": self._spec.name, **self._spec.run})
         for name, settings in self._settings().items():
-            content = yaml.safe_dump(settings, sort_keys=False)
-            self.config(name).write_text(HEADER + content, encoding="utf-8")
+            self._write(name, settings)
+
+    def _write(self, name: str, settings: Mapping[str, Any]) -> None:
+        content = yaml.safe_dump(dict(settings), sort_keys=False)
+        self.config(name).write_text(HEADER + content, encoding="utf-8")
 
     def _text(self, name: str) -> Path:
         return self.folder / "text" / name
@@ -138,7 +146,6 @@ class Layout:
     def _settings(self) -> dict[str, dict[str, Any]]:
         operator = {"run": self._spec.name, "coordinator": self.control, "tls": self._tls(OPERATOR)}
         return {
-            "run": {"name": self._spec.name, **self._spec.run},
             COORDINATOR: self._coordinator(),
             EVALUATOR: self._member(EVALUATOR),
             OPERATOR: operator,
@@ -163,7 +170,15 @@ class Layout:
         settings = self._member(worker.name)
         settings["data"]["train"] = [str(self._text(worker.name))]
         pace = {"slowdown": worker.slowdown, "max_steps_per_s": worker.max_steps_per_s}
-        return {**settings, "pace": pace}
+        return {**settings, "pace": pace, "trust": self._trust()}
+
+    def _trust(self) -> dict[str, Any]:
+        """Return what every worker here insists on: what the run is, and the keys made here."""
+        a = load_run(self.config("run")).algorithm
+        trust = {"tier": a.tier, "max_share": a.max_share, "max_staleness": a.max_staleness}
+        if not a.masked:
+            return trust
+        return {**trust, "min_cohort": a.min_cohort, "pins": str(self.folder / "certs" / PINS)}
 
     def _member(self, name: str) -> dict[str, Any]:
         return {

@@ -15,6 +15,8 @@ def algorithm_of(seed: int) -> Algorithm:
     """Return a history's algorithm: a third are dense, a fifth discard work that is a bit old."""
     rng = random.Random(f"run {seed}")  # noqa: S311 - a simulation
     return Algorithm(
+        tier="tls",
+        min_cohort=1,
         normalisation="uniform",
         staleness="constant",
         max_staleness=0.4 if rng.random() < 0.2 else _NEVER,

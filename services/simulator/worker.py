@@ -44,6 +44,7 @@ from services.worker.messages import (
 from services.worker.state import StateFolder
 from services.worker.trainer_process import PacedTrainer
 from worker.ledger import Work
+from worker.plain import PlainTier
 
 _RETRY_S: Final = 0.4
 _TRAINER_LAG_S: Final = 0.01
@@ -207,6 +208,7 @@ class SimulatedWorker:
             boot=self._boot,
             state=self.state,
             replica=self.replica,
+            tier=PlainTier(self.name),
             trainer=cast("trainer_link.Trainer", self.trainer),
             push=self._push,
             send=link.send,

@@ -6,11 +6,14 @@
 One task owns everything here and handles one thing at a time, so a plan is looked at only after the
 records before it are applied. Long work (encoding, transfers, replaying) runs in threads; while it
 does, heartbeats go on elsewhere (`link.py`) and the trainer trains.
+
+It is long because every thing that can happen to a worker has its method here, in one order.
 """
 
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +21,19 @@ from threading import Event
 from typing import Final, Protocol
 
 from common import canonical
-from common.documents import Genesis, Numbers, Offer, Plan, Record
-from common.errors import DivergedError, ProtocolError
-from common.ids import RoundId, WorkerId
+from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
+from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
+from common.ids import Digest, RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
+from services.worker.convert import (
+    answer_request,
+    attest_request,
+    members_of,
+    offer_request,
+    refuse_request,
+)
 from services.worker.messages import (
     Begin,
     Budget,
@@ -35,14 +45,24 @@ from services.worker.messages import (
     Return,
     Save,
 )
-from services.worker.state import StateFolder
+from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
+from services.worker.unmasking import Unmasking
 from services.worker.upload import Payload, encode_payload
-from worker.round import Fate, RefusedError, Work, WorkerRound
+from worker.masked_tier import MaskedTier
+from worker.masking import Attempt
+from worker.plain import PlainAttempt, PlainTier
+from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
 log = logging.getLogger(__name__)
 
 SAVE_INTERVAL_S: Final = 300.0
+
+MAX_KNOWN: Final = 256
+"""Versions that it remembers to have stood on: a roll-back may reach as far."""
+
+RESOLVE_PATIENCE: Final = 3
+"""A masked round that has no outcome after so many times its time limits is given up."""
 
 
 class Push(Protocol):
@@ -69,6 +89,7 @@ class Agent:
     """See the module docstring.
 
     Args:
+        tier: what the privacy tier adds to a round.
         send: queue a message for the coordinator; dropped while there is no session.
         link_bps: measured upload speed, 0 = not measured yet.
         now_s: monotonic clock.
@@ -83,6 +104,7 @@ class Agent:
         state: StateFolder,
         replica: Replica,
         trainer: Trainer,
+        tier: PlainTier | MaskedTier,
         push: Push,
         send: Callable[[session_pb2.ConnectRequest], None],
         link_bps: Callable[[], int],
@@ -95,14 +117,32 @@ class Agent:
         self._state = state
         self._replica = replica
         self._trainer = trainer
+        self._tier = tier
+        self._attempt: PlainAttempt | Attempt | None = None
         self._push = push
         self._send = send
         self._link_bps = link_bps
         self._metrics = metrics
         self._now_s = now_s
-        self._round = WorkerRound(worker)
+        self._round = WorkerRound(worker, genesis.algorithm.colluding)
+        self._held: deque[Record] = deque()  # not adopted yet: nobody vouched for their version
+        self._unmoved = False  # whether the replica went to a version that training has not
+        self._returning = False  # whether a roll-back is on the way there
+        self._unsaved = False  # whether a round's outcome is in no save yet
+        self._checked = False  # whether this worker verified the version that it stands on
+        self._known: deque[Digest] = deque([genesis.version0], maxlen=MAX_KNOWN)
+        self._stage_lock = asyncio.Lock()
+        self._staged_at_s = 0.0
         self._local_steps = genesis.algorithm.local_steps
         self._paused = False
+        self.unmasking = Unmasking(
+            tier,
+            latest=lambda: (self._round, self._attempt),
+            send=send,
+            refuse=self._refuse,
+            write_stage=self._write_stage,
+            end_upload=self._end_upload,
+        )
         self.begun = False
         self._residual: Path | None = None
         self._loss_2_20 = 0
@@ -135,8 +175,11 @@ class Agent:
         save = self._state.folder(manifest)
         self._replica.position = manifest.position
         self._residual = save / "residual.f32"
+        self._checked = manifest.checked
+        self._known.extend(manifest.known)
         if stage is not None:
-            self._round = WorkerRound(self._worker, stage)
+            self._round = WorkerRound(self._worker, self._genesis.algorithm.colluding, stage)
+            self._staged_at_s = self._now_s()
         folder = save if stage is None else self._state.stage
         await self._begin(str(folder))
         log.info("resumed at version %d from %s", manifest.position.version, folder.name)
@@ -147,11 +190,10 @@ class Agent:
         """A session is open. A newcomer begins at the newest snapshot."""
         self.connected = True
         if self.begun:
+            self._attest()
             return
-        record = canonical.decode(welcome.start_record, Record)
-        await asyncio.to_thread(self._replica.start_at, record)
-        await self._begin("")
-        await self._save()
+        self._held = deque([canonical.decode(welcome.start_record, Record)])
+        await self._follow()
 
     async def disconnected(self) -> None:
         """The session is gone; training and a running upload go on."""
@@ -171,17 +213,16 @@ class Agent:
         open_to_work = self.connected and self.begun and not self._finishing
         if not open_to_work or progress is None or self._replica.behind:
             return
-        if self._round.work is not Work.FREE or self._round.offer is not None:
+        if self._round.work is not Work.FREE or self._round.offer is not None or self._held:
             return
         if progress.pending.steps < self._local_steps:
             return
         self._round.offer = offer = self._offer(progress)
-        submit = session_pb2.SubmitOffer(offer=canonical.encode(offer))
-        self._send(session_pb2.ConnectRequest(offer=submit))
+        self._send(offer_request(offer))
 
     def _offer(self, progress: Progress) -> Offer:
         at, pending = self._replica.position, progress.pending
-        return Offer(
+        offer = Offer(
             run=self._genesis.run,
             worker=self._worker,
             boot=self._boot,
@@ -195,27 +236,34 @@ class Agent:
             speed=max(1, round(progress.speed)),
             link_bps=self._link_bps(),
         )
+        return self._tier.sign_offer(offer)
 
     async def planned(self, content: bytes) -> None:
         """A cohort was closed with this worker in it: freeze the work, send its numbers."""
         plan = canonical.decode(content, Plan)
         if (stage := self._round.stage) is not None and stage.plan == plan:
-            if stage.numbers is not None:  # after a broken stream: what was sent may be lost
-                self._send_numbers(plan, stage.numbers)
+            if self._attempt is not None and stage.answer is not None:
+                self._send_answer(stage.plan, self._attempt)  # its stream broke: it may be lost
             return
         at = self._replica.position
         try:
             self._round.accept(plan, at.version, at.digest, at.next_seq)
+        except RefusedError as e:  # what an earlier plan froze stays: it may bear this round's id
+            self._refuse(e)
+            return
+        try:
+            self._attempt = self._tier.begin(plan)
         except RefusedError as e:
+            self._round.forget(plan.round)
             self._refuse(e)
             return
         folder = self._state.begin_stage()
-        began_s = self._now_s()
+        began_s = self._staged_at_s = self._now_s()
         closed = await self._trainer.close(Close(plan.round, str(folder)))
         self._metrics.took("close", self._now_s() - began_s)
         limit = self._genesis.algorithm.max_staleness
         try:
-            numbers = self._round.close(closed.numbers, finite=closed.finite, max_staleness=limit)
+            self._round.close(closed.numbers, finite=closed.finite, max_staleness=limit)
         except RefusedError as e:
             self._refuse(e)
             if not closed.finite:
@@ -224,85 +272,98 @@ class Agent:
                     f"{e.sentence}: training diverged; a restart begins anew from the head, and if "
                     "it happens again the learning rate (schedule.peak) is too high"
                 ) from None
-            await self._drop(plan.round, spent=closed.numbers.steps > 0)
+            fate = Fate.SPENT if closed.numbers.steps > 0 else Fate.FREE
+            await self._settle(plan.round, fate)
+            await self._save()
             return
         self._loss_2_20 = closed.loss_2_20
-        await asyncio.to_thread(self._state.write_stage, self._round.stored())
-        self._send_numbers(plan, numbers)
+        answer, _ = self._attempt.answer(closed.numbers)
+        self._round.answered(answer)
+        await self._write_stage()
+        self._send_answer(plan, self._attempt)
 
-    def _send_numbers(self, plan: Plan, numbers: Numbers) -> None:
-        submit = session_pb2.SubmitNumbers(
-            round_id=bytes.fromhex(plan.round), numbers=canonical.encode(numbers)
-        )
-        self._send(session_pb2.ConnectRequest(numbers=submit))
+    def _send_answer(self, plan: Plan, attempt: PlainAttempt | Attempt) -> None:
+        assert self._round.stage is not None
+        assert self._round.stage.answer is not None
+        answer, sealed = attempt.answer(self._round.stage.answer.numbers)
+        self._send(answer_request(plan.round, answer, sealed))
 
     def _refuse(self, e: RefusedError) -> None:
         log.warning("refused round %s by rule %d: %s", e.round[:8], e.rule, e.sentence)
         self._metrics.round_ended("refused")
-        refuse = session_pb2.Refuse(
-            round_id=bytes.fromhex(e.round), rule=e.rule, sentence=e.sentence
-        )
-        self._send(session_pb2.ConnectRequest(refuse=refuse))
+        self._send(refuse_request(e))
 
-    async def _drop(self, round_id: RoundId, *, spent: bool) -> None:
-        """End a round that this worker refused after freezing: spent work leaves the parameters."""
-        self._metrics.round_ended("spent" if spent else "free")
-        if spent:
-            theta = (str(self._state.stage / "theta.f32"),)
-            leaves = self._replica.leaves()
-            await self._trainer.merge(Merge(self._clock(), leaves, theta, round_id, "spent"))
-            await self._save()
-        else:
-            await self._trainer.tell(Release(round_id, "free"))
-        self._state.drop_stage()
-
-    async def joined_by(self, message: session_pb2.Members) -> None:
+    async def named(self, message: session_pb2.Members) -> None:
         """U2 is known: encode and upload, in the background."""
-        round_id = RoundId(message.round_id.hex())
-        numbers = {WorkerId(w): canonical.decode(n, Numbers) for w, n in message.numbers.items()}
-        if self._round.stage is None or self._round.stage.exposed:
-            log.info("members of round %s came late or twice", round_id[:8])
+        round_id, answers, sealed = members_of(message)
+        stage, attempt = self._round.stage, self._attempt
+        if stage is None or attempt is None:
+            log.info("members of round %s came late", round_id[:8])
             return
         try:
-            plan = self._round.expose(round_id, numbers)
+            if not self._round.name(round_id, answers):
+                return  # again, after a broken stream: the upload goes on
+            attempt.named(answers, sealed)
         except RefusedError as e:
             self._refuse(e)
             return
+        self._round.expose(answers, attempt.kappa)
         give_up = Event()
-        work = self._upload_round(plan, numbers, self._round.stored(), give_up)
+        work = self._upload_round(stage.plan, answers, attempt, give_up)
         self._upload = _Upload(give_up, asyncio.create_task(work))
         self._upload.task.add_done_callback(self._on_uploaded)
 
     async def _upload_round(
-        self, plan: Plan, numbers: Mapping[WorkerId, Numbers], stage: bytes, give_up: Event
+        self,
+        plan: Plan,
+        answers: Mapping[WorkerId, Answer],
+        attempt: PlainAttempt | Attempt,
+        give_up: Event,
     ) -> None:
         """Encode the frozen work and send it; the last byte of the stage is durable before."""
         began_s = self._now_s()
-        with await asyncio.to_thread(self._encode, plan, numbers, stage) as payload:
+        with await asyncio.to_thread(self._encode, plan, answers, attempt) as payload:
+            await self._write_stage()
+            if give_up.is_set():  # it may be settled by now, and then nothing of it is durable
+                return
             encoded_s = self._now_s()
             self._metrics.took("encode", encoded_s - began_s)
             num_shards = payload.layout.num_shards
             await self._push(plan.round, num_shards, payload.read_shard, give_up=give_up)
             self._metrics.took("upload", self._now_s() - encoded_s)
 
-    def _encode(self, plan: Plan, numbers: Mapping[WorkerId, Numbers], stage: bytes) -> Payload:
+    def _encode(
+        self,
+        plan: Plan,
+        answers: Mapping[WorkerId, Answer],
+        attempt: PlainAttempt | Attempt,
+    ) -> Payload:
         """Encode the frozen work. In a thread; writes only files of the stage."""
         folder = self._state.stage
-        payload = encode_payload(
+        return encode_payload(
             self._genesis,
             self._replica.version(),
             plan,
-            numbers,
+            {worker: answer.numbers for worker, answer in answers.items()},
             self._worker,
             self._loss_2_20,
+            own_clip=self._tier.max_clip,
+            veil=attempt.veil,
             read_blob=self._replica.read,
             theta=folder / "theta.f32",
             residual=self._residual,
             next_residual=folder / "residual.f32",
             payload=folder / "payload.bin",
         )
-        self._state.write_stage(stage)
-        return payload
+
+    async def _write_stage(self) -> None:
+        """Make the stage durable as it is when it is written.
+
+        One at a time: the upload's may not bring back a stage from before a share was revealed.
+        """
+        async with self._stage_lock:
+            if self._round.stage is not None:
+                await asyncio.to_thread(self._state.write_stage, self._round.stored())
 
     def _on_uploaded(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (e := task.exception()) is not None:
@@ -311,28 +372,115 @@ class Agent:
                 self.broken.set_exception(e)
 
     async def recorded(self, content: bytes) -> None:
-        """The next record of the log: apply it, and settle the round that it ends."""
+        """The next record of the log: follow it as far as its version can be believed."""
         record = canonical.decode(content, Record)
-        if record.seq < self._replica.position.next_seq:
+        due = self._held[-1].seq + 1 if self._held else self._replica.position.next_seq
+        if record.seq < due:
             return  # a new session may begin with what the old one had sent already
+        self._held.append(record)
+        await self._follow()
+
+    async def attested(self, message: session_pb2.Attest) -> None:
+        """Another worker verified a version."""
+        try:
+            self._tier.heard(canonical.decode(message.attestation, Attestation))
+        except ProtocolError as e:
+            log.warning("no such word: %s", e)
+            return
+        await self._follow()
+
+    async def _follow(self) -> None:
+        """Apply the held records, up to the last one that may be.
+
+        A version that is believed vouches for the steps that lead to it. Until it is reached they
+        are only computed: nothing trains on them, and nothing of them is saved.
+        """
+        while self._held:
+            first = self._held[0]
+            own = await self._checks(first)
+            believed = [self._tier.vouched(r.version, r.digest) for r in self._held]
+            if not own and not any(believed):
+                return
+            self._held.popleft()
+            await self._apply(first, checked=own, believed=own or believed[0])
+
+    async def _checks(self, record: Record) -> bool:
+        """Return whether this worker verifies a record itself.
+
+        Raises:
+            DivergedError: it is a sum of this worker's that nobody sent (rule 14).
+        """
+        at, stage = self._replica.position, self._round.stage
+        if not self.begun:
+            return False
+        if record.rollback is not None and record.digest in self._known:
+            return True  # a version that it stood on before
+        if self._unmoved:
+            return False  # what the replica computed so far is nobody's word
+        if (record.version, record.digest) == (at.version, at.digest):
+            return True
+        commit = record.commit
+        if commit is None or stage is None or not stage.kappa or self._replica.behind:
+            return False
+        if commit.plan != stage.plan or self._worker not in commit.survivors:
+            return False
+        try:
+            self._round.check_numbers(commit)
+            await asyncio.to_thread(self._replica.check, commit, bytes.fromhex(stage.kappa))
+        except UnknownFileError:
+            return False  # it came too late to check the sum: it waits for the others' word
+        except BadCommitError as e:
+            raise DivergedError(
+                f"version {record.version} is refused by rule {Rule.RECORD}: {e}; ask the operator "
+                "to roll back to a version before it"
+            ) from None
+        return True
+
+    async def _apply(self, record: Record, *, checked: bool, believed: bool) -> None:
+        """Apply the next record, and settle the round that it ends."""
+        if not self.begun:  # a newcomer: it begins at a version that it may believe
+            if not believed:
+                return
+            await asyncio.to_thread(self._replica.start_at, record)
+            await self._begin("")
+            await self._save()
+            return
         stage, fate = self._round.stage, self._round.resolve(record)
         if stage is not None and fate is not None:
             await self._end_upload()
             await self._settle(stage.plan.round, fate)
         if await asyncio.to_thread(self._replica.apply, record):
+            self._unmoved, self._checked = True, checked
+            self._returning = self._returning or self._replica.position.rolled_back
+        self._unsaved = self._unsaved or fate is not None
+        if not believed:
+            return
+        if self._unmoved:
             await self._move()
-        elif fate is Fate.FREE:
+            self._attest()
+        elif self._unsaved:
             await self._save()  # only then may the stage, which holds the same work, go
         await self._finish_if_settled()
+
+    def _attest(self) -> None:
+        """Let the others know which version this worker verified itself."""
+        at = self._replica.position
+        if self._checked and (word := self._tier.attestation(at.version, at.digest)) is not None:
+            self._send(attest_request(word))
 
     async def _settle(self, round_id: RoundId, fate: Fate) -> None:
         """Say what the frozen work is from now on."""
         self._metrics.round_ended(fate.value)
+        self._attempt = None
+        theta = (str(self._state.stage / "theta.f32"),)
+        residual = self._state.stage / "residual.f32"
         if fate is Fate.CONTRIBUTED:
-            self._contributed = round_id
-            self._anchor = (str(self._state.stage / "theta.f32"),)
-            self._residual = self._state.stage / "residual.f32"
+            self._contributed, self._anchor, self._residual = round_id, theta, residual
             log.info("contributed to round %s", round_id[:8])
+        elif fate is Fate.SPENT:  # it leaves the parameters, and what it rounded off stays
+            base = self._anchor
+            await self._trainer.merge(Merge(self._clock(), base, theta, round_id, fate.value))
+            self._residual = residual if residual.exists() else self._residual
         else:
             await self._trainer.tell(Release(round_id, fate.value))
 
@@ -341,7 +489,7 @@ class Agent:
         fate = "contributed" if self._contributed else "none"
         head = await asyncio.to_thread(self._replica.leaves)
         clock, began_s = self._clock(), self._now_s()
-        if self._replica.position.rolled_back:
+        if self._returning:
             log.warning("rolled back: version %d, without local work", clock.version)
             self._residual = None
             await self._trainer.roll_back(Return(clock, head))
@@ -349,6 +497,7 @@ class Agent:
             await self._trainer.merge(Merge(clock, head, self._anchor, self._contributed, fate))
         self._metrics.took("merge", self._now_s() - began_s)
         self._contributed, self._anchor = "", head
+        self._unmoved = self._returning = False
         self.merges += 1
         await self._save()
 
@@ -358,9 +507,12 @@ class Agent:
         folder = self._state.new_save()
         await self._trainer.save(Save(str(folder)))
         position, residual = self._replica.position, self._residual
+        if position.digest not in self._known:
+            self._known.append(position.digest)
+        manifest = Manifest(folder.name, position, self._checked, tuple(self._known))
         await asyncio.to_thread(self._replica.sync)
-        await asyncio.to_thread(self._state.commit_save, folder, position, residual)
-        self._residual = folder / "residual.f32"
+        await asyncio.to_thread(self._state.commit_save, manifest, residual)
+        self._residual, self._unsaved = folder / "residual.f32", False
         self._saved_at_s = self._now_s()
         await asyncio.to_thread(self._replica.collect)
 
@@ -377,9 +529,22 @@ class Agent:
 
     async def ticked(self) -> None:
         """Save now and then, also while nothing is committed."""
+        stage = self._round.stage
+        if stage is not None and self._is_given_up(stage):
+            log.warning("round %s: nobody says how it ended", stage.plan.round[:8])
+            await self._end_upload()
+            await self._settle(stage.plan.round, self._round.give_up())
+            await self._save()
         due = self._now_s() - self._saved_at_s > SAVE_INTERVAL_S
         if due and self.begun and self._round.work is Work.FREE:
             await self._save()
+
+    def _is_given_up(self, stage: Stage) -> bool:
+        """Return whether a masked round's outcome was waited for long enough."""
+        waited_s = self._now_s() - self._staged_at_s
+        plan = stage.plan
+        enough_s = RESOLVE_PATIENCE * (plan.key_timeout_s + plan.upload_timeout_s)
+        return plan.masked and self.connected and not self._held and waited_s > enough_s
 
     async def _end_upload(self) -> None:
         if self._upload is not None:

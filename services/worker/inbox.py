@@ -70,7 +70,15 @@ class Inbox:
             case "plan":
                 await agent.planned(message.plan.plan)
             case "members":
-                await agent.joined_by(message.members)
+                await agent.named(message.members)
+            case "survivors":
+                await agent.unmasking.survived(message.survivors)
+            case "signatures":
+                await agent.unmasking.signed(message.signatures)
+            case "end":
+                await agent.unmasking.ended(message.end)
+            case "attested":
+                await agent.attested(message.attested)
             case "outcome":
                 await agent.recorded(message.outcome.record)
             case "drain":

@@ -5,6 +5,7 @@ No torch here: the learner lives in the trainer process. The link only ever dial
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import secrets
 import signal
@@ -17,8 +18,9 @@ from typing import Final
 
 from common import canonical
 from common.documents import PROTOCOL, Genesis
-from common.errors import CrosscloudError
+from common.errors import ConfigError, CrosscloudError
 from common.ids import RoundId, WorkerId
+from common.secagg.thresholds import min_cohort
 from common.selftest import selftest_digest
 from protos.v1 import session_pb2
 from services import __version__, logs
@@ -38,10 +40,15 @@ from services.worker.inbox import Inbox
 from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
+from services.worker.trusted import Members, own_certificate, signer, trust_of
+from worker.masked_tier import MaskedTier
+from worker.masking import Member
+from worker.plain import PlainTier
+from worker.trust import TIERS
 
 log = logging.getLogger(__name__)
 
-FEATURES: Final = ("tls",)
+FEATURES: Final = TIERS
 """Privacy tiers that this program can work in."""
 
 
@@ -87,6 +94,7 @@ class Worker:
             state=self._state,
             replica=self._replica,
             trainer=self._trainer,
+            tier=_tier(self._settings, self._genesis),
             push=self._push,
             send=self._link.send,
             link_bps=lambda: self._bulk.link_bps,
@@ -220,6 +228,29 @@ class Worker:
             healed_leaves_total=r.healed_leaves_total,
             offer_nonce=self._agent.offer_nonce,
         )
+
+
+def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
+    """Return what the run's privacy tier adds to a round.
+
+    Raises:
+        ConfigError: the run is weaker than this worker's own file allows.
+    """
+    algorithm, trust, name = genesis.algorithm, trust_of(settings.trust), WorkerId(settings.name)
+    if complaint := trust.complaint(algorithm, algorithm.tier):
+        raise ConfigError(f"run {genesis.run}: {complaint}: change the one or the other")
+    if not algorithm.masked:
+        log.warning("privacy tier tls: the coordinator sees this worker's updates and losses")
+        return PlainTier(name)
+    if settings.trust.pins is None:
+        log.warning("no pins: whoever holds the CA's key can invent members of a sum")
+    if algorithm.min_cohort < min_cohort(algorithm.colluding):
+        log.warning("sums of %d: each member can compute the other's update", algorithm.min_cohort)
+    ca, pins = settings.tls.ca, settings.trust.pins
+    admits = Members(genesis.run, ca, pins, lambda: datetime.datetime.now(datetime.UTC))
+    member = Member(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
+    certificate = own_certificate(settings.tls)
+    return MaskedTier(member, genesis.run, certificate, genesis.version0)
 
 
 async def _signalled() -> None:

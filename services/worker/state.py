@@ -18,6 +18,7 @@ from pathlib import Path
 
 from common import canonical
 from common.errors import ConfigError, MalformedDocumentError
+from common.ids import Digest
 from services.files import Draft, make_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
 from worker.round import Stage
@@ -25,10 +26,17 @@ from worker.round import Stage
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A complete state: `folder` was saved while the worker stood at `position`."""
+    """A complete state: `folder` was saved while the worker stood at `position`.
+
+    Args:
+        checked: whether it verified that version's sum itself.
+        known: versions that it stood on, oldest first: a roll-back to one of them is believed.
+    """
 
     folder: str
     position: Position
+    checked: bool = False
+    known: tuple[Digest, ...] = ()
 
 
 class StateFolder:
@@ -86,25 +94,23 @@ class StateFolder:
         folder.mkdir()
         return folder
 
-    def commit_save(self, folder: Path, position: Position, residual: Path | None) -> Manifest:
+    def commit_save(self, manifest: Manifest, residual: Path | None) -> None:
         """Make a save the current one, by one rename; the older ones and the stage go.
 
         Args:
-            folder: from `new_save`, complete but for the residual.
-            position: where the worker stood when it was written.
+            manifest: its folder is from `new_save`, complete but for the residual.
             residual: file to keep as the save's residual.f32; None where there is none yet.
         """
+        folder = self.folder(manifest)
         with storage_errors(f"cannot write {folder}"):
             if residual is not None and residual.exists():
                 os.link(residual, folder / "residual.f32")
             for path in folder.iterdir():
                 sync_file(path)
             sync_folder(folder)
-        manifest = Manifest(folder.name, position)
         self._replace(self._root / "manifest.json", canonical.encode(manifest))
         self._current = folder.name
         self._remove_saves(but=folder.name)
-        return manifest
 
     def begin_stage(self) -> Path:
         """Return the empty folder of a new round's frozen work."""

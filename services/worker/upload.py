@@ -6,7 +6,7 @@ bytes that it began with, whatever happened to the parameters meanwhile.
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +18,13 @@ from common.arrays import F32
 from common.documents import Genesis, Numbers, Plan, Version
 from common.ids import WorkerId
 from common.schema import LEAF
-from common.shards import PayloadLayout
+from common.shards import PayloadLayout, Piece
 from common.terms import ReadBlob, round_terms
 from services.files import read_at, storage_errors, write_at
 from worker.update import Work, measure, shards
+
+Veil = Callable[[PayloadLayout, Iterable[Piece]], Iterator[Piece]]
+"""What the privacy tier makes of shards."""
 
 
 class FlatFile:
@@ -110,6 +113,8 @@ def encode_payload(
     residual: Path | None,
     next_residual: Path,
     payload: Path,
+    veil: Veil,
+    own_clip: float,
 ) -> Payload:
     """Encode the work frozen in `theta` against the base `version`.
 
@@ -121,6 +126,8 @@ def encode_payload(
         residual: e, a flat file; None or missing = zero.
         next_residual: e' is written here.
         payload: the shards are written here.
+        veil: makes of the shards what is sent.
+        own_clip: C_max, this worker's own bound on C.
 
     Raises:
         BrokenUpdateError: the work is not finite.
@@ -136,8 +143,8 @@ def encode_payload(
         work = Work(base.read, own.read, e)
         lengths = measure(terms, work)
         key = secrets.token_bytes(16)
-        pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20)
+        pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20, own_clip)
         out = files.enter_context(payload.open("wb", buffering=0))
-        for index, piece in enumerate(pieces):
+        for index, piece in enumerate(veil(terms.layout, pieces)):
             write_at(out.fileno(), piece, terms.layout.shard(index)[0])
     return Payload(payload, terms.layout)

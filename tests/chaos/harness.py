@@ -55,6 +55,8 @@ def spec(folder: Path) -> FederationSpec:
         "settings": {"workers": list(NAMES), "size": SIZE},
         "preset": "async_diloco",
         "algorithm": {
+            "tier": "tls",
+            "min_cohort": 1,
             "local_steps": 10,
             "quorum": 0.6,
             "normalisation": "uniform",

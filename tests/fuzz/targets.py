@@ -195,11 +195,18 @@ def _request(content: bytes) -> object:
 def _requests() -> tuple[bytes, ...]:
     s = session_pb2
     offer = canonical.encode(example(documents.Offer))
-    numbers = canonical.encode(example(documents.Numbers))
+    answer = canonical.encode(example(documents.Answer))
+    attestation = canonical.encode(example(documents.Attestation))
+    of_round = {"round_id": bytes(16)}
+    shares = {"a": s.Share(own=bytes(33)), "b": s.Share(mask=bytes(33))}
     messages: tuple[dict[str, Any], ...] = (
         {"join": s.Join(protocol=1, boot="a")},
         {"offer": s.SubmitOffer(offer=offer)},
-        {"numbers": s.SubmitNumbers(round_id=bytes(16), numbers=numbers)},
+        {"answer": s.SubmitAnswer(**of_round, answer=answer, sealed={"a": bytes(114)})},
+        {"signature": s.SubmitSignature(**of_round, signature=bytes(70))},
+        {"shares": s.SubmitShares(**of_round, shares=shares)},
+        {"abandon": s.Abandon(**of_round, signature=bytes(70))},
+        {"attest": s.Attest(attestation=attestation)},
         {"refuse": s.Refuse(round_id=bytes(16), rule=1, sentence="b")},
         {"leave": s.Leave(reason="a")},
         {"heartbeat": s.Heartbeat(speed=1)},

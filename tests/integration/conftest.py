@@ -110,10 +110,10 @@ class LoneCoordinator:
 Make = Callable[..., LoneCoordinator]
 
 
-def lay_out(folder: Path, **run: Any) -> LoneCoordinator:
+def lay_out(folder: Path, names: tuple[str, ...] = NAMES, **run: Any) -> LoneCoordinator:
     """Write a federation's folder and make its genesis."""
     text = {"a.txt": "to be or not to be, that is the question. " * 200}
-    workers = tuple(WorkerSpec(n, text) for n in NAMES)
+    workers = tuple(WorkerSpec(n, text) for n in names)
     spec = FederationSpec(folder, "test", workers, text, {**RUN, **run}, timings=TIMINGS)
     made = LoneCoordinator(Layout(spec))
     made.layout.write()

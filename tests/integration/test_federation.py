@@ -1,6 +1,7 @@
 """Whole federations of real processes on loopback, with a learner that starts fast."""
 
 import json
+import re
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +27,18 @@ from worker.round import Stage
 TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
 NAMES = ("aws", "azure", "gcp", "onprem")
 PATIENCE_S = 110.0
+MASKED = {"tier": "masked", "min_cohort": 3}
+TIERS = pytest.mark.parametrize("tier", [{}, MASKED], ids=["tls", "masked"])
 
 
-def spec(folder: Path, *, width: int = 32, versions: int = 8, **algorithm: Any) -> FederationSpec:
+def spec(
+    folder: Path,
+    *,
+    width: int = 32,
+    versions: int = 8,
+    names: tuple[str, ...] = NAMES,
+    **algorithm: Any,
+) -> FederationSpec:
     run = {
         "learner": "examples.own_learner:build",
         "settings": {"width": width},
@@ -42,7 +52,7 @@ def spec(folder: Path, *, width: int = 32, versions: int = 8, **algorithm: Any) 
         },
         "stop": {"versions": versions},
     }
-    workers = tuple(WorkerSpec(n, TEXT, max_steps_per_s=40) for n in NAMES)
+    workers = tuple(WorkerSpec(n, TEXT, max_steps_per_s=40) for n in names)
     timings = {
         "heartbeat_s": 0.5,
         "worker_lease_s": 5.0,
@@ -95,8 +105,9 @@ def theta(store: DataStore, digest: Digest) -> np.ndarray:
             "codec": {"kind": "float32", "bits": 32, "first_bits": 32},
             "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
         },
+        MASKED,
     ],
-    ids=["async 8-bit nesterov", "sync float32 sgd"],
+    ids=["async 8-bit nesterov", "sync float32 sgd", "masked"],
 )
 def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     tmp_path: Path, algorithm: dict[str, Any]
@@ -110,7 +121,11 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     assert [r.seq for r in log] == list(range(len(log)))
     assert all(a.seq == 0 or a.previous == canonical.digest(log[a.seq - 1]) for a in log)
     head = log[-1]
-    assert (head.version, result["versions"], result["privacy_tier"]) == (6, 6, "tls")
+    assert (head.version, result["versions"], result["privacy_tier"]) == (
+        6,
+        6,
+        algorithm.get("tier", "tls"),
+    )
     assert result["loss_nats"] < 5.5
     assert result["evaluated_version"] == 6
     assert set(result["workers"]) == set(NAMES)
@@ -129,9 +144,12 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
             )
 
 
-def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(tmp_path: Path) -> None:
+@TIERS
+def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(
+    tmp_path: Path, tier: dict[str, Any]
+) -> None:
     # 1.2 M values: several shards, of which the line lets one through.
-    federation = Federation(spec(tmp_path / "run", width=1600, versions=1000))
+    federation = Federation(spec(tmp_path / "run", width=1600, versions=1000, **tier))
     federation.prepare()
     with Line(federation.layout.bulk, limit_bytes=1_200_000) as line:
         config = federation.config("aws")
@@ -180,8 +198,11 @@ def test_closed_worker_ports_hide_nothing_from_the_coordinator_s_metrics(tmp_pat
     assert seen["crosscloud_model_version"][0].value >= 2
 
 
-def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(tmp_path: Path) -> None:
-    federation = Federation(spec(tmp_path / "run", versions=1000))
+@TIERS
+def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(
+    tmp_path: Path, tier: dict[str, Any]
+) -> None:
+    federation = Federation(spec(tmp_path / "run", versions=1000, **tier))
     with federation:
         until(federation, lambda s: s.version >= 4)
         federation.run("rollback", "--config", federation.config(OPERATOR), "1")
@@ -222,3 +243,54 @@ def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_pat
         until(federation, lambda s: "aws" in {w.name for w in s.workers})
         resumed = f"resumed at version {before.position.version} from save-"
         assert resumed in federation.layout.log("aws").read_text()
+
+
+def test_of_three_a_killed_worker_ends_the_round_and_its_return_lets_the_next_one_commit(
+    tmp_path: Path,
+) -> None:
+    federation = Federation(
+        spec(tmp_path / "run", width=1600, versions=1000, names=NAMES[:3], **MASKED)
+    )
+    federation.prepare()
+    with Line(federation.layout.bulk, limit_bytes=1_200_000) as line:
+        config = federation.config("aws")
+        settings = yaml.safe_load(config.read_text())
+        settings["coordinator"]["bulk"] = line.address
+        config.write_text(yaml.safe_dump(settings))
+        with federation:
+            assert line.stalled.wait(PATIENCE_S)
+            federation.process("aws").kill()
+            before = until(federation, lambda s: s.aborts >= 1)
+            assert before.version == 0
+            steps = {w.name: w.steps for w in before.workers}
+            until(  # the others train on; no sum of two is made
+                federation,
+                lambda s: all(
+                    w.steps > steps[w.name] or w.pending_steps > 0
+                    for w in s.workers
+                    if w.name != "aws"
+                ),
+            )
+            line.heal()
+            federation.restart("aws")
+            until(federation, lambda s: contributions(s, "aws") >= 2)
+    log = records(federation)
+    aborts = [r.abort for r in log if r.abort is not None]
+    assert aborts[0].reason == "below_threshold"
+    assert aborts[0].abandons
+    check_ledger(federation, log)
+
+
+def check_ledger(federation: Federation, log: list[Record]) -> None:
+    """Each worker takes its work for contributed where the log says so, and nowhere else."""
+    commits = [r.commit for r in log if r.commit is not None]
+    assert all(len(c.survivors) == 3 for c in commits)
+    for name in NAMES[:3]:
+        said = federation.layout.log(name).read_text()
+        told = re.findall("contributed to round ([0-9a-f]{8})", said)
+        in_log = [c.plan.round[:8] for c in commits if name in c.survivors]
+        assert len(set(told)) == len(told)
+        assert told == in_log[: len(told)]  # it may have ended before it read the last one
+        assert len(told) >= len(in_log) - 1
+    counters = log[-1].counters
+    assert sum(w.tokens for w in counters.workers.values()) == counters.tokens

@@ -9,7 +9,8 @@ import grpc
 import pytest
 
 from common import canonical
-from common.documents import Evaluation
+from common.documents import Answer, Evaluation
+from common.ids import Digest, WorkerId
 from common.shards import SHARD_BYTES
 from protos.v1 import operator_pb2, session_pb2
 from services.certs import Authority, authority_in
@@ -32,8 +33,8 @@ def _run_is_unharmed(coordinator: LoneCoordinator) -> object:
     assert (status.state, status.version) == ("running", 0)
 
 
-def submit(round_id: bytes, numbers: bytes) -> session_pb2.SubmitNumbers:
-    return session_pb2.SubmitNumbers(round_id=round_id, numbers=numbers)
+def submit(round_id: bytes, answer: bytes) -> session_pb2.SubmitAnswer:
+    return session_pb2.SubmitAnswer(round_id=round_id, answer=answer)
 
 
 def own_authority(folder: Path) -> Authority:
@@ -135,11 +136,12 @@ def test_messages_without_sense_are_rejected_and_the_session_goes_on(
 ) -> None:
     with coordinator.worker("aws") as worker:
         worker.join()
-        numbers = canonical.encode(worker.numbers())
+        digest = Digest("0" * 64)
+        answer = canonical.encode(Answer(digest, WorkerId("aws"), worker.numbers()))
         for message, error in (
-            ({"numbers": submit(bytes(16), numbers)}, "UnknownRoundError"),
-            ({"numbers": submit(bytes(3), numbers)}, "UnexpectedMessageError"),
-            ({"numbers": submit(bytes(16), b"{}")}, "MalformedDocumentError"),
+            ({"answer": submit(bytes(16), answer)}, "UnknownRoundError"),
+            ({"answer": submit(bytes(3), answer)}, "UnexpectedMessageError"),
+            ({"answer": submit(bytes(16), b"{}")}, "MalformedDocumentError"),
             ({"offer": session_pb2.SubmitOffer(offer=b'{"run":"test"}')}, "MalformedDocumentError"),
             ({"offer": session_pb2.SubmitOffer(offer=b"\xff")}, "MalformedDocumentError"),
             ({"join": worker.join_message()}, "UnexpectedMessageError"),

@@ -18,7 +18,7 @@ from services.simulator.federation import num_workers
 from services.simulator.many import play
 from services.simulator.runs import algorithm_of
 from services.worker.agent import Agent
-from services.worker.state import StateFolder
+from services.worker.state import Manifest, StateFolder
 from worker.ledger import Ledger, LedgerDocument, Work
 from worker.round import Fate
 from worker.train import Trainer
@@ -45,12 +45,10 @@ async def keeps_the_former_residual(self: Agent, round_id: Any, fate: Fate) -> N
     self._residual = former
 
 
-def keeps_any_residual(
-    self: StateFolder, folder: Path, position: Any, residual: Path | None
-) -> Any:
+def keeps_any_residual(self: StateFolder, manifest: Manifest, residual: Path | None) -> None:
     if residual is None and self._current:
         residual = self.stage.parent / "residual.f32"
-    return right_commit_save(self, folder, position, residual)
+    right_commit_save(self, manifest, residual)
 
 
 def spends_and_keeps(self: Ledger, round_id: str, fate: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from common import canonical
 from common.chain import advance
-from common.documents import Algorithm, Outer
+from common.documents import Outer
 from common.errors import BadCommitError, BadNumbersError, DamagedDataError
 from common.ids import Digest
 from common.schema import LEAF, ModelSchema, TensorSpec
@@ -62,8 +62,22 @@ def test_two_replicas_get_the_same_version_and_the_same_files(kind: str, bits: i
     assert all(replica.files[d] == run.blobs.files[d] for d in at.blobs())
 
 
+def test_the_length_of_the_step_is_that_of_the_difference_in_theta() -> None:
+    run, noted = Run(), []
+    before = run.theta()
+    commit, content = run.commit(moved(run, 1))
+    read, write = run.blobs.read, run.blobs.write
+
+    at = advance(
+        run.genesis, run.version, commit, bytes_of(content), read, write, note_step=noted.append
+    )
+
+    length = np.linalg.norm(run.blobs.vector(at.theta) - before)
+    assert noted == [pytest.approx(length, rel=1e-5)]
+
+
 def test_padding_stays_zero_everywhere() -> None:
-    run = Run(Algorithm())
+    run = Run()
     for seed in range(3):
         run.advance(*run.commit(moved(run, seed)))
 
@@ -75,7 +89,7 @@ def test_padding_stays_zero_everywhere() -> None:
 
 
 def test_clipping_comes_on_after_five_commits_and_honest_updates_pass() -> None:
-    run = Run(Algorithm())
+    run = Run()
     clips = []
     for seed in range(8):
         run.advance(*run.commit(moved(run, seed)))

@@ -1,8 +1,11 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.codec import TileCodec
 from common.codec.dense import Dense
 from common.codec.float32 import Float32
 from common.codec.noise import Noise
@@ -27,6 +30,25 @@ def dense(
 def draw(seed: int, num_blocks: int = 2, size: float = ROOT_MEAN_SQUARE) -> np.ndarray:
     values = np.random.default_rng(seed).standard_normal((num_blocks, BLOCK))
     return (size * values).astype(np.float32)
+
+
+class Sent(NamedTuple):
+    payload: bytes
+    residual: np.ndarray | None
+    energy: np.ndarray
+
+
+def encode(
+    codec: TileCodec,
+    difference: np.ndarray,
+    factor: float = 1.0,
+    carried: np.ndarray | None = None,
+    noise: Noise = NOISE,
+    block: int = 0,
+) -> Sent:
+    payload = bytearray(difference.size * codec.bits // 8)
+    tile = codec.encoder(factor, 1.0, noise).encode(block, difference.copy(), carried, payload)
+    return Sent(bytes(payload), tile.residual, tile.energy)
 
 
 def step_of(codec: Dense) -> float:
@@ -59,7 +81,7 @@ def test_what_the_payload_lacks_is_exactly_the_residual(ring: tuple[int, int], s
     codec = dense(*ring)
     carried = draw(seed + 1, size=0.003)
 
-    encoded = codec.encode(0, draw(seed), 0.5, carried, Noise(seed.to_bytes(16, "big")))
+    encoded = encode(codec, draw(seed), 0.5, carried, Noise(seed.to_bytes(16, "big")))
 
     y = rotate(draw(seed), SIGNS, 0.5) + carried
     q = unpack(encoded.payload, codec.bits).reshape(y.shape).astype(np.float32)
@@ -77,7 +99,7 @@ def test_stochastic_rounding_is_unbiased() -> None:
     num = 200
 
     for i in range(num):
-        encoded = codec.encode(0, draw(3, 1), 1.0, None, Noise(i.to_bytes(16, "big")))
+        encoded = encode(codec, draw(3, 1), noise=Noise(i.to_bytes(16, "big")))
         total += unpack(encoded.payload, 8).reshape(1, BLOCK) * step_of(codec)
 
     error = total / num - np.clip(
@@ -98,7 +120,7 @@ def test_the_mean_of_a_cohort_is_close_to_the_true_mean(
 
     for i in range(num):
         noise = Noise((seed + i).to_bytes(16, "big"))
-        codec.add(total, codec.encode(0, draw(seed + i), 0.5, None, noise).payload)
+        codec.add(total, encode(codec, draw(seed + i), 0.5, noise=noise).payload)
     mean = codec.mean(0, codec.pack(total), num * 65535)
 
     true = sum(draw(seed + i).astype(np.float64) * 0.5 for i in range(num)) / num
@@ -113,7 +135,7 @@ def test_a_cohort_of_saturated_members_does_not_wrap(ring: tuple[int, int]) -> N
     total = codec.total(1)
 
     for _ in range(ring[1]):
-        codec.add(total, codec.encode(0, huge.copy(), 1.0, None, NOISE).payload)
+        codec.add(total, encode(codec, huge).payload)
 
     assert np.array_equal(np.abs(total), np.full(BLOCK, ring[1] * codec.levels))
     assert np.array_equal(unpack(codec.pack(total), ring[0]), total)
@@ -123,7 +145,7 @@ def test_a_cohort_of_saturated_members_does_not_wrap(ring: tuple[int, int]) -> N
 def test_zeros_stay_zeros(bits: int) -> None:
     codec = dense(bits, 3)
 
-    encoded = codec.encode(0, np.zeros((2, BLOCK), np.float32), 1.0, None, NOISE)
+    encoded = encode(codec, np.zeros((2, BLOCK), np.float32))
 
     assert not any(encoded.payload)
     assert encoded.residual is not None
@@ -136,7 +158,7 @@ def test_huge_tiny_and_denormal_constants_keep_the_books(value: float) -> None:
     codec = dense(8, 4, 1)
     constant = np.full((1, BLOCK), value, np.float32)
 
-    encoded = codec.encode(0, constant.copy(), 1.0, None, NOISE)
+    encoded = encode(codec, constant)
 
     assert encoded.residual is not None
     assert np.isfinite(encoded.residual).all()
@@ -151,14 +173,14 @@ def test_a_block_of_its_own_scale_reports_an_energy_of_256() -> None:
     for codec in (dense(8, 4), dense(4, 4), Float32(round_scales(np.ones(2, np.float32), 0.01, 4))):
         x = draw(9)
         x *= (0.01 * 64 / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-        assert codec.encode(0, x, 1.0, None, NOISE).energy.tolist() == [256, 256]
+        assert encode(codec, x).energy.tolist() == [256, 256]
 
 
 def test_any_tile_can_be_encoded_alone() -> None:
     codec = dense(8, 4, 6)
-    whole = codec.encode(0, draw(4, 6), 1.0, None, NOISE)
+    whole = encode(codec, draw(4, 6))
 
-    part = codec.encode(2, draw(4, 6)[2:4], 1.0, None, NOISE)
+    part = encode(codec, draw(4, 6)[2:4], block=2)
 
     assert part.payload == whole.payload[2 * BLOCK : 4 * BLOCK]
 
@@ -180,7 +202,7 @@ def test_a_ring_too_narrow_for_its_cohort_is_refused() -> None:
 def test_float32_sends_the_weighted_difference_as_it_is() -> None:
     codec = Float32(round_scales(np.ones(2, np.float32), 0.01, 4))
 
-    encoded = codec.encode(0, draw(1), 0.25, None, NOISE)
+    encoded = encode(codec, draw(1), 0.25)
     total = codec.total(2)
     codec.add(total, encoded.payload)
 

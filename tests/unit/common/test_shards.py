@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from common.documents import Lanes
 from common.errors import BadUpdateError
 from common.schema import BLOCK
-from common.shards import SHARD_BYTES, PayloadLayout, cut, pack_lanes, unpack_lanes
+from common.shards import SHARD_BYTES, PayloadLayout, pack_lanes, unpack_lanes
 
 layouts = st.builds(
     lambda blocks, bits: PayloadLayout(blocks * BLOCK, bits),
@@ -37,17 +37,6 @@ def test_a_shard_out_of_range_is_refused(layout: PayloadLayout, beyond: int) -> 
 
 def test_every_ring_width_cuts_at_whole_blocks() -> None:
     assert all(SHARD_BYTES % (BLOCK * bits // 8) == 0 for bits in (4, 8, 12, 16, 32))
-
-
-@given(st.lists(st.integers(0, 3 * SHARD_BYTES), max_size=4))
-def test_cutting_keeps_all_bytes_in_order(sizes: list[int]) -> None:
-    pieces = [bytes([i % 251]) * size for i, size in enumerate(sizes)]
-
-    shards = list(cut(pieces))
-
-    assert b"".join(shards) == b"".join(pieces)
-    assert all(len(s) == SHARD_BYTES for s in shards[:-1])
-    assert all(shards)
 
 
 def test_lanes_come_back_as_they_were_packed() -> None:

@@ -146,7 +146,7 @@ def test_a_share_that_no_cohort_can_satisfy_is_refused(max_share: float) -> None
 
 
 def test_threshold_lets_no_two_survivor_lists_stand_side_by_side() -> None:
-    plain = Algorithm()
+    plain = Algorithm(min_cohort=1)
     masked = Algorithm(min_cohort=3)
 
     assert [threshold(k, plain) for k in (1, 2, 3, 4, 5)] == [1, 2, 2, 3, 3]

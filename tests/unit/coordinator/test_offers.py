@@ -5,17 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.documents import Algorithm, Offer
+from common.documents import Offer
 from common.ids import WorkerId
 from coordinator.offers import NUM_INTERVALS, Offers
 from tests.run_script import begun
+from tests.small_run import TLS
 
 A, B, C, D = (WorkerId(x) for x in ("aws", "azure", "gcp", "onprem"))
 DEFAULT_GRACE_S = 2.0
 
 
 def empty(**algorithm: Any) -> Offers:
-    genesis = replace(begun().genesis, algorithm=Algorithm(**algorithm))
+    genesis = replace(begun().genesis, algorithm=replace(TLS, **algorithm))
     return Offers(genesis, DEFAULT_GRACE_S)
 
 

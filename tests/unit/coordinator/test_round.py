@@ -3,7 +3,8 @@ from itertools import product
 
 import pytest
 
-from common.documents import Algorithm, Offer, Plan
+from common import canonical
+from common.documents import Algorithm, Answer, Numbers, Offer, Plan
 from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from coordinator.ports import AbortReason, Compute, OpenSpool, Save, Seal, Send
@@ -12,6 +13,7 @@ from tests.run_script import numbers
 
 A, B, C, D = (WorkerId(x) for x in ("aws", "azure", "gcp", "onprem"))
 ID = RoundId("0" * 32)
+RESOLVE_TIMEOUT_S = 20.0
 
 
 def new_round(*workers: WorkerId, threshold: int = 2) -> Round:
@@ -35,15 +37,20 @@ def new_round(*workers: WorkerId, threshold: int = 2) -> Round:
         upload_timeout_s=30.0,
         offers=offers,
     )
-    r = Round(plan, Algorithm(), 1, {w: SessionId(f"{w}-1") for w in workers})
+    sessions = {w: SessionId(f"{w}-1") for w in workers}
+    r = Round(plan, Algorithm(), 1, sessions, RESOLVE_TIMEOUT_S)
     r.open(0.0)
     return r
+
+
+def answer(r: Round, worker: WorkerId, of: Numbers | None = None) -> None:
+    r.answer(worker, Answer(canonical.digest(r.plan), worker, of or numbers()), {})
 
 
 def collecting(*workers: WorkerId, threshold: int = 2) -> Round:
     r = new_round(*workers, threshold=threshold)
     for w in workers:
-        r.answer(w, numbers())
+        answer(r, w)
     r.advance(1.0)
     r.open_uploads(1.0)
     assert r.phase is Phase.COLLECT_MASKED
@@ -80,9 +87,9 @@ def test_a_transition_that_is_not_in_the_table_is_our_own_bug(phase: Phase, to: 
 
 def test_a_phase_is_saved_before_its_members_hear_of_it() -> None:
     r = new_round(A, B)
-    r.answer(A, numbers())
+    answer(r, A)
     assert r.advance(1.0) == ()
-    r.answer(B, numbers())
+    answer(r, B)
 
     effects = r.advance(1.0)
 
@@ -94,7 +101,7 @@ def test_members_hear_of_the_uploads_once_the_spool_takes_them_and_have_their_ti
 ):
     r = new_round(A, B, C)
     for w in (A, B, C):
-        r.answer(w, numbers())
+        answer(r, w)
     r.advance(1.0)
 
     with pytest.raises(UnexpectedMessageError, match="before the members are known"):
@@ -128,10 +135,10 @@ def test_a_round_with_too_few_left_ends_before_its_deadline() -> None:
 def test_late_numbers_leave_a_member_out_and_late_uploads_are_the_listings_to_tell() -> None:
     r = new_round(A, B, C, D, threshold=2)
     for w in (A, B, C):
-        r.answer(w, numbers())
+        answer(r, w)
     assert r.advance(4.9) == ()
     r.advance(5.0)
-    assert r.left == {D: "its numbers were late"}
+    assert r.left == {D: "its answer was late"}
     r.open_uploads(5.0)
 
     r.upload(A)
@@ -203,7 +210,7 @@ def test_a_refusal_counts_at_once_and_only_once() -> None:
     r.refuse(C, 15, "nothing pending")
 
     with pytest.raises(NotAMemberError, match="refused by rule 15: nothing pending"):
-        r.answer(C, numbers())
+        answer(r, C)
     assert r.waiting_for() == (A, B)
 
 
@@ -225,7 +232,7 @@ def test_numbers_that_no_honest_member_sends_are_refused() -> None:
         replace(numbers(), age_256=8 * 256 + 1),
     ):
         with pytest.raises(BadNumbersError):
-            r.answer(A, wrong)
+            answer(r, A, wrong)
     assert r.waiting_for() == (A, B)
 
 

@@ -1,5 +1,7 @@
 """What holds of a run whatever happens to it, in whatever order: long because the run is."""
 
+import copy
+import functools
 import pickle
 from dataclasses import dataclass, field, replace
 
@@ -8,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common import canonical
-from common.documents import Abort, Plan
+from common.documents import Abort, Answer, Plan
 from common.errors import (
     DamagedDataError,
     ProtocolError,
@@ -16,6 +18,7 @@ from common.errors import (
     UnknownRoundError,
 )
 from common.ids import RoundId, SessionId, WorkerId
+from common.secagg.commitments import commit
 from coordinator.head import RunHead
 from coordinator.ports import (
     Append,
@@ -24,6 +27,7 @@ from coordinator.ports import (
     Drain,
     DropSpool,
     Effect,
+    End,
     Finish,
     Members,
     OpenSpool,
@@ -34,8 +38,11 @@ from coordinator.ports import (
     Save,
     Seal,
     Send,
+    Signatures,
+    Survivors,
     Table,
 )
+from tests.masked_members import drawn
 from tests.run_script import Script, begun, numbers, outcome_of, saved_round
 
 AWS, AZURE = WorkerId("aws"), WorkerId("azure")
@@ -89,6 +96,10 @@ class Witness:
                 assert set(survivors) <= of.keys() <= set(plan.roster)
                 assert len(survivors) >= plan.threshold
                 assert list(survivors) == sorted(survivors)
+                assert (effect.secrets is not None) == plan.masked
+                if effect.secrets is not None:  # never both kinds of one member
+                    assert effect.secrets.own.keys() == set(survivors)
+                    assert effect.secrets.lost.keys() == of.keys() - set(survivors)
             case DropSpool(round_id):
                 assert round_id in self.ended
                 self.spools.discard(round_id)
@@ -104,9 +115,19 @@ class Witness:
                 assert saved.plan == plan
                 if plan.round not in self.planned:
                     self.see_plan(plan)
-            case Members(round_id, of):
+            case Members(round_id, answers, sealed):
                 assert saved is not None
+                of = {w: a.numbers for w, a in answers.items()}
                 assert (saved.plan.round, saved.numbers) == (round_id, of)
+                assert len(sealed) == (len(answers) - 1 if saved.plan.masked else 0)
+            case Survivors(round_id, survivors) | Signatures(round_id, survivors):
+                assert saved is not None
+                assert (saved.plan.round, saved.phase) == (round_id, "unmask")
+                assert set(survivors) <= set(saved.survivors)
+                assert len(survivors) >= saved.plan.threshold
+            case End(round_id):
+                assert saved is not None
+                assert (saved.plan.round, saved.phase) == (round_id, "ending")
             case Pace(_, _, num_records, _):
                 assert num_records == len(self.script.log)
             case Drain(finished, _):
@@ -163,16 +184,30 @@ OTHERS = [
     *("rollback alice to=0", "rollback alice to=1", "restored to=0", "restored to=1"),
     *("unrestored to=1", "opened", "opened round=1"),
 ]
+ABOUT_A_MASKED_ROUND = [
+    *("sign", "sign by=aws", "sign round=1", "reveal", "reveal by=aws", "reveal wrong=shares"),
+    *("reveal wrong=kind", "reveal round=1", "abandon", "abandon by=aws", "refuse rule=11"),
+    *("attest", "attest by=aws", "attest version=0"),
+]
 AS_EXPECTED = {
     "collecting_offers": [f"{verb} {w}" for verb in ("heard", "offer") for w in WORKERS],
     "share_keys": [f"numbers {w}" for w in WORKERS],
     "collect_masked": ["opened", *(f"uploaded {w}" for w in WORKERS)],
-    "unmask": ["sealed aws,azure,gcp,onprem", "computed"],
+    "unmask": [
+        "sealed aws,azure,gcp,onprem",
+        *(f"{verb} {w}" for verb in ("sign", "reveal") for w in WORKERS),
+        "computed",
+    ],
+    "ending": [f"abandon {w}" for w in WORKERS],
 }
 LINES = st.one_of(
     st.builds("{0} {1}".format, st.sampled_from(ABOUT_A_WORKER), st.sampled_from(WORKERS)),
     st.sampled_from(OTHERS),
     *[st.sampled_from(["all join", *["as expected"] * 4])] * 3,
+)
+MASKED_LINES = st.one_of(
+    LINES,
+    st.builds("{0} {1}".format, st.sampled_from(ABOUT_A_MASKED_ROUND), st.sampled_from(WORKERS)),
 )
 PASSED_S = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 6.0, 20.0])
 
@@ -182,21 +217,36 @@ PASSED_S = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 6.0, 20.0])
     st.lists(st.tuples(LINES, PASSED_S), min_size=10, max_size=60),
     st.sampled_from(["async", "sync"]),
     st.booleans(),
+)
+@example([("as expected", 0.1)] * 12, "async", True)
+def test_whatever_happens_the_log_comes_first_and_each_round_ends_once(
+    lines: list[tuple[str, float]], policy: str, stops: bool
+) -> None:
+    play({"policy": policy, "max_cohort": "3"}, lines, stops=stops)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.tuples(MASKED_LINES, PASSED_S), min_size=10, max_size=40),
+    st.sampled_from(["3", "4"]),
     st.booleans(),
 )
-@example([("as expected", 0.1)] * 12, "async", True, False)
-def test_whatever_happens_the_log_comes_first_and_each_round_ends_once(
-    lines: list[tuple[str, float]], policy: str, stops: bool, spool_is_slow: bool
+@example([("as expected", 0.1)] * 12, "4", True)
+@example([("as expected", 0.1)] * 3 + [("sealed aws,azure,gcp", 0.1), ("restart", 0.1)], "4", True)
+def test_whatever_happens_in_masked_rounds_the_same_holds(
+    lines: list[tuple[str, float]], max_cohort: str, stops: bool
 ) -> None:
-    script = begun({"policy": policy, "max_cohort": "3", "max_staleness": "1", "loss": "2.2"})
-    script.spool_is_slow = spool_is_slow
+    run = {"tier": "masked", "min_cohort": "3", "max_cohort": max_cohort}
+    play(run, lines, stops=stops)
+
+
+def play(run: dict[str, str], lines: list[tuple[str, float]], *, stops: bool) -> None:
+    """Play lines, and the end of the run if it stops; watch what may not happen."""
+    script = begun({"max_staleness": "1", "loss": "2.2", **run})
     witness, now_s = Witness(script), 0.0
     witness.see(script.start(now_s))
-    for line, passed_s in [
-        ("all join", 0.0),
-        *lines,
-        *([("stop alice", 0.0), ("stop alice", 0.0)] if stops else []),
-    ]:
+    ending = [("stop alice", 0.0), ("stop alice", 0.0), ("tick", 30.0)] if stops else []
+    for line, passed_s in [("all join", 0.0), *lines, *ending]:
         now_s += passed_s
         for one in meant(line, script.run.status(now_s).phase):
             if one == "computed" and script.planned is None:
@@ -288,6 +338,114 @@ def test_an_event_of_another_phase_is_refused_and_changes_nothing(phase: str, li
     assert pickle.dumps(script.run) == before
 
 
+def masked_round_in(phase: str) -> Script:
+    """Return a script with a masked round of four in `phase`, onprem lost from `unmask` on."""
+    return copy.deepcopy(_masked_round_in(phase))
+
+
+@functools.cache
+def _masked_round_in(phase: str) -> Script:
+    script = begun({"tier": "masked", "min_cohort": "3"})
+    script.tell("0 restart")
+    for verb in ("join", "offer"):
+        for worker in WORKERS:
+            script.tell(f"1 {verb} {worker}")
+    steps = {
+        "collect_masked": [f"1 numbers {w}" for w in WORKERS],
+        "unmask": [*(f"1 uploaded {w}" for w in WORKERS[:3]), "1 leave onprem"],
+        "signing": ["1 sealed aws,azure,gcp", "1 sign aws"],
+        "revealing": ["1 sign azure", "1 sign gcp", "1 reveal aws"],
+        "computing": ["1 reveal azure", "1 reveal gcp"],
+        "ending": ["1 join onprem boot=b2"],
+    }
+    if phase == "ending":
+        del steps["computing"]
+    for name, lines in steps.items() if phase != "share_keys" else ():
+        for line in lines:
+            script.tell(line)
+        if name == phase:
+            break
+    if phase == "ending":
+        script.tell("6.5 tick")
+        script.tell("6.5 abandon azure")
+    return script
+
+
+MASKED_PHASES = (
+    *("share_keys", "collect_masked", "unmask", "signing", "revealing", "computing", "ending"),
+)
+ALLOWED = {
+    "signing": ("sign aws", "sign azure"),
+    "revealing": ("sign aws", "sign azure", "reveal aws", "reveal azure"),
+    "computing": ("sign aws", "sign azure", "reveal aws", "reveal azure", "computed"),
+    "ending": ("abandon aws", "abandon azure"),
+}
+"""Of the lines below, those that are in order; the others are refused in that phase."""
+
+MASKED_LINES_BELOW = (
+    *("sign aws", "sign azure", "reveal aws", "reveal azure", "abandon aws", "abandon azure"),
+    *("sign aws by=gcp", "sign aws of=aws,gcp", "sign onprem", "sign aws round=9", "sign nobody"),
+    *("reveal aws wrong=shares", "reveal aws wrong=kind", "reveal azure wrong=missing"),
+    *("reveal azure wrong=size", "reveal onprem", "reveal aws round=9", "reveal nobody"),
+    *("abandon aws by=gcp", "abandon nobody", "abandon aws round=9", "computed"),
+    *("attest aws by=azure", "attest aws digest=1111", "attest aws version=1", "attest nobody"),
+)
+
+
+@pytest.mark.parametrize("line", MASKED_LINES_BELOW)
+@pytest.mark.parametrize("phase", MASKED_PHASES)
+def test_an_illegal_event_of_a_masked_round_changes_nothing(phase: str, line: str) -> None:
+    script = masked_round_in(phase)
+    before = pickle.dumps(script.run)
+
+    if line in ALLOWED.get(phase, ()):
+        script.tell(f"6.6 {line}" if phase == "ending" else f"1 {line}")
+        return
+    with pytest.raises(ProtocolError):
+        script.tell(f"6.6 {line}" if phase == "ending" else f"1 {line}")
+
+    assert pickle.dumps(script.run) == before
+
+
+@pytest.mark.parametrize("phase", ["collect_masked", "unmask", "signing", "revealing", "computing"])
+def test_a_masked_round_that_is_stopped_waits_for_the_word_of_its_members(phase: str) -> None:
+    script = masked_round_in(phase)
+    script.tell("2 stop alice")
+
+    told = script.tell("2 stop alice")
+
+    if phase == "computing":  # everything is revealed: no word can free anything
+        assert script.log[-2].abort is not None
+        assert script.log[-2].abort.abandons is None
+        return
+    assert [e.message for e in told if isinstance(e, Send)][:3] == [End(ROUND_1)] * 3
+    script.tell("2 abandon azure")
+    script.tell("2 abandon gcp")
+    assert script.log[-2].abort is not None
+    assert script.log[-2].abort.reason == "stopped"
+    assert (script.log[-2].abort.abandons or {}).keys() == {AZURE, "gcp"}
+
+
+@pytest.mark.parametrize("phase", MASKED_PHASES)
+def test_what_is_stored_of_a_masked_round_holds_no_secret(phase: str) -> None:
+    script = masked_round_in(phase)
+    assert script.planned is not None
+    held = [s.masking.to_bytes() for c in script.clouds.values() for s in c.secrets.values()]
+    for worker, cloud in script.clouds.items():
+        attempt = cloud.attempt(script.planned)
+        draw = drawn(f"{worker}/{ROUND_1}")
+        own, common = draw(32), draw(32)
+        commitments = attempt.answer(numbers())[0].commitments
+        assert commitments is not None
+        assert commitments.own == commit("commit-self", own).hex()
+        held += [own, common]
+    assert len(set(held)) == 3 * len(WORKERS)
+
+    for fields in script.store.values():
+        for content in fields.values():
+            assert not any(s in content or s.hex().encode() in content for s in held)
+
+
 @pytest.mark.parametrize("phase", ["share_keys", "collect_masked", "unmask"])
 def test_a_restart_in_any_phase_ends_the_round_by_record(phase: str) -> None:
     script = round_in(phase)
@@ -303,7 +461,8 @@ def test_a_restart_in_any_phase_ends_the_round_by_record(phase: str) -> None:
     assert isinstance(save, Save)
     assert publish == Publish(abort.record)
     assert drop == DropSpool(ROUND_1)
-    assert saved_round(script) is None
+    again = script.tell("3 restart")
+    assert [e.record.seq for e in again if isinstance(e, Append)] == [3]  # nothing is open any more
 
 
 def test_a_round_whose_outcome_was_logged_but_not_saved_gets_no_second_one() -> None:
@@ -413,8 +572,11 @@ def test_numbers_travel_to_members_compute_and_store_unchanged() -> None:
     *_, to_aws, to_azure = script.tell("2 numbers azure")
 
     of = {AWS: odd, AZURE: numbers()}
-    assert to_aws == Send(SessionId("aws-1"), Members(ROUND_1, of))
-    assert to_azure == Send(SessionId("azure-1"), Members(ROUND_1, of))
+    assert script.planned is not None
+    digest = canonical.digest(script.planned)
+    told = Members(ROUND_1, {w: Answer(digest, w, n) for w, n in of.items()}, {})
+    assert to_aws == Send(SessionId("aws-1"), told)
+    assert to_azure == Send(SessionId("azure-1"), told)
     saved = saved_round(script)
     assert saved is not None
     assert saved.numbers == of

@@ -11,9 +11,9 @@ import pytest
 
 from common import canonical
 from common.arrays import F32
-from common.documents import Abort, Numbers, Offer, Plan, Record
+from common.documents import Abort, Answer, Numbers, Offer, Plan, Record
 from common.errors import DivergedError
-from common.ids import RoundId, WorkerId
+from common.ids import Digest, RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.worker.agent import Agent
@@ -31,6 +31,7 @@ from services.worker.messages import (
 from services.worker.state import StateFolder
 from tests.small_chain import Coordinator
 from tests.small_run import NUMBERS
+from worker.plain import PlainTier
 from worker.round import Work
 
 ME = WorkerId("aws")
@@ -83,7 +84,9 @@ class FakePush:
 class Cloud:
     """One worker's link over a folder; made again, it is what starts after a kill."""
 
-    def __init__(self, coordinator: Coordinator, folder: Path) -> None:
+    def __init__(
+        self, coordinator: Coordinator, folder: Path, tier: PlainTier | None = None
+    ) -> None:
         self.coordinator = coordinator
         self.state = StateFolder(folder)
         self.replica, _ = coordinator.replica(self.state.data)
@@ -97,6 +100,7 @@ class Cloud:
             state=self.state,
             replica=self.replica,
             trainer=self.trainer,  # type: ignore[arg-type]
+            tier=tier or PlainTier(ME),
             push=self.push,
             send=self.sent.append,
             link_bps=lambda: 0,
@@ -119,13 +123,19 @@ class Cloud:
         offers = tuple(sorted((*others, offer), key=lambda o: o.worker))
         return replace(plan, offers=offers, live_speed=sum(o.speed for o in offers))
 
-    async def expose(self) -> Plan:
-        """Go through a round up to the end of the upload."""
+    async def named(self) -> Plan:
+        """Go through a round up to the beginning of the upload."""
         plan = self.plan(self.offer())
         await self.agent.planned(canonical.encode(plan))
-        numbers = {str(w): canonical.encode(NUMBERS) for w in plan.roster}
-        members = session_pb2.Members(round_id=bytes.fromhex(plan.round), numbers=numbers)
-        await self.agent.joined_by(members)
+        ph = canonical.digest(plan)
+        answers = {str(w): canonical.encode(Answer(ph, w, NUMBERS)) for w in plan.roster}
+        members = session_pb2.Members(round_id=bytes.fromhex(plan.round), answers=answers)
+        await self.agent.named(members)
+        return plan
+
+    async def expose(self) -> Plan:
+        """Go through a round up to the end of the upload."""
+        plan = await self.named()
         assert self.agent._upload is not None
         await self.agent._upload.task
         return plan
@@ -135,6 +145,17 @@ class Cloud:
 
     def committed(self, *survivors: WorkerId) -> Record:
         return self.coordinator.step(dict.fromkeys(survivors, self.trainer.theta))
+
+
+class Witnessed(PlainTier):
+    """Believes in the versions whose digests it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(ME)
+        self.told: set[Digest] = set()
+
+    def vouched(self, version: int, digest: Digest) -> bool:
+        return digest in self.told
 
 
 OTHERS = (WorkerId("azure"), WorkerId("gcp"), WorkerId("onprem"))
@@ -306,3 +327,63 @@ async def test_a_worker_in_a_round_ends_after_its_outcome(cloud: Cloud) -> None:
     assert not cloud.agent.saved.done()
     await cloud.record(cloud.committed(ME, *OTHERS))
     assert cloud.agent.saved.done()
+
+
+async def test_another_plan_with_the_id_of_the_open_round_frees_nothing(cloud: Cloud) -> None:
+    plan = await cloud.expose()
+    await cloud.agent.planned(canonical.encode(replace(plan, hours=plan.hours + 1)))
+    assert cloud.sent[-1].refuse.rule == 7
+    assert cloud.agent._round.work is Work.EXPOSED  # else the same work is soon in a second sum
+    cloud.agent.consider_offering()
+    assert cloud.sent[-1].refuse.rule == 7
+
+
+async def test_the_upload_s_stage_does_not_undo_that_a_share_was_revealed(cloud: Cloud) -> None:
+    await cloud.named()  # encodes in another thread
+    cloud.agent._round.reveal()
+    await cloud.agent._write_stage()
+    assert cloud.agent._upload is not None
+    await cloud.agent._upload.task
+    stage = cloud.state.load_stage()
+    assert stage is not None
+    assert stage.exposed
+    assert stage.revealed
+
+
+async def witnessed(folder: Path) -> tuple[Cloud, Witnessed]:
+    """Return a worker on version 1 that believes nobody about later ones."""
+    coordinator, tier = Coordinator(), Witnessed()
+    tier.told.add(coordinator.step().digest)
+    made = Cloud(coordinator, folder, tier)
+    await made.join()
+    return made, tier
+
+
+async def test_a_word_for_a_later_version_is_no_word_for_those_before_it(tmp_path: Path) -> None:
+    cloud, tier = await witnessed(tmp_path)
+    first, second = cloud.coordinator.step(), cloud.coordinator.step()
+    await cloud.record(first)
+    await cloud.record(second)
+    assert cloud.replica.position.version == 1
+
+    tier.told.add(second.digest)
+    await cloud.agent._follow()
+    assert cloud.replica.position.digest == second.digest
+    merges = [m for m in cloud.trainer.told if isinstance(m, Merge)]
+    assert [m.clock.version for m in merges] == [3]  # never on version 2, whose word never came
+    assert first.digest not in cloud.agent._known
+    manifest = cloud.state.load()
+    assert manifest is not None
+    assert first.digest not in manifest.known
+
+
+async def test_a_newcomer_begins_at_a_version_that_it_was_given_a_word_for(tmp_path: Path) -> None:
+    coordinator, tier = Coordinator(), Witnessed()
+    first = coordinator.step()
+    cloud = Cloud(coordinator, tmp_path, tier)
+    await cloud.join()
+    second = coordinator.step()
+    tier.told.add(second.digest)
+    await cloud.record(second)
+    assert cloud.replica.position.digest == second.digest
+    assert first.digest not in cloud.agent._known

@@ -7,6 +7,7 @@ from common.documents import Algorithm, Codec, Outer, Schedule, Stop
 from common.errors import ConfigError
 from services.presets import PRESETS
 from services.soundness import refuse_unsound
+from tests.small_run import TLS
 
 STOP = Stop(versions=20)
 FLOAT32 = Codec(kind="float32", bits=32, first_bits=32)
@@ -80,17 +81,19 @@ def test_more_least_than_most_local_steps_is_refused() -> None:
 
 
 def test_a_tier_that_does_not_exist_yet_is_refused() -> None:
-    assert "'masked' is not available in this version" in refused(tier="masked")
+    assert "'he' is not available in this version" in refused(tier="he")
 
 
 def test_a_tier_that_the_coordinator_does_not_allow_is_refused() -> None:
     with pytest.raises(ConfigError, match="not among the coordinator's allowed_tiers"):
-        refuse_unsound(Algorithm(), STOP, allowed_tiers=("masked",))
+        refuse_unsound(Algorithm(), STOP, allowed_tiers=("tls",))
 
 
 def test_float32_is_exact_or_refused() -> None:
-    refuse_unsound(replace(Algorithm(), codec=FLOAT32), STOP)
-    assert "float32 has bits 32" in refused(codec=replace(FLOAT32, first_bits=16))
+    refuse_unsound(replace(TLS, codec=FLOAT32), STOP)
+    wrong = replace(FLOAT32, first_bits=16)
+    assert "float32 has bits 32" in refused(tier="tls", codec=wrong)
+    assert "cannot be masked" in refused(codec=FLOAT32)
 
 
 @pytest.mark.parametrize(("bits", "most"), [(4, 7), (8, 127)])
@@ -121,8 +124,8 @@ def test_sync_with_a_cohort_smaller_than_the_member_list_is_refused() -> None:
 
 
 def test_a_share_that_equal_members_already_exceed_is_refused() -> None:
-    assert "at least 0.500" in refused(max_share=0.49)
-    refuse_unsound(replace(Algorithm(), max_share=0.5), STOP)
+    assert "at least 0.500" in refused(tier="tls", min_cohort=1, max_share=0.49)
+    refuse_unsound(replace(TLS, max_share=0.5), STOP)
     refuse_unsound(replace(Algorithm(), max_share=0.34, min_cohort=3), STOP)
 
 

@@ -14,6 +14,7 @@ class FixedLearner(Learner):
         self.held_constants = constants or {}
         self.loss = 2.0
         self.rates = []
+        self.batch = 0
 
     def parameters(self):
         return self.held
@@ -26,6 +27,7 @@ class FixedLearner(Learner):
 
     def train(self, lr):
         self.rates.append(lr)
+        self.batch += 1
         for tensor in self.held.values():
             tensor += 1
         return Step(loss=self.loss, tokens=10, samples=2)
@@ -34,7 +36,8 @@ class FixedLearner(Learner):
         return Validation(loss=self.loss, accuracy=0.5, tokens=10)
 
     def state(self):
-        return {"file": np.array(self.rates)}  # a name that careless storing trips over
+        rates = np.array(self.rates)
+        return {"file": rates, "cursor.batch": np.array(self.batch)}  # np.savez has its own `file`
 
     def load_state(self, state):
-        self.rates = state["file"].tolist()
+        self.rates, self.batch = state["file"].tolist(), int(state["cursor.batch"])

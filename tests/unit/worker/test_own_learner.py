@@ -41,7 +41,7 @@ def test_one_step_goes_down_the_measured_slope(make):
     cursor = probe.state()
 
     def loss_at(scale):
-        probe.load_state({"batch": cursor["batch"].copy()})
+        probe.load_state({"cursor.batch": cursor["cursor.batch"].copy()})
         for name, weight in probe.parameters().items():
             weight[:] = start[name] + np.float32(scale) * step[name]
         return probe.train(0.0).loss

@@ -5,6 +5,7 @@ import pytest
 from common import canonical
 from common.documents import (
     Abort,
+    Answer,
     Commit,
     Counters,
     Lanes,
@@ -15,6 +16,7 @@ from common.documents import (
     Rollback,
     Takeover,
 )
+from common.errors import BadCommitError
 from common.ids import Digest, RoundId, WorkerId
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
@@ -35,6 +37,13 @@ PLAN = Plan(
 )
 
 
+def answer(worker: WorkerId, numbers: Numbers = NUMBERS) -> Answer:
+    return Answer(canonical.digest(PLAN), worker, numbers)
+
+
+ANSWERS = {A: answer(A), B: answer(B)}
+
+
 def record(commit: Commit | None = None, abort: Abort | None = None) -> Record:
     return Record(SEQ, HEAD, 0, 0, 4, HEAD, 0.0, Counters(), commit=commit, abort=abort)
 
@@ -49,7 +58,7 @@ def refused(rule: Rule) -> pytest.RaisesExc[RefusedError]:
 
 @pytest.fixture
 def offered() -> WorkerRound:
-    r = WorkerRound(A)
+    r = WorkerRound(A, 0)
     r.offer = offer(A)
     return r
 
@@ -58,6 +67,7 @@ def offered() -> WorkerRound:
 def staged(offered: WorkerRound) -> WorkerRound:
     offered.accept(PLAN, 3, HEAD, SEQ)
     offered.close(NUMBERS, finite=True, max_staleness=8)
+    offered.answered(answer(A))
     return offered
 
 
@@ -66,8 +76,10 @@ def test_a_round_goes_from_free_to_staged_to_exposed_to_contributed(offered: Wor
     offered.accept(PLAN, 3, HEAD, SEQ)
     assert offered.work is Work.STAGED
     assert offered.offer is None
-    assert offered.close(NUMBERS, finite=True, max_staleness=8) == NUMBERS
-    assert offered.expose(ROUND, {A: NUMBERS, B: NUMBERS}) == PLAN
+    offered.close(NUMBERS, finite=True, max_staleness=8)
+    offered.answered(answer(A))
+    assert offered.name(ROUND, ANSWERS)
+    offered.expose(ANSWERS, b"")
     assert offered.work is Work.EXPOSED
     assert offered.resolve(committed(A, B)) is Fate.CONTRIBUTED
     assert offered.work is Work.FREE
@@ -113,7 +125,7 @@ def test_records_of_other_rounds_change_nothing(staged: WorkerRound) -> None:
 
 @pytest.mark.parametrize("open_offer", [None, offer(A, "another"), offer(B)])
 def test_a_plan_without_the_own_open_offer_is_refused(open_offer: Offer | None) -> None:
-    r = WorkerRound(A)
+    r = WorkerRound(A, 0)
     r.offer = open_offer
     with refused(Rule.OFFER):
         r.accept(PLAN, 3, HEAD, SEQ)
@@ -158,26 +170,49 @@ def test_work_that_must_not_count_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("round_id", "members", "sentence"),
+    ("round_id", "answers", "sentence"),
     [
-        (RoundId("b" * 32), {A: NUMBERS, B: NUMBERS}, "another round"),
-        (ROUND, {B: NUMBERS, C: NUMBERS}, "own numbers"),
-        (ROUND, {A: replace(NUMBERS, tokens=1), B: NUMBERS}, "own numbers"),
-        (ROUND, {A: NUMBERS, WorkerId("mallory"): NUMBERS}, "not in the plan"),
-        (ROUND, {A: NUMBERS}, "threshold is 2"),
+        (RoundId("b" * 32), ANSWERS, "another round"),
+        (ROUND, {B: answer(B), C: answer(C)}, "own answer"),
+        (ROUND, {A: answer(A, replace(NUMBERS, tokens=1)), B: answer(B)}, "own answer"),
+        (ROUND, {A: answer(A), WorkerId("mallory"): answer(B)}, "not in the plan"),
+        (ROUND, {A: answer(A)}, "threshold is 2"),
     ],
 )
 def test_members_that_are_not_in_order_are_refused_and_nothing_is_sent(
-    staged: WorkerRound, round_id: RoundId, members: dict[WorkerId, Numbers], sentence: str
+    staged: WorkerRound, round_id: RoundId, answers: dict[WorkerId, Answer], sentence: str
 ) -> None:
     with refused(Rule.MEMBERS) as caught:
-        staged.expose(round_id, members)
+        staged.name(round_id, answers)
     assert sentence in str(caught.value)
     assert staged.work is Work.STAGED
 
 
+def test_members_that_come_again_are_no_news_and_others_are_refused(staged: WorkerRound) -> None:
+    staged.expose(ANSWERS, b"")
+    assert not staged.name(ROUND, dict(ANSWERS))
+    with refused(Rule.MEMBERS):
+        staged.name(ROUND, {**ANSWERS, C: answer(C)})
+
+
 def test_a_stage_found_on_disk_goes_on_to_its_outcome(staged: WorkerRound) -> None:
     found = canonical.decode(staged.stored(), Stage)
-    again = WorkerRound(A, found)
+    again = WorkerRound(A, 0, found)
     assert again.work is Work.STAGED
     assert again.resolve(committed(A, B)) is Fate.CONTRIBUTED
+
+
+def test_a_commit_whose_numbers_are_not_those_that_were_answered_is_refused(
+    staged: WorkerRound,
+) -> None:
+    answers = {w: Answer(HEAD, w, NUMBERS) for w in (A, B)}
+    staged.expose(answers, b"")
+    honest = Commit(PLAN, {A: NUMBERS, B: NUMBERS}, (A, B), Lanes(1, 1, 0), HEAD, 1)
+    staged.check_numbers(honest)
+    for numbers in (
+        {A: NUMBERS, B: replace(NUMBERS, lr_sum=2.0)},
+        {A: NUMBERS},
+        {A: NUMBERS, B: NUMBERS, C: NUMBERS},
+    ):
+        with pytest.raises(BadCommitError, match="not those that the members answered with"):
+            staged.check_numbers(replace(honest, numbers=numbers))

@@ -127,6 +127,19 @@ def test_a_roll_back_leaves_no_local_work_and_an_inner_optimiser_as_built(tmp_pa
     assert learner.rates == [pytest.approx(0.001)]  # its warm-up begins again
 
 
+def test_a_roll_back_repeats_no_batch_so_that_no_update_is_made_twice(tmp_path):
+    # The same version and the same batches would give the same update: two sums of it, one with a
+    # cloud and one without, differ by that cloud.
+    learner, trainer = make()
+    trainer.begin(AT_5, leaves_of(tmp_path, "head", 3))
+    for _ in range(4):
+        trainer.step()
+
+    trainer.roll_back(replace(AT_5, version=6), leaves_of(tmp_path, "back", 1))
+
+    assert (learner.batch, learner.rates) == (4, [])
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_told_at_close(tmp_path, loss):
     learner, trainer = make()

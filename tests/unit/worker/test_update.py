@@ -116,7 +116,7 @@ def test_the_residual_is_decayed_clipped_and_sent() -> None:
         work = difference(run, nothing, np.float32(factor) * residual)
         content, kept = encoded(terms, work)
         sent = np.frombuffer(content[: terms.layout.data_bytes], "<i2").astype(np.float64)
-        step = np.repeat(terms.codec._step, 4096)  # type: ignore[attr-defined]
+        step = np.repeat(terms.codec.step, 4096)  # type: ignore[attr-defined]
         total = np.linalg.norm(sent * step + kept)
         assert total == pytest.approx(expected * longest, rel=1e-3)
 

@@ -8,7 +8,7 @@ from common.ids import Digest
 from services.replica import Position
 from services.simulator.disk import Disk, watched
 from services.simulator.host import HOST, Host, Killed
-from services.worker.state import StateFolder
+from services.worker.state import Manifest, StateFolder
 from tests.small_run import Run
 from worker.round import Stage
 
@@ -19,7 +19,7 @@ STAGE = Stage(PLAN, SEQ, exposed=True)
 
 def saved_at(state: StateFolder, next_seq: int) -> None:
     position = Position(next_seq, Digest("0" * 64), PLAN.version, PLAN.digest, 0.0, 0)
-    state.commit_save(state.new_save(), position, None)
+    state.commit_save(Manifest(state.new_save().name, position), None)
 
 
 @pytest.fixture

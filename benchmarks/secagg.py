@@ -1,0 +1,206 @@
+"""What masking costs one core: beside bare key streams, and within the making of an upload.
+
+    python -m benchmarks.secagg
+
+One update of 100 million parameters, shard by shard, so nothing of the model's size is ever held.
+
+    bare     AES-128-CTR expand and add of the same bytes: K streams, same tile, nothing else
+    mask     `Masks.add` on the ring words of the same shards, right after `bare`
+    tags     both tags of the same shards
+    upload   rotate, quantise, tags, mask, pack: from float32 differences to bytes to send
+
+Ratios are speeds: 1 = as fast as bare. Seconds are of this process's CPU, so that a busy machine
+measures nearly the same; medians over several updates. GB are 10**9 bytes of the model's float32.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from statistics import median
+from typing import Final
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from benchmarks.result import write_result
+from common.arrays import F32
+from common.chain import TILE
+from common.codec.dense import Dense
+from common.codec.noise import Noise
+from common.ids import WorkerId
+from common.rotation import rotation_signs
+from common.scales import round_scales
+from common.schema import BLOCK
+from common.secagg.masks import Masks, member_masks
+from common.secagg.ring import Ring
+from common.secagg.streams import SEED_BYTES, TILE_BYTES
+from common.secagg.tags import Pads, Tagger, member_tags
+from common.shards import PayloadLayout
+
+_PARAMETERS: Final = 100_000_000
+_COHORTS: Final = (4, 8, 16)
+_BITS: Final = (4, 8, 12, 16, 32)
+_TAG_BYTES: Final = 16  # per shard: two of 64 bits
+_SELF: Final = bytes(SEED_BYTES)
+
+
+class Bare:
+    """K streams expanded and added in the plainest way: what masking cannot beat."""
+
+    def __init__(self, num_streams: int) -> None:
+        self._streams = [
+            Cipher(algorithms.AES(bytes([i] * 16)), modes.CTR(bytes(16))).encryptor()
+            for i in range(num_streams)
+        ]
+        self._zeros, self._tile = bytes(TILE_BYTES), np.empty(TILE_BYTES, np.uint8)
+
+    def add(self, content: np.ndarray) -> None:
+        """Add to uint8[n], a multiple of 8."""
+        for start in range(0, len(content), TILE_BYTES):
+            part = content[start : start + TILE_BYTES].view(np.uint64)
+            tile = self._tile[: part.nbytes]
+            for stream in self._streams:
+                stream.update_into(self._zeros[: len(tile)], tile.data)
+                part += tile.view(np.uint64)
+
+
+def names(num_members: int) -> list[WorkerId]:
+    """Return the cohort."""
+    return [WorkerId(f"cloud-{i:02}") for i in range(num_members)]
+
+
+def masks_of_one(bits: int, num_members: int) -> Masks:
+    """Return the masks of the member in the middle, so that both signs occur."""
+    cohort = names(num_members)
+    own = cohort[num_members // 2]
+    pairs = {n: bytes([i + 1] * SEED_BYTES) for i, n in enumerate(cohort) if n != own}
+    return member_masks(Ring(bits), own, _SELF, pairs)
+
+
+def masking(bits: int, num_members: int, num_parameters: int) -> tuple[float, float]:
+    """Return CPU seconds of one update: bare, mask."""
+    layout = PayloadLayout(_whole(num_parameters), bits)
+    bare, masks, ring = Bare(num_members), masks_of_one(bits, num_members), Ring(bits)
+    bare_s = mask_s = 0.0
+    offset, length = layout.shard(0)
+    content, words = np.zeros(length, np.uint8), ring.empty_sum(length)
+    while offset < layout.data_bytes:
+        length = min(length, layout.data_bytes - offset)
+        num_words = ring.stream_offset(length) // ring.word.itemsize
+        start_s = time.process_time()
+        bare.add(content[:length])
+        middle_s = time.process_time()
+        masks.add(words[:num_words], offset)
+        bare_s += middle_s - start_s
+        mask_s += time.process_time() - middle_s
+        offset += length
+    return bare_s, mask_s
+
+
+def tagging(bits: int, num_parameters: int) -> float:
+    """Return CPU seconds for both tags of one update."""
+    layout = PayloadLayout(_whole(num_parameters), bits)
+    tagger = Tagger(layout, [_SELF, bytes([1] * SEED_BYTES)])
+    content = np.random.default_rng(0).bytes(layout.shard(0)[1])
+    start_s = time.process_time()
+    for shard in range(-(-layout.data_bytes // len(content))):
+        tagger.tags(shard, content[: layout.shard(shard)[1]])
+    return time.process_time() - start_s
+
+
+class Upload:
+    """The making of one member's data shards, from float32 differences to bytes to send."""
+
+    def __init__(self, bits: int, num_members: int, num_parameters: int) -> None:
+        self.layout = PayloadLayout(_whole(num_parameters), bits)
+        self._name, self._ring = names(num_members)[num_members // 2], Ring(bits)
+        scales = round_scales(np.ones(self.layout.num_blocks, np.float32), 1.0, num_members)
+        self._codec = Dense(bits, num_members, 3.5, scales, rotation_signs(1))
+        self._masks = masks_of_one(bits, num_members)
+        kappa = bytes([1] * SEED_BYTES)
+        self._tagger = Tagger(self.layout, [_SELF, kappa])
+        self._pads = Pads(kappa, names(num_members))
+        draw = np.random.default_rng(0)
+        self._values: F32 = draw.standard_normal((TILE // BLOCK, BLOCK), np.float32)
+        self._carried: F32 = np.float32(0.01) * self._values
+        self._noise = Noise(bytes(16))
+
+    def make(self) -> float:
+        """Return the CPU seconds that it took; making up the differences is not counted."""
+        spent_s = 0.0
+        for shard in range(-(-self.layout.data_bytes // self.layout.shard(0)[1])):
+            offset, length = self.layout.shard(shard)
+            first = offset * 8 // self.layout.bits // BLOCK
+            end = first + length * 8 // self.layout.bits // BLOCK
+            payload = bytearray()
+            for block in range(first, end, TILE // BLOCK):
+                num = min(TILE // BLOCK, end - block)
+                difference = self._values[:num].copy()
+                start_s = time.process_time()
+                payload += self._codec.encode(
+                    block, difference, 1.0, self._carried[:num], self._noise
+                ).payload
+                spent_s += time.process_time() - start_s
+            start_s = time.process_time()
+            tags = member_tags(self._tagger, self._pads, self._name, shard, payload)
+            self._masks.add_tags(shard, tags)
+            words = self._ring.words(payload)
+            self._masks.add(words, offset)
+            self._ring.sent(words)
+            spent_s += time.process_time() - start_s
+        return spent_s
+
+
+def main() -> int:
+    """Print the tables and the result line; write the result unless it is quick."""
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # numpy reads it when it is imported
+        command = [sys.executable, "-m", "benchmarks.secagg", *sys.argv[1:]]
+        return subprocess.run(  # noqa: S603
+            command, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, check=False
+        ).returncode
+    quick = "--quick" in sys.argv[1:]
+    num, repeats = (4_000_000, 3) if quick else (_PARAMETERS, 5)
+    if quick:
+        print(f"quick: {num} parameters instead of {_PARAMETERS}; nothing is written")
+    masking(8, 4, 2_000_000)
+    found: dict[str, float] = {"parameters": num}
+    print("bits    K   ns per parameter: bare    mask   ratio to bare")
+    for bits, members in [(b, 4) for b in _BITS] + [(8, k) for k in _COHORTS[1:]]:
+        runs = [masking(bits, members, num) for _ in range(repeats)]
+        bare, mask = (median(column) / num * 1e9 for column in zip(*runs, strict=True))
+        ratio = median(b / m for b, m in runs)
+        print(f"{bits:4} {members:4} {bare:22.3f} {mask:7.3f} {ratio:15.2f}")
+        key = f"{bits}bit_k{members}"
+        found |= {f"ns_per_param_mask_{key}": mask, f"ratio_to_bare_{key}": ratio}
+    found["ratio_to_bare"] = min(found[f"ratio_to_bare_8bit_k{k}"] for k in _COHORTS)
+    found["ns_per_param_mask"] = found["ns_per_param_mask_8bit_k8"]
+    print("\nbits    GB/s: both tags   upload of 4")
+    for bits in _BITS:
+        tags = 4e-9 * num / median(tagging(bits, num) for _ in range(repeats))
+        found[f"tags_gbps_{bits}bit"] = tags
+        row = f"{bits:4} {tags:17.2f}"
+        if bits <= 16:
+            upload = Upload(bits, 4, num)
+            found[f"encode_gbps_{bits}bit"] = (
+                4e-9 * num / median(upload.make() for _ in range(min(repeats, 3)))
+            )
+            row += f" {found[f'encode_gbps_{bits}bit']:13.2f}"
+        print(row)
+    found["encode_gbps"] = found["encode_gbps_8bit"]
+    layout = PayloadLayout(_whole(_PARAMETERS), 8)
+    sent = layout.sent_bytes + _TAG_BYTES * layout.num_shards
+    found["bytes_per_param_8bit"] = sent / _PARAMETERS
+    keys = ("ratio_to_bare", "ns_per_param_mask", "encode_gbps", "bytes_per_param_8bit")
+    print("result", *(f"{k}={found[k]:.4f}" for k in keys))
+    if not quick:
+        write_result("secagg", found)
+    return 0
+
+
+def _whole(num_parameters: int) -> int:
+    return -(-num_parameters // BLOCK) * BLOCK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""A published sum against its secret tags, which only the members of U2 can check.
+
+The aggregate of a masked round holds the sums of both tags of each shard. Its values lie there as
+a member's do; its lanes are put together again from the record and the sums of z_B.
+"""
+
+from collections.abc import Collection
+
+from common.arrays import ReadBytes
+from common.documents import Lanes
+from common.errors import BadCommitError
+from common.ids import WorkerId
+from common.secagg.tags import Pads, Tagger, check_secret
+from common.shards import PayloadLayout, pack_lanes, unpack_energy, unpack_tags
+
+
+def check_aggregate(
+    layout: PayloadLayout,
+    lanes: Lanes,
+    survivors: Collection[WorkerId],
+    kappa: bytes,
+    read_aggregate: ReadBytes,
+) -> None:
+    """Let a sum pass that is exactly what its survivors sent.
+
+    Args:
+        layout: of the round, with tags.
+        lanes: as the commit says.
+        survivors: as the commit says.
+        kappa: of the attempt.
+        read_aggregate: reads the aggregate file.
+
+    Raises:
+        BadCommitError: names the shard.
+    """
+    pads, tagger = Pads(kappa, survivors), Tagger(layout, (kappa,))
+    energy_end = layout.data_bytes + layout.energy_bytes
+    content = read_aggregate(energy_end, layout.aggregate_bytes - energy_end)
+    if len(content) != layout.aggregate_bytes - energy_end:
+        raise BadCommitError("the aggregate's tags are cut short")
+    energy = unpack_energy(read_aggregate(layout.data_bytes, layout.energy_bytes))
+    section = pack_lanes(lanes, energy)
+    for shard, (_, secret) in enumerate(unpack_tags(content, layout)):
+        offset, length = layout.shard(shard)
+        if shard < layout.num_data_shards:
+            values = read_aggregate(offset, length)
+        else:
+            values = section[offset - layout.lanes_offset :][:length]
+        check_secret(tagger, pads, survivors, shard, values, secret)

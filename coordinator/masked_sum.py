@@ -1,0 +1,128 @@
+"""Adds the survivors' masked uploads, and takes the masks off their sum: never off one of them.
+
+One shard at a time: its memory does not grow with the model (but for lanes and tags) or with the
+cohort. What comes out is what `aggregate.py` makes of the same updates in the tls tier, and the
+sums of the tags. It refuses a sum that does not match its public tags, naming the shard.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from common.arrays import U8, ReadBytes
+from common.checks import MAX_LOSS_2_20
+from common.documents import Lanes, Plan
+from common.errors import BadUpdateError
+from common.ids import WorkerId
+from common.secagg.keys import MaskSecretKey, pair_seed, self_seed
+from common.secagg.labels import Context
+from common.secagg.masks import Masks, remaining_masks
+from common.secagg.ring import Ring
+from common.secagg.tags import MODULUS, Tagger, check_public
+from common.secagg.transcript import mask_key_of
+from common.shards import (
+    LANES_HEAD_BYTES,
+    PayloadLayout,
+    pack_energy,
+    pack_tag_sums,
+    unpack_lanes,
+    unpack_tags,
+)
+from coordinator.ports import Secrets
+
+
+def sum_masks(plan: Plan, secrets: Secrets) -> Masks:
+    """Return what the survivors' masks sum up to."""
+    context = Context(bytes.fromhex(secrets.context))
+    own = {w: self_seed(bytes.fromhex(b), context, w).to_bytes() for w, b in secrets.own.items()}
+    pairs = {
+        lost: {
+            w: pair_seed(
+                MaskSecretKey(bytes.fromhex(key)), mask_key_of(plan, w), context, lost, w
+            ).to_bytes()
+            for w in own
+        }
+        for lost, key in secrets.lost.items()
+    }
+    return remaining_masks(Ring(plan.bits), own, pairs)
+
+
+def masked_aggregate(
+    layout: PayloadLayout,
+    uploads: Mapping[WorkerId, ReadBytes],
+    masks: Masks,
+    tagger: Tagger,
+    energy_cap: int,
+    write: Callable[[bytes], None],
+) -> Lanes:
+    """Write the aggregate in order of its bytes; return the summed lanes.
+
+    Args:
+        layout: of the round, with tags.
+        uploads: by survivor, (offset, length) -> bytes of its spooled payload.
+        masks: what the survivors' masks sum up to.
+        tagger: of the public seed.
+        energy_cap: the largest z_B of one member.
+        write: appends to the aggregate file.
+
+    Raises:
+        BadUpdateError: names the shard; what was written is to be thrown away.
+    """
+    tags = _summed_tags(layout, uploads, masks)
+    lanes, content = _summed_lanes(layout, uploads, masks)
+    for shard in range(layout.num_data_shards, layout.num_tagged):
+        offset, length = layout.shard(shard)
+        part = content[offset - layout.lanes_offset :][:length]
+        check_public(tagger, shard, part, tags[shard][0])
+    most = len(uploads)
+    _check(lanes.loss_2_20 <= most * MAX_LOSS_2_20, f"the losses sum up to {lanes.loss_2_20}")
+    _check(lanes.clipped <= most, f"{lanes.clipped} of {most} updates are clipped")
+    energy = unpack_lanes(content, layout)[1]
+    _check(int(energy.max()) <= most * energy_cap, "a block's energy is beyond its cap")
+    ring = Ring(layout.bits)
+    for shard in range(layout.num_data_shards):
+        offset, length = layout.shard(shard)
+        words = ring.empty_sum(length)
+        for read in uploads.values():
+            ring.add_received(words, read(offset, length))
+        masks.subtract(words, offset)
+        payload = ring.payload(words)
+        check_public(tagger, shard, payload, tags[shard][0])
+        write(payload)
+    write(pack_energy(energy))
+    write(pack_tag_sums(tags))
+    return lanes
+
+
+def _summed_tags(
+    layout: PayloadLayout, uploads: Mapping[WorkerId, ReadBytes], masks: Masks
+) -> list[tuple[int, ...]]:
+    sums = [(0, 0)] * layout.num_tagged
+    for read in uploads.values():
+        own = unpack_tags(read(layout.tags_offset, layout.tags_bytes), layout)
+        sums = [
+            ((a + c) % MODULUS, (b + d) % MODULUS) for (a, b), (c, d) in zip(sums, own, strict=True)
+        ]
+    return [masks.subtract_tags(shard, pair) for shard, pair in enumerate(sums)]
+
+
+def _summed_lanes(
+    layout: PayloadLayout, uploads: Mapping[WorkerId, ReadBytes], masks: Masks
+) -> tuple[Lanes, bytes]:
+    total: U8 = np.zeros(layout.lanes_bytes, np.uint8)
+    head, tail = total[:LANES_HEAD_BYTES].view("<u8"), total[LANES_HEAD_BYTES:].view("<u4")
+    for read in uploads.values():
+        own = np.frombuffer(read(layout.lanes_offset, layout.lanes_bytes), np.uint8)
+        head += own[:LANES_HEAD_BYTES].view("<u8")
+        tail += own[LANES_HEAD_BYTES:].view("<u4")
+    for shard in range(layout.num_data_shards, layout.num_tagged):
+        offset, length = layout.shard(shard)
+        start = offset - layout.lanes_offset
+        masks.subtract_lanes(total[start : start + length], start)
+    content = total.tobytes()
+    return unpack_lanes(content, layout)[0], content
+
+
+def _check(holds: bool, complaint: str) -> None:
+    if not holds:
+        raise BadUpdateError(f"{complaint}: a member is broken; the round has to be aborted")

@@ -1,0 +1,69 @@
+"""Pinned keys: which key each worker holds, as one worker's own operator has written it down.
+
+    members: [{name, organisation, key}, ...]      key: SHA-256 of the public key, hexadecimal, as
+                                                   `crosscloud certs show` prints it
+
+A certificate's rotation keeps its key, so pins outlive certificates; a new key is a new pin.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from cryptography import x509
+
+from common.errors import ConfigError
+from common.secagg import signatures
+from services.identity import identity_in
+
+PINS: Final = "pins.yaml"
+
+Pins = dict[str, tuple[str, str]]
+"""name -> (organisation, key id)."""
+
+_FIELDS: Final = {"name", "organisation", "key"}
+
+
+def pin_workers(path: Path, certificates: Iterable[Path]) -> None:
+    """Write the keys of some certificates down."""
+    members = []
+    for pem in certificates:
+        certificate = x509.load_pem_x509_certificate(pem.read_bytes())
+        i = identity_in(certificate)
+        key = signatures.key_id(signatures.identity_public_key(certificate.public_key()))
+        members.append({"name": i.name, "organisation": i.organisation, "key": key})
+    head = "# Who may be in a sum with this worker, and which key each holds.\n"
+    path.write_text(head + yaml.safe_dump({"members": members}, sort_keys=False), encoding="utf-8")
+
+
+def read_pins(path: Path) -> Pins:
+    """Return what is written down.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    try:
+        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"{path}: cannot read the pins: {e.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(e).split())}") from None
+    entries = raw.get("members") if isinstance(raw, dict) and raw.keys() == {"members"} else None
+    if not isinstance(entries, list):
+        raise ConfigError(f"{path}: expected one key, `members`, with a list under it")
+    pins: Pins = {}
+    for i, entry in enumerate(entries):
+        where = f"{path}: members[{i}]"
+        if not isinstance(entry, dict) or entry.keys() != _FIELDS:
+            raise ConfigError(f"{where}: expected exactly the keys name, organisation, key")
+        name, key = str(entry["name"]), str(entry["key"])
+        if len(key) != 64 or set(key) - set("0123456789abcdef"):
+            raise ConfigError(
+                f"{where}: key {key[:20]!r} is not 64 hexadecimal digits; `crosscloud certs show` "
+                "prints it"
+            )
+        if name in pins:
+            raise ConfigError(f"{where}: {name!r} stands twice; delete one")
+        pins[name] = (str(entry["organisation"]), key)
+    return pins

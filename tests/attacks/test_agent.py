@@ -1,0 +1,197 @@
+"""The agent as it runs: after a restart (rule 10), and which versions it goes to."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common import canonical
+from common.documents import Answer, Control, Plan, Record
+from common.errors import BadCommitError, DivergedError
+from protos.v1 import session_pb2
+from services.worker.messages import Merge
+from tests.attacks.harness import MASKED, A, B, C, Cloud, Registry, Table, V
+from tests.small_chain import Coordinator
+from tests.small_run import Run, random_vector
+from tests.unit.services.test_agent import Cloud as Link
+
+
+class Masked(Link):
+    """aws's link process in the masked tier."""
+
+    def __init__(self, coordinator: Coordinator, registry: Registry, folder: Path) -> None:
+        super().__init__(coordinator, folder)
+        tier = Table(registry, coordinator.run).cloud(A).tier
+        self.agent._tier = tier
+        self.agent.unmasking = replace(self.agent.unmasking, tier=tier)
+
+    def kinds(self) -> list[str | None]:
+        return [m.WhichOneof("message") for m in self.sent]
+
+    async def attested(self, by: Cloud, record: Record) -> None:
+        word = by.tier.attestation(record.version, record.digest)
+        await self.agent.attested(session_pb2.Attest(attestation=canonical.encode(word)))
+
+
+@pytest.fixture
+def coordinator() -> Coordinator:
+    made = Coordinator(Run(MASKED, workers=(A, B, C, V)))
+    made.append(control=Control("resume", "ann", ""))
+    return made
+
+
+@pytest.fixture
+async def link(coordinator: Coordinator, registry: Registry, tmp_path: Path) -> Masked:
+    made = Masked(coordinator, registry, tmp_path)
+    await made.join()
+    return made
+
+
+# Rule 10: the secrets of a round die with the process
+
+
+async def exposed(link: Masked, registry: Registry) -> tuple[Plan, list[object]]:
+    """Go through a round up to the upload; return what the coordinator may say again."""
+    table = Table(registry, link.coordinator.run)
+    others = [table.cloud(w) for w in (B, C, V)]
+    plan = table.eve.plan(link.offer(), *(c.offer() for c in others))
+    await link.agent.planned(canonical.encode(plan))
+    submitted = link.sent[-1].answer
+    u2 = table.eve.answers(plan, *others)
+    u2.answers[A] = canonical.decode(submitted.answer, Answer)
+    u2.sealed[A] = dict(submitted.sealed)
+    members = session_pb2.Members(
+        round_id=bytes.fromhex(plan.round),
+        answers={w: canonical.encode(a) for w, a in u2.answers.items()},
+        sealed=u2.sealed_for(A),
+    )
+    await link.agent.named(members)
+    assert link.agent._upload is not None
+    await link.agent._upload.task
+    table.eve.collect(plan, u2, *others)
+    round_id = bytes.fromhex(plan.round)
+    return plan, [
+        members,
+        session_pb2.Survivors(round_id=round_id, survivors=plan.roster),
+        session_pb2.Signatures(round_id=round_id, signatures={}),
+    ]
+
+
+async def told(link: Masked, messages: list[object]) -> list[str | None]:
+    link.sent.clear()
+    for message in messages:
+        match message:
+            case session_pb2.Members():
+                await link.agent.named(message)
+            case session_pb2.Survivors():
+                await link.agent.unmasking.survived(message)
+            case session_pb2.Signatures():
+                await link.agent.unmasking.signed(message)
+    return link.kinds()
+
+
+async def test_rule_10_a_process_that_still_has_its_secrets_reveals(
+    link: Masked, registry: Registry
+) -> None:
+    _, messages = await exposed(link, registry)
+    assert "shares" in await told(link, messages)
+
+
+async def test_rule_10_after_a_restart_it_answers_nothing_but_abandons(
+    link: Masked, coordinator: Coordinator, registry: Registry, tmp_path: Path
+) -> None:
+    plan, messages = await exposed(link, registry)
+
+    again = Masked(coordinator, registry, tmp_path)
+    await again.agent.resume()
+
+    assert await told(again, [canonical.encode(plan), *messages]) == []
+    assert again.push.pushed == []
+    await again.agent.unmasking.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
+    assert again.kinds() == ["abandon"]
+
+
+async def test_rule_13_after_a_restart_a_member_that_may_have_revealed_does_not_abandon(
+    link: Masked, coordinator: Coordinator, registry: Registry, tmp_path: Path
+) -> None:
+    plan, messages = await exposed(link, registry)
+    await told(link, messages)
+
+    again = Masked(coordinator, registry, tmp_path)
+    await again.agent.resume()
+    await again.agent.unmasking.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
+
+    assert again.kinds() == []
+
+
+# Rule 5: nobody is led onto a version that no one verified
+
+
+@pytest.fixture
+def chain() -> Coordinator:
+    """A chain whose sums carry no tags: whose word counts for a version is all the same to them."""
+    made = Coordinator(Run(workers=(A, B, C, V)))
+    made.append(control=Control("resume", "ann", ""))
+    return made
+
+
+@pytest.fixture
+async def dropped(chain: Coordinator, registry: Registry, tmp_path: Path) -> Masked:
+    made = Masked(chain, registry, tmp_path)
+    await made.join()
+    return made
+
+
+def forked(coordinator: Coordinator) -> tuple[Record, Record]:
+    """Return the true next record, and one with another step that Eve made for one worker."""
+    eve = Coordinator(Run(workers=(A, B, C, V), blobs=coordinator.run.blobs))
+    eve.records = list(coordinator.records)
+    crafted = eve.step(dict.fromkeys((B, C, V), np.zeros_like(eve.run.theta())))
+    theta = coordinator.run.theta() - random_vector(coordinator.run.schema, 5, 0.01)
+    return coordinator.step(dict.fromkeys((B, C, V), theta)), crafted
+
+
+async def test_a_member_that_was_lost_stays_where_it_is_until_another_attests(
+    dropped: Masked, chain: Coordinator, registry: Registry
+) -> None:
+    true, _ = forked(chain)
+    await dropped.record(true)
+    assert dropped.replica.position.version == 0
+
+    await dropped.attested(Table(registry, chain.run).cloud(B), true)
+    assert (dropped.replica.position.version, dropped.replica.position.digest) == (1, true.digest)
+
+
+async def test_a_newcomer_begins_only_where_another_organisation_stands(
+    chain: Coordinator, registry: Registry, tmp_path: Path
+) -> None:
+    true, crafted = forked(chain)
+    link = Masked(chain, registry, tmp_path / "masked")
+    await link.agent.welcomed(session_pb2.Welcome(start_record=canonical.encode(crafted)))
+    await link.attested(Table(registry, chain.run).cloud(B), true)
+    assert not link.agent.begun
+
+    open_to_all = Link(chain, tmp_path / "tls")  # without the rule: its own model for each
+    await open_to_all.agent.welcomed(session_pb2.Welcome(start_record=canonical.encode(crafted)))
+    assert open_to_all.replica.position.digest == crafted.digest
+
+
+async def test_a_crafted_step_below_an_attested_version_moves_nothing(
+    dropped: Masked, chain: Coordinator, registry: Registry, tmp_path: Path
+) -> None:
+    _, crafted = forked(chain)
+    second = chain.step(dict.fromkeys((B, C, V), chain.run.theta() * np.float32(0.9)))
+    pause = Control("pause", "eve", "")  # a log for this worker alone
+    still = replace(crafted, seq=2, previous=canonical.digest(crafted), commit=None, control=pause)
+    onto = replace(second, seq=3, previous=canonical.digest(still))
+    for record in (crafted, still, onto):
+        await dropped.record(record)
+
+    with pytest.raises((DivergedError, BadCommitError)):
+        await dropped.attested(Table(registry, chain.run).cloud(B), onto)
+
+    assert not [m for m in dropped.trainer.told if isinstance(m, Merge)]
+    again = Masked(chain, registry, tmp_path)
+    await again.agent.resume()
+    assert again.replica.position.version == 0

@@ -1,0 +1,175 @@
+"""What a worker's own file insists on, whatever the coordinator says.
+
+A plan may be stricter, never weaker. Who may be a member is asked of `Admits`, which reads pinned
+keys or the federation's CA (`services/worker/pins.py`): never of the coordinator.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from common.documents import Algorithm, Numbers, Plan
+from common.errors import CrosscloudError
+from common.ids import WorkerId
+from common.secagg.signatures import IdentityPublicKey
+from common.secagg.thresholds import is_sound
+from common.secagg.transcript import certificate_der, is_signed, signed_content
+from common.weight import influence, threshold
+
+TIERS = ("tls", "masked")
+"""Privacy tiers, the weakest first."""
+
+_SLACK = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Whose certificate it is.
+
+    Args:
+        organisation: the party that controls the machine.
+        key: what its signatures are checked with.
+        key_id: SHA-256 of the public key.
+    """
+
+    name: WorkerId
+    organisation: str
+    key: IdentityPublicKey
+    key_id: str
+
+
+Admits = Callable[[bytes], Party]
+"""Return whose certificate this DER is; NotAMemberError where it is no admitted worker's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """See the module docstring.
+
+    Args:
+        tier: the weakest that it works in.
+        colluding: c, the fewest colluding workers that a threshold must allow for.
+        min_cohort: m, the fewest members that a sum must have.
+        max_share: the largest part of a sum's weight that one member may have.
+        max_staleness: tau_max, the largest.
+        max_policy_factor: rho, the largest.
+        max_clip: C_max: its own updates are clipped to this even where C is larger.
+    """
+
+    tier: str = "masked"
+    colluding: int = 0
+    min_cohort: int = 3
+    max_share: float = 0.75
+    max_staleness: float = 8.0
+    max_policy_factor: float = 1.0
+    max_clip: float = math.inf
+
+    def complaint(self, algorithm: Algorithm, tier: str) -> str:
+        """Return what of a run is weaker than this file allows; "" if nothing is (rule 1)."""
+        a = algorithm
+        if tier != a.tier:
+            return f"tier is {tier!r}, the run's is {a.tier!r}"
+        weaker = (
+            (TIERS.index(tier) < TIERS.index(self.tier), "tier", tier, self.tier),
+            (a.masked and a.colluding < self.colluding, "colluding", a.colluding, self.colluding),
+            (
+                a.masked and a.min_cohort < self.min_cohort,
+                "min_cohort",
+                a.min_cohort,
+                self.min_cohort,
+            ),
+            (a.max_share > self.max_share, "max_share", a.max_share, self.max_share),
+            (
+                a.max_staleness > self.max_staleness,
+                "max_staleness",
+                a.max_staleness,
+                self.max_staleness,
+            ),
+            (
+                a.max_policy_factor > self.max_policy_factor,
+                "max_policy_factor",
+                a.max_policy_factor,
+                self.max_policy_factor,
+            ),
+            (a.masked and a.codec.kind != "dense", "codec.kind", a.codec.kind, "dense"),
+        )
+        for is_weaker, field, found, allowed in weaker:
+            if is_weaker:
+                return (
+                    f"{field} is {found}, this worker's own file (trust.{field}) asks for {allowed}"
+                )
+        return ""
+
+
+def roster_complaint(plan: Plan, admits: Admits) -> str:
+    """Return why the roster cannot be trusted; "" if it can (rule 3)."""
+    seen: dict[str, dict[str, WorkerId]] = {}
+    for offer in plan.offers:
+        worker, keys = offer.worker, offer.keys
+        if keys is None:
+            return f"the offer of {worker} is not signed"
+        try:
+            party = admits(certificate_der(keys.certificate, worker))
+        except CrosscloudError as e:
+            return f"{worker}: {e}"
+        if party.name != worker:
+            return f"{worker} offers with the certificate of {party.name}"
+        if offer.run != plan.run:
+            return f"the offer of {worker} is for run {offer.run}"
+        if not is_signed(party.key, "offer", signed_content(offer), offer.signature):
+            return f"the signature of the offer of {worker} is wrong"
+        distinct = (
+            ("name", worker),
+            ("organisation", party.organisation),
+            ("certificate key", party.key_id),
+            ("sealing key", keys.sealing),
+            ("masking key", keys.masking),
+        )
+        for what, value in distinct:
+            if (other := seen.setdefault(what, {}).setdefault(value, worker)) is not worker:
+                return f"{worker} and {other} have one {what}"
+    if len({o.worker for o in plan.offers}) != len(plan.offers):
+        return "a name stands twice"
+    return ""
+
+
+def cohort_complaint(plan: Plan, algorithm: Algorithm) -> str:
+    """Return why the plan's sizes are unsound; "" if they are sound (rule 4)."""
+    num, t, c = len(plan.offers), plan.threshold, algorithm.colluding
+    if num < algorithm.min_cohort:
+        return f"{num} members, at least {algorithm.min_cohort} are needed"
+    if t != threshold(num, algorithm):
+        return f"threshold is {t}, must be {threshold(num, algorithm)}"
+    if not is_sound(num, c, t, algorithm.min_cohort):
+        return f"threshold {t} of {num} members lets two lists of survivors both gather enough"
+    return ""
+
+
+def share_complaint(
+    numbers: Mapping[WorkerId, Numbers],
+    members: Iterable[WorkerId],
+    algorithm: Algorithm,
+    num_needed: int,
+    max_share: float,
+) -> str:
+    """Return whose weight would drown the others in a sum; "" if nobody's would (rule 6).
+
+    Args:
+        numbers: of U2.
+        members: U2, or S.
+        num_needed: t.
+        max_share: the largest part that one member may have.
+    """
+    rho, c = algorithm.max_policy_factor, algorithm.colluding
+    v = influence(numbers, algorithm, num_needed)
+    within = sorted(members)
+    for worker in within:
+        others = sorted(v[w] for w in within if w != worker)
+        honest = math.fsum(others[: len(others) - c]) / rho
+        own = v[worker] * rho
+        if own > (max_share + _SLACK) * (own + honest):
+            return (
+                f"{worker} would be {own / (own + honest):.3f} of the sum, at most "
+                f"{max_share} is allowed"
+            )
+    return ""
