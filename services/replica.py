@@ -96,6 +96,10 @@ class Replica:
         """Whether the version that it stands on is not the one of the newest record applied."""
         return self.position.behind
 
+    def sync(self) -> None:
+        """Make the names of its files durable: whoever remembers its position needs them."""
+        self._store.sync()
+
     def read(self, digest: Digest) -> bytes:
         """Return one file of the version."""
         return self._store.read(digest)

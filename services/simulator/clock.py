@@ -147,8 +147,8 @@ def _task_of_host(
     task = asyncio.Task(cast("Coroutine[Any, Any, T]", work), loop=loop, context=context)
     host = HOST.get() if context is None else context.get(HOST)
     if host is not None:
-        host.tasks.add(task)
-        task.add_done_callback(host.tasks.discard, context=NOBODY.copy())
+        host.tasks[task] = None
+        task.add_done_callback(host.tasks.pop, context=NOBODY.copy())
     return task
 
 

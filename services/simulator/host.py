@@ -45,7 +45,7 @@ class Host:
     acts: int = 0
     last_act: str = ""
     stopped: Callable[[], None] | None = None
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    tasks: dict[asyncio.Task[Any], None] = field(default_factory=dict)  # in order, as a set is not
 
     def happens(self, act: str) -> None:
         """Say what is about to be done.

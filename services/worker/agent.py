@@ -523,6 +523,7 @@ class Agent:
         if position.digest not in self._known:
             self._known.append(position.digest)
         manifest = Manifest(folder.name, position, self._checked, tuple(self._known))
+        await asyncio.to_thread(self._replica.sync)
         await asyncio.to_thread(self._state.commit_save, manifest, residual)
         self._residual, self._unsaved = folder / "residual.f32", False
         self._saved_at_s = self._now_s()

@@ -20,6 +20,7 @@ from common.ids import SessionId
 from coordinator.ledger import Ledger as Records
 from services.coordinator.fence import Fence
 from services.coordinator.sessions import Sessions
+from services.replica import Replica
 from services.simulator.faults import (
     CutStream,
     Fault,
@@ -27,6 +28,7 @@ from services.simulator.faults import (
     KillWorker,
     Loss,
     PauseCoordinator,
+    RollBack,
     faults_of,
 )
 from services.simulator.federation import Federation, num_workers
@@ -152,6 +154,13 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
     "worker's files are not synced": (
         lambda: mock.patch("services.worker.state.sync_file"),
         kills_worker("push", Loss.POWER),
+    ),
+    "worker's version is not synced before its save": (
+        lambda: mock.patch.object(Replica, "sync"),
+        lambda seed: (
+            *kills_worker("unlink", Loss.POWER)(seed),
+            *(RollBack(1.5, 1), RollBack(1.9, 3)),
+        ),
     ),
     "loses free work": (
         lambda: mock.patch.object(Ledger, "release", forgets_free_work),
