@@ -27,7 +27,7 @@ test: $(STAMP)  ## All tests but the slow ones
 	$(BIN)/pytest $(FAST_TESTS) $(ARGS)
 
 test-all: $(STAMP)  ## All tests: also killed processes and deployment
-	$(BIN)/pytest tests --histories 3000 --soak-minutes 10 $(ARGS)
+	$(BIN)/pytest tests --histories 6000 --soak-minutes 10 $(ARGS)
 
 chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothing may be lost
 	$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -22,7 +22,7 @@ from services.local.layout import COORDINATOR, FederationSpec, Layout, WorkerSpe
 from services.local.processes import LocalProcess, ProcessFailedError
 
 TRAINER_BYTES: Final = 16
-"""Of one parameter: float32 value, gradient, and AdamW's two moments."""
+"""Of one parameter: float32 value, gradient, AdamW's two moments; the allocator keeps some more."""
 LINK_BYTES: Final = 0
 
 _LAYERS: Final = (5, 15)

@@ -32,15 +32,17 @@ MAX_DEPTH = 64
 
 _MAX_INTEGER = 2**64 - 1
 
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
+
 Json = Any
 """Free-form settings inside a document: any JSON value, checked only for finite numbers."""
 
 
 def encode(document: object) -> bytes:
     """Return the canonical bytes of `document`, a dataclass instance."""
-    return json.dumps(
-        _plain(document), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    ).encode("ascii")
+    return _ENCODER.encode(_plain(document)).encode("ascii")
 
 
 def digest(document: object) -> Digest:
@@ -75,19 +77,27 @@ def decode(content: bytes, kind: type[T]) -> T:
     return typing.cast("T", document)
 
 
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain(value: object) -> Json:
-    if isinstance(value, str | int | float) or value is None:
+    if type(value) in _SCALARS:
         return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        plain = {}
+        for name, is_float in _fields(type(value)):
+            v = getattr(value, name)
+            if is_float and v is not None:
+                plain[name] = float(v)
+            elif type(v) not in _SCALARS:
+                plain[name] = _plain(v)
+            elif v is not None:
+                plain[name] = v
+        return plain
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            name: float(v) if is_float else _plain(v)
-            for name, is_float in _fields(type(value))
-            if (v := getattr(value, name)) is not None
-        }
+        return [v if type(v) in _SCALARS else _plain(v) for v in value]
     return typing.cast("Json", value)  # json says what is wrong with it
 
 
@@ -143,7 +153,7 @@ def _typed(raw: Json, declared: Any, where: str) -> object:
             return _document(raw, kind, where)
         case _Form.LIST:
             values = _expect(raw, list, where)
-            return tuple(_typed(v, kind, f"{where}[{i}]") for i, v in enumerate(values))
+            return tuple([_typed(v, kind, f"{where}[{i}]") for i, v in enumerate(values)])
         case _Form.OBJECT:
             values = _expect(raw, dict, where)
             return {k: _typed(v, kind, f"{where}.{k}") for k, v in values.items()}

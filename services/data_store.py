@@ -14,7 +14,7 @@ held up by each other's (measured on ext4: 0.9 GiB/s with one thread, 1.3 with f
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -35,7 +35,13 @@ class DataStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._sums: dict[Digest, bytes] = {}  # xxh3-128 of sound content, 16 bytes per file
+        self._folder = str(root)
         make_folder(root)
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
 
     def path(self, digest: Digest) -> Path:
         """Return where the file stands or would stand.
@@ -47,9 +53,15 @@ class DataStore:
             raise MalformedDocumentError(f"not a SHA-256 in hexadecimal digits: {digest[:80]!r}")
         return self._root / digest
 
+    def _name(self, digest: Digest) -> str:
+        """Return the path as a string: half a run's files are looked for at every step."""
+        if not _DIGEST.fullmatch(digest):
+            self.path(digest)
+        return f"{self._folder}/{digest}"
+
     def has(self, digest: Digest) -> bool:
         """Return whether the file is there; its content may be damaged."""
-        return self.path(digest).is_file()
+        return os.path.isfile(self._name(digest))
 
     def size(self, digest: Digest) -> int:
         """Return the file's size in bytes.
@@ -58,7 +70,7 @@ class DataStore:
             DamagedDataError: it is missing.
         """
         try:
-            return self.path(digest).stat().st_size
+            return os.stat(self._name(digest)).st_size
         except FileNotFoundError:
             raise self._missing(digest) from None
 
@@ -87,7 +99,7 @@ class DataStore:
         Raises:
             DamagedDataError: the file is missing or ends before.
         """
-        path = self.path(digest)
+        path = self._name(digest)
         with storage_errors(f"cannot read {path}"):
             try:
                 fd = os.open(path, os.O_RDONLY)
@@ -130,23 +142,28 @@ class DataStore:
         """Make the names durable of all files that were written so far."""
         sync_folder(self._root)
 
-    def retain(self, keep: Collection[Digest]) -> int:
+    def retain(self, keep: Collection[Digest], delete: Callable[[Path], int] | None = None) -> int:
         """Delete every other file; return the bytes freed.
 
         Only while no version is being computed or fetched: a file that was just written, and is not
         in `keep`, would be lost.
+
+        Args:
+            delete: deletes a file and returns its size, where several processes delete.
         """
-        freed = 0
-        for path in self._root.iterdir():
-            if path.name not in keep and _DIGEST.fullmatch(path.name):
-                freed += path.stat().st_size
-                path.unlink()
-                self._sums.pop(Digest(path.name), None)
-        return freed
+        names = os.listdir(self._root)
+        gone = [n for n in names if n not in keep and _DIGEST.fullmatch(n)]
+        for name in gone:
+            self._sums.pop(Digest(name), None)
+        return sum((delete or _delete)(self._root / name) for name in gone)
+
+    def drafts(self) -> list[Path]:
+        """Return what is half written, or was when its process was killed."""
+        return [*self._root.glob(f".*{Draft.SUFFIX}")]
 
     def clean(self) -> None:
         """Remove what a killed process left half written: at start, before anything writes."""
-        for path in self._root.glob(f".*{Draft.SUFFIX}"):
+        for path in self.drafts():
             path.unlink()
 
     def _holds(self, digest: Digest, content: Bytes) -> bool:
@@ -164,6 +181,12 @@ class DataStore:
 
     def _missing(self, digest: Digest) -> DamagedDataError:
         return DamagedDataError(f"{self.path(digest)} is missing")
+
+
+def _delete(path: Path) -> int:
+    num_bytes = path.stat().st_size
+    path.unlink()
+    return num_bytes
 
 
 class Writer:

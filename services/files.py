@@ -119,6 +119,8 @@ class Draft:
         self.path = folder / f".{stem}.{secrets.token_hex(8)}{self.SUFFIX}"
         self.length = 0
         self._written_back = 0
+        self._folder = str(folder)
+        self._has_name = True
         with storage_errors(f"cannot write in {folder}"):
             self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
 
@@ -136,7 +138,7 @@ class Draft:
         Raises:
             StorageFullError: no space is left; discard the draft.
         """
-        with storage_errors(f"cannot write in {self.path.parent}"):
+        with storage_errors(f"cannot write in {self._folder}"):
             write_at(self._fd, content, self.length)
         self.length += memoryview(content).nbytes
         if self.length - self._written_back >= self._WRITE_BACK_BYTES:
@@ -145,7 +147,7 @@ class Draft:
 
     def sync(self) -> None:
         """Make the content durable. Nothing may be appended after it."""
-        with storage_errors(f"cannot write in {self.path.parent}"):
+        with storage_errors(f"cannot write in {self._folder}"):
             os.fsync(self._fd)  # an error here may not be retried: the kernel forgets it
         self._close()
 
@@ -153,12 +155,15 @@ class Draft:
         """Sync, then give the file its name; a file of that name is replaced."""
         self.sync()
         with storage_errors(f"cannot write {path}"):
-            self.path.replace(path)
+            os.replace(self.path, path)
+        self._has_name = False
 
     def discard(self) -> None:
         """Remove the temporary name; after a rename there is none."""
         self._close()
-        self.path.unlink(missing_ok=True)
+        if self._has_name:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -220,7 +220,6 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
         max_bytes=limits.max_spool_bytes,
         spare_bytes=limits.spare_disk_bytes,
     )
-    spool.clean()
     members = MemberList(settings.members, genesis.run)
     outbox = Outbox(line)
     store = DataStore(settings.data_dir / "data")

@@ -3,7 +3,8 @@
     read K uploads -> aggregate file -> replay it on the base -> write leaves -> fsync -> answer
 
 It decides nothing: control appends the record after the answer, and that is the commit. Doing the
-same work again gives the same file names and the same bytes.
+same work again gives the same file names and the same bytes. What it deletes, it deletes behind the
+fence of its leader's epoch (`fence.py`); where a newer leader broke that down, it ends.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from common.errors import (
     BadNumbersError,
     BadUpdateError,
     DamagedDataError,
+    StaleLeaderError,
     StorageError,
     StorageFullError,
 )
@@ -33,12 +35,15 @@ from coordinator.aggregate import aggregate
 from coordinator.masked_sum import masked_aggregate, sum_masks
 from coordinator.ports import AbortReason, Secrets
 from services.child import Line
+from services.coordinator.fence import Fence
 from services.coordinator.messages import (
     Collect,
     Collected,
     ComputeVersion,
     RestoreRefused,
     RestoreVersion,
+    TakeOver,
+    TookOver,
     VersionComputed,
     VersionFailed,
     VersionRestored,
@@ -49,8 +54,15 @@ from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
 
-RECEIVES: Final = (ComputeVersion, RestoreVersion, Collect)
-SENDS: Final = (VersionComputed, VersionFailed, VersionRestored, RestoreRefused, Collected)
+RECEIVES: Final = (TakeOver, ComputeVersion, RestoreVersion, Collect)
+SENDS: Final = (
+    TookOver,
+    VersionComputed,
+    VersionFailed,
+    VersionRestored,
+    RestoreRefused,
+    Collected,
+)
 
 _THREADS: Final = 4
 """More than cores, since some wait for the disk; each costs memory, see `advance`."""
@@ -79,6 +91,33 @@ class Computer:
         self._genesis = genesis
         self._spool = spool
         self._store = store
+        self._fence: Fence
+
+    def work(self, order: object) -> object:
+        """Carry one order out and return the answer."""
+        match order:
+            case TakeOver(epoch):
+                return self.take_over(epoch)
+            case ComputeVersion():
+                return self.compute(order)
+            case RestoreVersion():
+                return self.restore(order)
+            case Collect():
+                return self.collect(order)
+        raise AssertionError(f"unexpected order {type(order).__name__}")
+
+    def take_over(self, epoch: int) -> TookOver:
+        """Let no earlier leader delete anything, and clear up what its end left half written.
+
+        Raises:
+            StaleLeaderError: another coordinator leads.
+        """
+        drafts = self._store.drafts()  # none of a newer leader's: that has made its bin before
+        self._fence = Fence(self._store.root, epoch)
+        num_files = self._fence.take_over()
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+        return TookOver(num_files)
 
     def compute(self, order: ComputeVersion) -> VersionComputed | VersionFailed:
         """Return the new version, or why there is none; the old one stays in either case."""
@@ -168,26 +207,24 @@ class Computer:
         return VersionRestored(order.version, digest, version.commits)
 
     def collect(self, order: Collect) -> Collected:
-        """Delete what no kept version needs."""
+        """Delete what no kept version needs.
+
+        Raises:
+            StaleLeaderError: another coordinator leads.
+        """
         keep: set[Digest] = set(order.files)
         for digest in order.versions:
             if self._store.has(digest):
                 version = canonical.decode(self._store.read(digest), Version)
                 keep |= {digest, *version.blobs()}
-        return Collected(self._store.retain(keep))
+        return Collected(self._store.retain(keep, self._fence.delete))
 
 
 def serve(line: Line, computer: Computer) -> None:
     """Carry out orders until control ends."""
-    work: dict[type, Callable[..., object]] = {
-        ComputeVersion: computer.compute,
-        RestoreVersion: computer.restore,
-        Collect: computer.collect,
-    }
     with contextlib.suppress(EOFError):
         while True:
-            order = line.receive()
-            line.send(work[type(order)](order))
+            line.send(computer.work(line.receive()))
     log.info("control ended")
 
 
@@ -195,10 +232,13 @@ def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
     settings, genesis, line = begin_child("commit", RECEIVES)
     store = DataStore(settings.data_dir / "data")
-    store.clean()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
         computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
-        serve(line, computer)
+        try:
+            serve(line, computer)
+        except StaleLeaderError as e:
+            log.error("%s", e)
+            return 1
     return 0
 
 

@@ -110,12 +110,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
 
         start_seq = self._tail.start_seq
         next_seq = join.next_seq if join.HasField("next_seq") else start_seq + 1
-        if next_seq > self._tail.num_records:
-            raise ProtocolError(
-                f"{worker} has seen {next_seq} log records and there are only "
-                f"{self._tail.num_records}: it was part of another history of this run; "
-                "give it an empty state folder"
-            )
+        self._tail.check_seen(next_seq, worker)
         session = Session(SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq)
         # No await from here to the registration: records appended meanwhile must not be missed.
         self._sessions.add(session)
@@ -184,11 +179,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         roles = (Role.WORKER, Role.EVALUATOR, Role.OPERATOR)
         identity = self._members.admit(identity_of(context), *roles)
         from_seq = request.from_seq if request.HasField("from_seq") else self._tail.start_seq
-        if from_seq > self._tail.num_records:
-            raise ProtocolError(
-                f"record {from_seq} is asked for and there are only {self._tail.num_records}: the "
-                "caller was part of another history of this run; give it an empty state folder"
-            )
+        self._tail.check_seen(from_seq, "the caller")
         with self._door.entered(identity.name):
             if not request.follow:
                 for seq in range(from_seq, self._tail.num_records):

@@ -98,6 +98,17 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeOver:
+    """The first order, once this leader's takeover is in the log: bar all earlier ones' way.
+
+    Args:
+        epoch: seq of the takeover record.
+    """
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class ComputeVersion:
     """Sum the survivors' payloads onto `plan.digest`; answer `VersionComputed` or `-Failed`.
 
@@ -138,6 +149,13 @@ class Collect:
 
 
 # commit -> control ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TookOver:
+    """No earlier leader can delete a data file any more; so many that it meant to are back."""
+
+    num_files: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from common.ids import RoundId
 from coordinator.ports import (
@@ -38,6 +38,8 @@ from services.coordinator.messages import (
     RoundOpened,
     RoundSealed,
     SealRound,
+    TakeOver,
+    TookOver,
     UploadAdvanced,
     UploadCompleted,
     VersionComputed,
@@ -63,6 +65,16 @@ async def spawn_children(config: Path) -> tuple[Child, Child]:
     return started[0], started[1]
 
 
+class Half(Protocol):
+    """`services.child.Child`, the part that is used here."""
+
+    async def send(self, message: object) -> None:
+        """Give an order."""
+
+    async def receive(self) -> object:
+        """Return the next answer."""
+
+
 class Processes:
     """See the module docstring.
 
@@ -74,7 +86,7 @@ class Processes:
     """
 
     def __init__(
-        self, bulk: Child, commit: Child, feed: Callable[[Event], Awaitable[None]], watch: Watch
+        self, bulk: Half, commit: Half, feed: Callable[[Event], Awaitable[None]], watch: Watch
     ) -> None:
         self._bulk = bulk
         self._commit = commit
@@ -94,13 +106,13 @@ class Processes:
             case _:
                 assert_never(effect)
 
-    async def to_commit(self, effect: Compute | RestoreVersion | Collect) -> None:
+    async def to_commit(self, effect: Compute | TakeOver | RestoreVersion | Collect) -> None:
         """Hand an order about versions over."""
         match effect:
             case Compute(plan, numbers, survivors, secrets, signatures):
-                order = ComputeVersion(plan, numbers, survivors, secrets, signatures)
-                await self._commit.send(order)
-            case RestoreVersion() | Collect():
+                computed = ComputeVersion(plan, numbers, survivors, secrets, signatures)
+                await self._commit.send(computed)
+            case TakeOver() | RestoreVersion() | Collect():
                 await self._commit.send(effect)
             case _:
                 assert_never(effect)
@@ -118,11 +130,7 @@ class Processes:
         """
         await asyncio.gather(self._listen(self._bulk), self._listen(self._commit))
 
-    async def end(self) -> None:
-        """End both."""
-        await asyncio.gather(self._bulk.end(), self._commit.end())
-
-    async def _listen(self, child: Child) -> None:
+    async def _listen(self, child: Half) -> None:
         while True:
             answer = await child.receive()
             self._watch(answer)
@@ -150,6 +158,6 @@ def _event_of(answer: object) -> Event | None:
             return Restored(version, digest, commits)
         case RestoreRefused(version, detail):
             return RestoreFailed(version, detail)
-        case Carried() | Collected() | Drained():
+        case Carried() | TookOver() | Collected() | Drained():
             return None
     raise AssertionError(f"unexpected answer {type(answer).__name__}")

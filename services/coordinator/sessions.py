@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from common.errors import BusyError, ProtocolError
+from common.errors import BusyError, ProtocolError, StaleLeaderError
 from common.ids import SessionId, WorkerId
 from protos.v1 import session_pb2
 
@@ -88,7 +88,14 @@ class LogTail:
         start_seq: the record at which a newcomer begins.
     """
 
-    def __init__(self, num_records: int, read: Callable[[int], bytes], start_seq: int) -> None:
+    def __init__(
+        self,
+        num_records: int,
+        read: Callable[[int], bytes],
+        start_seq: int,
+        ends_with_ours: Callable[[], bool],
+    ) -> None:
+        self._ends_with_ours = ends_with_ours
         self.num_records = num_records
         self.start_seq = start_seq
         self.read = read
@@ -100,6 +107,22 @@ class LogTail:
             self.start_seq = start_seq
             self.num_records = num_records
             self._grown.notify_all()
+
+    def check_seen(self, num_seen: int, who: str) -> None:
+        """Let one pass that has seen no more records than there are.
+
+        Raises:
+            StaleLeaderError: there are more, of another leader, which this one did not know yet.
+            ProtocolError: there are not.
+        """
+        if num_seen <= self.num_records:
+            return
+        if not self._ends_with_ours():
+            raise StaleLeaderError("another coordinator leads this run: ask again")
+        raise ProtocolError(
+            f"{who} has seen {num_seen} log records and there are only {self.num_records}: it was"
+            " part of another history of this run; give it an empty state folder"
+        )
 
     async def follow(self, from_seq: int) -> AsyncIterator[bytes]:
         """Yield every record from `from_seq` on, for ever."""

@@ -129,15 +129,11 @@ class Spool:
         self._close(round_id)
         with storage_errors(f"cannot delete round {round_id}"):
             for folder in (self._root / round_id, self._sealed(round_id)):
-                if folder.is_dir():
-                    shutil.rmtree(folder)
+                while folder.is_dir():
+                    with contextlib.suppress(FileNotFoundError):  # a former leader deletes it too
+                        shutil.rmtree(folder)
         with self._lock:
             self._reserved.pop(round_id, None)
-
-    def clean(self) -> None:
-        """Delete the uploads of every round: a new leader ended them all."""
-        for round_id in self.rounds():
-            self.drop(round_id)
 
     def rounds(self) -> tuple[RoundId, ...]:
         """Return every round that has uploads on disk, sorted."""

@@ -149,16 +149,24 @@ class SteadyStore:
             StaleLeaderError: another coordinator holds it.
         """
         while not ended.wait(self._lease_s / 3):
-            try:
-                held = self._renew() or self._acquire()
-            except StorageError as e:
-                log.debug("no lease: %s", e)  # `apply` says it aloud where it matters
-                self._no_lease = _Trouble.after(self._no_lease, e, self._now_s())
-                self._restart_server()
-                continue
-            self._no_lease = None
-            if not held:
-                raise StaleLeaderError("the lease is lost: another coordinator leads")
+            self.keep_lease()
+
+    def keep_lease(self) -> None:
+        """Prolong the lease, if the store answers.
+
+        Raises:
+            StaleLeaderError: another coordinator holds it.
+        """
+        try:
+            held = self._renew() or self._acquire()
+        except StorageError as e:
+            log.debug("no lease: %s", e)  # `apply` says it aloud where it matters
+            self._no_lease = _Trouble.after(self._no_lease, e, self._now_s())
+            self._restart_server()
+            return
+        self._no_lease = None
+        if not held:
+            raise StaleLeaderError("the lease is lost: another coordinator leads")
 
     def _renew(self) -> bool:
         with self._one_thread:

@@ -26,6 +26,7 @@ _Entry = tuple[int, bool]  # inode, is it a folder
 _Names = dict[str, _Entry]
 _Change = dict[str, _Entry | None]  # what one call did to a folder's names: set or removed
 
+_OPEN: Final = os.open
 _WATCHED: Final = ("open", "fsync", "link", "rename", "replace", "unlink", "mkdir", "rmdir")
 
 
@@ -101,7 +102,9 @@ class Disk:
         if stat.S_ISDIR(status.st_mode):
             self._sync_folder(path, status.st_ino)
         else:
-            self._contents[status.st_ino] = Path(path).read_bytes()
+            fd = _OPEN(path, os.O_RDONLY)
+            self._contents[status.st_ino] = os.read(fd, status.st_size)
+            os.close(fd)
 
     def _sync_folder(self, path: str | Path, inode: int) -> None:
         with os.scandir(path) as entries:
@@ -121,18 +124,27 @@ def watched(*disks: Disk) -> Iterator[None]:
         for name in _WATCHED:
             real = getattr(os, name)
             handler = getattr(watch, name)
-            replacement = _watcher(name, real, handler)
+            replacement = (_opener if name == "open" else _watcher)(real, handler)
+            replacement.__name__ = name
             patches.enter_context(mock.patch.object(os, name, replacement))
         yield
 
 
-def _watcher(name: str, real: Callable[..., Any], handler: Callable[..., Any]) -> Any:
+def _watcher(real: Callable[..., Any], handler: Callable[..., Any]) -> Any:
     def call(*args: Any, **more: Any) -> Any:
         if HOST.get() is None:
             return real(*args, **more)
-        return handler(real, *args, **more)
+        return handler(real, *[a if type(a) is int else os.fspath(a) for a in args], **more)
 
-    call.__name__ = name
+    return call
+
+
+def _opener(real: Callable[..., Any], handler: Callable[..., Any]) -> Any:
+    def call(path: Any, flags: int, *args: Any, **more: Any) -> Any:
+        if not flags & os.O_CREAT or HOST.get() is None:
+            return real(path, flags, *args, **more)
+        return handler(real, os.fspath(path), flags, *args, **more)
+
     return call
 
 
@@ -151,8 +163,6 @@ class _Watch:
 
     def open(self, real: Any, path: Any, flags: int, *args: Any, **more: Any) -> Any:
         """A file that is made anew is a new name."""
-        if not flags & os.O_CREAT:
-            return real(path, flags, *args, **more)
         happens(f"create {os.path.basename(path)}")
         is_new = not os.path.exists(path)
         fd = real(path, flags, *args, **more)
@@ -175,11 +185,17 @@ class _Watch:
         self._named(target)
 
     def rename(self, real: Any, source: Any, target: Any) -> None:
-        """One name becomes another, in one folder: both changes or none."""
-        happens(f"rename {os.path.basename(source)} to {os.path.basename(target)}")
-        real(source, target)
-        folder, name = os.path.split(target)
-        self._note(folder, {os.path.basename(source): None, name: _entry(target)})
+        """One name becomes another: in one folder both changes or none, in two in any order."""
+        (former, before), (folder, name) = os.path.split(source), os.path.split(target)
+        if former == folder:
+            happens(f"rename {before} to {name}")
+            real(source, target)
+            self._note(folder, {before: None, name: _entry(target)})
+        else:
+            happens(f"move to {os.path.basename(folder)}")
+            real(source, target)
+            self._note(former, {before: None})
+            self._named(target)
 
     replace = rename
 
@@ -191,7 +207,12 @@ class _Watch:
 
     def unlink(self, real: Any, path: Any, *, dir_fd: int | None = None) -> None:
         """A name goes."""
-        happens(f"unlink {os.path.basename(path)}")
+        folder, name = os.path.split(path)
+        happens(
+            f"unlink {name}"
+            if dir_fd is not None
+            else f"unlink in {os.path.basename(folder)} {name}"
+        )
         real(path, dir_fd=dir_fd)
         self._removed(path, dir_fd)
 

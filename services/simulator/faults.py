@@ -8,9 +8,24 @@ from typing import Final
 FAULTS_S: Final = 3.5
 """Virtual seconds in which things go wrong; after them nothing does."""
 
-COORDINATOR_ACTS: Final = 120
+COORDINATOR_ACTS: Final = 130
 WORKER_ACTS: Final = 100
 """What a process does until then, about; a single fault is put at each of these in turn."""
+
+WINDOWS: Final = (
+    "link 0",  # the commit point
+    "fsync log",
+    "save",
+    "publish",
+    "order TakeOver",
+    "mkdir bin-",
+    "order Collect",
+    "move to bin-",
+    "unlink in bin-",
+    "order SealRound",
+    "order DropRound",
+)
+"""Acts of a coordinator that are few, and after which another's may matter."""
 
 
 class Loss(enum.Enum):
@@ -23,27 +38,30 @@ class Loss(enum.Enum):
 
 @dataclass(frozen=True)
 class KillCoordinator:
-    """The next coordinator dies at its n-th act."""
+    """The next coordinator dies at its n-th act; `before` = of those with that in their name."""
 
     act: int
     loss: Loss
+    before: str = ""
 
 
 @dataclass(frozen=True)
 class PauseCoordinator:
-    """The next coordinator stops before its n-th act, for longer than its lease."""
+    """The next coordinator stops before its n-th act; `before` = as above."""
 
     act: int
     lasting_s: float
+    before: str = ""
 
 
 @dataclass(frozen=True)
 class KillWorker:
-    """A worker's next process dies at its n-th act."""
+    """A worker's next process dies at its n-th act; `before` = as above."""
 
     worker: int
     act: int
     loss: Loss
+    before: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +121,7 @@ Fault = (
 
 
 def faults_of(seed: int, num_workers: int) -> tuple[Fault, ...]:
-    """Return the faults of a history: a third of the seeds walk one death through every act.
+    """Return the faults of a history: half of the seeds walk one fault through every act.
 
     In a quarter of all an operator asks for roll-backs.
     """
@@ -128,9 +146,12 @@ def _faults_of(seed: int, num_workers: int) -> tuple[Fault, ...]:
     if kind == 0:
         return (KillCoordinator(1 + step % COORDINATOR_ACTS, loss),)
     if kind == 1:
-        return (KillWorker(step % num_workers, 1 + step % WORKER_ACTS, loss),)
+        return (KillWorker(rng.randrange(num_workers), 1 + step % WORKER_ACTS, loss),)
+    if kind == 2 and step % 2:
+        return (PauseCoordinator(1 + step // 2 % COORDINATOR_ACTS, rng.uniform(2.0, 7.0)),)
     if kind == 2:
-        return (PauseCoordinator(1 + step % COORDINATOR_ACTS, rng.uniform(3.5, 8.0)),)
+        nth, window = divmod(step // 2, len(WINDOWS))
+        return (PauseCoordinator(1 + nth % 4, rng.uniform(2.0, 7.0), WINDOWS[window]),)
     return tuple(_any(rng, num_workers) for _ in range(rng.randint(2, 5)))
 
 

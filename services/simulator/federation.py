@@ -11,7 +11,6 @@ import functools
 import random
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, assert_never
@@ -29,6 +28,7 @@ from protos.v1 import session_pb2
 from services.child import ChildEndedError
 from services.data_store import DataStore
 from services.metrics import WorkerMetrics
+from services.simulator.aside import Killed
 from services.simulator.checks import violations, zeros
 from services.simulator.clock import NothingHappensError, VirtualLoop
 from services.simulator.coordinator import SimulatedCoordinator
@@ -46,7 +46,7 @@ from services.simulator.faults import (
     Rewind,
     RollBack,
 )
-from services.simulator.host import Host, Killed
+from services.simulator.host import Host
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
 from services.simulator.runs import algorithm_of
@@ -129,6 +129,8 @@ class Federation:
             for i in range(num_workers(self.seed))
         ]
         self.fates = [f for f in self.faults if isinstance(f, KillCoordinator | PauseCoordinator)]
+        self.is_rewound = any(isinstance(f, Rewind) for f in self.faults)
+        self.durable_records: set[bytes] = set()
         self.network = Network(self.rng, self._said)
         for fault in self.faults:
             if isinstance(fault, BadLinks):
@@ -143,7 +145,9 @@ class Federation:
             BrokenError: a promise was broken.
         """
         random.seed(self.seed)  # the jitter of the services' own pauses
-        loop = self.loop = VirtualLoop()
+        loop = self.loop = VirtualLoop(
+            pauses=any(isinstance(f, PauseCoordinator) for f in self.faults)
+        )
         loop.set_exception_handler(self._unheard)
         try:
             with watched(self.disk, *(p.disk for p in self.places)), _current(loop):
@@ -223,6 +227,8 @@ class Federation:
     def _settled(self) -> bool:
         if self.serving is None or not self.serving.host.alive:
             return False
+        if any(h.paused for h in self.leaders):  # it may do harm when it goes on
+            return False
         status = self.serving.core.status(self.loop.time())
         n = self.serving.tail.num_records
         return status.state == "paused" and all(
@@ -283,9 +289,10 @@ class Federation:
         self.leaders = [h for h in self.leaders if h.alive] + [host]
         fate = self.fates.pop(0) if self.fates and not self.is_calm else None
         if isinstance(fate, KillCoordinator):
-            host.dies_at, host.fate = fate.act, fate.loss
+            host.dies_at, host.counted, host.fate = fate.act, fate.before, fate.loss
         elif isinstance(fate, PauseCoordinator):
-            host.pauses_at, host.paused_for_s = fate.act, fate.lasting_s
+            host.pauses_at, host.counted = fate.act, fate.before
+            host.paused_for_s = fate.lasting_s
             host.on_pause = lambda: self._standby()
         coordinator = SimulatedCoordinator(
             self.genesis,
@@ -308,13 +315,14 @@ class Federation:
                 other.kill()
                 self.network.cut(other)
             self.disk.cut_power(self.rng, keep=host.fate is Loss.SOME)
+            self.durable_records.clear()
 
     async def _supervise_worker(self, place: WorkerPlace) -> None:
         while True:
             host = Host(str(place.name), functools.partial(self._worker_died, place), self.tell)
             if place.fates and not self.is_calm:
                 fate = place.fates.pop(0)
-                host.dies_at, host.fate = fate.act, fate.loss
+                host.dies_at, host.counted, host.fate = fate.act, fate.before, fate.loss
             place.life = SimulatedWorker(
                 place.name,
                 self.genesis,
@@ -379,7 +387,7 @@ class Federation:
 
     def _rewind(self, share: float) -> None:
         index = int(share * len(self.former))
-        to = deepcopy(self.former[index]) if self.former and share else MemoryServer()
+        to = self.former[index].copy() if self.former and share else MemoryServer()
         self.tell(f"the store goes back from change {self.server.op_seq} to {to.op_seq}")
         for f in fields(MemoryServer):
             setattr(self.server, f.name, getattr(to, f.name))
@@ -423,7 +431,7 @@ class Federation:
 
     def tell(self, line: str) -> None:
         """Add a line to the transcript."""
-        self.transcript.append(f"{asyncio.get_running_loop().time():8.3f} {line}")
+        self.transcript.append(f"{self.loop.time():8.3f} {line}")
 
     def _now_serving(self, coordinator: SimulatedCoordinator) -> None:
         self.tell(f"{coordinator.host.name} leads")
@@ -442,7 +450,8 @@ class Federation:
     def _watch(self, coordinator: SimulatedCoordinator, effect: Effect) -> None:
         match effect:
             case Save():
-                self.former.append(deepcopy(self.server))
+                if self.is_rewound:
+                    self.former.append(self.server.copy())
             case Append(record):
                 self.tell(f"{coordinator.host.name} appended {told(record)}")
                 self._saw(record)
@@ -465,10 +474,14 @@ class Federation:
             content = message.welcome.start_record
         else:
             return
+        if content in self.durable_records:  # since the last power cut
+            return
         record = canonical.decode(content, Record)
         path = record_path(self.disk.root, record.seq)
         if not path.is_file() or path.read_bytes() != content or not self.disk.holds(path):
             self._break(f"(ii) {worker} is told of record {record.seq}, which the log may lose")
+        else:
+            self.durable_records.add(content)
 
     def _break(self, sentence: str) -> None:
         self.tell(f"BROKEN: {sentence}")

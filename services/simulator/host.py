@@ -11,11 +11,8 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from services.simulator.aside import Killed, this_aside
 from services.simulator.faults import Loss
-
-
-class Killed(BaseException):
-    """The process is dead; nothing may catch this."""
 
 
 @dataclass(eq=False)
@@ -26,10 +23,12 @@ class Host:
         name: for transcripts.
         died: called once, when the host dies of itself.
         tell: receives every act, for transcripts.
-        dies_at: after so many acts it dies; 0 = it does not.
+        dies_at: at the so manieth act it dies; 0 = it does not.
         pauses_at: likewise for a pause.
+        counted: only acts with this in their name are counted for that.
         fate: what its death takes with it.
         paused: it does nothing, and does not know.
+        stopped: lets a call go on that was stopped by the pause.
     """
 
     name: str
@@ -37,6 +36,7 @@ class Host:
     tell: Callable[[str], None]
     dies_at: int = 0
     pauses_at: int = 0
+    counted: str = ""
     paused_for_s: float = 0.0
     fate: Loss = Loss.PROCESS
     on_pause: Callable[[], None] = lambda: None
@@ -44,6 +44,7 @@ class Host:
     paused: bool = False
     acts: int = 0
     last_act: str = ""
+    stopped: Callable[[], None] | None = None
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def happens(self, act: str) -> None:
@@ -54,26 +55,47 @@ class Host:
         """
         if not self.alive:
             raise Killed
+        if self.counted not in act:
+            return
         self.acts += 1
-        self.last_act = act = _DRAFT.sub("a draft", act)
         if self.acts == self.dies_at:
+            self.last_act = _DRAFT.sub("a draft", act)
             self.kill()
             NOBODY.copy().run(self.died, self)
             raise Killed
         if self.acts == self.pauses_at:
-            self.tell(f"{self.name} is paused before {act}")
+            self.tell(f"{self.name} is paused before {_DRAFT.sub('a draft', act)}")
             self.paused = True
+            PAUSED.add(self)
             NOBODY.copy().run(self.on_pause)
             asyncio.get_running_loop().call_later(
                 self.paused_for_s, self._go_on, context=NOBODY.copy()
             )
+            if (aside := this_aside()) is not None:
+                aside.stop()
+                if not self.alive:
+                    raise Killed
+
+    @property
+    def may_pause(self) -> bool:
+        """Whether it may still be paused."""
+        return self.acts < self.pauses_at
 
     def _go_on(self) -> None:
         self.paused = False
+        PAUSED.discard(self)
+        self._resume()
+
+    def _resume(self) -> None:
+        resume, self.stopped = self.stopped, None
+        if resume is not None:
+            resume()
 
     def kill(self) -> None:
         """End every task; from here on nothing has an effect."""
         self.alive = self.paused = False
+        PAUSED.discard(self)
+        self._resume()
         for task in tuple(self.tasks):
             task.cancel()
 
@@ -85,6 +107,9 @@ class Host:
 
 
 _DRAFT: Final = re.compile(r"\.\S+\.tmp")
+
+PAUSED: Final[set[Host]] = set()
+"""Those that are paused now."""
 
 HOST: Final[ContextVar[Host | None]] = ContextVar("host", default=None)
 """On whose behalf the running code runs; None for the simulation itself."""

@@ -1,16 +1,29 @@
 """Many histories, and what is said of those that break a promise: seed, faults, transcript."""
 
+import functools
 import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+from unittest import mock
 
+from common import canonical
 from services.simulator.faults import Fault, faults_of
 from services.simulator.federation import BrokenError, Federation, num_workers
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, for speed
 _MAX_LINES: Final = 60
+
+T = TypeVar("T")
+
+_DECODE: Final = canonical.decode
+"""A document is immutable, and all workers of a history read the same ones: once will do."""
+
+
+@functools.lru_cache(maxsize=2**13)
+def _decode(content: bytes, kind: type[T]) -> T:
+    return _DECODE(content, kind)
 
 
 def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
@@ -24,7 +37,8 @@ def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         federation = Federation(seed, Path(folder), faults)
         try:
-            federation.run()
+            with mock.patch.object(canonical, "decode", _decode):
+                federation.run()
         except BrokenError as e:
             return f"{e}\n" + "\n".join(federation.transcript[-_MAX_LINES:])
     return ""

@@ -1,10 +1,10 @@
 """The live state in memory: the simulator's fake of `RedisStore`, under the same contract suite.
 
-One `MemoryServer` stands for the server; a deep copy of it is the state to which a test can rewind.
+One `MemoryServer` stands for the server; a copy of it is the state to which a test can rewind.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from common.errors import StaleLeaderError
@@ -32,6 +32,10 @@ class MemoryServer:
     leader: str = ""
     leader_until_s: float = 0.0
     round_until_s: float = inf
+
+    def copy(self) -> "MemoryServer":
+        """Return this state, to which a test can rewind."""
+        return replace(self, tables={table: dict(f) for table, f in self.tables.items()})
 
 
 class MemoryLease:

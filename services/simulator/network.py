@@ -18,7 +18,8 @@ from common.errors import CrosscloudError, ProtocolError
 from common.ids import WorkerId
 from protos.v1 import session_pb2
 from services.grpc_status import status_of
-from services.simulator.host import NOBODY, Host, Killed
+from services.simulator.aside import Killed
+from services.simulator.host import NOBODY, Host
 
 T = TypeVar("T")
 
@@ -113,6 +114,9 @@ class Network:
         if isinstance(e := task.exception(), ProtocolError):
             raise e
         if e is not None:
+            if not isinstance(e, Killed | CrosscloudError | grpc.RpcError):
+                failed = {"message": "a call failed", "exception": e}
+                asyncio.get_running_loop().call_exception_handler(failed)
             raise UnreachableError
         answer: T = task.result()
         return answer

@@ -6,6 +6,8 @@
 One task owns everything here and handles one thing at a time, so a plan is looked at only after the
 records before it are applied. Long work (encoding, transfers, replaying) runs in threads; while it
 does, heartbeats go on elsewhere (`link.py`) and the trainer trains.
+
+It is long because every thing that can happen to a worker has its method here, in one order.
 """
 
 import asyncio
@@ -25,6 +27,13 @@ from common.ids import Digest, RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
+from services.worker.convert import (
+    answer_request,
+    attest_request,
+    members_of,
+    offer_request,
+    refuse_request,
+)
 from services.worker.messages import (
     Begin,
     Budget,
@@ -38,6 +47,7 @@ from services.worker.messages import (
 )
 from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
+from services.worker.unmasking import Unmasking
 from services.worker.upload import Payload, encode_payload
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
@@ -125,6 +135,14 @@ class Agent:
         self._staged_at_s = 0.0
         self._local_steps = genesis.algorithm.local_steps
         self._paused = False
+        self.unmasking = Unmasking(
+            tier,
+            latest=lambda: (self._round, self._attempt),
+            send=send,
+            refuse=self._refuse,
+            write_stage=self._write_stage,
+            end_upload=self._end_upload,
+        )
         self.begun = False
         self._residual: Path | None = None
         self._loss_2_20 = 0
@@ -200,8 +218,7 @@ class Agent:
         if progress.pending.steps < self._local_steps:
             return
         self._round.offer = offer = self._offer(progress)
-        submit = session_pb2.SubmitOffer(offer=canonical.encode(offer))
-        self._send(session_pb2.ConnectRequest(offer=submit))
+        self._send(offer_request(offer))
 
     def _offer(self, progress: Progress) -> Offer:
         at, pending = self._replica.position, progress.pending
@@ -269,26 +286,16 @@ class Agent:
         assert self._round.stage is not None
         assert self._round.stage.answer is not None
         answer, sealed = attempt.answer(self._round.stage.answer.numbers)
-        submit = session_pb2.SubmitAnswer(
-            round_id=bytes.fromhex(plan.round),
-            answer=canonical.encode(answer),
-            sealed={str(w): content for w, content in sealed.items()},
-        )
-        self._send(session_pb2.ConnectRequest(answer=submit))
+        self._send(answer_request(plan.round, answer, sealed))
 
     def _refuse(self, e: RefusedError) -> None:
         log.warning("refused round %s by rule %d: %s", e.round[:8], e.rule, e.sentence)
         self._metrics.round_ended("refused")
-        refuse = session_pb2.Refuse(
-            round_id=bytes.fromhex(e.round), rule=e.rule, sentence=e.sentence
-        )
-        self._send(session_pb2.ConnectRequest(refuse=refuse))
+        self._send(refuse_request(e))
 
     async def named(self, message: session_pb2.Members) -> None:
         """U2 is known: encode and upload, in the background."""
-        round_id = RoundId(message.round_id.hex())
-        answers = {WorkerId(w): canonical.decode(a, Answer) for w, a in message.answers.items()}
-        sealed = {WorkerId(w): content for w, content in message.sealed.items()}
+        round_id, answers, sealed = members_of(message)
         stage, attempt = self._round.stage, self._attempt
         if stage is None or attempt is None:
             log.info("members of round %s came late", round_id[:8])
@@ -305,67 +312,6 @@ class Agent:
         work = self._upload_round(stage.plan, answers, attempt, give_up)
         self._upload = _Upload(give_up, asyncio.create_task(work))
         self._upload.task.add_done_callback(self._on_uploaded)
-
-    async def survived(self, message: session_pb2.Survivors) -> None:
-        """S is known: sign it, or reveal what takes the masks off its sum."""
-        survivors = tuple(WorkerId(w) for w in message.survivors)
-        if (attempt := self._attempt_of(message.round_id)) is None:
-            return
-        try:
-            signature = attempt.survived(survivors)
-        except RefusedError as e:
-            self._refuse(e)
-            return
-        if signature is None:
-            await self._reveal(attempt, {})
-            return
-        submit = session_pb2.SubmitSignature(round_id=message.round_id, signature=signature)
-        self._send(session_pb2.ConnectRequest(signature=submit))
-
-    async def signed(self, message: session_pb2.Signatures) -> None:
-        """Enough survivors signed S."""
-        if (attempt := self._attempt_of(message.round_id)) is not None:
-            signatures = {WorkerId(w): content for w, content in message.signatures.items()}
-            await self._reveal(attempt, signatures)
-
-    async def _reveal(self, attempt: Attempt, signatures: Mapping[WorkerId, bytes]) -> None:
-        """Reveal this worker's shares; that it may have done so is durable before."""
-        try:
-            revealed = attempt.reveal(signatures)
-        except RefusedError as e:
-            self._refuse(e)
-            return
-        stage = self._round.stage
-        assert stage is not None
-        if not stage.revealed:
-            self._round.reveal()
-            await self._write_stage()
-        shares = {str(w): session_pb2.Share(own=share) for w, share in revealed.own.items()}
-        shares |= {str(w): session_pb2.Share(mask=share) for w, share in revealed.mask.items()}
-        submit = session_pb2.SubmitShares(round_id=bytes.fromhex(stage.plan.round), shares=shares)
-        self._send(session_pb2.ConnectRequest(shares=submit))
-
-    async def ended(self, message: session_pb2.End) -> None:
-        """The round will abort: promise never to reveal a share, unless one may be revealed."""
-        stage = self._round.stage
-        if stage is None or stage.plan.round != message.round_id.hex() or stage.revealed:
-            return
-        if not isinstance(self._tier, MaskedTier):
-            return
-        await self._end_upload()
-        if isinstance(self._attempt, Attempt):
-            signature = self._attempt.abandon()
-        else:  # after a restart, or before its secrets were drawn
-            signature = self._tier.abandon(stage.plan)
-        abandon = session_pb2.Abandon(round_id=message.round_id, signature=signature)
-        self._send(session_pb2.ConnectRequest(abandon=abandon))
-
-    def _attempt_of(self, round_id: bytes) -> Attempt | None:
-        """Return the attempt of a masked round; None after a restart, when its secrets are gone."""
-        stage, attempt = self._round.stage, self._attempt
-        if stage is None or not stage.exposed or stage.plan.round != round_id.hex():
-            return None
-        return attempt if isinstance(attempt, Attempt) else None
 
     async def _upload_round(
         self,
@@ -520,8 +466,7 @@ class Agent:
         """Let the others know which version this worker verified itself."""
         at = self._replica.position
         if self._checked and (word := self._tier.attestation(at.version, at.digest)) is not None:
-            attest = session_pb2.Attest(attestation=canonical.encode(word))
-            self._send(session_pb2.ConnectRequest(attest=attest))
+            self._send(attest_request(word))
 
     async def _settle(self, round_id: RoundId, fate: Fate) -> None:
         """Say what the frozen work is from now on."""

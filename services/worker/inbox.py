@@ -72,11 +72,11 @@ class Inbox:
             case "members":
                 await agent.named(message.members)
             case "survivors":
-                await agent.survived(message.survivors)
+                await agent.unmasking.survived(message.survivors)
             case "signatures":
-                await agent.signed(message.signatures)
+                await agent.unmasking.signed(message.signatures)
             case "end":
-                await agent.ended(message.end)
+                await agent.unmasking.ended(message.end)
             case "attested":
                 await agent.attested(message.attested)
             case "outcome":

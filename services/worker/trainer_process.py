@@ -242,7 +242,8 @@ def _expect(message: object, kind: type[T]) -> T:
 
 def _resident_bytes() -> int:
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        with open("/proc/self/statm", "rb", buffering=0) as statm:
+            pages = int(statm.read().split()[1])
     except FileNotFoundError:  # not Linux
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -4,6 +4,8 @@
     Eve     a coordinator that lies, replays, keeps everything, and puts together what it has
 
 Randomness is drawn from a seed, so every attack ends the same way each time it is run.
+
+It is long because the honest side and the lying one have to fit each other message by message.
 """
 
 import datetime

@@ -22,7 +22,9 @@ class Masked(Link):
 
     def __init__(self, coordinator: Coordinator, registry: Registry, folder: Path) -> None:
         super().__init__(coordinator, folder)
-        self.agent._tier = Table(registry, coordinator.run).cloud(A).tier
+        tier = Table(registry, coordinator.run).cloud(A).tier
+        self.agent._tier = tier
+        self.agent.unmasking = replace(self.agent.unmasking, tier=tier)
 
     def kinds(self) -> list[str | None]:
         return [m.WhichOneof("message") for m in self.sent]
@@ -83,9 +85,9 @@ async def told(link: Masked, messages: list[object]) -> list[str | None]:
             case session_pb2.Members():
                 await link.agent.named(message)
             case session_pb2.Survivors():
-                await link.agent.survived(message)
+                await link.agent.unmasking.survived(message)
             case session_pb2.Signatures():
-                await link.agent.signed(message)
+                await link.agent.unmasking.signed(message)
     return link.kinds()
 
 
@@ -106,7 +108,7 @@ async def test_rule_10_after_a_restart_it_answers_nothing_but_abandons(
 
     assert await told(again, [canonical.encode(plan), *messages]) == []
     assert again.push.pushed == []
-    await again.agent.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
+    await again.agent.unmasking.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
     assert again.kinds() == ["abandon"]
 
 
@@ -118,7 +120,7 @@ async def test_rule_13_after_a_restart_a_member_that_may_have_revealed_does_not_
 
     again = Masked(coordinator, registry, tmp_path)
     await again.agent.resume()
-    await again.agent.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
+    await again.agent.unmasking.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
 
     assert again.kinds() == []
 

@@ -1,4 +1,7 @@
-"""What is revealed of a sum: rules 8 (shares), 11, 12 and 13, and what masks rest on."""
+"""What is revealed of a sum: rules 8 (shares), 11, 12 and 13, and what masks rest on.
+
+It is long because each rule has its attack, with and without it.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

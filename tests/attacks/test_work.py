@@ -1,4 +1,7 @@
-"""Work in one sum only, on one base, at its own weight: rules 5, 6, 7, 9, 10 and 15."""
+"""Work in one sum only, on one base, at its own weight: rules 5, 6, 7, 9, 10 and 15.
+
+It is long because each rule has its attack, with and without it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace

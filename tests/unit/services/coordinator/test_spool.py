@@ -1,3 +1,5 @@
+"""The spool on a real disk; it is long because every way to lose a shard has its test."""
+
 import errno
 import os
 import shutil

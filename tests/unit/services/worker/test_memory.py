@@ -1,5 +1,6 @@
 """What a worker holds does not grow with the model, but for the learner's own tensors."""
 
+import math
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ from common.schema import LEAF, ModelSchema, TensorSpec
 from services.data_store import DataStore
 from services.simulator.learner import Counting
 from services.worker.upload import encode_payload
-from tests.small_run import WORKERS, Run, bytes_of
+from tests.small_run import TLS, WORKERS, Run, bytes_of
+from worker.plain import PlainAttempt
 from worker.train import Trainer
 
 SIZES = (2, 4)  # leaves
@@ -31,7 +33,7 @@ def peak(work: Callable[[], object]) -> int:
 
 def stored_run(folder: Path, num_leaves: int) -> tuple[Run, DataStore]:
     schema = ModelSchema((TensorSpec("w", (num_leaves * LEAF,)),))
-    run = Run(Algorithm(), schema, np.zeros(schema.length, np.float32))
+    run = Run(TLS, schema, np.zeros(schema.length, np.float32))
     store = DataStore(folder)
     for content in run.blobs.files.values():
         store.write(content)
@@ -52,6 +54,8 @@ def encoding(folder: Path, num_leaves: int) -> int:
             residual=folder / "residual.f32",
             next_residual=folder / "next.f32",
             payload=folder / "payload.bin",
+            veil=PlainAttempt(WORKERS[0], arguments[2]).veil,
+            own_clip=math.inf,
         ):
             pass
 

@@ -1,0 +1,161 @@
+"""What sums still tell: figures for docs/threat-model.md.
+
+    python -m benchmarks.threat
+
+Updates are drawn, not trained: each is 30 % what all clouds have in common and 70 % its own, by
+energy, of 4096 * 32 values. They go through the run's own 8-bit ring. `cosine` is that of an
+estimate with the true update of one cloud, the victim: 1 = found whole, 0 = nothing.
+"""
+
+import sys
+from statistics import fmean
+from typing import Final
+
+import numpy as np
+
+from benchmarks.result import write_result
+from common.arrays import F32
+from common.codec.dense import Dense
+from common.codec.noise import Noise
+from common.rotation import rotation_signs
+from common.scales import round_scales
+from common.schema import BLOCK
+from common.weight import ONE
+
+_BLOCKS: Final = 32
+_COMMON: Final = 0.3
+_COHORTS: Final = (3, 4, 8, 16)
+_ALIKE: Final = (0.0, 0.5, 0.9, 0.99, 1.0)
+_REPEATS: Final = 5
+_SIGNS: Final = rotation_signs(1)
+
+
+def _decoded(updates: list[F32], num_members: int, seed: int) -> F32:
+    """Return the sum of some members' updates as the ring gives it back: float32[n, BLOCK]."""
+    scales = round_scales(np.ones(len(updates[0]), np.float32), 1.0, num_members)
+    codec = Dense(8, num_members, 3.5, scales, _SIGNS)
+    total = codec.total(len(updates[0]))
+    for i, update in enumerate(updates):
+        noise = Noise(seed.to_bytes(8, "big") + i.to_bytes(8, "big"))
+        codec.add(total, codec.encode(0, update.copy(), 1.0, None, noise).payload)
+    return codec.mean(0, codec.pack(total), ONE)
+
+
+def _cosine(a: F32, b: F32) -> float:
+    x, y = a.ravel().astype(float), b.ravel().astype(float)
+    return float(x @ y / np.sqrt((x @ x) * (y @ y)))
+
+
+def _updates(draw: np.random.Generator, num: int) -> list[F32]:
+    common = draw.standard_normal((_BLOCKS, BLOCK), np.float32)
+    own = [draw.standard_normal((_BLOCKS, BLOCK), np.float32) for _ in range(num)]
+    return [np.float32(_COMMON**0.5) * common + np.float32((1 - _COMMON) ** 0.5) * o for o in own]
+
+
+def _next(draw: np.random.Generator, before: list[F32], alike: float) -> list[F32]:
+    """Return updates whose correlation with those before is `alike`."""
+    fresh = _updates(draw, len(before))
+    a, b = np.float32(alike), np.float32((1 - alike * alike) ** 0.5)
+    return [a * u + b * f for u, f in zip(before, fresh, strict=True)]
+
+
+def _differencing() -> dict[str, float]:
+    """One round with the victim, the next one without: the difference of the two sums."""
+    found: dict[str, float] = {}
+    for num in _COHORTS:
+        for alike in _ALIKE:
+            cosines, honest = [], []
+            for seed in range(_REPEATS):
+                draw = np.random.default_rng([num, seed])
+                first = _updates(draw, num)
+                second = _next(draw, first, alike)
+                whole = _decoded(first, num, seed)
+                rest = _decoded(second[1:], num, seed + 100)
+                cosines.append(_cosine(whole - rest, first[0]))
+                honest.append(_cosine(whole, first[0]))
+            found[f"cosine_difference_k{num}_alike{alike:g}"] = round(fmean(cosines), 3)
+            found[f"cosine_one_sum_k{num}"] = round(fmean(honest), 3)
+    return found
+
+
+def _losses() -> dict[str, float]:
+    """Sums of losses over cohorts that change, solved for each cloud's: error over their spread."""
+    found: dict[str, float] = {}
+    for num in (4, 8):
+        for rounds in (num, 4 * num, 16 * num):
+            errors = []
+            for seed in range(50):
+                draw = np.random.default_rng([num, rounds, seed])
+                losses = 3 + 0.3 * draw.standard_normal(num)
+                taken = np.ones((rounds, num))
+                taken[np.arange(rounds), draw.integers(0, num, rounds)] = 0  # one is left out
+                noise = 0.02 * draw.standard_normal((rounds, num))
+                sums = (taken * (losses + noise)).sum(axis=1)
+                solved = np.linalg.lstsq(taken, sums, rcond=None)[0]
+                errors.append(float(np.sqrt(np.mean((solved - losses) ** 2))) / 0.3)
+            found[f"loss_error_over_spread_n{num}_rounds{rounds}"] = round(
+                float(np.median(errors)), 3
+            )
+    return found
+
+
+def _clipped() -> dict[str, float]:
+    """How often the sum of clipped updates tells of every member whether it was clipped."""
+    draw = np.random.default_rng(1)
+    found: dict[str, float] = {}
+    for num in (3, 8):
+        for chance in (0.1, 0.5):
+            sums = (draw.random((100_000, num)) < chance).sum(axis=1)
+            told = float(np.mean((sums == 0) | (sums == num)))
+            found[f"clipped_tells_all_s{num}_chance{chance:g}"] = round(told, 3)
+    return found
+
+
+def _rare_rows() -> dict[str, float]:
+    """Rows of an embedding that only one cloud of a sum touched, and how well one is read."""
+    vocabulary, tokens = 32_000, 20 * 8 * 512
+    zipf = 1 / np.arange(1, vocabulary + 1)
+    zipf /= zipf.sum()
+    found: dict[str, float] = {}
+    for num in (3, 8):
+        draw = np.random.default_rng(num)
+        touched = np.zeros((num, vocabulary), bool)
+        for cloud in range(num):
+            shared = draw.choice(vocabulary, int(0.9 * tokens), p=zipf)
+            private = draw.permutation(vocabulary)[
+                draw.choice(vocabulary, tokens - len(shared), p=zipf)
+            ]
+            touched[cloud, shared] = touched[cloud, private] = True
+        of = touched.sum(axis=0)
+        found[f"rows_of_one_cloud_k{num}"] = round(float((of == 1).sum() / (of > 0).sum()), 3)
+        updates = _updates(draw, num)
+        for other in updates[1:]:
+            other[0, :256] = 0  # one row of 256 in the first block
+        row = _decoded(updates, num, 1)[0, :256]
+        found[f"cosine_row_of_one_cloud_k{num}"] = round(_cosine(row, updates[0][0, :256]), 3)
+    return found
+
+
+def _small_sums() -> dict[str, float]:
+    """Sums of two and three: what the coordinator has, and what a member has beside its own."""
+    found: dict[str, float] = {}
+    for num in (2, 3):
+        updates = _updates(np.random.default_rng(num), num)
+        whole = _decoded(updates, num, 1)
+        found[f"cosine_sum_of_{num}_coordinator"] = round(_cosine(whole, updates[0]), 3)
+        others = whole - _decoded(updates[-1:], num, 1)
+        found[f"cosine_sum_of_{num}_member"] = round(_cosine(others, updates[0]), 3)
+    return found
+
+
+def main() -> int:
+    """Measure, print, and write benchmarks/results/threat.json."""
+    found = {**_differencing(), **_losses(), **_clipped(), **_rare_rows(), **_small_sums()}
+    for key, value in found.items():
+        print(f"{key:45} {value}")
+    write_result("threat", found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Between the wire's messages and what a worker says and hears in a round."""
+
+from collections.abc import Mapping
+
+from common import canonical
+from common.documents import Answer, Attestation, Offer
+from common.ids import RoundId, WorkerId
+from protos.v1 import session_pb2
+from worker.masking import Revealed
+from worker.round import RefusedError
+
+
+def offer_request(offer: Offer) -> session_pb2.ConnectRequest:
+    """Return the message that offers."""
+    submit = session_pb2.SubmitOffer(offer=canonical.encode(offer))
+    return session_pb2.ConnectRequest(offer=submit)
+
+
+def answer_request(
+    round_id: RoundId, answer: Answer, sealed: Mapping[WorkerId, bytes]
+) -> session_pb2.ConnectRequest:
+    """Return the message that answers a plan."""
+    submit = session_pb2.SubmitAnswer(
+        round_id=bytes.fromhex(round_id),
+        answer=canonical.encode(answer),
+        sealed={str(w): content for w, content in sealed.items()},
+    )
+    return session_pb2.ConnectRequest(answer=submit)
+
+
+def refuse_request(e: RefusedError) -> session_pb2.ConnectRequest:
+    """Return the message that refuses."""
+    refuse = session_pb2.Refuse(round_id=bytes.fromhex(e.round), rule=e.rule, sentence=e.sentence)
+    return session_pb2.ConnectRequest(refuse=refuse)
+
+
+def signature_request(round_id: bytes, signature: bytes) -> session_pb2.ConnectRequest:
+    """Return the message that signs the survivors."""
+    submit = session_pb2.SubmitSignature(round_id=round_id, signature=signature)
+    return session_pb2.ConnectRequest(signature=submit)
+
+
+def shares_request(round_id: RoundId, revealed: Revealed) -> session_pb2.ConnectRequest:
+    """Return the message that reveals."""
+    shares = {str(w): session_pb2.Share(own=share) for w, share in revealed.own.items()}
+    shares |= {str(w): session_pb2.Share(mask=share) for w, share in revealed.mask.items()}
+    submit = session_pb2.SubmitShares(round_id=bytes.fromhex(round_id), shares=shares)
+    return session_pb2.ConnectRequest(shares=submit)
+
+
+def abandon_request(round_id: bytes, signature: bytes) -> session_pb2.ConnectRequest:
+    """Return the message that promises never to reveal."""
+    abandon = session_pb2.Abandon(round_id=round_id, signature=signature)
+    return session_pb2.ConnectRequest(abandon=abandon)
+
+
+def attest_request(attestation: Attestation) -> session_pb2.ConnectRequest:
+    """Return the message that attests a version."""
+    attest = session_pb2.Attest(attestation=canonical.encode(attestation))
+    return session_pb2.ConnectRequest(attest=attest)
+
+
+def members_of(
+    message: session_pb2.Members,
+) -> tuple[RoundId, dict[WorkerId, Answer], dict[WorkerId, bytes]]:
+    """Return the round, the answers of U2, and what each other member sealed for this one.
+
+    Raises:
+        MalformedDocumentError: an answer cannot be read.
+    """
+    answers = {WorkerId(w): canonical.decode(a, Answer) for w, a in message.answers.items()}
+    sealed = {WorkerId(w): content for w, content in message.sealed.items()}
+    return RoundId(message.round_id.hex()), answers, sealed
