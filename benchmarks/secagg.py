@@ -1,28 +1,37 @@
-"""What masking costs one core: beside bare key streams, and within the making of an upload.
+"""What masking costs: beside bare key streams, in the making of an upload, and in a whole round.
 
     python -m benchmarks.secagg
 
-One update of 100 million parameters, shard by shard, so nothing of the model's size is ever held.
+The first two are of one core, and one update of 100 million parameters, shard by shard, so nothing
+of the model's size is ever held. Seconds are of this process's CPU there, so that a busy machine
+measures nearly the same; medians over several updates.
 
     bare     AES-128-CTR expand and add of the same bytes: K streams, same tile, nothing else
     mask     `Masks.add` on the ring words of the same shards, right after `bare`
     tags     both tags of the same shards
     upload   rotate, quantise, tags, mask, pack: from float32 differences to bytes to send
 
-Ratios are speeds: 1 = as fast as bare. Seconds are of this process's CPU, so that a busy machine
-measures nearly the same; medians over several updates. GB are 10**9 bytes of the model's float32.
+Their ratios are speeds: 1 = as fast as bare. GB are 10**9 bytes of the model's float32.
+
+    round    four workers, 25 million parameters at 8 bits: `benchmarks/masked_round.py`
+
+Its seconds are on the wall, all processes sharing this machine; its ratio is of times, the median
+over neighbours: 1 = as long as a round of the tls tier.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 from typing import Final
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from benchmarks.masked_round import PHASES, RoundTimes, round_times
 from benchmarks.result import write_result
 from common.arrays import F32
 from common.chain import TILE
@@ -39,6 +48,8 @@ from common.secagg.tags import Pads, Tagger, member_tags
 from common.shards import PayloadLayout
 
 _PARAMETERS: Final = 100_000_000
+_ROUND_PARAMETERS: Final = 25_000_000
+_FLOWER_S: Final = 61
 _COHORTS: Final = (4, 8, 16)
 _BITS: Final = (4, 8, 12, 16, 32)
 _TAG_BYTES: Final = 16  # per shard: two of 64 bits
@@ -124,23 +135,23 @@ class Upload:
         draw = np.random.default_rng(0)
         self._values: F32 = draw.standard_normal((TILE // BLOCK, BLOCK), np.float32)
         self._carried: F32 = np.float32(0.01) * self._values
-        self._noise = Noise(bytes(16))
 
     def make(self) -> float:
         """Return the CPU seconds that it took; making up the differences is not counted."""
-        spent_s = 0.0
+        spent_s, bits = 0.0, self.layout.bits
+        encoder = self._codec.encoder(factor=1.0, decay=1.0, noise=Noise(bytes(16)))
         for shard in range(-(-self.layout.data_bytes // self.layout.shard(0)[1])):
             offset, length = self.layout.shard(shard)
             first = offset * 8 // self.layout.bits // BLOCK
             end = first + length * 8 // self.layout.bits // BLOCK
-            payload = bytearray()
+            payload = bytearray(length)
+            view = memoryview(payload)
             for block in range(first, end, TILE // BLOCK):
                 num = min(TILE // BLOCK, end - block)
                 difference = self._values[:num].copy()
+                at, stop = ((b - first) * BLOCK * bits // 8 for b in (block, block + num))
                 start_s = time.process_time()
-                payload += self._codec.encode(
-                    block, difference, 1.0, self._carried[:num], self._noise
-                ).payload
+                encoder.encode(block, difference, self._carried[:num], view[at:stop])
                 spent_s += time.process_time() - start_s
             start_s = time.process_time()
             tags = member_tags(self._tagger, self._pads, self._name, shard, payload)
@@ -161,8 +172,10 @@ def main() -> int:
         ).returncode
     quick = "--quick" in sys.argv[1:]
     num, repeats = (4_000_000, 3) if quick else (_PARAMETERS, 5)
+    round_num, num_pairs, num_before = (4_000_000, 1, 0) if quick else (_ROUND_PARAMETERS, 7, 1)
     if quick:
         print(f"quick: {num} parameters instead of {_PARAMETERS}; nothing is written")
+        print(f"quick: one cold round of {round_num}, not several of {_ROUND_PARAMETERS}")
     masking(8, 4, 2_000_000)
     found: dict[str, float] = {"parameters": num}
     print("bits    K   ns per parameter: bare    mask   ratio to bare")
@@ -191,11 +204,33 @@ def main() -> int:
     layout = PayloadLayout(_whole(_PARAMETERS), 8)
     sent = layout.sent_bytes + _TAG_BYTES * layout.num_shards
     found["bytes_per_param_8bit"] = sent / _PARAMETERS
-    keys = ("ratio_to_bare", "ns_per_param_mask", "encode_gbps", "bytes_per_param_8bit")
+    with tempfile.TemporaryDirectory() as folder:
+        rounds = round_times(Path(folder), round_num, num_pairs, num_before)
+    _print_rounds(rounds, round_num)
+    found["round_ratio_to_tls"] = median(rounds.ratios)
+    for tier, total_s in rounds.total_s.items():
+        found[f"round_s_{tier}"] = total_s
+        found |= {f"round_{p}_s_{tier}": s for p, s in rounds.phase_s[tier].items()}
+    keys = (
+        *("ratio_to_bare", "ns_per_param_mask", "encode_gbps", "round_ratio_to_tls"),
+        "bytes_per_param_8bit",
+    )
     print("result", *(f"{k}={found[k]:.4f}" for k in keys))
     if not quick:
-        write_result("secagg", found)
+        more = {"round_parameters": round_num, "round_ratios_to_tls": rounds.ratios}
+        write_result("secagg", {**found, **more})
     return 0
+
+
+def _print_rounds(rounds: RoundTimes, num_parameters: int) -> None:
+    print(f"\nround of 4, {4e-6 * num_parameters:.0f} MB of float32 at 8 bits, median seconds")
+    print("         ", *(f"{phase:>8}" for phase in PHASES.values()), " Plan to record")
+    for tier, total_s in rounds.total_s.items():
+        row = (f"{rounds.phase_s[tier][phase]:8.2f}" for phase in PHASES.values())
+        print(f"{tier:9}", *row, f"{total_s:15.2f}")
+    print(f"{'Flower':9} {_FLOWER_S:51.2f} three members; measured elsewhere, not by this script")
+    low, high = rounds.ratios[0], rounds.ratios[-1]
+    print(f"masked / tls: {median(rounds.ratios):.3f} ({low:.3f} to {high:.3f})")
 
 
 def _whole(num_parameters: int) -> int:
