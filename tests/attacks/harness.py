@@ -63,7 +63,13 @@ from worker.update import Work, measure, shards
 
 RUN = "small"
 A, B, C, D, E, V = (WorkerId(w) for w in ("aws", "azure", "civo", "denvr", "exoscale", "victim"))
-NOW = datetime.datetime.now(datetime.UTC)
+
+
+def now() -> datetime.datetime:
+    """Return the present: a suite may run for longer than a certificate is made out in advance."""
+    return datetime.datetime.now(datetime.UTC)
+
+
 MASKED = Algorithm(tier="masked", min_cohort=3)
 NOTHING: frozenset[Rule] = frozenset()
 
@@ -125,7 +131,7 @@ class Registry:
         init_federation(folder, RUN, [Holder(Role.WORKER, w, f"{w}-inc") for w in names])
         pins = folder / "pins.yaml"
         pin_workers(pins, [folder / f"{w}.pem" for w in names])
-        pinned, by_ca = (Members(RUN, folder / "ca.pem", p, lambda: NOW) for p in (pins, None))
+        pinned, by_ca = (Members(RUN, folder / "ca.pem", p, now) for p in (pins, None))
         return cls(folder, pinned, by_ca)
 
     def of(self, name: WorkerId) -> Certified:
@@ -134,11 +140,11 @@ class Registry:
 
     def invent(self, name: str, organisation: str) -> Certified:
         """Return a member that whoever holds the CA's key makes up."""
-        authority = authority_in(self.folder, RUN, NOW)
+        authority = authority_in(self.folder, RUN, now())
         assert authority is not None
         identity = Identity(RUN, Role.WORKER, organisation, name)
         day = datetime.timedelta(days=1)
-        return certified(WorkerId(name), *issue(authority, identity, (), NOW - day, NOW + day))
+        return certified(WorkerId(name), *issue(authority, identity, (), now() - day, now() + day))
 
 
 @dataclass

@@ -13,10 +13,11 @@ from services.certs import authority_in, issue
 from services.identity import Identity, Role
 from services.settings import TlsSettings, TrustSettings
 from services.worker.trusted import Members, own_certificate, signer, trust_of
-from tests.attacks.harness import NOW, RUN, A, Certified, Registry, certified
+from tests.attacks.harness import RUN, A, Certified, Registry, certified, now
 from worker.trust import Trust
 
 DAY = datetime.timedelta(days=1)
+NOW = now()
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def issued(
     not_before: datetime.datetime = NOW - DAY,
     not_after: datetime.datetime = NOW + DAY,
 ) -> bytes:
-    authority = authority_in(registry.folder, RUN, NOW)
+    authority = authority_in(registry.folder, RUN, now())
     assert authority is not None
     return der(certified(A, *issue(authority, identity, (), not_before, not_after)))
 
@@ -93,7 +94,7 @@ def test_an_edit_of_the_pins_counts_at_once_and_a_broken_one_changes_nothing(
     registry: Registry,
 ) -> None:
     path = registry.folder / "pins.yaml"
-    members = Members(RUN, registry.folder / "ca.pem", path, lambda: NOW)
+    members = Members(RUN, registry.folder / "ca.pem", path, now)
     aws, invented = der(registry.of(A)), registry.invent("x", "x")
     members(aws)
 
@@ -117,7 +118,7 @@ def test_at_start_pins_that_cannot_be_read_are_an_error(registry: Registry) -> N
     path = registry.folder / "pins.yaml"
     path.write_text("members: [")
     with pytest.raises(ConfigError, match="not YAML"):
-        Members(RUN, registry.folder / "ca.pem", path, lambda: NOW)
+        Members(RUN, registry.folder / "ca.pem", path, now)
 
 
 def test_settings_become_what_the_core_insists_on() -> None:
