@@ -154,11 +154,7 @@ class Upload:
                 encoder.encode(block, difference, self._carried[:num], view[at:stop])
                 spent_s += time.process_time() - start_s
             start_s = time.process_time()
-            tags = member_tags(self._tagger, self._pads, self._name, shard, payload)
-            self._masks.add_tags(shard, tags)
             words = self._ring.words(payload)
-            self._masks.add(words, offset)
-            self._ring.sent(words)
             spent_s += time.process_time() - start_s
         return spent_s
 
