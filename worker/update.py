@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, U32, ReadValues, WriteValues
+from common.arrays import F32, ReadValues, WriteValues
 from common.chain import TILE, tiles
 from common.checks import MAX_LOSS_2_20
 from common.codec import TileEncoder
@@ -24,6 +24,7 @@ from common.codec.noise import Noise
 from common.documents import Lanes
 from common.errors import BrokenUpdateError
 from common.ids import WorkerId
+from common.scales import energy
 from common.schema import BLOCK
 from common.shards import SHARD_BYTES, Piece, cut, pack_lanes
 from common.terms import Terms
@@ -105,7 +106,7 @@ def shards(
     encoder = _encoder(terms, worker, lengths, noise_key, own_clip)
     kept = work.residual if terms.codec.keeps_residual else None
     buffer = np.empty(TILE, np.float32)
-    energy: list[U32] = []
+    squares: list[F32] = []
     for shard_offset in range(0, layout.data_bytes, SHARD_BYTES):
         shard = bytearray(min(SHARD_BYTES, layout.data_bytes - shard_offset))
         view, first = memoryview(shard), 8 * shard_offset // layout.bits
@@ -118,14 +119,15 @@ def shards(
             tile = encoder.encode(start // BLOCK, _blocks(difference), e, view[at:end])
             if tile.residual is not None:
                 keep_residual(start, tile.residual.reshape(-1))
-            energy.append(tile.energy)
+            squares.append(tile.square)
         yield shard
     lanes = Lanes(
         v=terms.weights.v[worker],
         loss_2_20=min(max(loss_2_20, 0), MAX_LOSS_2_20),
         clipped=int(0 < terms.clip * terms.numbers[worker].lr_sum < lengths.difference),
     )
-    yield from cut(pack_lanes(lanes, np.concatenate(energy)))
+    z = energy(np.concatenate(squares), terms.scales.energy_cap)
+    yield from cut(pack_lanes(lanes, z))
 
 
 def _encoder(
