@@ -37,7 +37,9 @@ def _decoded(updates: list[F32], num_members: int, seed: int) -> F32:
     total = codec.total(len(updates[0]))
     for i, update in enumerate(updates):
         noise = Noise(seed.to_bytes(8, "big") + i.to_bytes(8, "big"))
-        codec.add(total, codec.encode(0, update.copy(), 1.0, None, noise).payload)
+        payload = bytearray(update.size * codec.bits // 8)
+        codec.encoder(1.0, 1.0, noise).encode(0, update.copy(), None, payload)
+        codec.add(total, bytes(payload))
     return codec.mean(0, codec.pack(total), ONE)
 
 
