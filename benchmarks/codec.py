@@ -8,7 +8,7 @@ costs a third: it takes the shared cache.)
 Encoding reads everything twice: `measure` first finds the lengths, then `shards` encodes, which is what
 `encode` without `measure` takes. A tile passes about twenty times through the second-level cache; the
 three products of the rotation are half of it. Peak memory is what an update's encoding allocates beside
-its input and the file that it fills, in MiB: it does not grow with the model, but for 28 bytes per
+its input and the file that it fills, in MiB: it does not grow with the model, but for 20 bytes per
 block of 4096 values. The step is mostly SHA-256 of what it writes.
 Files are in memory: the step hashes what it writes, but no disk is involved.
 """

@@ -2,7 +2,7 @@
 
 Two passes over the same values. `measure` finds the lengths (and anything that is not finite);
 `shards` encodes, so that an upload can start with the first shard. Neither holds more than a few
-tiles, one shard, and 30 bytes per block of 4096 values: 3 MiB, and 7 MiB more per billion parameters
+tiles, two shards, and 20 bytes per block of 4096 values: 3 MiB, and 5 more per billion parameters
 (`python -m benchmarks.codec`). A tile is encoded straight into its place in the shard: what else a
 shard needs can follow while the tile is in the cache.
 
