@@ -16,9 +16,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from common.arrays import U8, U64
-from common.secagg.labels import StreamPurpose
+from common.secagg.labels import StreamPurpose, label
 from common.secagg.labels import fields as length_prefixed
-from common.secagg.labels import label
 
 SEED_BYTES: Final = 32
 KEY_BYTES: Final = 16

@@ -108,9 +108,7 @@ class Tagger:
         self._values = np.empty((_TILE_GROUPS, self._width), np.float64)
         self._scratch = np.empty(_TILE_GROUPS * _GROUP, "<u2")
 
-    def tags(
-        self, shard: int, content: Content, words: Words | None = None
-    ) -> tuple[int, ...]:
+    def tags(self, shard: int, content: Content, words: Words | None = None) -> tuple[int, ...]:
         """Return the shard's tags, modulo 2**64, in the order of the seeds.
 
         Args:
