@@ -118,7 +118,7 @@ class _Encoder:
         self._decay = np.float32(decay)
         self._to_fine: F32 = (_FINE / codec.step).astype(np.float32)[:, None]
         self._from_fine: F32 = codec.step.astype(np.float32)[:, None] / np.float32(_FINE)
-        self._fine_per_radius = np.float32(_FINE * codec.levels_per_radius)
+        self._fine_square = np.float32((_FINE * codec.levels_per_radius) ** 2)  # of one radius
         self._least = np.int32(_ROUNDED_ZERO - codec.levels)
         self._most = np.int32(_ROUNDED_ZERO + codec.levels)
         self._y: F32 = np.empty((0, BLOCK), np.float32)
@@ -139,7 +139,7 @@ class _Encoder:
                 y += fine
             np.multiply(y, self._to_fine[blocks], out=fine)
             square = np.vecdot(fine, fine)
-            square /= self._fine_per_radius * self._fine_per_radius
+            square /= self._fine_square
             fine += self._noise.uniform(block * BLOCK, fine.size).reshape(fine.shape)
             fine += _ROUNDER
             q = fine.view(np.int32)  # in the order of the floats, infinite ones too
