@@ -354,12 +354,13 @@ class Append:
 class OpenSpool:
     """Accept uploads of `members` for the round; answer with `SpoolOpened`.
 
-    `bits` decides the payload's size.
+    `bits` and `fragment` decide the payload's size.
     """
 
     round: RoundId
     members: tuple[WorkerId, ...]
     bits: int
+    fragment: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -341,7 +341,7 @@ class Round:
         self._enter(Phase.COLLECT_MASKED, now_s, self.plan.upload_timeout_s)
         return (
             Save((self.saved(),)),
-            OpenSpool(self.id, tuple(self.answers), self.plan.bits),
+            OpenSpool(self.id, tuple(self.answers), self.plan.bits, self.plan.fragment),
         )
 
     def _unmask(self, now_s: float) -> tuple[Effect, ...]:

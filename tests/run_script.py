@@ -432,7 +432,7 @@ def _effect(effect: Effect) -> str:
             return f"append #{record.seq} {_record(record)}"
         case Publish(record):
             return f"publish #{record.seq}"
-        case OpenSpool(round_, members, bits):
+        case OpenSpool(round_, members, bits, _):
             return f"open spool {round_} for {','.join(members)} at {bits} bits"
         case Seal(round_):
             return f"seal {round_}"

@@ -12,7 +12,7 @@ from common.ids import WorkerId
 from common.secagg.masks import Masks
 from common.secagg.ring import Ring
 from common.secagg.tags import Pads, Tagger, member_tags
-from common.shards import SHARD_BYTES, PayloadLayout, Piece, cut, pack_tags
+from common.shards import PayloadLayout, Piece, cut, pack_tags
 
 
 def masked_shards(
@@ -39,10 +39,10 @@ def masked_shards(
         tags.append(masks.add_tags(index, own))
         if index < layout.num_data_shards:
             words = ring.words(content)
-            masks.add(words, index * SHARD_BYTES)
+            masks.add(words, layout.shard(index)[0])
             yield ring.sent(words)
         else:
             lanes = np.frombuffer(content, np.uint8).copy()
-            masks.add_lanes(lanes, index * SHARD_BYTES - layout.lanes_offset)
+            masks.add_lanes(lanes, layout.shard(index)[0] - layout.lanes_offset)
             yield lanes.tobytes()
-    yield from cut(pack_tags(tags, layout))
+    yield from cut(pack_tags(tags, layout), layout)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, F64, I32, Ring
+from common.arrays import F32, F64, I32, U32, Ring
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
 from common.codec.packing import WIDTHS, Writable, pack, pack_into, ring_dtype, unpack
@@ -67,31 +67,32 @@ class Dense:
         """See `TileCodec`."""
         return np.zeros(num_blocks * BLOCK, ring_dtype(self.bits))  # K sums fit: see `levels`
 
-    def add(self, total: Total, payload: bytes) -> None:
+    def add(self, total: Total, payload: bytes) -> Total:
         """See `TileCodec`."""
         q = self._values(payload, len(total))
         low, high = int(q.min()), int(q.max())
         if low < -self.levels or high > self.levels:
             raise BadUpdateError(f"values from {low} to {high}, beyond +-{self.levels}")
         total += q
+        return total
 
     def pack(self, total: Total) -> bytes:
         """See `TileCodec`."""
         return pack(total, self.bits)
 
-    def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
+    def mean(self, first: int, last: int, payload: bytes, sum_v: int) -> F32:
         """See `TileCodec`."""
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
-        factor = self.step[block : block + len(n), None] * ONE / (64 * sum_v)
+        factor = self.step[first:last, None] * ONE / (64 * sum_v)
         mean = rotate_exactly(n, self.bits)
         mean *= self.signs
         mean *= factor.astype(np.float32)
         return mean
 
-    def squares(self, block: int, payload: bytes) -> F64:
+    def squares(self, first: int, last: int, payload: bytes) -> F64:
         """See `TileCodec`."""
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
-        step = self.step[block : block + len(n)]
+        step = self.step[first:last]
         return exact_squares(n) * step * step
 
     def rounding_bound(self) -> float:
@@ -118,19 +119,9 @@ class _Encoder:
     ) -> Encoded:
         """See `TileEncoder`."""
         codec, num_blocks = self._codec, len(difference)
-        if len(self._y) < num_blocks:
-            self._y, self._q = np.empty_like(difference), np.empty(difference.shape, np.int32)
+        y, z = self._rotated(block, difference, residual)
+        q, fine = self._q[:num_blocks], difference
         step = codec.step[block : block + num_blocks, None]
-        y, q = self._y[:num_blocks], self._q[:num_blocks]
-        rotate(difference, codec.signs, self._factor, out=y)
-        fine = difference  # its values are not needed any more
-        if residual is not None:
-            np.multiply(residual, self._decay, out=fine)
-            y += fine
-        with np.errstate(over="ignore"):  # infinite here means clipped, and energy at its cap
-            np.multiply(y, (_FINE / step).astype(np.float32), out=fine)
-            square = np.vecdot(fine, fine)
-        z = energy(square / np.float32((_FINE * codec.levels_per_radius) ** 2), codec.energy_cap)
         np.clip(fine, -codec.levels * _FINE, codec.levels * _FINE, out=fine)
         np.copyto(q, fine, casting="unsafe")  # now floor((fine + noise)/FINE), noise in [0, FINE)
         q += self._noise.uniform(block * BLOCK, q.size).reshape(q.shape)
@@ -140,3 +131,24 @@ class _Encoder:
         fine *= step.astype(np.float32)
         y -= fine
         return Encoded(y, z)
+
+    def energy(self, block: int, difference: F32, residual: F32 | None) -> U32:
+        """Return z_B of a tile that does not travel, uint32[n]; arguments as in `encode`."""
+        return self._rotated(block, difference, residual)[1]
+
+    def _rotated(self, block: int, difference: F32, residual: F32 | None) -> tuple[F32, U32]:
+        """Return y and z_B; `difference` becomes y in units of a fine step."""
+        codec, num_blocks = self._codec, len(difference)
+        if len(self._y) < num_blocks:
+            self._y, self._q = np.empty_like(difference), np.empty(difference.shape, np.int32)
+        step = codec.step[block : block + num_blocks, None]
+        y, fine = self._y[:num_blocks], difference
+        rotate(difference, codec.signs, self._factor, out=y)
+        if residual is not None:
+            np.multiply(residual, self._decay, out=fine)
+            y += fine
+        with np.errstate(over="ignore"):  # infinite here means clipped, and energy at its cap
+            np.multiply(y, (_FINE / step).astype(np.float32), out=fine)
+            square = np.vecdot(fine, fine)
+        z = energy(square / np.float32((_FINE * codec.levels_per_radius) ** 2), codec.energy_cap)
+        return y, z

@@ -15,11 +15,12 @@ from coordinator.ports import Secrets
 
 @dataclass(frozen=True, slots=True)
 class OpenRound:
-    """Take uploads of `members`; `bits` fixes the payload's layout."""
+    """Take uploads of `members`; `bits` and `fragment` fix the payload's layout."""
 
     round: RoundId
     members: tuple[WorkerId, ...]
     bits: int
+    fragment: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,8 @@ class Processes:
     async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
         """Hand an order about the spool over."""
         match effect:
-            case OpenSpool(round_, members, bits):
-                await self._bulk.send(OpenRound(round_, members, bits))
+            case OpenSpool(round_, members, bits, fragment):
+                await self._bulk.send(OpenRound(round_, members, bits, fragment))
             case Seal(round_):
                 await self._bulk.send(SealRound(round_))
             case DropSpool(round_):

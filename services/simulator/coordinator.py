@@ -20,7 +20,7 @@ from common import canonical
 from common.documents import Genesis, Record
 from common.errors import CrosscloudError
 from common.ids import Digest, RoundId, SessionId, WorkerId
-from common.shards import PayloadLayout
+from common.terms import round_layout
 from coordinator.plan import Timings
 from coordinator.ports import Effect, Message, Ticked
 from coordinator.run import Run
@@ -238,8 +238,8 @@ class SimulatedCoordinator:
 
     def _bulk_order(self, order: object) -> object | None:
         match order:
-            case OpenRound(round_, members, bits):
-                layout = PayloadLayout(self._genesis.schema.length, bits)
+            case OpenRound(round_, members, bits, fragment):
+                layout = round_layout(self._genesis, bits, fragment)
                 self._spool.open_round(round_, members, layout)
                 return RoundOpened(round_)
             case SealRound(round_):

@@ -366,6 +366,7 @@ class Agent:
             theta=folder / "theta.f32",
             residual=self._residual,
             next_residual=folder / "residual.f32",
+            anchor=folder / "anchor.f32",
             payload=folder / "payload.bin",
         )
 
@@ -485,7 +486,8 @@ class Agent:
         """Say what the frozen work is from now on."""
         self._metrics.round_ended(fate.value)
         self._attempt = None
-        theta = (str(self._state.stage / "theta.f32"),)
+        anchor = self._state.stage / "anchor.f32"  # only where some blocks did not travel
+        theta = (str(anchor if anchor.exists() else self._state.stage / "theta.f32"),)
         residual = self._state.stage / "residual.f32"
         if fate is Fate.CONTRIBUTED:
             self._contributed, self._anchor, self._residual = round_id, theta, residual

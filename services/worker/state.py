@@ -3,7 +3,8 @@
     manifest.json   position in the log, and which save belongs to it; replaced by one rename
     save-N/         theta.f32, learner state, ledger, residual.f32
     save-N/stage/   the one unresolved round: its frozen work (the same files), stage.json,
-                    payload.bin, and residual.f32 as it will be if the round commits
+                    payload.bin, and residual.f32 as it will be if the round commits; where only
+                    some blocks travel, anchor.f32: what is merged in theta's place
     data/           files of versions and aggregates (`services/data_store.py`)
 
 After a kill the stage is loaded, else the save, and the log decides about the stage. It lies inside
