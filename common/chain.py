@@ -209,8 +209,9 @@ class _Replay:
             return _Leaf(version.theta[i], momentum_digest, acc_digest, [], 0.0)
         theta = self._values(version.theta[i], num)
         acc = self._values(acc_digest, num) if acc_digest else None
-        completes = self._step.completes(self.phi[self._terms.selection.blocks[first:last]]).any()
-        momentum = self._values(momentum_digest, num) if completes else None
+        momentum = None
+        if acc is not None and self._completes(first, last):
+            momentum = self._values(momentum_digest, num)
         squares: list[float] = []
         step_square = 0.0
         for a, mean in self._means(first, last, squares):
@@ -226,6 +227,11 @@ class _Replay:
             momentum_digest = self._write(_bytes(momentum))
         theta_digest = self._write(_bytes(theta))
         return _Leaf(theta_digest, momentum_digest, acc_digest, squares, step_square)
+
+    def _completes(self, first: int, last: int) -> bool:
+        """Return whether any of these wire blocks takes a momentum step."""
+        blocks = self._terms.selection.blocks[first:last]
+        return bool(self._step.completes(self.phi[blocks]).any())
 
     def _move(
         self, a: int, mean: F32, theta: F32, acc: F32 | None, momentum: F32 | None, part: slice

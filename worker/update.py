@@ -193,4 +193,5 @@ def _shrink(longest: float, length: float) -> float:
 
 
 def _square(x: F32) -> float:
-    return float(np.vecdot(x, x))
+    flat = x.reshape(-1)
+    return float(np.vecdot(flat, flat))
