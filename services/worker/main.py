@@ -30,6 +30,7 @@ from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, serve
+from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import WorkerSettings, load_worker
@@ -205,7 +206,7 @@ class Worker:
             link_bps=self._bulk.link_bps,
             bytes_sent={"control": self._link.bytes_sent, "update": self._bulk.bytes_sent},
             bytes_received={"control": self._link.bytes_received, **self._bulk.bytes_received},
-            resident_bytes=(0 if progress is None else progress.resident_bytes) + _resident_bytes(),
+            resident_bytes=(0 if progress is None else progress.resident_bytes) + resident_bytes(),
             merges_total=self._agent.merges,
             healed_leaves_total=self._replica.healed_leaves,
         )
@@ -258,15 +259,6 @@ async def _signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, event.set)
     await event.wait()
-
-
-def _resident_bytes() -> int:
-    """Return this process's resident memory, 0 where the system does not tell."""
-    try:
-        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    except OSError:
-        return 0
-    return int(fields[1]) * 4096
 
 
 def main(config: Path) -> int:

@@ -10,7 +10,6 @@ limited pace waits on the socket, so a message never waits for the pace.
 import argparse
 import contextlib
 import math
-import os
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Final, Protocol, TypeVar
 
 from common.errors import CrosscloudError, UnexpectedMessageError
 from services.child import Line
+from services.process_memory import resident_bytes
 from services.worker.messages import (
     Begin,
     Budget,
@@ -166,7 +166,7 @@ class PacedTrainer:
                 busy_s=meter.busy_s,
                 idle_s=meter.idle_s,
                 loss=meter.loss,
-                resident_bytes=_resident_bytes(),
+                resident_bytes=resident_bytes(),
             )
         )
 
@@ -238,15 +238,6 @@ def _expect(message: object, kind: type[T]) -> T:
     if not isinstance(message, kind):
         raise UnexpectedMessageError(f"{type(message).__name__} came before {kind.__name__}")
     return message
-
-
-def _resident_bytes() -> int:
-    try:
-        with open("/proc/self/statm", "rb", buffering=0) as statm:
-            pages = int(statm.read().split()[1])
-    except FileNotFoundError:  # not Linux
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> int:
