@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from common import canonical
-from common.documents import PROTOCOL, Genesis
+from common.documents import PROTOCOL, TIERS, Genesis
 from common.errors import ConfigError, CrosscloudError
 from common.ids import RoundId, WorkerId
 from common.secagg.thresholds import min_cohort
@@ -45,12 +44,8 @@ from services.worker.trusted import Members, own_certificate, signer, trust_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Member
 from worker.plain import PlainTier
-from worker.trust import TIERS
 
 log = logging.getLogger(__name__)
-
-FEATURES: Final = TIERS
-"""Privacy tiers that this program can work in."""
 
 
 class Worker:
@@ -180,7 +175,7 @@ class Worker:
         return session_pb2.Join(
             protocol=PROTOCOL,
             software=__version__,
-            features=FEATURES,
+            features=TIERS,
             genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
             schema_hash=bytes.fromhex(self._trainer.ready.schema_hash),
             self_test=bytes.fromhex(selftest_digest()),
