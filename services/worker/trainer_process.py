@@ -22,6 +22,7 @@ from common.errors import CrosscloudError, UnexpectedMessageError
 from services.child import Line
 from services.process_memory import resident_bytes
 from services.worker.messages import (
+    TO_TRAINER,
     Begin,
     Budget,
     Build,
@@ -41,9 +42,6 @@ from services.worker.messages import (
 )
 from worker.learner import LearnerContext, load_learner
 from worker.train import Standing, Trainer
-
-RECEIVES: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)
-SENDS: Final = (Ready, Progress, Closed, Merged, Saved, Failed)
 
 _PROGRESS_INTERVAL_S: Final = 0.25
 _SMOOTHING: Final = 0.1
@@ -244,7 +242,7 @@ def main() -> int:
     """Run the process; everything that it has to know comes over the line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="the inherited socket")
-    line = Line(parser.parse_args().fd, RECEIVES)
+    line = Line(parser.parse_args().fd, TO_TRAINER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the link decides
     try:
         run(line, PacedTrainer(line, _expect(line.receive(), Build)))
