@@ -114,8 +114,8 @@ def advance(
     check_commit(commit, terms)
     step = OuterStep(genesis.algorithm.outer, share(commit.plan, commit.survivors))
 
-    replay = _Replay(terms, version, commit, step, read_aggregate, read_blob, write_blob)
-    replay.measures = note_step is not None
+    measures = note_step is not None
+    replay = _Replay(terms, version, commit, step, measures, read_aggregate, read_blob, write_blob)
     over_leaves = map if pool is None else pool.map
     moved = list(over_leaves(replay.leaf, genesis.schema.leaves()))
     check_length(terms, commit.survivors, (x for leaf in moved for x in leaf.squares))
@@ -152,7 +152,12 @@ def _next_clip(terms: Terms, energy: U32, commit: Commit) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """New digests of one leaf, "" where the version has none; squared lengths of its blocks."""
+    """New digests of one leaf, "" where the version has none.
+
+    Args:
+        squares: squared lengths of its blocks of the mean.
+        step_square: squared length of its step in theta; 0 where nobody asked.
+    """
 
     theta: Digest
     momentum: Digest
@@ -168,20 +173,19 @@ class _Replay:
         phi: as the step finds it: with this commit's share where blocks travelled.
     """
 
-    measures = False
-
     def __init__(
         self,
         terms: Terms,
         version: Version,
         commit: Commit,
         step: OuterStep,
+        measures: bool,
         read_aggregate: ReadBytes,
         read_blob: ReadBlob,
         write_blob: WriteBlob,
     ) -> None:
         self._terms, self._version, self._step = terms, version, step
-        self._sum_v = commit.lanes.v
+        self._measures, self._sum_v = measures, commit.lanes.v
         self._block_bytes = terms.layout.aggregate_block_bytes(len(commit.survivors))
         self._read_aggregate, self._read, self._write = read_aggregate, read_blob, write_blob
         self._padding = terms.schema.padding()
@@ -216,7 +220,7 @@ class _Replay:
         step_square = 0.0
         for a, mean in self._means(first, last, squares):
             part = slice(a - start, a - start + len(mean))
-            before = theta[part].copy() if self.measures else None
+            before = theta[part].copy() if self._measures else None
             self._move(a, mean, theta[part], acc, momentum, part)
             if before is not None:
                 before -= theta[part]

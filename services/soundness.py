@@ -12,15 +12,12 @@ from typing import Final
 from common.codec.float32 import Float32
 from common.codec.topk import ONE_IN as TOPK_ONE_IN
 from common.codec.topk import TopK
-from common.documents import Algorithm, Stop
+from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from common.scales import levels
 from common.secagg.thresholds import min_cohort
 from common.terms import CODECS
 from common.weight import threshold
-
-TIERS: Final = ("tls", "masked")
-"""Privacy tiers that this version implements."""
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "policy": ("sync", "async"),
