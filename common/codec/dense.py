@@ -1,10 +1,11 @@
 """Every value in a ring of b bits: rotated, quantised with stochastic rounding, error fed back.
 
     y  = H . diag(signs) . (factor * difference) + carried
-    q  = clip(stochastic_round(y/step_B), -L, L)          x = q mod 2**b
+    q  = clip(round(y/step_B + noise), -L, L)             x = q mod 2**b
     e' = y - q*step_B
     mean = signs * float32(H_int . sum q) * c_B           c_B = step_B*65535/(64*sum V)
 
+noise is uniform in [-1/2, 1/2), in steps of 2**-16: the mean of q lies within 2**-16 of y/step_B.
 step_B = m*r_B/L in float64; workers and `mean` round it, or c_B, to float32 once.
 """
 
@@ -13,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, F64, I32, U32, Ring
+from common.arrays import F32, F64, U32, Ring, short_loops
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
 from common.codec.packing import WIDTHS, Writable, pack, pack_into, ring_dtype, unpack
@@ -24,6 +25,9 @@ from common.schema import BLOCK
 from common.weight import ONE
 
 _FINE: Final = 2**16  # noise steps per quantisation step
+_ROUNDER: Final = np.float32(1.5 * 2.0**23 * _FINE)
+"""Added to a float32 it rounds it to a multiple of `_FINE`, how many stands in the lowest bits."""
+_ROUNDED_ZERO: Final = int(_ROUNDER.view(np.int32))
 _NARROW_LEVELS: Final = 2
 _NARROW_MULTIPLE: Final = 2.0
 
@@ -106,49 +110,53 @@ class Dense:
 
 
 class _Encoder:
-    """Works in three buffers of one tile, `difference` among them: no step makes a new one."""
+    """Works in two buffers of one tile, `difference` among them: no step makes a new one."""
 
     def __init__(self, codec: Dense, factor: float, decay: float, noise: Noise) -> None:
         self._codec, self._noise = codec, noise
         self._factor, self._decay = factor, np.float32(decay)
         self._y: F32 = np.empty((0, BLOCK), np.float32)
-        self._q: I32 = np.empty((0, BLOCK), np.int32)
 
     def encode(
         self, block: int, difference: F32, residual: F32 | None, payload: Writable
     ) -> Encoded:
         """See `TileEncoder`."""
-        codec, num_blocks = self._codec, len(difference)
-        y, z = self._rotated(block, difference, residual)
-        q, fine = self._q[:num_blocks], difference
-        step = codec.step[block : block + num_blocks, None]
-        np.clip(fine, -codec.levels * _FINE, codec.levels * _FINE, out=fine)
-        np.copyto(q, fine, casting="unsafe")  # now floor((fine + noise)/FINE), noise in [0, FINE)
-        q += self._noise.uniform(block * BLOCK, q.size).reshape(q.shape)
-        q >>= 16
-        pack_into(q.reshape(-1), codec.bits, payload)
-        np.copyto(fine, q, casting="unsafe")
-        fine *= step.astype(np.float32)
-        y -= fine
-        return Encoded(y, z)
+        with short_loops(), np.errstate(over="ignore"):  # infinite: clipped, and energy at its cap
+            return self._encode(block, difference, residual, payload)
 
     def energy(self, block: int, difference: F32, residual: F32 | None) -> U32:
         """Return z_B of a tile that does not travel, uint32[n]; arguments as in `encode`."""
-        return self._rotated(block, difference, residual)[1]
+        with short_loops(), np.errstate(over="ignore"):
+            return self._rotated(block, difference, residual)[1]
+
+    def _encode(
+        self, block: int, difference: F32, residual: F32 | None, payload: Writable
+    ) -> Encoded:
+        codec, num_blocks = self._codec, len(difference)
+        y, z = self._rotated(block, difference, residual)
+        fine, step = difference, codec.step[block : block + num_blocks, None]
+        fine += self._noise.uniform(block * BLOCK, fine.size).reshape(fine.shape)
+        fine += _ROUNDER
+        q = fine.view(np.int32)  # in the order of the floats, infinite ones too
+        np.clip(q, _ROUNDED_ZERO - codec.levels, _ROUNDED_ZERO + codec.levels, out=q)
+        pack_into(q.reshape(-1), codec.bits, payload)
+        fine -= _ROUNDER
+        fine *= step.astype(np.float32) / np.float32(_FINE)
+        y -= fine
+        return Encoded(y, z)
 
     def _rotated(self, block: int, difference: F32, residual: F32 | None) -> tuple[F32, U32]:
         """Return y and z_B; `difference` becomes y in units of a fine step."""
         codec, num_blocks = self._codec, len(difference)
         if len(self._y) < num_blocks:
-            self._y, self._q = np.empty_like(difference), np.empty(difference.shape, np.int32)
+            self._y = np.empty_like(difference)
         step = codec.step[block : block + num_blocks, None]
-        y, fine = self._y[:num_blocks], difference
-        rotate(difference, codec.signs, self._factor, out=y)
+        y = rotate(difference, codec.signs, self._factor, out=self._y[:num_blocks])
+        fine = difference  # its values are not needed any more
         if residual is not None:
             np.multiply(residual, self._decay, out=fine)
             y += fine
-        with np.errstate(over="ignore"):  # infinite here means clipped, and energy at its cap
-            np.multiply(y, (_FINE / step).astype(np.float32), out=fine)
-            square = np.vecdot(fine, fine)
+        np.multiply(y, (_FINE / step).astype(np.float32), out=fine)
+        square = np.vecdot(fine, fine)
         z = energy(square / np.float32((_FINE * codec.levels_per_radius) ** 2), codec.energy_cap)
         return y, z

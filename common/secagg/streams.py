@@ -1,7 +1,7 @@
 """Key streams: AES-128 in counter mode under keys that HKDF-Expand makes from one seed.
 
     key, first counter block = HKDF-Expand-SHA256(seed, info, 32)
-    info = length-prefixed "crosscloud/1/" + purpose, then length-prefixed fields
+    info = fields(label(purpose), ...)                     common/secagg/labels.py
 
 Byte i of a stream lies in counter block `first + i // 16` modulo 2**128 (NIST SP 800-38A, 6.5 and
 B.1), so any shard can be made alone. Streams only derive and expand: that a seed is used for one
@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from common.arrays import U8, U64
+from common.secagg.labels import StreamPurpose, label
+from common.secagg.labels import fields as length_prefixed
 
 SEED_BYTES: Final = 32
 KEY_BYTES: Final = 16
@@ -85,8 +87,7 @@ class Stream(Keystream):
         fields: what else tells streams of one seed apart.
     """
 
-    def __init__(self, seed: bytes, purpose: str, *fields: str) -> None:
-        parts = [p.encode() for p in (f"crosscloud/1/{purpose}", *fields)]
-        info = b"".join(len(p).to_bytes(4, "big") + p for p in parts)
+    def __init__(self, seed: bytes, purpose: StreamPurpose, *fields: str) -> None:
+        info = length_prefixed(label(purpose), *(field.encode() for field in fields))
         found = expand(seed, info, KEY_BYTES + COUNTER_BYTES)
         super().__init__(found[:KEY_BYTES], found[KEY_BYTES:])

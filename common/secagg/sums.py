@@ -42,9 +42,8 @@ def check_aggregate(
     energy = unpack_energy(read_aggregate(layout.data_bytes, layout.energy_bytes))
     section = pack_lanes(lanes, energy)
     for shard, (_, secret) in enumerate(unpack_tags(content, layout)):
-        offset, length = layout.shard(shard)
         if shard < layout.num_data_shards:
-            values = read_aggregate(offset, length)
+            values = read_aggregate(*layout.shard(shard))
         else:
-            values = section[offset - layout.lanes_offset :][:length]
+            values = section[layout.within_lanes(shard)]
         check_secret(tagger, pads, survivors, shard, values, secret)
