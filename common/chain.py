@@ -25,7 +25,7 @@ from common.outer import OuterStep, has_momentum
 from common.scales import next_clip, next_scales
 from common.schema import BLOCK, LEAF, ModelSchema
 from common.shards import unpack_energy
-from common.terms import ReadBlob, Terms, first_scales, num_guessed, round_terms
+from common.terms import ReadBlob, Terms, first_scales, num_fragments, round_terms
 from common.weight import share
 
 TILE: Final = 16 * BLOCK
@@ -142,7 +142,7 @@ def _next_clip(terms: Terms, energy: U32, commit: Commit) -> float:
     sent = terms.selection.blocks
     return next_clip(
         terms.clip,
-        terms.commits + 1 - num_guessed(terms.algorithm.codec) + 1,
+        terms.commits + 2 - num_fragments(terms.algorithm.codec),
         terms.scales.of(sent),
         energy[: len(sent)],
         len(commit.survivors),

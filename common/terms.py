@@ -28,7 +28,10 @@ from common.weight import Weights, weights
 
 ReadBlob = Callable[[Digest], bytes]
 
-CODECS: Final = ("dense", "cyclic", "randk", "heavy", "topk", "float32")
+RINGS: Final = ("dense", "cyclic", "randk", "heavy")
+"""Codecs whose values are in a ring, so that they can be masked."""
+
+CODECS: Final = (*RINGS, "topk", "float32")
 """What `Codec.kind` may be."""
 
 
@@ -112,27 +115,37 @@ def round_terms(
     )
 
 
-def round_bits(codec: Codec, commits: int) -> int:
-    """Return the ring width of the next round: wider while scales are guessed."""
-    return codec.first_bits if commits < num_guessed(codec) else codec.bits
-
-
-def num_guessed(codec: Codec) -> int:
-    """Return how many rounds there are until every scale was measured."""
+def num_fragments(codec: Codec) -> int:
+    """Return how many rounds it takes until every block had its turn."""
     return codec.one_in if codec.kind == "cyclic" else 1
 
 
-def first_scales(codec: Codec, num_blocks: int, seed: int) -> F32:
-    """Return R_B of version 0, float32[num_blocks]: what travels later has moved further."""
-    scales = np.full(num_blocks, GENESIS_SCALE, np.float32)
-    if codec.kind == "cyclic":
-        scales *= 1 + cyclic.fragments(num_blocks, codec.one_in, seed).astype(np.float32)
-    return scales
+def round_bits(codec: Codec, commits: int) -> int:
+    """Return the ring width of the next round: wider while scales are only guessed."""
+    is_guessed = codec.kind in RINGS and commits < num_fragments(codec)
+    return codec.first_bits if is_guessed else codec.bits
 
 
 def round_fragment(codec: Codec, commits: int) -> int:
     """Return the fragment of the next round."""
-    return commits % codec.one_in if codec.kind == "cyclic" else 0
+    return commits % num_fragments(codec)
+
+
+def first_scales(codec: Codec, num_blocks: int, seed: int) -> F32:
+    """Return R_B of version 0, float32[num_blocks]: what travels later has moved further.
+
+    Raises:
+        ConfigError: more fragments than blocks.
+    """
+    if num_fragments(codec) > num_blocks:
+        raise ConfigError(
+            f"algorithm.codec.one_in: {codec.one_in} fragments of {num_blocks} blocks: at most one "
+            "per block; lower it"
+        )
+    scales = np.full(num_blocks, GENESIS_SCALE, np.float32)
+    if codec.kind == "cyclic":
+        scales *= 1 + cyclic.fragments(num_blocks, codec.one_in, seed).astype(np.float32)
+    return scales
 
 
 def round_layout(genesis: Genesis, bits: int, fragment: int) -> PayloadLayout:
