@@ -49,6 +49,11 @@ class FlatFile:
         with storage_errors(f"cannot read {self._path}"):
             return np.frombuffer(read_at(self._fd, 4 * start, 4 * (stop - start)), "<f4")
 
+    def resize(self, num_values: int) -> None:
+        """Have that many values; zero where nothing is written."""
+        with storage_errors(f"cannot write {self._path}"):
+            os.ftruncate(self._fd, 4 * num_values)
+
     def write(self, start: int, values: F32) -> None:
         """Store float32 values from index `start` on."""
         with storage_errors(f"cannot write {self._path}"):
@@ -140,6 +145,8 @@ def encode_payload(
     with ExitStack() as files:
         own = files.enter_context(FlatFile(theta))
         kept = files.enter_context(FlatFile(next_residual, write=True))
+        if terms.codec.keeps_residual:
+            kept.resize(genesis.schema.length)
         e = None
         if residual is not None and residual.exists():
             e = files.enter_context(FlatFile(residual)).read

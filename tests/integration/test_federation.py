@@ -106,8 +106,14 @@ def theta(store: DataStore, digest: Digest) -> np.ndarray:
             "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
         },
         MASKED,
+        {**MASKED, "codec": {"kind": "cyclic", "bits": 4, "one_in": 3}, "max_cohort": 3},
+        {**MASKED, "codec": {"kind": "heavy", "bits": 8, "one_in": 2}},
+        {
+            "codec": {"kind": "topk", "bits": 2, "first_bits": 2, "one_in": 16},
+            "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
+        },
     ],
-    ids=["async 8-bit nesterov", "sync float32 sgd", "masked"],
+    ids=["async 8-bit nesterov", "sync float32 sgd", "masked", "fragments", "heavy", "topk"],
 )
 def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     tmp_path: Path, algorithm: dict[str, Any]
