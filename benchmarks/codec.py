@@ -137,7 +137,7 @@ def parts() -> dict[str, Callable[[], object]]:
     x: F32 = draw.standard_normal((TILE // BLOCK, BLOCK), np.float32)
     signs, noise, out = rotation_signs(1), Noise(_KEY), np.empty_like(x)
     found: dict[str, Callable[[], object]] = {
-        "rotate": lambda: rotate(x, signs, 64 / 128**0.5, out),  # so that x keeps its size
+        "rotate": lambda: rotate(x, signs, out),
         "noise": lambda: noise.uniform(0, TILE),
         "sha256": lambda: canonical.digest_of(x.tobytes()),
     }

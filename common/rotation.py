@@ -19,8 +19,6 @@ from common.schema import BLOCK
 
 Floats = npt.NDArray[Any]
 
-_ROOT: Final = 64.0  # sqrt(BLOCK)
-
 
 def _hadamard_matrix(order: int) -> F32:
     h = np.ones((1, 1), np.float32)
@@ -32,6 +30,7 @@ def _hadamard_matrix(order: int) -> F32:
 _SIDE: Final = 16  # H(4096) = H(16) x H(16) x H(16): of all splits the fastest
 _FACTOR: Final = _hadamard_matrix(_SIDE)
 _FACTOR_64: Final = _FACTOR.astype(np.float64)
+_ORTHONORMAL: Final = _FACTOR / np.float32(4)
 
 
 def rotation_signs(seed: int) -> F32:
@@ -41,17 +40,16 @@ def rotation_signs(seed: int) -> F32:
     return np.float32(1) - np.float32(2) * bits.astype(np.float32)
 
 
-def rotate(x: F32, signs: F32, factor: float, out: F32 | None = None) -> F32:
-    """Return H . diag(signs) . (factor * x) / 64: orthonormal where factor = 1.
+def rotate(x: F32, weights: F32, out: F32 | None = None) -> F32:
+    """Return H . diag(weights) . x / 64: orthonormal where the weights are signs.
 
     Args:
         x: float32[n, BLOCK]; overwritten.
-        signs: float32[BLOCK].
-        factor: rounded to float32 once.
+        weights: float32[BLOCK]: the run's signs, or a multiple of them.
         out: float32[n, BLOCK], where the result goes; not `x`.
     """
-    x *= signs * np.float32(factor / _ROOT)
-    return _product(_FACTOR, x, np.empty_like(x) if out is None else out)
+    x *= weights
+    return _product(_ORTHONORMAL, x, np.empty_like(x) if out is None else out)
 
 
 def rotate_exactly(n: Ring, bits: int) -> F32:

@@ -11,13 +11,13 @@ is spent.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, U32, ReadValues, WriteValues
+from common.arrays import F32, ReadValues, WriteValues
 from common.chain import TILE
 from common.checks import MAX_LOSS_2_20
 from common.codec.noise import Noise
@@ -25,6 +25,7 @@ from common.codec.selection import I64, runs
 from common.documents import Lanes
 from common.errors import BrokenUpdateError
 from common.ids import WorkerId
+from common.scales import energy
 from common.schema import BLOCK
 from common.shards import Piece, cut, pack_lanes
 from common.terms import Terms
@@ -102,7 +103,7 @@ def shards(
     layout, tiles = terms.layout, _Tiles(terms, work)
     factor, decay = _factors(terms, worker, lengths, own_clip)
     encoder = terms.codec.encoder(factor, decay, Noise(noise_key))
-    energy: list[U32] = []
+    squares: list[F32] = []
     per_shard, size = layout.shard_bytes // layout.block_bytes, layout.block_bytes
     for first in range(0, layout.num_blocks, per_shard):
         last = min(first + per_shard, layout.num_blocks)
@@ -114,11 +115,11 @@ def shards(
             tile = encoder.encode(at, difference, e, view[place])
             if tile.residual is not None:
                 tiles.keep(at, block, tile.residual, keep_residual)
-            energy.append(tile.energy)
+            squares.append(tile.square)
         yield shard
     if terms.watcher is not None:
         watcher = terms.watcher.encoder(factor, decay, Noise(noise_key))
-        energy += [watcher.energy(at, d, e) for at, d, e in tiles.unsent()]
+        squares += [watcher.square(at, d, e) for at, d, e in tiles.unsent()]
     for start, values in tiles.unsent_residual():
         keep_residual(start, values)
     lanes = Lanes(
@@ -126,7 +127,8 @@ def shards(
         loss_2_20=min(max(loss_2_20, 0), MAX_LOSS_2_20),
         clipped=int(0 < terms.clip * terms.numbers[worker].lr_sum < lengths.difference),
     )
-    yield from cut(pack_lanes(lanes, np.concatenate(energy)), layout)
+    z = energy(np.concatenate(squares), terms.scales.energy_cap)
+    yield from cut(pack_lanes(lanes, z), layout)
 
 
 class _Tiles:
@@ -166,16 +168,24 @@ class _Tiles:
 
     def _of(self, blocks: I64) -> Iterator[tuple[int, F32, F32 | None]]:
         for at in range(0, len(blocks), TILE // BLOCK):
-            part, done = blocks[at : at + TILE // BLOCK], 0
-            for start, stop in runs(part):
+            spans, done = list(runs(blocks[at : at + TILE // BLOCK])), 0
+            for start, stop in spans:
                 to = slice(done, done + stop - start)
                 base, theta = self._work.base(start, stop), self._work.theta(start, stop)
                 np.subtract(base, theta, out=self._difference[to])
-                if self._residual is not None:
-                    self._e[to] = self._residual(start, stop)
                 done = to.stop
-            e = None if self._residual is None else self._e[:done].reshape(-1, BLOCK)
-            yield at, self._difference[:done].reshape(-1, BLOCK), e
+            yield at, self._difference[:done].reshape(-1, BLOCK), self._kept(spans)
+
+    def _kept(self, spans: Sequence[tuple[int, int]]) -> F32 | None:
+        if self._residual is None:
+            return None
+        if len(spans) == 1:
+            return self._residual(*spans[0]).reshape(-1, BLOCK)
+        done = 0
+        for start, stop in spans:
+            self._e[done : done + stop - start] = self._residual(start, stop)
+            done += stop - start
+        return self._e[:done].reshape(-1, BLOCK)
 
 
 def _factors(

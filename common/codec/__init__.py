@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from common.arrays import F32, F64, U32
+from common.arrays import F32, F64
 from common.codec.noise import Noise
 from common.codec.packing import Writable
 
@@ -23,11 +23,11 @@ class Encoded:
     Args:
         residual: e', what quantisation left out, float32[n, BLOCK] in rotated coordinates; None
             where the codec loses nothing. Valid until the encoder's next tile.
-        energy: z_B, uint32[n].
+        square: squared length of each block in units of r_B, float32[n]; may be infinite.
     """
 
     residual: F32 | None
-    energy: U32
+    square: F32
 
 
 class TileEncoder(Protocol):

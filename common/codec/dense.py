@@ -14,13 +14,13 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, F64, U32, Ring, short_loops
+from common.arrays import F32, F64, Ring, shorten_loops
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
 from common.codec.packing import WIDTHS, Writable, pack, pack_into, ring_dtype, unpack
 from common.errors import BadUpdateError, ConfigError
 from common.rotation import rotate, rotate_exactly
-from common.scales import Scales, energy, exact_squares, levels
+from common.scales import Scales, exact_squares, levels
 from common.schema import BLOCK
 from common.weight import ONE
 
@@ -60,7 +60,6 @@ class Dense:
             multiple = min(multiple, _NARROW_MULTIPLE)
         self.step: F64 = multiple * scales.radius / self.levels
         self.levels_per_radius = self.levels / multiple
-        self.energy_cap = scales.energy_cap
         self.signs = signs
 
     def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
@@ -89,8 +88,10 @@ class Dense:
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
         factor = self.step[first:last, None] * ONE / (64 * sum_v)
         mean = rotate_exactly(n, self.bits)
-        mean *= self.signs
-        mean *= factor.astype(np.float32)
+        with np.errstate():
+            shorten_loops()
+            mean *= self.signs
+            mean *= factor.astype(np.float32)
         return mean
 
     def squares(self, first: int, last: int, payload: bytes) -> F64:
@@ -114,49 +115,50 @@ class _Encoder:
 
     def __init__(self, codec: Dense, factor: float, decay: float, noise: Noise) -> None:
         self._codec, self._noise = codec, noise
-        self._factor, self._decay = factor, np.float32(decay)
+        self._weights = codec.signs * np.float32(factor)
+        self._decay = np.float32(decay)
+        self._to_fine: F32 = (_FINE / codec.step).astype(np.float32)[:, None]
+        self._from_fine: F32 = codec.step.astype(np.float32)[:, None] / np.float32(_FINE)
+        self._fine_per_radius = np.float32(_FINE * codec.levels_per_radius)
+        self._least = np.int32(_ROUNDED_ZERO - codec.levels)
+        self._most = np.int32(_ROUNDED_ZERO + codec.levels)
         self._y: F32 = np.empty((0, BLOCK), np.float32)
 
     def encode(
         self, block: int, difference: F32, residual: F32 | None, payload: Writable
     ) -> Encoded:
         """See `TileEncoder`."""
-        with short_loops(), np.errstate(over="ignore"):  # infinite: clipped, and energy at its cap
-            return self._encode(block, difference, residual, payload)
+        blocks = slice(block, block + len(difference))
+        with np.errstate(over="ignore"):  # infinite: clipped, and energy at its cap
+            shorten_loops()
+            y, square = self._rotated(blocks, difference, residual)
+            fine = difference  # y in units of a fine step
+            fine += self._noise.uniform(block * BLOCK, fine.size).reshape(fine.shape)
+            fine += _ROUNDER
+            q = fine.view(np.int32)  # in the order of the floats, infinite ones too
+            q.clip(self._least, self._most, out=q)
+            pack_into(q.reshape(-1), self._codec.bits, payload)
+            fine -= _ROUNDER
+            fine *= self._from_fine[blocks]
+            y -= fine
+        return Encoded(y, square)
 
-    def energy(self, block: int, difference: F32, residual: F32 | None) -> U32:
-        """Return z_B of a tile that does not travel, uint32[n]; arguments as in `encode`."""
-        with short_loops(), np.errstate(over="ignore"):
-            return self._rotated(block, difference, residual)[1]
+    def square(self, block: int, difference: F32, residual: F32 | None) -> F32:
+        """Return `Encoded.square` of a tile that does not travel; arguments as in `encode`."""
+        with np.errstate(over="ignore"):
+            shorten_loops()
+            return self._rotated(slice(block, block + len(difference)), difference, residual)[1]
 
-    def _encode(
-        self, block: int, difference: F32, residual: F32 | None, payload: Writable
-    ) -> Encoded:
-        codec, num_blocks = self._codec, len(difference)
-        y, z = self._rotated(block, difference, residual)
-        fine, step = difference, codec.step[block : block + num_blocks, None]
-        fine += self._noise.uniform(block * BLOCK, fine.size).reshape(fine.shape)
-        fine += _ROUNDER
-        q = fine.view(np.int32)  # in the order of the floats, infinite ones too
-        np.clip(q, _ROUNDED_ZERO - codec.levels, _ROUNDED_ZERO + codec.levels, out=q)
-        pack_into(q.reshape(-1), codec.bits, payload)
-        fine -= _ROUNDER
-        fine *= step.astype(np.float32) / np.float32(_FINE)
-        y -= fine
-        return Encoded(y, z)
-
-    def _rotated(self, block: int, difference: F32, residual: F32 | None) -> tuple[F32, U32]:
-        """Return y and z_B; `difference` becomes y in units of a fine step."""
-        codec, num_blocks = self._codec, len(difference)
-        if len(self._y) < num_blocks:
+    def _rotated(self, blocks: slice, difference: F32, residual: F32 | None) -> tuple[F32, F32]:
+        """Return y and its square; `difference` becomes y in units of a fine step."""
+        if len(self._y) < len(difference):
             self._y = np.empty_like(difference)
-        step = codec.step[block : block + num_blocks, None]
-        y = rotate(difference, codec.signs, self._factor, out=self._y[:num_blocks])
-        fine = difference  # its values are not needed any more
+        y, fine = self._y[: len(difference)], difference
+        rotate(difference, self._weights, out=y)
         if residual is not None:
             np.multiply(residual, self._decay, out=fine)
             y += fine
-        np.multiply(y, (_FINE / step).astype(np.float32), out=fine)
-        square = np.vecdot(fine, fine)
-        z = energy(square / np.float32((_FINE * codec.levels_per_radius) ** 2), codec.energy_cap)
-        return y, z
+        np.multiply(y, self._to_fine[blocks], out=fine)
+        square: F32 = np.vecdot(fine, fine)
+        square /= self._fine_per_radius * self._fine_per_radius
+        return y, square

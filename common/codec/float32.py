@@ -11,7 +11,7 @@ from common.codec import Encoded, Total
 from common.codec.noise import Noise
 from common.codec.packing import Writable
 from common.errors import BadUpdateError
-from common.scales import Scales, energy, exact_squares
+from common.scales import Scales, exact_squares
 from common.schema import BLOCK
 from common.weight import ONE
 
@@ -30,11 +30,10 @@ class Float32:
 
     def __init__(self, scales: Scales) -> None:
         self._radius = scales.radius
-        self._cap = scales.energy_cap
 
     def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
         """See `TileCodec`; `decay` and `noise` are not used."""
-        return _Encoder(self._radius.astype(np.float32), self._cap, np.float32(factor))
+        return _Encoder(self._radius.astype(np.float32), np.float32(factor))
 
     def total(self, num_blocks: int) -> Total:
         """See `TileCodec`."""
@@ -70,8 +69,8 @@ class Float32:
 
 
 class _Encoder:
-    def __init__(self, radius: F32, cap: int, factor: np.float32) -> None:
-        self._radius, self._cap, self._factor = radius, cap, factor
+    def __init__(self, radius: F32, factor: np.float32) -> None:
+        self._radius, self._factor = radius, factor
 
     def encode(
         self, block: int, difference: F32, residual: F32 | None, payload: Writable
@@ -81,5 +80,4 @@ class _Encoder:
         np.frombuffer(payload, "<f4")[:] = difference.reshape(-1)
         with np.errstate(over="ignore"):
             difference /= self._radius[block : block + len(difference), None]
-            square = np.vecdot(difference, difference)
-        return Encoded(None, energy(square, self._cap))
+            return Encoded(None, np.vecdot(difference, difference))

@@ -17,8 +17,7 @@ _NIBBLES: Final = np.stack([_BYTES & 0xF, _BYTES >> 4], axis=1)
 _PAIRS: Final = ((_NIBBLES ^ 0x8) - 0x8).astype(np.int8).view(np.uint16).reshape(-1)
 """Both values of each byte, int8[2], seen as one uint16[256]."""
 
-_TILE_PAIRS: Final = 32768  # of 12-bit values: temporaries stay in the cache
-_TILE_FOURS: Final = 16384
+_TILE: Final = 32768  # 12-bit values: temporaries stay in the cache, and are no new pages
 
 Writable = bytearray | memoryview
 
@@ -56,7 +55,7 @@ def pack_into(values: Ring, bits: int, out: Writable) -> None:
             pair |= high
             np.copyto(np.frombuffer(out, np.uint8), pair, casting="unsafe")
         case 12:
-            np.copyto(np.frombuffer(out, np.uint8), pack12(values.astype("<u2")))
+            pack12(values, np.frombuffer(out, np.uint8))
         case _:
             raise ValueError(f"a ring has 4, 8, 12 or 16 bits, not {bits}")
 
@@ -77,34 +76,36 @@ def unpack(content: bytes | memoryview, bits: int) -> Ring:
     raise ValueError(f"a ring has 4, 8, 12 or 16 bits, not {bits}")
 
 
-def pack12(words: U16) -> U8:
-    """Return the lower 12 bits of each word, packed.
+def pack12(values: U16 | Ring, out: U8) -> None:
+    """Write the lower 12 bits of each value.
 
     Args:
-        words: uint16[n], n even, little-endian, contiguous.
+        values: [n] integers, n even.
+        out: uint8[3*n/2], contiguous.
     """
-    if len(words) % 2:
-        raise ValueError(f"{len(words)} words of 12 bits: two fill three bytes")
-    if len(words) % 4:
-        return pack12(np.append(words, words[:2]))[:-3]
-    fours = words.view("<u8")  # four words of 16 bits: then two of 24 bits, then one of 48
-    out = np.empty((len(fours), 3), "<u2")
-    scratch = np.empty((2, min(_TILE_FOURS, len(fours))), "<u8")
-    for start in range(0, len(fours), _TILE_FOURS):
-        part = fours[start : start + _TILE_FOURS]
-        low, high = scratch[:, : len(part)]
-        np.bitwise_and(part, 0x0000_0FFF_0000_0FFF, out=low)
-        np.right_shift(part, 4, out=high)
+    if len(values) % 2 or len(out) * 2 != len(values) * 3:
+        raise ValueError(f"{len(values)} values of 12 bits, {len(out)} bytes: two fill three bytes")
+    whole = len(values) - len(values) % 4
+    if whole < len(values):
+        first, second = (int(value) & 0xFFF for value in values[-2:])
+        out[-3:] = np.frombuffer((first | second << 12).to_bytes(3, "little"), np.uint8)
+    rows = out[: whole * 3 // 2].view("<u2").reshape(-1, 3)
+    scratch = np.empty(min(_TILE, whole) // 4, "<u8")
+    for start in range(0, whole, _TILE):
+        words = values[start : min(start + _TILE, whole)].astype("<u2")
+        low = words.view("<u8")  # four words of 16 bits: then two of 24 bits, then one of 48
+        high = scratch[: len(low)]
+        np.right_shift(low, 4, out=high)
         high &= 0x00FF_F000_00FF_F000
+        low &= 0x0000_0FFF_0000_0FFF
         low |= high
         np.right_shift(low, 8, out=high)
         high &= 0xFFFF_FF00_0000
         low &= 0xFF_FFFF
         low |= high
-        columns = low.view("<u2").reshape(-1, 4)
+        columns = words.reshape(-1, 4)
         for i in range(3):
-            out[start : start + _TILE_FOURS, i] = columns[:, i]
-    return out.view(np.uint8).reshape(-1)
+            rows[start // 4 : start // 4 + len(low), i] = columns[:, i]
 
 
 def unpack12(packed: U8, out: U16) -> U16:
@@ -118,12 +119,12 @@ def unpack12(packed: U8, out: U16) -> U16:
         raise ValueError(f"{len(packed)} bytes do not hold {len(out)} values of 12 bits")
     pairs = out.view("<u4")
     last = len(pairs) - 1  # 32 bits are read where 24 are meant: not beyond the end
-    scratch = np.empty(min(_TILE_PAIRS, len(pairs)), "<u4")
+    scratch = np.empty(min(_TILE // 2, len(pairs)), "<u4")
     if last > 0:
         np.copyto(pairs[:last], np.ndarray(last, "<u4", packed, 0, (3,)))
     pairs[last:] = int.from_bytes(packed[-3:].tobytes(), "little")
-    for start in range(0, len(pairs), _TILE_PAIRS):
-        part = pairs[start : start + _TILE_PAIRS]
+    for start in range(0, len(pairs), _TILE // 2):
+        part = pairs[start : start + _TILE // 2]
         high = np.left_shift(part, 4, out=scratch[: len(part)])
         high &= 0x0FFF_0000
         part &= 0x0000_0FFF

@@ -69,6 +69,10 @@ def runs(blocks: I64) -> Iterator[tuple[int, int]]:
     """Yield (start, stop), in values, of consecutive blocks; a run stays within one leaf."""
     if not len(blocks):
         return
+    first, last = int(blocks[0]), int(blocks[-1])
+    if last - first == len(blocks) - 1 and first // _BLOCKS_PER_LEAF == last // _BLOCKS_PER_LEAF:
+        yield first * BLOCK, (last + 1) * BLOCK
+        return
     breaks = np.diff(blocks) != 1
     breaks |= np.diff(blocks // _BLOCKS_PER_LEAF) != 0
     starts = np.concatenate([[0], np.flatnonzero(breaks) + 1, [len(blocks)]]).tolist()

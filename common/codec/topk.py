@@ -23,7 +23,7 @@ from common.codec import Encoded, Total
 from common.codec.noise import Noise
 from common.codec.packing import Writable
 from common.errors import BadUpdateError, ConfigError
-from common.scales import Scales, energy, exact_squares
+from common.scales import Scales, exact_squares
 from common.schema import BLOCK
 from common.weight import ONE
 
@@ -64,7 +64,6 @@ class TopK:
         self.low_bits = one_in.bit_length() - 1
         self.block_bytes = block_bytes(one_in)
         self.radius: F32 = scales.radius.astype(np.float32)
-        self.energy_cap = scales.energy_cap
 
     def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
         """See `TileCodec`; `noise` is not used."""
@@ -181,7 +180,7 @@ class _Encoder:
         radius = codec.radius[block : block + num_blocks, None]
         with np.errstate(over="ignore"):
             scaled = np.divide(y, radius, out=difference)
-            z = energy(np.vecdot(scaled, scaled), codec.energy_cap)
+            square: F32 = np.vecdot(scaled, scaled)
         positions = _largest(np.abs(scaled), codec.num_picked)
         picked: F32 = np.take_along_axis(y, positions, axis=1)
         high, sizes = _levels(np.take_along_axis(np.abs(scaled), positions, axis=1))
@@ -190,7 +189,7 @@ class _Encoder:
         np.frombuffer(payload, np.uint8)[:] = content.reshape(-1)
         sent = np.where(high, sizes[:, :1], sizes[:, 1:]).astype(np.float32) * radius
         np.put_along_axis(y, positions, picked - np.where(negative, -sent, sent), axis=1)
-        return Encoded(y, z)
+        return Encoded(y, square)
 
 
 def _largest(sizes: F32, num: int) -> Positions:

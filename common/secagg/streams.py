@@ -23,11 +23,11 @@ SEED_BYTES: Final = 32
 KEY_BYTES: Final = 16
 COUNTER_BYTES: Final = 16
 
-TILE_BYTES: Final = 122880
-"""An eighth of a shard: three such tiles (zeros, stream, words) fit in the second-level cache."""
+TILE_BYTES: Final = 245760
+"""A quarter of a shard: long enough that calls cost nothing, short enough to stay in the cache."""
 
 _AES_BLOCK: Final = 16
-_ZEROS: Final = bytes(TILE_BYTES)
+_ZEROS: Final = memoryview(bytes(TILE_BYTES))
 
 
 def expand(seed: bytes, info: bytes, num_bytes: int) -> bytes:
@@ -61,8 +61,7 @@ class Keystream:
         target = out.data
         for start in range(0, len(out), TILE_BYTES):
             part = target[start : start + TILE_BYTES]
-            zeros = _ZEROS if len(part) == TILE_BYTES else _ZEROS[: len(part)]
-            self._cipher.update_into(zeros, part)
+            self._cipher.update_into(_ZEROS[: len(part)], part)
         self._position = offset + len(out)
 
     def integers(self, first: int, num: int) -> U64:

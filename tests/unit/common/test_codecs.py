@@ -12,12 +12,13 @@ from common.codec.noise import Noise
 from common.codec.packing import pack, unpack
 from common.errors import BadUpdateError, ConfigError
 from common.rotation import rotate, rotation_signs
-from common.scales import round_scales
+from common.scales import energy, round_scales
 from common.schema import BLOCK
 
 SIGNS = rotation_signs(5)
 NOISE = Noise(bytes(range(16)))
 ROOT_MEAN_SQUARE = 0.01
+ENERGY_CAP = (2**31 - 1) // 4
 
 
 def dense(
@@ -48,7 +49,7 @@ def encode(
 ) -> Sent:
     payload = bytearray(difference.size * codec.bits // 8)
     tile = codec.encoder(factor, 1.0, noise).encode(block, difference.copy(), carried, payload)
-    return Sent(bytes(payload), tile.residual, tile.energy)
+    return Sent(bytes(payload), tile.residual, energy(tile.square, ENERGY_CAP))
 
 
 def step_of(codec: Dense) -> float:
@@ -83,7 +84,7 @@ def test_what_the_payload_lacks_is_exactly_the_residual(ring: tuple[int, int], s
 
     encoded = encode(codec, draw(seed), 0.5, carried, Noise(seed.to_bytes(16, "big")))
 
-    y = rotate(draw(seed), SIGNS, 0.5) + carried
+    y = rotate(draw(seed), SIGNS * np.float32(0.5)) + carried
     q = unpack(encoded.payload, codec.bits).reshape(y.shape).astype(np.float32)
     step = np.float32(step_of(codec))
     assert encoded.residual is not None
@@ -103,7 +104,7 @@ def test_stochastic_rounding_is_unbiased() -> None:
         total += unpack(encoded.payload, 8).reshape(1, BLOCK) * step_of(codec)
 
     error = total / num - np.clip(
-        rotate(draw(3, 1), SIGNS, 1.0), *(31 * step_of(codec) * np.array([-1, 1]))
+        rotate(draw(3, 1), SIGNS), *(31 * step_of(codec) * np.array([-1, 1]))
     )
     assert np.abs(error).max() < 5 * 0.5 * step_of(codec) / np.sqrt(num)
     assert abs(error.mean()) < 4 * 0.5 * step_of(codec) / np.sqrt(num * BLOCK)
@@ -162,10 +163,9 @@ def test_huge_tiny_and_denormal_constants_keep_the_books(value: float) -> None:
 
     assert encoded.residual is not None
     assert np.isfinite(encoded.residual).all()
-    cap = (2**31 - 1) // 4
-    assert encoded.energy[0] == (cap if abs(value) > 1 else 0)
+    assert encoded.energy[0] == (ENERGY_CAP if abs(value) > 1 else 0)
     sent = unpack(encoded.payload, 8).reshape(1, BLOCK) * step_of(codec)
-    y = rotate(constant.copy(), SIGNS, 1.0)
+    y = rotate(constant.copy(), SIGNS)
     np.testing.assert_allclose(sent + encoded.residual, y, rtol=1e-6, atol=1e-9)
 
 
