@@ -200,7 +200,7 @@ def real(table: Table, values: np.ndarray, plan: Plan) -> np.ndarray:
     """Return what ring values stand for: the sum of updates, in rotated coordinates."""
     terms = table.run.terms(plan, dict.fromkeys(plan.roster, table.run.numbers()[A]))
     content = values.astype("<i2").tobytes()
-    return terms.codec.mean(0, content, terms.weights.v[A]).reshape(-1)
+    return terms.codec.mean(0, terms.layout.num_blocks, content, terms.weights.v[A]).reshape(-1)
 
 
 def likeness(table: Table, found: np.ndarray, victim: Cloud) -> float:
