@@ -362,7 +362,7 @@ class Run:
             effects += _saves(self._leave_open_work(member.worker, silence))
             effects.append(Note("lost", f"{member.worker}: {silence}"))
         if self._round is not None:
-            effects += self._round.advance(now_s)
+            effects += self._round.advance(now_s, self._gone(self._round))
             if self._round.outcome is not None:
                 effects += self._concluded(self._round, self._round.outcome, now_s)
         ripe = self._offers.ripe((m.worker for m in self._membership.live()), now_s)
@@ -455,6 +455,12 @@ class Run:
                 f"round {round_id} is not open; look in the log for its outcome"
             )
         return self._round
+
+    def _gone(self, open_round: Round) -> frozenset[WorkerId]:
+        """Return the members that are not live as the process that made their offer."""
+        there = {(m.worker, m.boot) for m in self._membership.live()}
+        offers = open_round.plan.offers
+        return frozenset(o.worker for o in offers if (o.worker, o.boot) not in there)
 
     def _in_round(self, member: Member) -> bool:
         return self._round is not None and member.worker in self._round.members
