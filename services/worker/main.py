@@ -100,6 +100,7 @@ class Worker:
             link_bps=lambda: self._bulk.link_bps,
             metrics=self._metrics,
             now_s=time.monotonic,
+            resolve_timeout_s=self._settings.resolve_timeout_s,
         )
         await self._agent.resume()
         tasks = [
