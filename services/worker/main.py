@@ -156,6 +156,7 @@ class Worker:
             num_threads=s.num_threads,
             slowdown=s.pace.slowdown,
             max_steps_per_s=s.pace.max_steps_per_s,
+            order=secrets.randbits(63),
         )
 
     async def _push(
