@@ -124,6 +124,8 @@ class Round:
         ending: who will never reveal a share.
         uploads_taken: the spool said that it takes them.
         outcome: how the round ended.
+        blamed: whose update could not be summed, where that is known.
+        refused: somebody would not take part.
     """
 
     plan: Plan
@@ -147,6 +149,8 @@ class Round:
     ending: Ending | None = None
     uploads_taken: bool = False
     outcome: Computed | Abort | None = None
+    blamed: WorkerId | None = None
+    refused: bool = False
 
     @classmethod
     def found(
@@ -165,6 +169,18 @@ class Round:
     def numbers(self) -> dict[WorkerId, Numbers]:
         """The numbers at close, of whoever sent them."""
         return {worker: answer.numbers for worker, answer in self.answers.items()}
+
+    @property
+    def would_fail_again(self) -> bool:
+        """Whether, of what ended the round, the next one would find the same."""
+        if self.failed is None:
+            return False
+        match AbortReason(self.failed.reason):
+            case AbortReason.BELOW_THRESHOLD:
+                return self.refused
+            case AbortReason.STOPPED | AbortReason.COORDINATOR_RESTARTED:
+                return False
+        return True
 
     @property
     def id(self) -> RoundId:
@@ -231,6 +247,7 @@ class Round:
             raise UnexpectedMessageError(f"{worker} cannot refuse once its upload is complete")
         else:
             self._leave_out(worker, why)
+        self.refused = True
         return why
 
     def upload(self, worker: WorkerId) -> None:
@@ -306,6 +323,7 @@ class Round:
     def fail(self, event: ComputeFailed) -> None:
         """The sum could not become a version."""
         self._check_computing()
+        self.blamed = event.blamed
         self.abort(event.reason, event.detail)
 
     # What time does -------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ class Losses:
         self.gate.let_go(lost=lost)
         self._until(lambda s: all(_of(s, n).pending_steps > pending[n] for n in left), "they train")
         if not enough:
-            self._stands_still(moment, left)
+            self._concludes(moment, left, num_records)
         elif moment is Moment.OFFERED:
             self._until(lambda s: s.phase != "collecting_offers", "a cohort is closed")
         self._link.pause()
@@ -206,10 +206,12 @@ class Losses:
         self._check_next()
         return record
 
-    def _stands_still(self, moment: Moment, left: Sequence[str]) -> None:
+    def _concludes(self, moment: Moment, left: Sequence[str], num_records: int) -> None:
         """Wait until the coordinator has drawn its conclusion from too few that are left."""
-        if moment in _ANSWERED:
-            self._until(lambda s: s.phase == "ending", "the round waits for Abandons")
+        if moment in _ANSWERED:  # with the word of those left the round may be over at once
+            self._until(
+                lambda s: s.phase == "ending" or bool(self._outcomes(num_records)), "it ends"
+            )
             return
         few = f"{len(left)} live, {_THRESHOLD} needed"
         self._until(lambda s: few in s.waiting_for, few)
@@ -261,13 +263,14 @@ class Losses:
             time.sleep(0.01)
 
     def _restart(self, lost: Sequence[str]) -> None:
-        joined = {n: self.gate.passed[n, "welcome"] for n in lost}
+        before = {n: self.gate.passed[n, "welcome"] for n in lost}
         for name in lost:
             self.witness.restarts(name)
             self._federation.restart(name)
         self._down = set()
-        for name in lost:
-            self.gate.wait_for(name, "welcome", joined[name] + 1)
+        self._until(
+            lambda _: all(self.gate.passed[n, "welcome"] > before[n] for n in lost), "are back"
+        )
 
     def _check(self, record: Record | None, moment: Moment, lost: Sequence[str]) -> None:
         """Whoever was killed later, or earlier, would have left another record."""
