@@ -79,4 +79,4 @@ def _blaming(worker: WorkerId) -> Iterator[None]:
     try:
         yield
     except BadUpdateError as e:
-        raise BadUpdateError(f"{worker}: {e}") from None
+        raise BadUpdateError(f"{worker}: {e}", worker) from None

@@ -240,11 +240,16 @@ class AbortReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ComputeFailed:
-    """The sum could not become a version."""
+    """The sum could not become a version.
+
+    Args:
+        blamed: whose update it is that cannot be summed, where that is known.
+    """
 
     round: RoundId
     reason: AbortReason
     detail: str
+    blamed: WorkerId | None = None
 
 
 @dataclass(frozen=True, slots=True)

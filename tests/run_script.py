@@ -236,7 +236,12 @@ class Script:
                 round_id, tuple(WorkerId(w) for w in sorted(name.split(",")) if w)
             ),
             "computed": lambda: self.computed(round_id),
-            "failed": lambda: ComputeFailed(round_id, AbortReason(name), "as told"),
+            "failed": lambda: ComputeFailed(
+                round_id,
+                AbortReason(name),
+                "as told",
+                WorkerId(o["blamed"]) if "blamed" in o else None,
+            ),
             "tick": Ticked,
         }
         return events[verb]()

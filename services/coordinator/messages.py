@@ -176,11 +176,12 @@ class VersionComputed:
 
 @dataclass(frozen=True, slots=True)
 class VersionFailed:
-    """No version came of it; `reason` is an AbortReason's value."""
+    """No version came of it; `reason` is an AbortReason's value, `blamed` a worker where known."""
 
     round: RoundId
     reason: str
     detail: str
+    blamed: WorkerId | None = None
 
 
 @dataclass(frozen=True, slots=True)

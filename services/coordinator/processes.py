@@ -152,8 +152,8 @@ def _event_of(answer: object) -> Event | None:
             return Sealed(round_, survivors)
         case VersionComputed(commit, digest):
             return Computed(RoundId(commit.plan.round), commit, digest)
-        case VersionFailed(round_, reason, detail):
-            return ComputeFailed(round_, AbortReason(reason), detail)
+        case VersionFailed(round_, reason, detail, blamed):
+            return ComputeFailed(round_, AbortReason(reason), detail, blamed)
         case VersionRestored(version, digest, commits):
             return Restored(version, digest, commits)
         case RestoreRefused(version, detail):

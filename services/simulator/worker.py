@@ -5,6 +5,7 @@ As in `services/worker/main.py`; only the trainer's process, the network and the
 
 import asyncio
 import functools
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -215,6 +216,7 @@ class SimulatedWorker:
             link_bps=lambda: 0,
             metrics=self._metrics,
             now_s=self._now_s,
+            resolve_timeout_s=math.inf,  # of masked rounds, which are not played here
         )
         await self.agent.resume()
         loops = (

@@ -65,9 +65,6 @@ MAX_KNOWN: Final = 256
 RESOLVE_PATIENCE: Final = 3
 """A masked round that has no outcome after so many times its time limits is given up."""
 
-MAX_RESOLVE_S: Final = 3600.0
-"""And after an hour in any case."""
-
 
 class Push(Protocol):
     """`services.bulk_link.BulkLink.push`, in a thread."""
@@ -97,6 +94,7 @@ class Agent:
         send: queue a message for the coordinator; dropped while there is no session.
         link_bps: measured upload speed, 0 = not measured yet.
         now_s: monotonic clock.
+        resolve_timeout_s: and after this time in any case, since a plan's limits are whoever's.
     """
 
     def __init__(
@@ -114,6 +112,7 @@ class Agent:
         link_bps: Callable[[], int],
         metrics: WorkerMetrics,
         now_s: Callable[[], float],
+        resolve_timeout_s: float,
     ) -> None:
         self._worker = worker
         self._genesis = genesis
@@ -128,6 +127,7 @@ class Agent:
         self._link_bps = link_bps
         self._metrics = metrics
         self._now_s = now_s
+        self._resolve_timeout_s = resolve_timeout_s
         self._round = WorkerRound(worker, genesis.algorithm.colluding)
         self._held: deque[Record] = deque()  # not adopted yet: nobody vouched for their version
         self._unmoved = False  # whether the replica went to a version that training has not
@@ -559,7 +559,7 @@ class Agent:
         waited_s = self._now_s() - self._staged_at_s
         plan = stage.plan
         told_s = plan.key_timeout_s + plan.upload_timeout_s  # by the coordinator: it may lie
-        enough_s = min(RESOLVE_PATIENCE * told_s, MAX_RESOLVE_S)
+        enough_s = min(RESOLVE_PATIENCE * told_s, self._resolve_timeout_s)
         return plan.masked and self.connected and not self._held and waited_s > enough_s
 
     async def _end_upload(self) -> None:

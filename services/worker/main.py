@@ -96,6 +96,7 @@ class Worker:
             link_bps=lambda: self._bulk.link_bps,
             metrics=self._metrics,
             now_s=time.monotonic,
+            resolve_timeout_s=self._settings.resolve_timeout_s,
         )
         await self._agent.resume()
         tasks = [
@@ -151,6 +152,7 @@ class Worker:
             num_threads=s.num_threads,
             slowdown=s.pace.slowdown,
             max_steps_per_s=s.pace.max_steps_per_s,
+            order=secrets.randbits(63),
         )
 
     async def _push(

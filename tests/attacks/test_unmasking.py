@@ -333,7 +333,7 @@ def test_rule_8_without_it_the_round_fails_after_all_uploads_and_blames_who_was_
         clouds[2].reveal()
     unmasking.refuse(V, f"refused by rule 13: {caught.value}")
     assert unmasking.secrets() is None
-    _, sentence = unmasking.complaint()
+    _, sentence = unmasking.complaint(())
     assert "members that revealed shares: 2, needed: 3; victim refused" in sentence
 
 

@@ -77,8 +77,9 @@ def test_what_no_honest_member_sends_is_refused_by_name(tamper: Callable, messag
     run, payloads = spooled(8)
     payloads[WorkerId("gcp")] = tamper(payloads[WorkerId("gcp")], PayloadLayout(SMALL.length, 8))
 
-    with pytest.raises(BadUpdateError, match=message):
+    with pytest.raises(BadUpdateError, match=message) as caught:
         summed(run, payloads)
+    assert caught.value.worker == "gcp"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

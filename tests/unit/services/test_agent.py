@@ -1,4 +1,7 @@
-"""The agent with a trainer that only remembers: what it is told, and what is on disk after."""
+"""The agent with a trainer that only remembers: what it is told, and what is on disk after.
+
+It is long because each thing that can happen to an agent has its test beside the others.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -35,6 +38,7 @@ from worker.plain import PlainTier
 from worker.round import Work
 
 ME = WorkerId("aws")
+RESOLVE_TIMEOUT_S = 100.0
 PROGRESS = Progress(30, 3000, NUMBERS, 100.0, 5.0, 1.0, 0.0, 2.0, 10**6)
 
 
@@ -93,6 +97,7 @@ class Cloud:
         self.trainer = FakeTrainer(coordinator.run.theta() - np.float32(0.01))
         self.push = FakePush()
         self.sent: list[session_pb2.ConnectRequest] = []
+        self.now_s = 0.0
         self.agent = Agent(
             ME,
             coordinator.run.genesis,
@@ -105,7 +110,8 @@ class Cloud:
             send=self.sent.append,
             link_bps=lambda: 0,
             metrics=WorkerMetrics(run="small", worker=ME, software="test"),
-            now_s=lambda: 0.0,
+            now_s=lambda: self.now_s,
+            resolve_timeout_s=RESOLVE_TIMEOUT_S,
         )
 
     async def join(self) -> None:
