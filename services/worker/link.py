@@ -20,7 +20,7 @@ import grpc
 
 from common.errors import CrosscloudError
 from protos.v1 import session_pb2, session_pb2_grpc
-from services.channels import OPTIONS
+from services.channels import OPTIONS, Options
 from services.grpc_status import error_of, retry_after_s
 from services.patience import Patience
 from services.tls import explain_rpc_error
@@ -36,7 +36,9 @@ Call = Any  # grpc.aio.StreamStreamCall; the stubs know only its iterator form
 Dial = Callable[[], contextlib.AbstractAsyncContextManager[Call]]
 
 
-def dialler(target: str, credentials: Callable[[], grpc.ChannelCredentials]) -> Dial:
+def dialler(
+    target: str, credentials: Callable[[], grpc.ChannelCredentials], options: Options = OPTIONS
+) -> Dial:
     """Return what opens a control stream to `target`.
 
     Args:
@@ -45,7 +47,7 @@ def dialler(target: str, credentials: Callable[[], grpc.ChannelCredentials]) -> 
 
     @contextlib.asynccontextmanager
     async def dial() -> AsyncIterator[Call]:
-        async with grpc.aio.secure_channel(target, credentials(), OPTIONS) as channel:
+        async with grpc.aio.secure_channel(target, credentials(), options) as channel:
             connect: Any = session_pb2_grpc.SessionStub(channel).Connect
             yield connect()
 
