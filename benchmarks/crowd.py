@@ -14,13 +14,11 @@ import time
 from collections import deque
 from pathlib import Path
 
-import grpc
 import yaml
 
 from benchmarks.made_up_payload import MadeUpPayload
 from common.canonical import decode
 from common.documents import Plan, Record
-from common.errors import ProtocolError
 from protos.v1 import session_pb2
 from services.genesis_file import load_genesis
 from tests.light_worker import LightWorker, credentials

@@ -10,8 +10,9 @@ A server of ours puts up with a ping every 5 seconds on a connection that carrie
 ends one that pings more often (GOAWAY, "too_many_pings", at the third): whoever dials it has to
 ping less often than that, and `keepalive_s` of the coordinator has no say in it.
 
-A channel that was refused dials again after growing pauses, up to two minutes by gRPC's own
-measure; then a worker whose coordinator was away for an hour would send nothing for as long again.
+A channel that was refused dials again after growing pauses, by gRPC's own measure of up to two
+minutes: after four minutes without a coordinator a transfer went on 35 s later than it could have,
+and 12 s with the limit that is set here.
 """
 
 from typing import Final

@@ -19,7 +19,7 @@ from redis import Redis
 
 from services.coordinator.drain import END_S
 from services.local.layout import COORDINATOR
-from tests.chaos.processes import role_of
+from tests.chaos.processes import pid_of
 from tests.integration.conftest import ROOT, LoneCoordinator, Make, commit_round, good_shards
 from tests.integration.test_flow import Holder, in_round
 from tests.redis_servers import redis_server
@@ -51,13 +51,6 @@ def paused(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def child(coordinator: LoneCoordinator, role: str) -> int:
-    assert coordinator.process is not None
-    pid = coordinator.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return next(int(c) for c in children if role_of(int(c)) == role)
-
-
 def until(holds: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + PATIENCE_S
     while not holds():
@@ -83,12 +76,15 @@ def test_a_commit_open_streams_and_a_store_that_does_not_answer_do_not_keep_it(
     limits = {"max_streams_per_member": 2}
     coordinator.edit(COORDINATOR, drain_s=DRAIN_S, redis_url=redis_url, limits=limits)
     coordinator.start()
+    assert coordinator.process is not None
     with Redis.from_url(redis_url) as client:
         redis_pid = int(client.info("server")["process_id"])
     with coordinator.worker("aws") as aws, coordinator.worker("azure") as azure:
         plan = in_round(aws)
         azure.join()
-        os.kill(child(coordinator, "commit"), signal.SIGSTOP)  # a commit that takes long
+        os.kill(
+            pid_of(coordinator.process.pid, "commit"), signal.SIGSTOP
+        )  # a commit that takes long
         assert not aws.push(*good_shards(aws, plan)).missing
         until(lambda: (s := coordinator.status()) is not None and s.phase == "unmask")
         with Holder(azure, 2) as held:

@@ -45,8 +45,7 @@ class Held:
         yield b"done"
 
     async def hold_aio(self, request: bytes, context: object) -> AsyncIterator[bytes]:
-        while not self.go_on.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self.go_on.wait, PATIENCE_S)
         yield b"done"
 
 
@@ -78,8 +77,7 @@ def like_control(held: Held, options: Options) -> Iterator[str]:
         ports.append(server.add_insecure_port("127.0.0.1:0"))
         await server.start()
         served.set()
-        while not over.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(over.wait)
         await server.stop(None)
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))

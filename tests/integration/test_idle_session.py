@@ -1,4 +1,4 @@
-"""A real coordinator behind a balancer that forgets what is idle: pings keep it, or it comes back."""
+"""A real coordinator behind a balancer that forgets what is idle: kept by pings, or back again."""
 
 import asyncio
 from pathlib import Path
