@@ -46,7 +46,7 @@ from services.coordinator.processes import spawn_children
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin, import_version0
+from services.coordinator.start import begin, import_version0, settle
 from services.coordinator.status import StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.grpc_status import AioStatusInterceptor
@@ -201,6 +201,7 @@ async def _serve(config: Path) -> int:
                 return 0
             starting.result()
             await server.start()
+            settle()
             log.info(
                 "run %s: version %d, control port %d, bulk port %d, privacy tier %s",
                 genesis.run,
