@@ -43,7 +43,7 @@ from services.coordinator.messages import (
     UploadCompleted,
 )
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin_child
+from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
@@ -241,6 +241,7 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     credentials = server_credentials(settings.tls, genesis.run)
     port = server.add_secure_port(f"{settings.host}:{settings.bulk_port}", credentials)
     server.start()
+    settle()
     outbox.send(Serving(port))
     Thread(target=outbox.report, daemon=True, name="report").start()
     Thread(target=service.calls.follow, args=(members,), daemon=True, name="members").start()

@@ -49,7 +49,7 @@ from services.coordinator.messages import (
     VersionRestored,
 )
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin_child
+from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
@@ -233,6 +233,7 @@ def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
     settings, genesis, line = begin_child("commit", RECEIVES)
     store = DataStore(settings.data_dir / "data")
+    settle()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
         computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
         try:

@@ -213,6 +213,7 @@ class SimulatedWorker:
             trainer=cast("trainer_link.Trainer", self.trainer),
             push=self._push,
             send=link.send,
+            redial=link.redial,
             link_bps=lambda: 0,
             metrics=self._metrics,
             now_s=self._now_s,

@@ -92,6 +92,7 @@ class Agent:
     Args:
         tier: what the privacy tier adds to a round.
         send: queue a message for the coordinator; dropped while there is no session.
+        redial: have a new session opened, which begins where this worker stands by now.
         link_bps: measured upload speed, 0 = not measured yet.
         now_s: monotonic clock.
         resolve_timeout_s: and after this time in any case, since a plan's limits are whoever's.
@@ -109,6 +110,7 @@ class Agent:
         tier: PlainTier | MaskedTier,
         push: Push,
         send: Callable[[session_pb2.ConnectRequest], None],
+        redial: Callable[[], None],
         link_bps: Callable[[], int],
         metrics: WorkerMetrics,
         now_s: Callable[[], float],
@@ -124,6 +126,7 @@ class Agent:
         self._attempt: PlainAttempt | Attempt | None = None
         self._push = push
         self._send = send
+        self._redial = redial
         self._link_bps = link_bps
         self._metrics = metrics
         self._now_s = now_s
@@ -391,6 +394,9 @@ class Agent:
         due = self._held[-1].seq + 1 if self._held else self._replica.position.next_seq
         if record.seq < due:
             return  # a new session may begin with what the old one had sent already
+        if record.seq > due:
+            self._redial()  # a newcomer's session, at a later snapshot than it could begin at
+            return
         self._held.append(record)
         await self._follow()
 

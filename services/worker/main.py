@@ -93,6 +93,7 @@ class Worker:
             tier=_tier(self._settings, self._genesis),
             push=self._push,
             send=self._link.send,
+            redial=self._link.redial,
             link_bps=lambda: self._bulk.link_bps,
             metrics=self._metrics,
             now_s=time.monotonic,
