@@ -21,7 +21,7 @@ from common import canonical
 from common.chain import genesis_version
 from common.documents import Genesis, Record, Stop, Version
 from common.errors import DamagedDataError, ProtocolError, StorageError
-from common.ids import Digest, WorkerId
+from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema, TensorSpec
 from coordinator.ports import Append, Command, Effect, Operated, Publish, Save, Send
 from protos.v1 import session_pb2
@@ -47,17 +47,20 @@ from services.simulator.faults import (
     RollBack,
 )
 from services.simulator.host import Host
+from services.simulator.identities import RUN, WORKERS
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
-from services.simulator.runs import algorithm_of
-from services.simulator.worker import SimulatedWorker
+from services.simulator.onlooker import Onlooker
+from services.simulator.runs import algorithm_of, num_workers
+from services.simulator.worker import Past, SimulatedWorker
+from worker.round import Stage
 
 NUM_VALUES: Final = 8
 CALM_S: Final = 40.0
 """Virtual seconds within which a version must come, and then everybody must settle."""
 
 _SCHEMA: Final = ModelSchema((TensorSpec("counts", (NUM_VALUES,)),))
-_METRICS: Final = WorkerMetrics(run="simulated", worker="w", software="0")
+_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
 
 
 class BrokenError(AssertionError):
@@ -73,7 +76,15 @@ class WorkerPlace:
     disk: Disk
     max_steps_per_s: float
     fates: list[KillWorker]
+    past: Past
     life: SimulatedWorker | None = None
+
+    def durable_stage(self) -> Stage | None:
+        """Return the unresolved round that a power cut would leave on its disk."""
+        assert self.life is not None
+        path = self.life.state.stage / "stage.json"
+        is_kept = path.is_file() and self.disk.holds(path)
+        return canonical.decode(path.read_bytes(), Stage) if is_kept else None
 
 
 @dataclass
@@ -108,7 +119,7 @@ class Federation:
         algorithm = algorithm_of(self.seed)
         version = genesis_version(_SCHEMA, algorithm, zeros, store.write)
         self.genesis = Genesis(
-            run="simulated",
+            run=RUN,
             seed=1,
             learner="services.simulator.learner:build",
             settings={"num_values": NUM_VALUES},
@@ -121,17 +132,25 @@ class Federation:
         self.places = [
             WorkerPlace(
                 index=i,
-                name=WorkerId(f"w{i}"),
-                disk=Disk(self.root / f"w{i}"),
+                name=name,
+                disk=Disk(self.root / name),
                 max_steps_per_s=self.rng.choice((1.5, 2.0, 3.0)),
                 fates=[f for f in self.faults if isinstance(f, KillWorker) and f.worker == i],
+                past=Past(functools.partial(self._froze, name)),
             )
-            for i in range(num_workers(self.seed))
+            for i, name in enumerate(WORKERS[: num_workers(self.seed)])
         ]
         self.fates = [f for f in self.faults if isinstance(f, KillCoordinator | PauseCoordinator)]
         self.is_rewound = any(isinstance(f, Rewind) for f in self.faults)
         self.durable_records: set[bytes] = set()
         self.network = Network(self.rng, self._said)
+        self.onlooker: Onlooker | None = None
+        if algorithm.masked:
+            places = {p.name: p for p in self.places}
+            self.onlooker = Onlooker(
+                algorithm, places, lambda name: places[name].durable_stage(), self._break
+            )
+            self.network.heard, self.network.uploads = self.onlooker.sent, self.onlooker.uploads
         for fault in self.faults:
             if isinstance(fault, BadLinks):
                 self.network.duplicates, self.network.cuts = fault.duplicates, fault.cuts
@@ -333,6 +352,7 @@ class Federation:
                 network=self.network,
                 rng=self.rng,
                 metrics=_METRICS,
+                past=place.past,
             )
             await self._outlive(host, place.life.run(), (StorageError,))
             await asyncio.sleep(self.rng.uniform(0.2, 2.0))
@@ -460,13 +480,21 @@ class Federation:
             case Publish():
                 pass
 
+    def _froze(self, worker: WorkerId, round_id: RoundId, steps: frozenset[int]) -> None:
+        if self.onlooker is not None:
+            self.onlooker.froze(worker, round_id, steps)
+
     def _saw(self, record: Record) -> None:
+        if self.onlooker is not None:
+            self.onlooker.recorded(record)
         if record.commit is not None and record.commit.aggregate not in self.aggregates:
             path = self.disk.root / "data" / record.commit.aggregate
             if path.is_file():
                 self.aggregates[record.commit.aggregate] = path.read_bytes()
 
     def _said(self, worker: WorkerId, message: session_pb2.ConnectResponse) -> None:
+        if self.onlooker is not None:
+            self.onlooker.told(message)
         kind = message.WhichOneof("message")
         if kind == "outcome":
             content = message.outcome.record
@@ -492,11 +520,6 @@ class Federation:
         expected = Killed | StorageError | ProtocolError | grpc.RpcError
         if error is not None and not isinstance(error, expected):
             self._break(f"{context['message']}: {type(error).__name__}: {error}")
-
-
-def num_workers(seed: int) -> int:
-    """Return how many workers a history has."""
-    return 3 + (seed % 7 == 0) + (seed % 11 == 0)
 
 
 def record_path(root: Path, seq: int) -> Path:

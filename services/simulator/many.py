@@ -10,7 +10,8 @@ from unittest import mock
 
 from common import canonical
 from services.simulator.faults import Fault, faults_of
-from services.simulator.federation import BrokenError, Federation, num_workers
+from services.simulator.federation import BrokenError, Federation
+from services.simulator.runs import num_workers
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, for speed
 _MAX_LINES: Final = 60

@@ -14,9 +14,8 @@ import pytest
 
 from services.coordinator.driver import Driver
 from services.simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_of
-from services.simulator.federation import num_workers
 from services.simulator.many import play
-from services.simulator.runs import algorithm_of
+from services.simulator.runs import algorithm_of, num_workers
 from services.worker.agent import Agent
 from services.worker.state import Manifest, StateFolder
 from worker.ledger import Ledger, LedgerDocument, Work

@@ -31,8 +31,9 @@ from services.simulator.faults import (
     RollBack,
     faults_of,
 )
-from services.simulator.federation import Federation, num_workers
+from services.simulator.federation import Federation
 from services.simulator.many import broken, play
+from services.simulator.runs import num_workers
 from services.worker.agent import Agent
 from worker.ledger import Ledger
 
