@@ -47,7 +47,7 @@ from services.simulator.faults import (
     RollBack,
 )
 from services.simulator.host import Host
-from services.simulator.identities import RUN, WORKERS
+from services.simulator.identities import RUN, WORKERS, identities
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
 from services.simulator.onlooker import Onlooker
@@ -114,6 +114,7 @@ class Federation:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)  # noqa: S311 - a simulation
+        identities()  # before any disk is watched
         self.disk = Disk(self.root / "coordinator")
         store = DataStore(self.disk.root / "data")
         algorithm = algorithm_of(self.seed)

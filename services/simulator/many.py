@@ -19,12 +19,26 @@ _MAX_LINES: Final = 60
 T = TypeVar("T")
 
 _DECODE: Final = canonical.decode
+_ENCODE: Final = canonical.encode
 """A document is immutable, and all workers of a history read the same ones: once will do."""
 
+_MOST: Final = 2**13
+_ENCODED: Final[dict[int, tuple[object, bytes]]] = {}
 
-@functools.lru_cache(maxsize=2**13)
+
+@functools.lru_cache(maxsize=_MOST)
 def _decode(content: bytes, kind: type[T]) -> T:
     return _DECODE(content, kind)
+
+
+def _encode(document: object) -> bytes:
+    found, content = _ENCODED.get(id(document), (None, b""))
+    if found is not document:
+        content = _ENCODE(document)
+        if len(_ENCODED) >= _MOST:
+            _ENCODED.clear()
+        _ENCODED[id(document)] = document, content
+    return content
 
 
 def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
@@ -38,7 +52,7 @@ def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         federation = Federation(seed, Path(folder), faults)
         try:
-            with mock.patch.object(canonical, "decode", _decode):
+            with mock.patch.multiple(canonical, decode=_decode, encode=_encode):
                 federation.run()
         except BrokenError as e:
             return f"{e}\n" + "\n".join(federation.transcript[-_MAX_LINES:])
