@@ -34,9 +34,9 @@ from services.simulator.clock import NothingHappensError, VirtualLoop
 from services.simulator.coordinator import SimulatedCoordinator
 from services.simulator.disk import Disk, watched
 from services.simulator.faults import (
-    FAULTS_S,
     BadLinks,
     CutStream,
+    EndWorker,
     Fault,
     Isolate,
     KillCoordinator,
@@ -45,6 +45,7 @@ from services.simulator.faults import (
     PauseCoordinator,
     Rewind,
     RollBack,
+    faults_s,
 )
 from services.simulator.host import Host
 from services.simulator.identities import RUN, WORKERS, identities
@@ -185,7 +186,8 @@ class Federation:
         tasks += [start(self._supervise_worker(p)) for p in self.places]
         tasks += [start(self._go_wrong(f)) for f in self.faults]
         try:
-            await self._until(lambda: self.loop.time() >= FAULTS_S, FAULTS_S + 1, "")
+            until_s = faults_s(self.seed)
+            await self._until(lambda: self.loop.time() >= until_s, until_s + 1, "")
             self._calm()
             before = self._version()
             await self._until(
@@ -359,7 +361,8 @@ class Federation:
             await asyncio.sleep(self.rng.uniform(0.2, 2.0))
 
     def _worker_died(self, place: WorkerPlace, host: Host) -> None:
-        self.tell(f"{host.name} dies before {host.last_act}: {host.fate.value}")
+        when = f" before {host.last_act}" if host.last_act else ""
+        self.tell(f"{host.name} dies{when}: {host.fate.value}")
         if host.fate is not Loss.PROCESS:
             place.disk.cut_power(self.rng, keep=host.fate is Loss.SOME)
 
@@ -395,6 +398,10 @@ class Federation:
                 self.network.cut(worker=name)
                 await asyncio.sleep(lasting_s)
                 self.network.unreachable.discard(name)
+            case EndWorker(at_s, worker, loss):
+                await asyncio.sleep(at_s)
+                if (life := self.places[worker].life) is not None:
+                    life.host.die(loss)
             case Rewind(at_s, share):
                 await asyncio.sleep(at_s)
                 self._rewind(share)

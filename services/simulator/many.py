@@ -11,7 +11,6 @@ from unittest import mock
 from common import canonical
 from services.simulator.faults import Fault, faults_of
 from services.simulator.federation import BrokenError, Federation
-from services.simulator.runs import num_workers
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, for speed
 _MAX_LINES: Final = 60
@@ -48,7 +47,7 @@ def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
         faults: instead of those of the seed.
     """
     if faults is None:
-        faults = faults_of(seed, num_workers(seed))
+        faults = faults_of(seed)
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         federation = Federation(seed, Path(folder), faults)
         try:
@@ -83,6 +82,6 @@ def broken(seeds: Iterable[int]) -> list[str]:
 def _report(seed: int) -> str:
     if not play(seed):
         return ""
-    faults = shrunk(seed, faults_of(seed, num_workers(seed)))
+    faults = shrunk(seed, faults_of(seed))
     listed = "".join(f"\n  {fault}" for fault in faults)
     return f"seed {seed} with{listed}\n{play(seed, faults)}"

@@ -45,20 +45,23 @@ def algorithm_of(seed: int) -> Algorithm:
         codec=_dense(rng) if rng.random() < 1 / 3 else _EXACT,
         outer=Outer(kind="sgd", learning_rate=1.0, momentum=0.0),
     )
-    rng = _tier(seed)
-    return _masked(plain, rng, num_workers(seed)) if rng.random() < _MASKED else plain
+    return _masked(plain, seed) if _is_masked(seed) else plain
 
 
 def num_workers(seed: int) -> int:
     """Return how many workers a history has: in the masked tier mostly enough to lose one."""
-    rng = _tier(seed)
-    if rng.random() < _MASKED:
-        return rng.choice((3, 4, 4, 4, 5, 5))
+    if _is_masked(seed):
+        return random.Random(f"workers {seed}").choice((3, 4, 4, 4, 5, 5))  # noqa: S311
     return 3 + (seed % 7 == 0) + (seed % 11 == 0)
 
 
-def _masked(plain: Algorithm, rng: random.Random, num: int) -> Algorithm:
+def _is_masked(seed: int) -> bool:
+    return random.Random(f"tier {seed}").random() < _MASKED  # noqa: S311 - a simulation
+
+
+def _masked(plain: Algorithm, seed: int) -> Algorithm:
     """Return the algorithm in the masked tier; cohorts may leave workers out."""
+    rng, num = random.Random(f"masked {seed}"), num_workers(seed)  # noqa: S311 - a simulation
     colluding = int(num == 5 and rng.random() < _COLLUDING)
     fewest = min_cohort(colluding)
     return replace(
@@ -66,13 +69,9 @@ def _masked(plain: Algorithm, rng: random.Random, num: int) -> Algorithm:
         tier="masked",
         colluding=colluding,
         min_cohort=fewest,
-        max_cohort=rng.choice((5, 5, max(fewest, num - 1))),
+        max_cohort=rng.choice((5, 5, 5, max(fewest, num - 1))),
         codec=_dense(rng),
     )
-
-
-def _tier(seed: int) -> random.Random:
-    return random.Random(f"tier {seed}")  # noqa: S311 - a simulation
 
 
 def _dense(rng: random.Random) -> Codec:

@@ -15,7 +15,7 @@ import pytest
 from services.coordinator.driver import Driver
 from services.simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_of
 from services.simulator.many import play
-from services.simulator.runs import algorithm_of, num_workers
+from services.simulator.runs import algorithm_of
 from services.worker.agent import Agent
 from services.worker.state import Manifest, StateFolder
 from worker.ledger import Ledger, LedgerDocument, Work
@@ -173,4 +173,4 @@ def test_histories_play_every_codec_spend_work_and_ask_for_roll_backs() -> None:
 
 
 def faults(seed: int) -> tuple[Fault, ...]:
-    return faults_of(seed, num_workers(seed))
+    return faults_of(seed)
