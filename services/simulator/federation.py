@@ -8,6 +8,7 @@ course of a history, its supervisors and what they see stand on one page.
 
 import asyncio
 import functools
+import json
 import random
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -51,10 +52,9 @@ from services.simulator.host import Host
 from services.simulator.identities import RUN, WORKERS, identities
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
-from services.simulator.onlooker import Onlooker
+from services.simulator.onlooker import Marks, Onlooker
 from services.simulator.runs import algorithm_of, num_workers
 from services.simulator.worker import Past, SimulatedWorker
-from worker.round import Stage
 
 NUM_VALUES: Final = 8
 CALM_S: Final = 40.0
@@ -80,12 +80,14 @@ class WorkerPlace:
     past: Past
     life: SimulatedWorker | None = None
 
-    def durable_stage(self) -> Stage | None:
-        """Return the unresolved round that a power cut would leave on its disk."""
+    def durable_marks(self) -> Marks:
+        """Return what a power cut would leave on its disk of its unresolved round."""
         assert self.life is not None
         path = self.life.state.stage / "stage.json"
-        is_kept = path.is_file() and self.disk.holds(path)
-        return canonical.decode(path.read_bytes(), Stage) if is_kept else None
+        if not path.is_file() or not self.disk.holds(path):
+            return Marks()
+        stage = json.loads(path.read_bytes())
+        return Marks(stage["plan"]["round"], stage["exposed"], stage["revealed"])
 
 
 @dataclass
@@ -150,7 +152,7 @@ class Federation:
         if algorithm.masked:
             places = {p.name: p for p in self.places}
             self.onlooker = Onlooker(
-                algorithm, places, lambda name: places[name].durable_stage(), self._break
+                algorithm, places, lambda name: places[name].durable_marks(), self._break
             )
             self.network.heard, self.network.uploads = self.onlooker.sent, self.onlooker.uploads
         for fault in self.faults:

@@ -3,12 +3,17 @@
 import functools
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from unittest import mock
 
+from typing_extensions import override
+
 from common import canonical
+from common.secagg import signatures, transcript
+from common.secagg.labels import SignedPurpose
 from services.simulator.faults import Fault, faults_of
 from services.simulator.federation import BrokenError, Federation
 
@@ -17,12 +22,12 @@ _MAX_LINES: Final = 60
 
 T = TypeVar("T")
 
+_MOST: Final = 2**13
 _DECODE: Final = canonical.decode
 _ENCODE: Final = canonical.encode
+_VERIFY: Final = signatures.verify
+_CERTIFIED_KEY: Final = transcript.certified_key
 """A document is immutable, and all workers of a history read the same ones: once will do."""
-
-_MOST: Final = 2**13
-_ENCODED: Final[dict[int, tuple[object, bytes]]] = {}
 
 
 @functools.lru_cache(maxsize=_MOST)
@@ -30,14 +35,48 @@ def _decode(content: bytes, kind: type[T]) -> T:
     return _DECODE(content, kind)
 
 
+@functools.lru_cache(maxsize=_MOST)
+def _encoded(same: "_Same") -> bytes:
+    return _ENCODE(same.thing)
+
+
 def _encode(document: object) -> bytes:
-    found, content = _ENCODED.get(id(document), (None, b""))
-    if found is not document:
-        content = _ENCODE(document)
-        if len(_ENCODED) >= _MOST:
-            _ENCODED.clear()
-        _ENCODED[id(document)] = document, content
-    return content
+    return _encoded(_Same(document))
+
+
+@functools.lru_cache(maxsize=_MOST)
+def _verified(key: "_Same", purpose: SignedPurpose, content: bytes, signature: bytes) -> None:
+    _VERIFY(key.thing, purpose, content, signature)
+
+
+def _verify(key: object, purpose: SignedPurpose, content: bytes, signature: bytes) -> None:
+    _verified(_Same(key), purpose, content, signature)
+
+
+class _Same:
+    """A thing that equals itself alone, however deep it is."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.thing is self.thing
+
+    @override
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+
+@contextmanager
+def _once() -> Iterator[None]:
+    """Do work that gives the same each time once."""
+    key = functools.cache(_CERTIFIED_KEY)
+    with (
+        mock.patch.multiple(canonical, decode=_decode, encode=_encode),
+        mock.patch.multiple(transcript, verify=_verify, certified_key=key),
+    ):
+        yield
 
 
 def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
@@ -51,7 +90,7 @@ def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         federation = Federation(seed, Path(folder), faults)
         try:
-            with mock.patch.multiple(canonical, decode=_decode, encode=_encode):
+            with _once():
                 federation.run()
         except BrokenError as e:
             return f"{e}\n" + "\n".join(federation.transcript[-_MAX_LINES:])

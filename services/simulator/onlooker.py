@@ -28,9 +28,17 @@ from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import abandon_content, identity_of, is_signed, list_content
 from protos.v1 import session_pb2
 from services.simulator.exposure import Exposure, Group
-from worker.round import Stage
 
 Steps = frozenset[int]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Of a worker's unresolved round, as `worker.round.Stage` has them; "" = there is none."""
+
+    round: str = ""
+    exposed: bool = False
+    revealed: bool = False
 
 
 @dataclass
@@ -68,7 +76,7 @@ class Onlooker:
 
     Args:
         workers: all of the run.
-        durable_stage: what a worker's disk would hold of its unresolved round after a power cut.
+        durable_marks: what a worker's disk would hold of its round after a power cut.
         broken: is told what is wrong.
     """
 
@@ -76,13 +84,13 @@ class Onlooker:
         self,
         algorithm: Algorithm,
         workers: Iterable[WorkerId],
-        durable_stage: Callable[[WorkerId], Stage | None],
+        durable_marks: Callable[[WorkerId], Marks],
         broken: Callable[[str], None],
     ) -> None:
         self._fewest = algorithm.min_cohort - algorithm.colluding
         self._colluding = algorithm.colluding
         self._colluders = [frozenset(some) for some in combinations(workers, algorithm.colluding)]
-        self._durable_stage = durable_stage
+        self._durable_marks = durable_marks
         self._broken = broken
         self._attempts: dict[RoundId, _Attempt] = {}
         self._offered: dict[str, tuple[WorkerId, str]] = {}
@@ -146,8 +154,8 @@ class Onlooker:
         if worker in attempt.exposure.uploaded:
             return
         attempt.exposure.uploaded.add(worker)
-        stage = self._durable_stage(worker)
-        if stage is None or stage.plan.round != round_id or not stage.exposed:
+        marks = self._durable_marks(worker)
+        if marks.round != round_id or not marks.exposed:
             self._break(f"{worker} uploads to {_name(attempt)} and may forget that it did")
         for other in self._attempts.values():
             self._exposes_anew(worker, attempt, other)
@@ -192,8 +200,8 @@ class Onlooker:
     def _reveals(
         self, worker: WorkerId, attempt: _Attempt, shares: Mapping[str, session_pb2.Share]
     ) -> None:
-        stage = self._durable_stage(worker)
-        if stage is None or stage.plan != attempt.plan or not stage.revealed:
+        marks = self._durable_marks(worker)
+        if marks.round != attempt.plan.round or not marks.revealed:
             self._break(f"{worker} reveals shares of {_name(attempt)} and may forget that it did")
         survivors = []
         for name, share in shares.items():

@@ -21,13 +21,13 @@ TIMINGS: Final = Timings(
 
 _EXACT: Final = Codec(kind="float32", bits=32, first_bits=32, residual_decay=1.0)
 _NEVER: Final = 1e6
-_MASKED: Final = 0.4
+_MASKED: Final = 1 / 3
 _COLLUDING: Final = 0.25
 """Share of the masked runs of five workers that allow for a colluding one."""
 
 
 def algorithm_of(seed: int) -> Algorithm:
-    """Return a history's algorithm: 40 % are masked, of the others a third are dense.
+    """Return a history's algorithm: a third are masked, of the others a third are dense.
 
     A fifth of all discard work that is a bit old.
     """

@@ -10,12 +10,11 @@ from common.documents import Abort, Answer, Commit, Counters, Lanes, Plan, Recor
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.transcript import abandon_content, list_content
 from protos.v1 import session_pb2
-from services.simulator.onlooker import Onlooker
+from services.simulator.onlooker import Marks, Onlooker
 from services.worker.convert import offer_request
 from tests.masked_members import MASKED, Cloud, signer
 from tests.masked_round import plan_of
 from tests.small_run import NUMBERS, WORKERS, Run
-from worker.round import Stage
 
 A, B, C, D = WORKERS
 STEPS = frozenset(range(1, NUMBERS.steps + 1))
@@ -27,14 +26,14 @@ class Seen:
     """One onlooker, and what members of rounds do before its eyes."""
 
     said: list[str] = field(default_factory=list)
-    stages: dict[WorkerId, Stage] = field(default_factory=dict)
+    marks: dict[WorkerId, Marks] = field(default_factory=dict)
     run: Run = field(default_factory=lambda: Run(MASKED))
     rounds: int = 0
     colluding: int = 0
 
     def __post_init__(self) -> None:
         algorithm = replace(MASKED, colluding=self.colluding, min_cohort=3 + self.colluding)
-        self.onlooker = Onlooker(algorithm, WORKERS, self.stages.get, self.said.append)
+        self.onlooker = Onlooker(algorithm, WORKERS, self.marks.__getitem__, self.said.append)
         self.clouds = {w: Cloud(w, MASKED) for w in WORKERS}
 
     def open(self, u2: Iterable[WorkerId] = WORKERS) -> Plan:
@@ -67,7 +66,7 @@ class Seen:
         boot: str = "1",
         exposed: bool = True,
     ) -> None:
-        self.stages[worker] = Stage(plan, 0, exposed)
+        self.marks[worker] = Marks(plan.round, exposed)
         self.onlooker.uploads(worker, boot, plan.round, shards)
 
     def name(self, plan: Plan, survivors: Iterable[WorkerId]) -> None:
@@ -85,7 +84,7 @@ class Seen:
     def reveal(
         self, worker: WorkerId, plan: Plan, survivors: Iterable[WorkerId], *, noted: bool = True
     ) -> None:
-        self.stages[worker] = Stage(plan, 0, exposed=True, revealed=noted)
+        self.marks[worker] = Marks(plan.round, exposed=True, revealed=noted)
         own = {w: session_pb2.Share(own=b"share") for w in survivors}
         mask = {w: session_pb2.Share(mask=b"share") for w in WORKERS if w not in own}
         submit = session_pb2.SubmitShares(
