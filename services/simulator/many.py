@@ -6,75 +6,44 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from unittest import mock
-
-from typing_extensions import override
 
 from common import canonical
 from common.secagg import signatures, transcript
-from common.secagg.labels import SignedPurpose
+from common.secagg.signatures import IdentityPublicKey
 from services.simulator.faults import Fault, faults_of
 from services.simulator.federation import BrokenError, Federation
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, for speed
 _MAX_LINES: Final = 60
 
-T = TypeVar("T")
-
-_MOST: Final = 2**13
-_DECODE: Final = canonical.decode
-_ENCODE: Final = canonical.encode
-_VERIFY: Final = signatures.verify
-_CERTIFIED_KEY: Final = transcript.certified_key
-"""A document is immutable, and all workers of a history read the same ones: once will do."""
-
-
-@functools.lru_cache(maxsize=_MOST)
-def _decode(content: bytes, kind: type[T]) -> T:
-    return _DECODE(content, kind)
-
-
-@functools.lru_cache(maxsize=_MOST)
-def _encoded(same: "_Same") -> bytes:
-    return _ENCODE(same.thing)
-
-
-def _encode(document: object) -> bytes:
-    return _encoded(_Same(document))
-
-
-@functools.lru_cache(maxsize=_MOST)
-def _verified(key: "_Same", purpose: SignedPurpose, content: bytes, signature: bytes) -> None:
-    _VERIFY(key.thing, purpose, content, signature)
-
-
-def _verify(key: object, purpose: SignedPurpose, content: bytes, signature: bytes) -> None:
-    _verified(_Same(key), purpose, content, signature)
-
-
-class _Same:
-    """A thing that equals itself alone, however deep it is."""
-
-    def __init__(self, thing: Any) -> None:
-        self.thing = thing
-
-    @override
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.thing is self.thing
-
-    @override
-    def __hash__(self) -> int:
-        return id(self.thing)
-
 
 @contextmanager
 def _once() -> Iterator[None]:
-    """Do work that gives the same each time once."""
-    key = functools.cache(_CERTIFIED_KEY)
+    """Do once what gives the same each time: documents are immutable, and all read the same ones.
+
+    What was given is kept, so nothing else can have its identity meanwhile.
+    """
+    right_encode, right_verify = canonical.encode, signatures.verify
+    encoded: dict[int, tuple[object, bytes]] = {}
+    verified: dict[tuple[object, ...], object] = {}
+
+    def encode(document: object) -> bytes:
+        if id(document) not in encoded:
+            encoded[id(document)] = document, right_encode(document)
+        return encoded[id(document)][1]
+
+    def verify(key: IdentityPublicKey, *signed: Any) -> None:
+        if (id(key), *signed) not in verified:
+            right_verify(key, *signed)  # raises
+            verified[id(key), *signed] = key
+
+    decode = functools.cache(canonical.decode)
+    certified_key = functools.cache(transcript.certified_key)
     with (
-        mock.patch.multiple(canonical, decode=_decode, encode=_encode),
-        mock.patch.multiple(transcript, verify=_verify, certified_key=key),
+        mock.patch.multiple(canonical, decode=decode, encode=encode),
+        mock.patch.multiple(transcript, verify=verify, certified_key=certified_key),
     ):
         yield
 
