@@ -413,16 +413,17 @@ class Agent:
         """Apply the held records, up to the last one that may be.
 
         A version that is believed vouches for the steps that lead to it. Until it is reached they
-        are only computed: nothing trains on them, and nothing of them is saved.
+        are only computed: nothing trains on them, and nothing of them is saved. So does a roll-back
+        to where this worker stood before: the sums that it undoes may be gone for everybody.
         """
         while self._held:
             first = self._held[0]
             own = await self._checks(first)
-            believed = [self._tier.vouched(r.version, r.digest) for r in self._held]
-            if not own and not any(believed):
+            vouched = [self._tier.vouched(r.version, r.digest) for r in self._held]
+            if not own and not any(vouched) and not any(map(self._returns, self._held)):
                 return
             self._held.popleft()
-            await self._apply(first, checked=own, believed=own or believed[0])
+            await self._apply(first, checked=own, believed=own or vouched[0])
 
     async def _checks(self, record: Record) -> bool:
         """Return whether this worker verifies a record itself.
@@ -433,8 +434,8 @@ class Agent:
         at, stage = self._replica.position, self._round.stage
         if not self.begun:
             return False
-        if record.rollback is not None and record.digest in self._known:
-            return True  # a version that it stood on before
+        if self._returns(record):
+            return True
         if self._unmoved:
             return False  # what the replica computed so far is nobody's word
         if (record.version, record.digest) == (at.version, at.digest):
@@ -455,6 +456,10 @@ class Agent:
                 "to roll back to a version before it"
             ) from None
         return True
+
+    def _returns(self, record: Record) -> bool:
+        """Return whether a record brings a version back that this worker stood on before."""
+        return self.begun and record.rollback is not None and record.digest in self._known
 
     async def _apply(self, record: Record, *, checked: bool, believed: bool) -> None:
         """Apply the next record, and settle the round that it ends."""

@@ -28,6 +28,7 @@ from services.worker.messages import (
     Merged,
     Progress,
     Release,
+    Return,
     Save,
     Saved,
 )
@@ -58,6 +59,10 @@ class FakeTrainer:
         return Closed(question.round, self.numbers, 2**20, self.finite)
 
     async def merge(self, question: Merge) -> Merged:
+        self.told.append(question)
+        return Merged(question.clock.version)
+
+    async def roll_back(self, question: Return) -> Merged:
         self.told.append(question)
         return Merged(question.clock.version)
 
@@ -410,6 +415,26 @@ async def test_a_word_for_a_later_version_is_no_word_for_those_before_it(tmp_pat
     manifest = cloud.state.load()
     assert manifest is not None
     assert first.digest not in manifest.known
+
+
+async def test_a_roll_back_to_where_it_stood_needs_no_word_for_what_it_undoes(
+    tmp_path: Path,
+) -> None:
+    cloud, tier = await witnessed(tmp_path)
+    tier.told.clear()  # everybody waits for somebody's word
+    stood = cloud.coordinator.run.version
+    undone = cloud.coordinator.step()
+    back = cloud.coordinator.roll_back(1, stood)
+    assert undone.commit is not None
+    cloud.coordinator.gone.update((undone.commit.aggregate, undone.digest))  # and nobody has them
+    await cloud.record(undone)
+    assert cloud.replica.position.version == 1
+
+    await cloud.record(back)
+    assert (cloud.replica.position.version, cloud.replica.position.digest) == (3, back.digest)
+    assert cloud.trainer.last(Return).clock.version == 3
+    assert not [m for m in cloud.trainer.told if isinstance(m, Merge)]
+    assert undone.digest not in cloud.agent._known
 
 
 async def test_a_newcomer_begins_at_a_version_that_it_was_given_a_word_for(tmp_path: Path) -> None:
