@@ -17,7 +17,7 @@ _NIBBLES: Final = np.stack([_BYTES & 0xF, _BYTES >> 4], axis=1)
 _PAIRS: Final = ((_NIBBLES ^ 0x8) - 0x8).astype(np.int8).view(np.uint16).reshape(-1)
 """Both values of each byte, int8[2], seen as one uint16[256]."""
 
-_TILE: Final = 32768  # 12-bit values: temporaries stay in the cache, and are no new pages
+_TILE: Final = 65536  # 12-bit values: temporaries stay in the cache, calls cost little
 
 Writable = bytearray | memoryview
 
@@ -90,11 +90,13 @@ def pack12(values: U16 | Ring, out: U8) -> None:
         first, second = (int(value) & 0xFFF for value in values[-2:])
         out[-3:] = np.frombuffer((first | second << 12).to_bytes(3, "little"), np.uint8)
     rows = out[: whole * 3 // 2].view("<u2").reshape(-1, 3)
-    scratch = np.empty(min(_TILE, whole) // 4, "<u8")
+    scratch = np.empty((2, min(_TILE, whole) // 4), "<u8")
     for start in range(0, whole, _TILE):
-        words = values[start : min(start + _TILE, whole)].astype("<u2")
-        low = words.view("<u8")  # four words of 16 bits: then two of 24 bits, then one of 48
-        high = scratch[: len(low)]
+        stop = min(start + _TILE, whole)
+        low, high = scratch[:, : (stop - start) // 4]
+        columns = low.view("<u2").reshape(-1, 4)
+        np.copyto(columns.reshape(-1), values[start:stop], casting="unsafe")
+        # Four words of 16 bits each: then two of 24 bits, then one of 48.
         np.right_shift(low, 4, out=high)
         high &= 0x00FF_F000_00FF_F000
         low &= 0x0000_0FFF_0000_0FFF
@@ -103,9 +105,8 @@ def pack12(values: U16 | Ring, out: U8) -> None:
         high &= 0xFFFF_FF00_0000
         low &= 0xFF_FFFF
         low |= high
-        columns = words.reshape(-1, 4)
         for i in range(3):
-            rows[start // 4 : start // 4 + len(low), i] = columns[:, i]
+            rows[start // 4 : stop // 4, i] = columns[:, i]
 
 
 def unpack12(packed: U8, out: U16) -> U16:

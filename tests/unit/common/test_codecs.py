@@ -2,9 +2,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from common.arrays import I16
 from common.codec import TileCodec
 from common.codec.dense import Dense
 from common.codec.float32 import Float32
@@ -108,6 +109,36 @@ def test_stochastic_rounding_is_unbiased() -> None:
     )
     assert np.abs(error).max() < 5 * 0.5 * step_of(codec) / np.sqrt(num)
     assert abs(error.mean()) < 4 * 0.5 * step_of(codec) / np.sqrt(num * BLOCK)
+
+
+class EveryNoise(Noise):
+    """Each of its 65536 values once."""
+
+    def uniform(self, start: int, num: int) -> I16:
+        assert num == 2**16
+        return np.arange(-(2**15), 2**15, dtype=np.int16)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([(4, 2), (8, 2), (8, 4), (12, 4), (16, 4)]),
+    st.floats(-1, 1) | st.integers(-16, 16).map(lambda n: n / 16),
+)
+@example((8, 4), 1 / 31)
+@example((8, 4), 0.5 / 31)
+def test_over_all_noise_the_mean_is_the_value_to_within_one_noise_step(
+    ring: tuple[int, int], part: float
+) -> None:
+    codec = dense(*ring, num_blocks=16)
+    wanted = np.float32(part * codec.levels * step_of(codec))
+    carried = np.full((16, BLOCK), wanted)
+    nothing = np.zeros((16, BLOCK), np.float32)
+
+    encoded = encode(codec, nothing, carried=carried, noise=EveryNoise(bytes(16)))
+
+    mean = unpack(encoded.payload, codec.bits).mean()
+    in_steps = min(max(float(wanted) / step_of(codec), -codec.levels), codec.levels)
+    assert abs(mean - in_steps) <= 2**-16 + 2**-22 * codec.levels
 
 
 @settings(max_examples=10, deadline=None)
