@@ -473,6 +473,24 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
+class RollbackOrder:
+    """An operator's signed word that an earlier version is to be the head again. Good for once.
+
+    Args:
+        num_records: length of the log as the operator saw it; the roll-back before this one, if
+            there was any, is older.
+        certificate: of the identity that signs, base64 of its DER.
+        signature: hexadecimal, over this document without it.
+    """
+
+    run: str
+    version: int
+    num_records: int
+    certificate: str
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rollback:
     """The whole state of an earlier version is the head again, under a new number.
 
@@ -480,11 +498,13 @@ class Rollback:
         version: whose state returned; the record's digest is that version's.
         commits: its `Version.commits`: the count that ring widths follow from.
         by: who asked.
+        order: in the masked tier: what whoever asked has signed.
     """
 
     version: int
     commits: int
     by: str
+    order: RollbackOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)

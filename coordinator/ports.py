@@ -19,6 +19,7 @@ from common.documents import (
     Offer,
     Plan,
     Record,
+    RollbackOrder,
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
 
@@ -172,10 +173,11 @@ class Operated:
 
 @dataclass(frozen=True, slots=True)
 class RollbackAsked:
-    """An operator wants an earlier version's state back."""
+    """An operator wants an earlier version's state back; `order` as in `Rollback`."""
 
     version: int
     by: str
+    order: RollbackOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)

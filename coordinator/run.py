@@ -108,7 +108,7 @@ class Run:
         self._offers = Offers(genesis, timings.default_grace_s)
         self._round: Round | None = None
         self._gate = Gate(genesis.stop, self._ledger)
-        self._returning = Returning(self._ledger)
+        self._returning = Returning(genesis, self._ledger)
         self._attestations = Attestations()
         self._backoff = Backoff()
         self._border_s = 0.0

@@ -405,6 +405,11 @@ class TrustSettings(_Settings):
         description="pins.yaml: names, organisations and keys of the workers that may be in a sum; "
         "none = any worker that the CA signed, so whoever holds the CA's key is trusted",
     )
+    operators: ExistingFile | None = Field(
+        default=None,
+        description="such a file of the operators' keys, whose signature a roll-back needs in the "
+        "masked tier; none = any operator that the CA signed",
+    )
 
 
 class WorkerSettings(_LearnerSettings):

@@ -24,7 +24,7 @@ from common import canonical
 from common.checks import check_plan
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
 from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
-from common.ids import Digest, RoundId, WorkerId
+from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
@@ -50,6 +50,7 @@ from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
 from services.worker.unmasking import Unmasking
 from services.worker.upload import Payload, encode_payload
+from worker.known import Known
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
 from worker.plain import PlainAttempt, PlainTier
@@ -58,9 +59,6 @@ from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 log = logging.getLogger(__name__)
 
 SAVE_INTERVAL_S: Final = 300.0
-
-MAX_KNOWN: Final = 256
-"""Versions that it remembers to have stood on: a roll-back may reach as far."""
 
 RESOLVE_PATIENCE: Final = 3
 """A masked round that has no outcome after so many times its time limits is given up."""
@@ -137,7 +135,7 @@ class Agent:
         self._returning = False  # whether a roll-back is on the way there
         self._unsaved = False  # whether a round's outcome is in no save yet
         self._checked = False  # whether this worker verified the version that it stands on
-        self._known: deque[Digest] = deque([genesis.version0], maxlen=MAX_KNOWN)
+        self._known = Known().standing_on(0, genesis.version0)
         self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
         self._local_steps = genesis.algorithm.local_steps
@@ -183,7 +181,7 @@ class Agent:
         self._replica.position = manifest.position
         self._residual = save / "residual.f32"
         self._checked = manifest.checked
-        self._known.extend(manifest.known)
+        self._known = manifest.known
         if stage is not None:
             self._round = WorkerRound(self._worker, self._genesis.algorithm.colluding, stage)
             self._staged_at_s = self._now_s()
@@ -429,12 +427,18 @@ class Agent:
         """Return whether this worker verifies a record itself.
 
         Raises:
-            DivergedError: it is a sum of this worker's that nobody sent (rule 14).
+            DivergedError: it is a sum of this worker's that nobody sent, or a roll-back that no
+                operator ordered (rule 14).
         """
         at, stage = self._replica.position, self._round.stage
         if not self.begun:
             return False
-        if self._returns(record):
+        if self._known.returns(record):
+            if complaint := self._tier.rollback_complaint(record, self._known.rolled_back):
+                raise DivergedError(
+                    f"the roll-back in record {record.seq} is refused by rule {Rule.RECORD}: "
+                    f"{complaint}; ask the run's operator whether it was meant"
+                )
             return True
         if self._unmoved:
             return False  # what the replica computed so far is nobody's word
@@ -458,8 +462,10 @@ class Agent:
         return True
 
     def _returns(self, record: Record) -> bool:
-        """Return whether a record brings a version back that this worker stood on before."""
-        return self.begun and record.rollback is not None and record.digest in self._known
+        """Return whether a record brings back a version that this worker stood on, as ordered."""
+        if not self.begun or not self._known.returns(record):
+            return False
+        return not self._tier.rollback_complaint(record, self._known.rolled_back)
 
     async def _apply(self, record: Record, *, checked: bool, believed: bool) -> None:
         """Apply the next record, and settle the round that it ends."""
@@ -474,6 +480,7 @@ class Agent:
         if stage is not None and fate is not None:
             await self._end_upload()
             await self._settle(stage.plan.round, fate)
+        self._known = self._known.after(record)
         if await asyncio.to_thread(self._replica.apply, record):
             self._unmoved, self._checked = True, checked
             self._returning = self._returning or self._replica.position.rolled_back
@@ -533,9 +540,8 @@ class Agent:
         folder = self._state.new_save()
         await self._trainer.save(Save(str(folder)))
         position, residual = self._replica.position, self._residual
-        if position.digest not in self._known:
-            self._known.append(position.digest)
-        manifest = Manifest(folder.name, position, self._checked, tuple(self._known))
+        self._known = self._known.standing_on(position.version, position.digest)
+        manifest = Manifest(folder.name, position, self._checked, self._known)
         await asyncio.to_thread(self._replica.sync)
         await asyncio.to_thread(self._state.commit_save, manifest, residual)
         self._residual, self._unsaved = folder / "residual.f32", False

@@ -14,14 +14,14 @@ outcome is held can never come back, whatever of its deletion the disk forgets.
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import canonical
 from common.errors import ConfigError, MalformedDocumentError
-from common.ids import Digest
 from services.files import Draft, make_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
+from worker.known import Known
 from worker.round import Stage
 
 
@@ -31,13 +31,13 @@ class Manifest:
 
     Args:
         checked: whether it verified that version's sum itself.
-        known: versions that it stood on, oldest first: a roll-back to one of them is believed.
+        known: versions that it stood on.
     """
 
     folder: str
     position: Position
     checked: bool = False
-    known: tuple[Digest, ...] = ()
+    known: Known = field(default_factory=Known)
 
 
 class StateFolder:

@@ -59,6 +59,7 @@ class Gate:
         self._changed = threading.Condition()
         self._wanted: dict[str, str] = {}
         self._kept: dict[str, list[tuple[Put, bytes]]] = {}
+        self._streams: dict[str, grpc.ServicerContext] = {}
         self.passed: Counter[tuple[str, str]] = Counter()
         """(worker, kind of message) -> how many were handed on."""
         self.answers: dict[tuple[str, str], Answer] = {}
@@ -115,6 +116,10 @@ class Gate:
                     put(content)
             self._wanted, self._kept = {}, {}
             self._changed.notify_all()
+
+    def cut(self, name: str) -> None:
+        """End a worker's control stream; it opens another one."""
+        self._streams[name].cancel()
 
     def wait_for(self, name: str, kind: str, count: int) -> None:
         """Wait until so many messages of a kind were handed on.
@@ -191,6 +196,7 @@ class Gate:
         down: SimpleQueue[bytes | None] = SimpleQueue()
         call = self._dialled(name, "/crosscloud.v1.Session/Connect")(iter(up.get, None))
         context.add_callback(call.cancel)
+        self._streams[name] = context
 
         def read_requests() -> None:
             with contextlib.suppress(grpc.RpcError):  # the worker is gone

@@ -13,7 +13,7 @@ import enum
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -229,6 +229,8 @@ class Losses:
             kept_back = dict.fromkeys(self._names, "shares") | kept_back
         revealed = {n: self.gate.passed[n, "shares"] for n in lost}
         self.gate.keep_back(kept_back)
+        if moment is Moment.OFFERED:
+            self._void_offers(kept_back)
         self._link.resume()
         self.gate.wait_until_kept()
         if moment is Moment.OFFERED:
@@ -245,6 +247,14 @@ class Losses:
         assert status.phase == _PHASE[moment], f"missed {moment}: {status}"
         if status.phase != "collecting_offers":
             assert all(n in status.waiting_for for n in lost), f"missed {moment}: {status}"
+
+    def _void_offers(self, names: Collection[str]) -> None:
+        """Let no offer stand that was there before they were kept back."""
+        for name in names:
+            before = self.gate.passed[name, "welcome"]
+            self.gate.cut(name)
+            self.gate.wait_for(name, "welcome", before + 1)
+        self._until(lambda s: not any(_of(s, n).state == "offered" for n in names), "void")
 
     def _kill(self, lost: Sequence[str]) -> None:
         """End workers at once, link and trainer, as a power cut does."""
