@@ -291,7 +291,8 @@ class SimulatedCoordinator:
 
     async def roll_back(self, version: int, by: str) -> None:
         """Do what an operator asks for; return when it is done."""
-        request = operator_pb2.RollbackRequest(version=version)
+        order = identities().order(by, version, self.tail.num_records)
+        request = operator_pb2.RollbackRequest(version=version, order=canonical.encode(order))
         await self._operator.Rollback(request, self._context(by))
 
     def tail_records(self) -> Iterator[bytes]:
