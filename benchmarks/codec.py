@@ -5,11 +5,11 @@
 GB are 10**9 bytes of the model's float32, whatever lies on the wire; seconds are of this process's
 CPU, pinned to one core; the best of several runs, since noise only adds. (A busy neighbour still
 costs a third: it takes the shared cache.)
-Encoding reads everything twice: `measure` first finds the lengths, then `shards` encodes, which is what
-`encode` without `measure` takes. A tile passes about twenty times through the second-level cache; the
-three products of the rotation are half of it. Peak memory is what an update's encoding allocates beside
-its input and the file that it fills, in MiB: it does not grow with the model, but for 20 bytes per
-block of 4096 values. The step is mostly SHA-256 of what it writes.
+Encoding reads everything twice: `measure` finds the lengths, then `shards` encodes; `encode` is
+both. A tile passes about twenty times through the second-level cache; the three products of the
+rotation are half of it. Peak memory is what an update's encoding allocates beside its input and the
+file that it fills, in MiB: it grows with the model by 20 bytes per block of 4096 values alone. The
+step is mostly SHA-256 of what it writes.
 Files are in memory: the step hashes what it writes, but no disk is involved.
 """
 

@@ -9,7 +9,8 @@ measures nearly the same; medians over several updates.
     bare     AES-128-CTR expand and add of the same bytes: K streams, same tile, nothing else
     mask     `Masks.add` on the ring words of the same shards, right after `bare`
     tags     both tags of the same shards
-    upload   rotate, quantise, tags, mask, pack: from float32 differences to bytes to send
+    upload   rotate, quantise, tags, mask, pack: from float32 differences to bytes to send; and the
+             most memory that it allocates at once, two shards among it
 
 Their ratios are speeds: 1 = as fast as bare. GB are 10**9 bytes of the model's float32.
 
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -51,6 +53,7 @@ from worker.masked_shards import masked_shards
 
 _PARAMETERS: Final = 100_000_000
 _ROUND_PARAMETERS: Final = 25_000_000
+_PEAK_PARAMETERS: Final = 8_000_000
 _FLOWER_S: Final = 61
 _COHORTS: Final = (4, 8, 16)
 _BITS: Final = (4, 8, 12, 16, 32)
@@ -147,6 +150,14 @@ class Upload:
             pass
         return time.process_time() - start_s - self._setup_s
 
+    def peak_mib(self) -> float:
+        """Return the most memory that `make` allocates at once, by tracemalloc."""
+        tracemalloc.start()
+        self.make()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak_bytes / 2**20
+
     def _data_shards(self) -> Iterator[bytearray]:
         bits = self.layout.bits
         encoder = self._codec.encoder(factor=1.0, decay=0.9, noise=Noise(bytes(16)))
@@ -192,7 +203,7 @@ def main() -> int:
         found |= {f"ns_per_param_mask_{key}": mask, f"ratio_to_bare_{key}": ratio}
     found["ratio_to_bare"] = min(found[f"ratio_to_bare_8bit_k{k}"] for k in _COHORTS)
     found["ns_per_param_mask"] = found["ns_per_param_mask_8bit_k8"]
-    print("\nbits    GB/s: both tags   upload of 4")
+    print("\nbits    GB/s: both tags   upload of 4   peak MiB")
     for bits in _BITS:
         tags = 4e-9 * num / median(tagging(bits, num) for _ in range(repeats))
         found[f"tags_gbps_{bits}bit"] = tags
@@ -202,7 +213,9 @@ def main() -> int:
             found[f"encode_gbps_{bits}bit"] = (
                 4e-9 * num / median(upload.make() for _ in range(min(repeats, 3)))
             )
+            found[f"encode_peak_mib_{bits}bit"] = Upload(bits, 4, _PEAK_PARAMETERS).peak_mib()
             row += f" {found[f'encode_gbps_{bits}bit']:13.2f}"
+            row += f" {found[f'encode_peak_mib_{bits}bit']:10.2f}"
         print(row)
     found["encode_gbps"] = found["encode_gbps_8bit"]
     layout = PayloadLayout(_whole(_PARAMETERS), 8)

@@ -134,11 +134,11 @@ def unpack12(packed: U8, out: U16) -> U16:
 
 
 def signed12(words: U16, out: U16) -> I16:
-    """Return the signed values in the lower 12 bits of words: a view of `out`, which may be `words`.
+    """Return the signed values in the lower 12 bits of words: a view of `out`.
 
     Args:
         words: uint16[n], little-endian.
-        out: uint16[n], little-endian.
+        out: uint16[n], little-endian; may be `words`.
     """
     np.left_shift(words, 4, out=out)
     signed = out.view("<i2")

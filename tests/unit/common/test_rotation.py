@@ -50,9 +50,9 @@ def test_rotation_spreads_a_single_large_value_over_the_block() -> None:
     x = np.zeros((1, BLOCK), np.float32)
     x[0, 17] = 64.0
 
-    assert np.array_equal(
-        np.abs(rotate(x, rotation_signs(3) * np.float32(0.5))), np.full((1, BLOCK), 0.5)
-    )
+    y = rotate(x, rotation_signs(3) * np.float32(0.5))
+
+    assert np.array_equal(np.abs(y), np.full((1, BLOCK), 0.5))
 
 
 def test_signs_differ_between_seeds_and_are_balanced() -> None:
