@@ -48,11 +48,15 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def channel_options(ping_s: float = PING_S, timeout_s: float = PING_TIMEOUT_S) -> Options:
+def channel_options(
+    ping_s: float = PING_S,
+    timeout_s: float = PING_TIMEOUT_S,
+    longest_redial_s: float = LONGEST_REDIAL_S,
+) -> Options:
     """Return the dialling side's half."""
     return (
         *_pings(ping_s, timeout_s),
-        ("grpc.max_reconnect_backoff_ms", _ms(LONGEST_REDIAL_S)),
+        ("grpc.max_reconnect_backoff_ms", _ms(longest_redial_s)),
         ("grpc.max_receive_message_length", 16 * 2**20),
     )
 

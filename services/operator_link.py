@@ -18,13 +18,15 @@ from common import canonical
 from common.documents import Counters, Evaluation
 from common.errors import ConfigError, CrosscloudError
 from protos.v1 import operator_pb2, operator_pb2_grpc
+from services.channels import channel_options, dial
 from services.grpc_status import raise_for
 from services.settings import TlsSettings
 from services.signing import signed_order
 from services.tls import explain_rpc_error
 
-_KEEPALIVE_MS: Final = 10_000
-"""A call that waits for a round border finds out by then that nobody is there any more."""
+_OPTIONS: Final = channel_options(ping_s=10.0, timeout_s=10.0, longest_redial_s=1.0)
+"""A call that waits for a round border finds out within 20 s that nobody is there any more; and
+whoever asks again and again is a person who waits."""
 
 
 class NotRecordedError(CrosscloudError):
@@ -113,11 +115,7 @@ class OperatorLink:
         self._address = address
         self._tls = tls
         self._timeout_s = timeout_s
-        options = [
-            ("grpc.max_reconnect_backoff_ms", 1000),  # a person waits
-            ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        ]
-        self._channel = grpc.secure_channel(address, credentials, options)
+        self._channel = dial(address, credentials, _OPTIONS)
         self._stub = operator_pb2_grpc.OperatorStub(self._channel)
 
     def __enter__(self) -> Self:

@@ -3,9 +3,18 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from services.channels import FASTEST_PING_S, channel_options
+from services.identity import Role
+from services.local.layout import OPERATOR
+from services.operator_link import NotRecordedError, OperatorLink
+from services.settings import load_operator
+from services.tls import channel_credentials
+from tests.idle_balancer import IdleBalancer
 from tests.idle_session import open_session, silent
 from tests.integration.conftest import Make
+from tests.integration.test_flow import in_round
 
 PATIENCE_S = 60.0
 IDLE_S = 2.0
@@ -24,7 +33,7 @@ async def test_a_session_with_nothing_to_say_lives_by_the_coordinators_pings(
             assert (balancer.num_connections, balancer.num_forgotten) == (1, 0)
 
 
-async def test_a_session_that_was_forgotten_comes_back_by_itself(
+async def test_a_session_that_was_forgotten_comes_back_by_itself_and_a_command_says_so(
     make_coordinator: Make, tmp_path: Path
 ) -> None:
     coordinator = silent(make_coordinator(start=False), keepalive_s=200.0)
@@ -42,5 +51,22 @@ async def test_a_session_that_was_forgotten_comes_back_by_itself(
             assert session.control.num_connections == 2
             assert session.bulk.num_connections >= 2
 
-    async with asyncio.timeout(PATIENCE_S):
-        await asyncio.gather(play("aws", resets=True), play("azure", resets=False))
+    def command() -> None:
+        settings = load_operator(coordinator.layout.config(OPERATOR), environ={})
+        credentials = channel_credentials(settings.tls, settings.run, Role.OPERATOR)
+        with (
+            IdleBalancer(settings.coordinator, IDLE_S) as balancer,
+            OperatorLink(balancer.address, credentials) as link,
+        ):
+            with pytest.raises(NotRecordedError):  # the open round keeps it waiting
+                link.stop(within_s=2 * PATIENCE_S)
+            assert balancer.num_forgotten == 1
+
+    with coordinator.worker("gcp") as gcp:
+        await asyncio.to_thread(in_round, gcp)
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(
+                play("aws", resets=True),
+                play("azure", resets=False),
+                asyncio.to_thread(command),
+            )
