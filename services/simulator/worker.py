@@ -1,6 +1,7 @@
 """A worker in virtual time: the real agent, link, replica, state folder and trainer, in one task.
 
 As in `services/worker/main.py`; only the trainer's process, the network and the clock are not real.
+It is long because both processes of a worker are here, and what the checks read of them.
 """
 
 import asyncio

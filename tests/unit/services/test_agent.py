@@ -434,7 +434,7 @@ async def test_a_roll_back_to_where_it_stood_needs_no_word_for_what_it_undoes(
     assert (cloud.replica.position.version, cloud.replica.position.digest) == (3, back.digest)
     assert cloud.trainer.last(Return).clock.version == 3
     assert not [m for m in cloud.trainer.told if isinstance(m, Merge)]
-    assert undone.digest not in cloud.agent._known
+    assert undone.digest not in cloud.agent._known.versions.values()
 
 
 async def test_a_newcomer_begins_at_a_version_that_it_was_given_a_word_for(tmp_path: Path) -> None:
