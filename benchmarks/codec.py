@@ -71,7 +71,7 @@ class Round:
         self._residual = np.float32(0.01) * draw.standard_normal(length, np.float32)
         self.gigabytes = 4e-9 * length
         self._version = genesis_version(
-            schema, algorithm, lambda a, b: self._base[a:b], self._write
+            schema, algorithm, 1, lambda a, b: self._base[a:b], self._write
         )
         digest = canonical.digest(self._version)
         self._genesis = Genesis("r", 1, "", {}, schema, digest, algorithm, Stop(versions=1))

@@ -12,7 +12,7 @@ from common.ids import WorkerId
 from common.secagg.masks import Masks
 from common.secagg.ring import Ring
 from common.secagg.tags import Pads, Tagger, member_tags
-from common.shards import SHARD_BYTES, PayloadLayout, Piece, cut, pack_tags
+from common.shards import PayloadLayout, Piece, cut, pack_tags
 
 
 def masked_shards(
@@ -44,8 +44,8 @@ def masked_shards(
             in_place = ring.in_place and isinstance(content, bytearray)
             words = np.frombuffer(content, ring.word) if in_place else ring.words(content)
             own = member_tags(tagger, pads, worker, index, content, words)
-            masks.add(words, index * SHARD_BYTES)
+            masks.add(words, layout.shard(index)[0])
             masked = content if in_place else ring.sent(words)
         tags.append(masks.add_tags(index, own))
         yield masked
-    yield from cut(pack_tags(tags, layout))
+    yield from cut(pack_tags(tags, layout), layout)

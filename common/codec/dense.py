@@ -70,22 +70,23 @@ class Dense:
         """See `TileCodec`."""
         return np.zeros(num_blocks * BLOCK, ring_dtype(self.bits))  # K sums fit: see `levels`
 
-    def add(self, total: Total, payload: bytes) -> None:
+    def add(self, total: Total, payload: bytes) -> Total:
         """See `TileCodec`."""
         q = self._values(payload, len(total))
         low, high = int(q.min()), int(q.max())
         if low < -self.levels or high > self.levels:
             raise BadUpdateError(f"values from {low} to {high}, beyond +-{self.levels}")
         total += q
+        return total
 
     def pack(self, total: Total) -> bytes:
         """See `TileCodec`."""
         return pack(total, self.bits)
 
-    def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
+    def mean(self, first: int, last: int, payload: bytes, sum_v: int) -> F32:
         """See `TileCodec`."""
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
-        factor = self.step[block : block + len(n), None] * ONE / (64 * sum_v)
+        factor = self.step[first:last, None] * ONE / (64 * sum_v)
         mean = rotate_exactly(n, self.bits)
         with np.errstate():
             shorten_loops()
@@ -93,10 +94,10 @@ class Dense:
             mean *= factor.astype(np.float32)
         return mean
 
-    def squares(self, block: int, payload: bytes) -> F64:
+    def squares(self, first: int, last: int, payload: bytes) -> F64:
         """See `TileCodec`."""
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
-        step = self.step[block : block + len(n)]
+        step = self.step[first:last]
         return exact_squares(n) * step * step
 
     def rounding_bound(self) -> float:
@@ -128,18 +129,10 @@ class _Encoder:
     ) -> Encoded:
         """See `TileEncoder`."""
         blocks = slice(block, block + len(difference))
-        if len(self._y) < len(difference):
-            self._y = np.empty_like(difference)
-        y, fine = self._y[: len(difference)], difference
         with np.errstate(over="ignore"):  # infinite: clipped, and energy at its cap
             shorten_loops()
-            rotate(difference, self._weights, out=y)
-            if residual is not None:
-                np.multiply(residual, self._decay, out=fine)
-                y += fine
-            np.multiply(y, self._to_fine[blocks], out=fine)
-            square = np.vecdot(fine, fine)
-            square /= self._fine_square
+            y, square = self._rotated(blocks, difference, residual)
+            fine = difference  # y in units of a fine step
             fine += self._noise.uniform(block * BLOCK, fine.size).reshape(fine.shape)
             fine += _ROUNDER
             q = fine.view(np.int32)  # in the order of the floats, infinite ones too
@@ -149,3 +142,23 @@ class _Encoder:
             fine *= self._from_fine[blocks]
             y -= fine
         return Encoded(y, square)
+
+    def square(self, block: int, difference: F32, residual: F32 | None) -> F32:
+        """Return `Encoded.square` of a tile that does not travel; arguments as in `encode`."""
+        with np.errstate(over="ignore"):
+            shorten_loops()
+            return self._rotated(slice(block, block + len(difference)), difference, residual)[1]
+
+    def _rotated(self, blocks: slice, difference: F32, residual: F32 | None) -> tuple[F32, F32]:
+        """Return y and its square; `difference` becomes y in units of a fine step."""
+        if len(self._y) < len(difference):
+            self._y = np.empty_like(difference)
+        y, fine = self._y[: len(difference)], difference
+        rotate(difference, self._weights, out=y)
+        if residual is not None:
+            np.multiply(residual, self._decay, out=fine)
+            y += fine
+        np.multiply(y, self._to_fine[blocks], out=fine)
+        square: F32 = np.vecdot(fine, fine)
+        square /= self._fine_square
+        return y, square

@@ -39,7 +39,7 @@ class Float32:
         """See `TileCodec`."""
         return np.zeros(num_blocks * BLOCK, np.float32)
 
-    def add(self, total: Total, payload: bytes) -> None:
+    def add(self, total: Total, payload: bytes) -> Total:
         """See `TileCodec`."""
         if len(payload) != 4 * len(total):
             raise BadUpdateError(f"{len(payload)} bytes, must be {4 * len(total)}")
@@ -47,18 +47,19 @@ class Float32:
         if not np.abs(x).max() <= _LARGEST:  # NaN too
             raise BadUpdateError("NaN, infinite or absurdly large values")
         total += x
+        return total
 
     def pack(self, total: Total) -> bytes:
         """See `TileCodec`."""
         return total.astype("<f4").tobytes()
 
-    def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
+    def mean(self, first: int, last: int, payload: bytes, sum_v: int) -> F32:
         """See `TileCodec`."""
         mean = np.frombuffer(payload, "<f4").astype(np.float32).reshape(-1, BLOCK)
         mean *= np.float32(ONE / sum_v)
         return mean
 
-    def squares(self, block: int, payload: bytes) -> F64:
+    def squares(self, first: int, last: int, payload: bytes) -> F64:
         """See `TileCodec`."""
         return exact_squares(np.frombuffer(payload, "<f4").reshape(-1, BLOCK))
 

@@ -153,7 +153,7 @@ def test_the_mean_of_a_cohort_is_close_to_the_true_mean(
     for i in range(num):
         noise = Noise((seed + i).to_bytes(16, "big"))
         codec.add(total, encode(codec, draw(seed + i), 0.5, noise=noise).payload)
-    mean = codec.mean(0, codec.pack(total), num * 65535)
+    mean = codec.mean(0, 2, codec.pack(total), num * 65535)
 
     true = sum(draw(seed + i).astype(np.float64) * 0.5 for i in range(num)) / num
     assert np.linalg.norm(mean - true) < tolerance * np.linalg.norm(true)
@@ -240,7 +240,7 @@ def test_float32_sends_the_weighted_difference_as_it_is() -> None:
     assert encoded.residual is None
     assert codec.pack(total) == (draw(1) * np.float32(0.25)).tobytes()
     np.testing.assert_allclose(
-        codec.mean(0, codec.pack(total), 65535 // 5), draw(1) * 1.25, rtol=1e-6
+        codec.mean(0, 2, codec.pack(total), 65535 // 5), draw(1) * 1.25, rtol=1e-6
     )
 
 
