@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.idle_balancer import IdleBalancer
 from tests.idle_session import open_session, silent
 from tests.integration.conftest import lay_out
 
@@ -18,13 +19,16 @@ async def test_a_session_with_nothing_to_say_for_four_minutes_lives(tmp_path: Pa
     coordinator = silent(lay_out(tmp_path / "run"))
     try:
         async with open_session(coordinator, "aws", IDLE_S) as session:
-            host, _, port = session.control.address.rpartition(":")
-            with socket.create_connection((host, int(port))):  # of somebody who does not ping
+            with (
+                socket.create_server(("127.0.0.1", 0)) as mute,
+                IdleBalancer(f"127.0.0.1:{mute.getsockname()[1]}", IDLE_S) as other,
+                socket.create_connection(("127.0.0.1", int(other.address.rpartition(":")[2]))),
+            ):
                 await asyncio.sleep(QUIET_S)
-                assert session.control.num_forgotten == 1, "the balancer forgets nothing"
+                assert other.num_forgotten == 1, "the balancer forgets nothing"
             await session.speak()
             await session.fetch(tmp_path / "again")
-            assert session.control.num_connections == 2
-            assert (session.bulk.num_connections, session.bulk.num_forgotten) == (1, 0)
+            for balancer in (session.control, session.bulk):
+                assert (balancer.num_connections, balancer.num_forgotten) == (1, 0)
     finally:
         coordinator.stop()
