@@ -5,7 +5,8 @@
     iv   no work is lost or counted twice: ledger.py
     vi   files, spool, memory and sessions are bounded
 
-The second and the seventh are checked while the history runs (`federation.py`).
+The second and the seventh are checked while the history runs (`federation.py`), and so is the
+fifth, what members of masked rounds let out (`onlooker.py`).
 """
 
 from collections.abc import Iterator

@@ -53,8 +53,9 @@ from services.simulator.identities import RUN, WORKERS, identities
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
 from services.simulator.onlooker import Marks, Onlooker
+from services.simulator.past import Past
 from services.simulator.runs import algorithm_of, num_workers
-from services.simulator.worker import Past, SimulatedWorker
+from services.simulator.worker import SimulatedWorker
 
 NUM_VALUES: Final = 8
 CALM_S: Final = 40.0

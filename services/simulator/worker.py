@@ -8,16 +8,13 @@ import asyncio
 import functools
 import math
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, cast
 
-import numpy as np
-
 from common import canonical
-from common.arrays import F32, F64
+from common.arrays import F32
 from common.documents import PROTOCOL, TIERS, Genesis
 from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
@@ -32,9 +29,9 @@ from services.simulator.host import Host, happens
 from services.simulator.identities import identities
 from services.simulator.learner import Books, Counting
 from services.simulator.network import Network, UnreachableError
-from services.simulator.runs import TIMINGS
+from services.simulator.past import Past, residual_in
 from services.worker import trainer as trainer_link
-from services.worker.agent import RESOLVE_PATIENCE, Agent
+from services.worker.agent import Agent
 from services.worker.inbox import Inbox
 from services.worker.link import Link
 from services.worker.messages import (
@@ -56,54 +53,8 @@ from worker.masking import Member
 from worker.plain import PlainTier
 from worker.trust import Trust
 
-RESIDUAL: Final = "residual.f32"
 _RETRY_S: Final = 0.4
 _TRAINER_LAG_S: Final = 0.01
-
-
-@dataclass
-class Past:
-    """What became of one worker's work, over all lives of its process and whatever its disk lost.
-
-    Args:
-        told: is told which steps were frozen for a round.
-        froze_s: when, by round.
-        spent_s: when it was given up, likewise.
-        left: what that added to the residual: e' - e, float64[length], likewise.
-    """
-
-    told: Callable[[RoundId, frozenset[int]], None]
-    froze_s: dict[str, float] = field(default_factory=dict)
-    spent_s: dict[str, float] = field(default_factory=dict)
-    left: dict[str, F64] = field(default_factory=dict)
-
-    def froze(self, round_id: str, steps: Iterable[int], now_s: float) -> None:
-        """A round closed."""
-        self.froze_s[round_id] = now_s
-        self.told(RoundId(round_id), frozenset(steps))
-
-    def spent(self, round_id: str, stage: Path, now_s: float) -> None:
-        """A round's work is given up.
-
-        Args:
-            stage: where it lies, beside what it was encoded to, if it was.
-        """
-        self.spent_s[round_id] = now_s
-        if (stage / RESIDUAL).exists():
-            after = residual_in(stage).astype(np.float64)
-            before = residual_in(stage.parent)
-            self.left[round_id] = after - before if before.size else after
-
-    def waited_for(self, round_id: str) -> bool:
-        """Return whether the outcome of a round that was given up had been waited for."""
-        told_s = TIMINGS.key_timeout_s + TIMINGS.upload_timeout_s
-        return self.spent_s[round_id] - self.froze_s[round_id] > RESOLVE_PATIENCE * told_s
-
-
-def residual_in(folder: Path) -> F32:
-    """Return the residual that a save or stage holds, float32[length]; empty = zero."""
-    path = folder / RESIDUAL
-    return np.frombuffer(path.read_bytes() if path.exists() else b"", "<f4")
 
 
 class SimulatedTrainer:
