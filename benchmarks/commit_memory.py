@@ -24,6 +24,7 @@ from services.tls import channel_credentials
 from tests.light_worker import LightWorker
 
 WORKERS: Final = ("aws", "azure", "gcp")
+_INSIDE: Final = Path(__file__).parent / "inside"
 _PATIENCE: Final = {"worker_lease_s": 3600.0, "upload_timeout_s": 3600.0}
 
 
@@ -67,6 +68,7 @@ class BenchFederation:
             "learner": "benchmarks.zeros:build",
             "settings": {"values": num_values},
             "algorithm": {
+                "tier": "tls",  # that of the workers who take part
                 "policy": "sync",
                 "min_cohort": len(workers),
                 "codec": {"kind": codec, "bits": bits, "first_bits": bits},
@@ -131,9 +133,13 @@ class BenchFederation:
         return Cost((peak - idle) / 1024, commit_s, commit_cpu_s, 4e-9 * genesis.schema.length)
 
     @contextmanager
-    def coordinator(self) -> Iterator[LocalProcess]:
-        """Run a coordinator as long as the block lasts."""
-        process = self._command(COORDINATOR, "--config", self.config)
+    def coordinator(self, heap_folder: Path | None = None) -> Iterator[LocalProcess]:
+        """Run a coordinator as long as the block lasts.
+
+        Args:
+            heap_folder: where its processes tell what they hold, see `inside/sitecustomize.py`.
+        """
+        process = self._command(COORDINATOR, "--config", self.config, heap_folder=heap_folder)
         try:
             host, _, port = self.layout.control.rpartition(":")
             assert host == HOST
@@ -146,11 +152,15 @@ class BenchFederation:
             if not process.wait(20):
                 process.kill()
 
-    def _command(self, *arguments: object) -> LocalProcess:
+    def _command(self, *arguments: object, heap_folder: Path | None = None) -> LocalProcess:
         name = str(arguments[0])
         command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
-        path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-        return LocalProcess(name, command, self.layout.log(name), path)
+        path, environment = [p or os.getcwd() for p in sys.path], {}
+        if heap_folder is not None:
+            path.insert(0, str(_INSIDE))
+            environment["HEAP_FOLDER"] = str(heap_folder)
+        environment["PYTHONPATH"] = os.pathsep.join(path)
+        return LocalProcess(name, command, self.layout.log(name), environment)
 
 
 def family_of(pid: int) -> list[int]:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.crowd FOLDER SECONDS HEARTBEAT_S NAME...
 
-FOLDER is a federation's (`commit_memory.py`). It ends by itself, and prints one JSON object:
-`latencies_ms`, each from sending a heartbeat to the coordinator's answer, and `contributions`.
+FOLDER is a federation's (`commit_memory.py`), of either tier. It ends by itself, and prints one
+JSON object: `latencies_ms`, each from sending a heartbeat to the coordinator's answer, and
+`contributions`.
 """
 
 import json
@@ -13,17 +14,17 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
-import grpc
 import yaml
 
 from benchmarks.made_up_payload import MadeUpPayload
 from common.canonical import decode
 from common.documents import Plan, Record
-from common.errors import ProtocolError
 from protos.v1 import session_pb2
 from services.genesis_file import load_genesis
 from tests.light_worker import LightWorker, credentials
+from tests.masked_light_worker import MaskedLightWorker
 
 
 class CrowdWorker(threading.Thread):
@@ -53,7 +54,7 @@ class CrowdWorker(threading.Thread):
         try:
             with self._worker:
                 self._take_part()
-        except (grpc.RpcError, ProtocolError, AssertionError) as e:
+        except Exception as e:  # whatever it is, the soak did not have this worker
             self.failed = e
 
     def _take_part(self) -> None:
@@ -73,27 +74,26 @@ class CrowdWorker(threading.Thread):
         match message.WhichOneof("message"):
             case "pace":
                 self.latencies_ms.append(1000 * (at_s - self._sent_s.popleft()))
-                if message.pace.offer_wanted:
+                if self._nonce and message.pace.void_offer == self._nonce:
                     self._offer()
             case "plan":
                 self._plan = decode(message.plan.plan, Plan)
-                self._worker.answer(self._plan)
+                self._nonce = ""
+                self.planned(self._plan)
             case "members":
                 assert self._plan is not None
-                self._upload(self._plan)
+                self.named(self._plan, message.members)
             case "outcome":
                 self._recorded(self._worker.records.pop())
             case "rejected":
                 raise AssertionError(message.rejected.sentence)
+            case kind:
+                assert self._plan is not None
+                self.unmasked(self._plan, kind, message)
 
     def _offer(self) -> None:
         self._nonce = secrets.token_hex(16)
         self._worker.offer(*self._at, nonce=self._nonce)
-
-    def _upload(self, plan: Plan) -> None:
-        layout = self._worker.layout(plan)
-        payload = MadeUpPayload(layout, "dense", len(plan.offers), v=65535)
-        self._worker.upload(plan, payload.read_shard)
 
     def _recorded(self, record: Record) -> None:
         self._at = (record.version, record.digest)
@@ -101,20 +101,73 @@ class CrowdWorker(threading.Thread):
         if self._plan is not None and ended == self._plan.round:
             self.num_contributions += record.commit is not None
             self._plan = None
+            self.settled(record)
             self._offer()
+
+    # What the tiers do differently
+
+    def planned(self, plan: Plan) -> None:
+        """A cohort was closed with this worker in it."""
+        self._worker.answer(plan)
+
+    def named(self, plan: Plan, members: session_pb2.Members) -> None:
+        """U2 is known."""
+        layout = self._worker.layout(plan)
+        payload = MadeUpPayload(layout, "dense", len(plan.offers), v=65535)
+        self._worker.upload(plan, payload.read_shard)
+
+    def unmasked(self, plan: Plan, kind: Any, message: session_pb2.ConnectResponse) -> None:
+        """A message of the masked tier came."""
+        raise AssertionError(f"{kind} in tier tls")
+
+    def settled(self, record: Record) -> None:
+        """The round that this worker was in is over."""
+
+
+class MaskedCrowdWorker(CrowdWorker):
+    """One of them in the masked tier."""
+
+    def __init__(self, worker: MaskedLightWorker, until_s: float, heartbeat_s: float) -> None:
+        super().__init__(worker, until_s, heartbeat_s)
+        self._masked = worker
+
+    def planned(self, plan: Plan) -> None:
+        """See `CrowdWorker`."""
+        self._masked.accept(plan)
+        super().planned(plan)
+
+    def named(self, plan: Plan, members: session_pb2.Members) -> None:
+        """See `CrowdWorker`."""
+        self._masked.learn_members(plan, members)
+        self._masked.upload(plan)
+
+    def unmasked(self, plan: Plan, kind: Any, message: session_pb2.ConnectResponse) -> None:
+        """See `CrowdWorker`."""
+        if kind == "survivors" and not self._masked.sign(message.survivors):
+            self._masked.tell_shares(plan, session_pb2.Signatures())
+        elif kind == "signatures":
+            self._masked.tell_shares(plan, message.signatures)
+
+    def settled(self, record: Record) -> None:
+        """See `CrowdWorker`."""
+        self._masked.resolve(record)
+        self._masked.values.clear()
 
 
 def main() -> int:
     """Run them all."""
     folder, seconds, heartbeat_s, *names = sys.argv[1:]
-    genesis = load_genesis(Path(folder) / "genesis" / "genesis.json")
-    until_s = time.monotonic() + float(seconds)
-    crowd = []
+    genesis, certs = load_genesis(Path(folder) / "genesis" / "genesis.json"), Path(folder) / "certs"
+    until_s, beat_s = time.monotonic() + float(seconds), float(heartbeat_s)
+    crowd: list[CrowdWorker] = []
     for name in names:
         where = yaml.safe_load(Path(folder, f"{name}.yaml").read_text())["coordinator"]
-        creds = credentials(Path(folder) / "certs", name)
-        worker = LightWorker(name, genesis, where["control"], where["bulk"], creds)
-        crowd.append(CrowdWorker(worker, until_s, float(heartbeat_s)))
+        known = name, genesis, where["control"], where["bulk"], credentials(certs, name)
+        if genesis.algorithm.masked:
+            masked = MaskedLightWorker(*known, certs=certs)
+            crowd.append(MaskedCrowdWorker(masked, until_s, beat_s))
+        else:
+            crowd.append(CrowdWorker(LightWorker(*known), until_s, beat_s))
     for each in crowd:
         each.start()
     for each in crowd:

@@ -1,13 +1,23 @@
 """Whether a coordinator's memory grows, and how soon it answers, with 64 workers for a long time.
 
-    python -m benchmarks.soak [--minutes 10]
+    python -m benchmarks.soak [--minutes 10] [--tier masked]
 
 One real coordinator with an embedded Valkey; 64 workers without a learner, over mutual TLS, in four
 processes on the same machine, each of which offers again as soon as its round is over: a tiny model
-makes for more rounds in ten minutes than a real run has in a week. Memory is anonymous (RssAnon) of
-each of the coordinator's processes, after the first quarter; the slope is that of a straight line,
-its noise the standard error over means of twelve stretches of the time. Latency is from sending a
+makes for more rounds in ten minutes than a real run has in a week. Latency is from sending a
 heartbeat to reading the answer, the workers' own waiting for a core included.
+
+Memory is told apart by who can have lost it, after a quarter of the rounds, per round, each with
+its standard error (`slope.py`):
+
+    small   objects of up to 512 bytes that somebody holds, to the byte (`inside/sitecustomize.py`)
+    large   blocks of malloc that somebody holds: gRPC's, numpy's, Python's larger ones; of Valkey,
+            what it says that it uses
+    pages   anonymous memory (RssAnon), which is what a machine has to have
+
+Pages go on growing where nothing is lost, for some thousands of rounds: the interpreter's table of
+names doubles once (1 MiB), its lists of free tuples and its cache of methods fill, malloc's arenas
+find their size.
 """
 
 import argparse
@@ -23,9 +33,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from redis import Redis
 
 from benchmarks.commit_memory import BenchFederation, family_of, memory_kib
 from benchmarks.result import write_result
+from benchmarks.slope import F64, Slope, slope
 from common import canonical
 from common.documents import Record
 from services.local.layout import COORDINATOR
@@ -36,26 +48,27 @@ _PROCESSES: Final = 4
 _NUM_VALUES: Final = 4 * 4096
 _HEARTBEAT_S: Final = 1.0
 _SAMPLE_S: Final = 1.0
-_STRETCHES: Final = 12
 FITTED: Final = 0.75
-"""Share of the time that a line is fitted to; before it a process warms up."""
+"""Share of the rounds that a line is fitted to; before it a process warms up."""
 _ALGORITHM: Final = {"policy": "async", "min_cohort": 3, "clipping": False}
 _TIMINGS: Final = {"heartbeat_s": _HEARTBEAT_S, "first_grace_s": 0.5}
-_ROLES: Final = ("control", "bulk", "commit", "valkey")
+VALKEY: Final = "valkey"
+ROLES: Final = ("control", "bulk", "commit", VALKEY)
+_MIB: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Slope:
-    """Of memory over time, in MiB per hour.
+class Memory:
+    """Of one process, in bytes and per round; see the module docstring. Valkey has no `small`."""
 
-    Args:
-        noise: standard error.
-        last_mib: the mean of the last stretch.
-    """
+    small: Slope | None
+    large: Slope
+    pages: Slope
 
-    mib_per_hour: float
-    noise: float
-    last_mib: float
+    @property
+    def held(self) -> tuple[Slope, ...]:
+        """What somebody holds."""
+        return (self.large,) if self.small is None else (self.small, self.large)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,7 @@ class Soak:
     """What came of it.
 
     Args:
-        slopes: by process.
+        memory: by process.
         latencies_ms: p50, p95, p99 and the longest.
         rounds_per_s: committed ones.
         rounds: committed ones.
@@ -71,7 +84,7 @@ class Soak:
         failed: workers that ended early, and why.
     """
 
-    slopes: Mapping[str, Slope]
+    memory: Mapping[str, Memory]
     latencies_ms: Mapping[str, float]
     rounds_per_s: float
     rounds: int
@@ -79,18 +92,22 @@ class Soak:
     failed: Sequence[str]
 
 
-def soak(folder: Path, seconds: float) -> Soak:
+def soak(folder: Path, seconds: float, tier: str = "masked") -> Soak:
     """Run it.
 
     Args:
         folder: gets everything; missing or empty.
         seconds: of the workers' taking part.
+        tier: "masked" or "tls".
     """
     names = [f"cloud-{i:02d}" for i in range(NUM_WORKERS)]
+    algorithm = {**_ALGORITHM, "tier": tier}
     federation = BenchFederation(
-        folder, _NUM_VALUES, "dense", workers=names, algorithm=_ALGORITHM, timings=_TIMINGS
+        folder, _NUM_VALUES, "dense", workers=names, algorithm=algorithm, timings=_TIMINGS
     )
-    with federation.coordinator() as process:
+    heap = folder / "heap"
+    heap.mkdir()
+    with federation.coordinator(heap) as process:
         crowds = [
             subprocess.Popen(  # noqa: S603
                 (
@@ -104,19 +121,19 @@ def soak(folder: Path, seconds: float) -> Soak:
         ]  # fmt: skip
         try:
             family = {role_of(pid): pid for pid in family_of(process.pid)}
-            samples = _sampled({role: family[role] for role in _ROLES}, seconds)
+            state = folder / COORDINATOR
+            samples = _sampled({role: family[role] for role in ROLES}, state, seconds, crowds)
             told = [json.loads(crowd.communicate()[0]) for crowd in crowds]
         finally:
             for crowd in crowds:
                 crowd.kill()
-    times_s = np.arange(len(samples)) * _SAMPLE_S
     latencies = np.array([ms for one in told for ms in one["latencies_ms"]])
-    log = folder / COORDINATOR / "log"
+    log = state / "log"
     records = [canonical.decode(path.read_bytes(), Record) for path in log.glob("*.json")]
     commits = sum(r.commit is not None for r in records)
     marks = {f"p{p}": float(np.percentile(latencies, p)) for p in (50, 95, 99)}
     return Soak(
-        slopes={role: _slope(times_s, samples[:, i]) for i, role in enumerate(_ROLES)},
+        memory=_memory({role: heap / str(family[role]) for role in ROLES}, samples),
         latencies_ms={**marks, "max": float(latencies.max())},
         rounds_per_s=commits / seconds,
         rounds=commits,
@@ -125,53 +142,107 @@ def soak(folder: Path, seconds: float) -> Soak:
     )
 
 
-def _sampled(family: Mapping[str, int], seconds: float) -> np.ndarray:
-    """Return MiB of each process, float64 [samples, processes]."""
-    rows, until_s = [], time.monotonic() + seconds
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """What can be seen from outside; float64 [samples] each, `pages` by process.
+
+    Args:
+        times_s: of the system's monotonic clock.
+        rounds: records in the log: all but a few are of rounds.
+        valkey: bytes that it says it uses.
+        pages: RssAnon in bytes.
+    """
+
+    times_s: F64
+    rounds: F64
+    valkey: F64
+    pages: Mapping[str, F64]
+
+
+def _sampled(
+    family: Mapping[str, int],
+    state: Path,
+    seconds: float,
+    crowds: Sequence[subprocess.Popen[bytes]],
+) -> _Samples:
+    """Look once a second; shorter where the workers end before their time, which is told later."""
+    rows: list[list[float]] = []
     next_s = time.monotonic()
-    while next_s < until_s:
-        rows.append([memory_kib(pid, "RssAnon") / 1024 for pid in family.values()])
-        next_s += _SAMPLE_S
-        time.sleep(max(0.0, next_s - time.monotonic()))
-    return np.array(rows)
+    until_s = next_s + seconds
+    with Redis(unix_socket_path=str(state / "valkey" / "valkey.sock")) as valkey:
+        while time.monotonic() < until_s and all(crowd.poll() is None for crowd in crowds):
+            pages = [1024.0 * memory_kib(pid, "RssAnon") for pid in family.values()]
+            num_records, used = len(os.listdir(state / "log")), valkey.info("memory")["used_memory"]
+            rows.append([time.monotonic(), num_records, used, *pages])
+            next_s += _SAMPLE_S
+            time.sleep(max(0.0, next_s - time.monotonic()))
+    times_s, rounds, used, *pages = np.array(rows, np.float64).T
+    return _Samples(times_s, rounds, used, dict(zip(family, pages, strict=True)))
 
 
-def _slope(times_s: np.ndarray, mib: np.ndarray) -> Slope:
-    """Fit a line to the means of stretches: samples right after another are not independent."""
-    begin = round((1 - FITTED) * len(times_s))
-    hours = np.array([a.mean() for a in np.array_split(times_s[begin:], _STRETCHES)]) / 3600
-    means = np.array([a.mean() for a in np.array_split(mib[begin:], _STRETCHES)])
-    (slope, _), covariance = np.polyfit(hours, means, 1, cov=True)
-    return Slope(float(slope), float(np.sqrt(covariance[0, 0])), float(means[-1]))
+def _memory(told: Mapping[str, Path], samples: _Samples) -> Mapping[str, Memory]:
+    """Fit everything.
+
+    Args:
+        told: by process, the file of what it said from inside.
+    """
+
+    def fitted(times_s: F64, readings: F64) -> Slope:
+        rounds = np.interp(times_s, samples.times_s, samples.rounds)
+        warm = rounds >= (1 - FITTED) * samples.rounds[-1]
+        return slope(rounds[warm], readings[warm])
+
+    found = {}
+    for role in ROLES:
+        pages = fitted(samples.times_s, samples.pages[role])
+        if role == VALKEY:
+            found[role] = Memory(None, fitted(samples.times_s, samples.valkey), pages)
+            continue
+        lines = told[role].read_text(encoding="ascii").splitlines()
+        times_s, small, large = np.array([json.loads(line) for line in lines], np.float64).T
+        seen = times_s <= samples.times_s[-1]  # while the workers took part
+        small, large = fitted(times_s[seen], small[seen]), fitted(times_s[seen], large[seen])
+        found[role] = Memory(small, large, pages)
+    return found
 
 
 def main() -> int:
     """Print the table and the result line; write the result unless it is quick."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the soak")
+    parser.add_argument("--tier", choices=("masked", "tls"), default="masked")
     parser.add_argument("--quick", action="store_true", help="half a minute, no file")
     args = parser.parse_args()
     minutes = 0.5 if args.quick else args.minutes
     with tempfile.TemporaryDirectory() as folder:
-        found = soak(Path(folder) / "soak", 60 * minutes)
-    lines = ["process    MiB at the end   MiB per hour    noise"]
-    lines += [
-        f"{role:10}{s.last_mib:15.1f}{s.mib_per_hour:15.2f}{s.noise:9.2f}"
-        for role, s in found.slopes.items()
+        found = soak(Path(folder) / "soak", 60 * minutes, args.tier)
+    per_hour = 3600 * found.rounds_per_s / _MIB
+    lines = [
+        "process   pages at the end  pages, MiB per hour   small, B per round   large, B per round"
     ]
-    lines += [f"failed: {sentence}" for sentence in found.failed]
     keys: dict[str, object] = {
         "workers": NUM_WORKERS,
+        "tier": args.tier,
         "minutes": minutes,
         "rounds": found.rounds,
         "aborts": found.aborts,
         "rounds_per_s": round(found.rounds_per_s, 2),
     }
     keys |= {f"heartbeat_ms_{k}": round(ms, 1) for k, ms in found.latencies_ms.items()}
-    for role, slope in found.slopes.items():
-        keys[f"{role}_mib"] = round(slope.last_mib, 1)
-        keys[f"{role}_mib_per_hour"] = round(slope.mib_per_hour, 2)
-        keys[f"{role}_mib_per_hour_noise"] = round(slope.noise, 2)
+    for role, m in found.memory.items():
+        pages = (per_hour * m.pages.per_round, per_hour * m.pages.noise)
+        keys[f"{role}_mib"] = round(m.pages.last / _MIB, 1)
+        keys[f"{role}_mib_per_hour"] = round(pages[0], 2)
+        keys[f"{role}_mib_per_hour_noise"] = round(pages[1], 2)
+        keys[f"{role}_step_mib"] = round(m.pages.step / _MIB, 2)
+        columns = [f"{role:9}{m.pages.last / _MIB:13.1f}", _column(*pages)]
+        for kind, held in (("small", m.small), ("large", m.large)):
+            columns.append(" " * 21 if held is None else _column(held.per_round, held.noise))
+            if held is not None:
+                keys[f"{role}_{kind}_bytes_per_round"] = round(held.per_round, 1)
+                keys[f"{role}_{kind}_bytes_per_round_noise"] = round(held.noise, 1)
+        lines.append("".join(columns).rstrip())
+    lines += [f"failed: {sentence}" for sentence in found.failed]
     if args.quick:
         lines.append("quick: too short to say anything of memory; nothing is written")
     lines.append(f"result {' '.join(f'{k}={v}' for k, v in keys.items())}")
@@ -179,6 +250,10 @@ def main() -> int:
     if not args.quick:
         write_result("soak", keys)
     return 1 if found.failed else 0
+
+
+def _column(per_unit: float, noise: float) -> str:
+    return f"{per_unit:12.1f} +- {noise:5.1f}"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import contextlib
 import inspect
 import logging
 import random
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final, Protocol
 
@@ -196,7 +197,9 @@ def _kind(handler: Any) -> tuple[str, str]:
 
 
 def _behaviour(handler: Any) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(handler, "_".join(_kind(handler)))
+    request, response = _kind(handler)
+    # A name made at each call would be kept 4,096 times over by the interpreter's method cache.
+    found: Callable[..., Any] = getattr(handler, sys.intern(f"{request}_{response}"))
     return found
 
 

@@ -90,7 +90,7 @@ def _replay(
         blobs[digest] = content
         return digest
 
-    version = genesis_version(genesis.schema, genesis.algorithm, zeros, write)
+    version = genesis_version(genesis.schema, genesis.algorithm, genesis.seed, zeros, write)
     versions = [version]
     for record in records:
         if record.rollback is not None:

@@ -21,7 +21,7 @@ from common.documents import Genesis, Record
 from common.errors import CrosscloudError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.selftest import selftest_digest
-from common.shards import PayloadLayout
+from common.terms import round_layout
 from coordinator.ports import Effect, Message, Ticked
 from coordinator.run import Run
 from protos.v1 import bulk_pb2, operator_pb2
@@ -236,10 +236,8 @@ class SimulatedCoordinator:
 
     def _bulk_order(self, order: object) -> object | None:
         match order:
-            case OpenRound(round_, members, bits):
-                layout = PayloadLayout(
-                    self._genesis.schema.length, bits, self._genesis.algorithm.masked
-                )
+            case OpenRound(round_, members, bits, fragment):
+                layout = round_layout(self._genesis, bits, fragment)
                 self._spool.open_round(round_, members, layout)
                 return RoundOpened(round_)
             case SealRound(round_):
@@ -293,7 +291,8 @@ class SimulatedCoordinator:
 
     async def roll_back(self, version: int, by: str) -> None:
         """Do what an operator asks for; return when it is done."""
-        request = operator_pb2.RollbackRequest(version=version)
+        order = identities().order(by, version, self.tail.num_records)
+        request = operator_pb2.RollbackRequest(version=version, order=canonical.encode(order))
         await self._operator.Rollback(request, self._context(by))
 
     def tail_records(self) -> Iterator[bytes]:

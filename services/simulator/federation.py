@@ -61,6 +61,7 @@ NUM_VALUES: Final = 8
 CALM_S: Final = 40.0
 """Virtual seconds within which a version must come, and then everybody must settle."""
 
+_RUN_SEED: Final = 1
 _SCHEMA: Final = ModelSchema((TensorSpec("counts", (NUM_VALUES,)),))
 _METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
 
@@ -122,10 +123,10 @@ class Federation:
         self.disk = Disk(self.root / "coordinator")
         store = DataStore(self.disk.root / "data")
         algorithm = algorithm_of(self.seed)
-        version = genesis_version(_SCHEMA, algorithm, zeros, store.write)
+        version = genesis_version(_SCHEMA, algorithm, _RUN_SEED, zeros, store.write)
         self.genesis = Genesis(
             run=RUN,
-            seed=1,
+            seed=_RUN_SEED,
             learner="services.simulator.learner:build",
             settings={"num_values": NUM_VALUES},
             schema=_SCHEMA,

@@ -13,6 +13,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives import serialization
 
+from common.documents import RollbackOrder
 from common.ids import WorkerId
 from common.secagg import signatures
 from common.secagg.signatures import IdentityKey
@@ -20,7 +21,8 @@ from services.certs import CA_CERTIFICATE, MEMBERS, Holder, init_federation
 from services.identity import MemberList, Role
 from services.pins import PINS, pin_workers
 from services.settings import TlsSettings
-from services.worker.trusted import Members, own_certificate
+from services.signing import own_certificate, signed_order
+from services.worker.trusted import Members
 from worker.masking import Sign
 from worker.trust import Party
 
@@ -44,13 +46,15 @@ class Identities:
         members = Members(RUN, ca, pins, lambda: now)
         self.listed = MemberList(folder / MEMBERS, RUN)
         self.admits: Callable[[bytes], Party] = functools.cache(members)
+        ordering = Members(RUN, ca, None, lambda: now, Role.OPERATOR)
+        self.operators: Callable[[bytes], Party] = functools.cache(ordering)
+        self._orderers = {name: _tls(folder, name) for name in OPERATORS}
         self._keys: dict[WorkerId, IdentityKey] = {}
         self._certificates: dict[WorkerId, str] = {}
         for worker in WORKERS:
-            certificate, key = folder / f"{worker}.pem", folder / f"{worker}.key"
-            private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+            tls = _tls(folder, worker)
+            private = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
             self._keys[worker] = signatures.identity_key(private)
-            tls = TlsSettings(ca=ca, certificate=certificate, key=key)
             self._certificates[worker] = own_certificate(tls)
 
     def certificate(self, worker: WorkerId) -> str:
@@ -60,6 +64,16 @@ class Identities:
     def signer(self, worker: WorkerId) -> Sign:
         """Return what signs with a worker's key."""
         return functools.partial(signatures.sign, self._keys[worker])
+
+    def order(self, by: str, version: int, num_records: int) -> RollbackOrder:
+        """Return an operator's signed order to roll back."""
+        return signed_order(self._orderers[by], RUN, version, num_records)
+
+
+def _tls(folder: Path, name: str) -> TlsSettings:
+    return TlsSettings(
+        ca=folder / CA_CERTIFICATE, certificate=folder / f"{name}.pem", key=folder / f"{name}.key"
+    )
 
 
 @functools.cache

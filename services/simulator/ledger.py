@@ -186,10 +186,10 @@ class Sums:
         signs = rotation_signs(self._genesis.seed)
         vector = np.zeros((1, BLOCK), np.float32)
         vector[0, : self._num_values] = -self._steps  # D = base - theta
-        wanted = rotate(vector, signs, 1.0)[0].astype(np.float64)
+        wanted = rotate(vector, signs)[0].astype(np.float64)
         off = self._sent + kept - wanted if self._is_dense else kept
         if np.abs(off).max() > self._most():
-            back = rotate(off.astype(np.float32)[None], np.ones(BLOCK, np.float32), 1.0)[0] * -signs
+            back = rotate(off.astype(np.float32)[None], np.ones(BLOCK, np.float32))[0] * -signs
             by = ", ".join(f"{w} {back[i]:+.4f}" for w, i in self._indices.items())
             yield (
                 f"(iv) what is committed and kept is off by up to {np.abs(off).max():.2g} a value, "

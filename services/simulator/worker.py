@@ -5,6 +5,7 @@ As in `services/worker/main.py`; only the trainer's process, the network and the
 
 import asyncio
 import functools
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Final, cast
 
 from common import canonical
 from common.arrays import F32
-from common.documents import PROTOCOL, Genesis
+from common.documents import PROTOCOL, TIERS, Genesis
 from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
 from common.selftest import selftest_digest
@@ -49,7 +50,7 @@ from worker.ledger import Work
 from worker.masked_tier import MaskedTier
 from worker.masking import Member
 from worker.plain import PlainTier
-from worker.trust import TIERS, Trust
+from worker.trust import Trust
 
 _RETRY_S: Final = 0.4
 _TRAINER_LAG_S: Final = 0.01
@@ -235,9 +236,11 @@ class SimulatedWorker:
             trainer=cast("trainer_link.Trainer", self.trainer),
             push=self._push,
             send=link.send,
+            redial=link.redial,
             link_bps=lambda: 0,
             metrics=self._metrics,
             now_s=self._now_s,
+            resolve_timeout_s=math.inf,  # a plan's own limits decide
         )
         await self.agent.resume()
         loops = (
@@ -271,7 +274,7 @@ class SimulatedWorker:
         random_bytes = random.Random(self._rng.getrandbits(64)).randbytes  # noqa: S311
         member = Member(self.name, a, trust, known.admits, known.signer(self.name), random_bytes)
         certificate = functools.partial(known.certificate, self.name)
-        return MaskedTier(member, genesis.run, certificate, genesis.version0)
+        return MaskedTier(member, genesis.run, certificate, genesis.version0, known.operators)
 
     def _join(self) -> session_pb2.Join:
         at = self.replica.position

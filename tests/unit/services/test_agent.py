@@ -36,6 +36,7 @@ from worker.plain import PlainTier
 from worker.round import Work
 
 ME = WorkerId("aws")
+RESOLVE_TIMEOUT_S = 100.0
 PROGRESS = Progress(30, 3000, NUMBERS, 100.0, 5.0, 1.0, 0.0, 2.0, 10**6)
 
 
@@ -98,6 +99,8 @@ class Cloud:
         self.trainer = FakeTrainer(coordinator.run.theta() - np.float32(0.01))
         self.push = FakePush()
         self.sent: list[session_pb2.ConnectRequest] = []
+        self.now_s = 0.0
+        self.num_redials = 0
         self.agent = Agent(
             ME,
             coordinator.run.genesis,
@@ -108,10 +111,15 @@ class Cloud:
             tier=tier or PlainTier(ME),
             push=self.push,
             send=self.sent.append,
+            redial=self.redial,
             link_bps=lambda: 0,
             metrics=WorkerMetrics(run="small", worker=ME, software="test"),
-            now_s=lambda: 0.0,
+            now_s=lambda: self.now_s,
+            resolve_timeout_s=RESOLVE_TIMEOUT_S,
         )
+
+    def redial(self) -> None:
+        self.num_redials += 1
 
     async def join(self) -> None:
         """Begin as a newcomer, at the newest record."""
@@ -170,6 +178,19 @@ async def test_a_newcomer_begins_where_it_is_told_and_saves_at_once(cloud: Cloud
     manifest = cloud.state.load()
     assert manifest is not None
     assert manifest.position == cloud.replica.position
+
+
+async def test_a_newcomer_whose_second_stream_begins_at_a_later_snapshot_asks_again(
+    cloud: Cloud,
+) -> None:
+    missed, newest = cloud.coordinator.step(), cloud.coordinator.step()
+    await cloud.join()  # by a stream from before it began: of what was after the first, nothing
+    later = cloud.coordinator.step()
+    await cloud.record(later)
+    assert (cloud.num_redials, cloud.replica.position.version) == (1, 1)
+    for record in (missed, newest, later):
+        await cloud.record(record)
+    assert (cloud.num_redials, cloud.replica.position.version) == (1, later.version)
 
 
 async def test_an_offer_names_the_base_and_is_made_once(cloud: Cloud) -> None:

@@ -41,10 +41,10 @@ async def test_a_word_for_a_later_version_is_no_word_for_those_before_it(tmp_pat
     assert cloud.replica.position.digest == second.digest
     merges = [m for m in cloud.trainer.told if isinstance(m, Merge)]
     assert [m.clock.version for m in merges] == [3]  # never on version 2, whose word never came
-    assert first.digest not in cloud.agent._known
+    assert first.digest not in cloud.agent._known.versions.values()
     manifest = cloud.state.load()
     assert manifest is not None
-    assert first.digest not in manifest.known
+    assert manifest.known == cloud.agent._known
 
 
 async def test_a_roll_back_to_where_it_stood_needs_no_word_for_what_it_undoes(
@@ -64,7 +64,7 @@ async def test_a_roll_back_to_where_it_stood_needs_no_word_for_what_it_undoes(
     assert (cloud.replica.position.version, cloud.replica.position.digest) == (3, back.digest)
     assert cloud.trainer.last(Return).clock.version == 3
     assert not [m for m in cloud.trainer.told if isinstance(m, Merge)]
-    assert undone.digest not in cloud.agent._known
+    assert undone.digest not in cloud.agent._known.versions.values()
 
 
 async def test_a_newcomer_begins_at_a_version_that_it_was_given_a_word_for(tmp_path: Path) -> None:
@@ -76,4 +76,4 @@ async def test_a_newcomer_begins_at_a_version_that_it_was_given_a_word_for(tmp_p
     tier.told.add(second.digest)
     await cloud.record(second)
     assert cloud.replica.position.digest == second.digest
-    assert first.digest not in cloud.agent._known
+    assert first.digest not in cloud.agent._known.versions.values()
