@@ -1,7 +1,6 @@
 """A worker in virtual time: the real agent, link, replica, state folder and trainer, in one task.
 
 As in `services/worker/main.py`; only the trainer's process, the network and the clock are not real.
-It is long because both processes of a worker are here, and what the checks read of them.
 """
 
 import asyncio
@@ -241,7 +240,7 @@ class SimulatedWorker:
             link_bps=lambda: 0,
             metrics=self._metrics,
             now_s=self._now_s,
-            resolve_timeout_s=math.inf,  # of masked rounds, which are not played here
+            resolve_timeout_s=math.inf,  # a plan's own limits decide
         )
         await self.agent.resume()
         loops = (

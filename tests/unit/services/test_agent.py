@@ -1,7 +1,4 @@
-"""The agent with a trainer that only remembers: what it is told, and what is on disk after.
-
-It is long because each thing that can happen to an agent has its test beside the others.
-"""
+"""The agent with a trainer that only remembers: what it is told, and what is on disk after."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
