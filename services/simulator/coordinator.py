@@ -59,6 +59,8 @@ _T = TypeVar("_T")
 TICK_S: Final = 0.25
 LEASE_S: Final = 1.5
 HEARTBEAT_S: Final = 1.0
+COMMIT_S: Final = (0.05, 0.5)
+"""Fewest and most seconds that computing a version takes."""
 TIMINGS: Final = Timings(lease_s=4.0, key_timeout_s=3.0, upload_timeout_s=5.0, default_grace_s=1.0)
 SNAPSHOT_EVERY: Final = 2
 
@@ -160,6 +162,8 @@ class SimulatedCoordinator:
         rng: random.Random,
         serving: Callable[["SimulatedCoordinator"], None],
         watch: Callable[["SimulatedCoordinator", Effect], None],
+        timings: Timings = TIMINGS,
+        commit_s: tuple[float, float] = COMMIT_S,
     ) -> None:
         self.host = host
         self._genesis = genesis
@@ -167,6 +171,8 @@ class SimulatedCoordinator:
         self._rng = rng
         self._serving = serving
         self._watch = watch
+        self._timings = timings
+        self._commit_s = commit_s
         self._now_s = asyncio.get_running_loop().time
         self._store = _Store(server, host.name, self._now_s)
         self._spool = Spool(root / "spool")
@@ -189,7 +195,7 @@ class SimulatedCoordinator:
             commit_log=commit_log,
             spool=Spool(self._root / "spool"),
             snapshot_every=SNAPSHOT_EVERY,
-            timings=TIMINGS,
+            timings=self._timings,
             new_round_id=lambda: RoundId(f"{self._rng.getrandbits(128):032x}"),
             now_s=self._now_s,
             unix_offset_s=0.0,
@@ -215,7 +221,7 @@ class SimulatedCoordinator:
         self._uploads = BulkService(self._spool, self._data, _Members(), outbox)
         tasks = [
             asyncio.create_task(bulk.run(0.0)),
-            asyncio.create_task(commit.run(self._rng.uniform(0.05, 0.5))),
+            asyncio.create_task(commit.run(self._rng.uniform(*self._commit_s))),
         ]
         await leading.start(bulk, commit, lambda _: None)
         self._serving(self)

@@ -128,11 +128,13 @@ class SimulatedTrainer:
         return self._answer
 
     def _books_after(self, message: object) -> Books | None:
-        """Return the learner's books once `message` is done; None where it spends no work.
+        """Return the books once `message` is done; None where it spends no work, or there are none.
 
         Who goes from before a commit that names it to behind a roll-back has that round's work
         still frozen: the books give it up too, and the log says better (`ledger.py`).
         """
+        if not isinstance(self.paced.trainer.learner, Counting):
+            return None
         ledger, books = self.paced.trainer.ledger, self.learner.books
         match message:
             case Merge(round=round_id, fate="spent") | Release(round=round_id, fate="spent"):
