@@ -40,7 +40,7 @@ from common.canonical import Json
 from common.documents import Algorithm, Codec, Outer, Schedule, Stop
 from services.presets import PRESETS
 from services.simulator.campaign import play
-from services.simulator.learning import Cloud, Learned, LearningRun
+from services.simulator.experiment import Cloud, Learned, LearningRun
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "compression.md"

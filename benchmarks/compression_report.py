@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from benchmarks.paired import excess, mean, upper_bound
 from benchmarks.plot import Level, Point, scatter
-from services.simulator.learning import Learned
+from services.simulator.experiment import Learned
 
 FEWEST_SEEDS: Final = 5
 """A row with fewer seeds is exploratory: nothing is claimed of it."""
@@ -85,6 +85,7 @@ def figures(
     if tier == "masked":
         up_bytes += sum(r.exchanges * r.tag_bytes for r in runs)
     float32_bytes = 4 * runs[0].parameters
+    down_bytes = sum(r.aggregate_bytes for r in runs)
     exchanged = tier != ""
     return Figures(
         name=name,
@@ -98,9 +99,7 @@ def figures(
         accuracy=tuple(r.accuracy for r in runs),
         excess=excess(losses, against) if against else (),
         up_bytes=up_bytes / exchanges if exchanged else 0.0,
-        down_bytes=sum(r.bytes_moved("down", "aggregate") for r in runs) / exchanges
-        if exchanged
-        else 0.0,
+        down_bytes=down_bytes / sum(r.versions for r in runs) if exchanged else 0.0,
         steps=steps / exchanges,
         saving_per_exchange=float32_bytes * exchanges / up_bytes if exchanged else 0.0,
         saving_per_step=float32_bytes * steps / up_bytes if exchanged else 0.0,

@@ -6,7 +6,7 @@ The learner's batches follow from the seed, its name and a cursor, as the real l
 import numpy as np
 
 from common.documents import Algorithm, Codec, Schedule, Stop
-from services.simulator.learning import Cloud, LearningRun
+from services.simulator.experiment import Cloud, LearningRun
 from worker.learner import Learner, Step, Validation
 
 NUM_SYMBOLS = 96  # 9216 parameters: two whole blocks and part of a third

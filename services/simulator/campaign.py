@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -26,7 +26,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from common import canonical
 from common.canonical import Json
 from common.errors import CrosscloudError
-from services.simulator.learning import Learned, LearningRun, learn
+from services.simulator.experiment import Learned, LearningRun
+from services.simulator.learning import learn
 
 SCHEMA: Final = 1
 """Goes up when an old result could differ from a new one: arithmetic, simulation, `Learned`."""
@@ -119,7 +120,7 @@ def _play(tasks: Mapping[str, tuple[LearningRun, Path]], jobs: int, shown: "_Sho
             ours.close()
 
 
-def _heard(told: Any, children: list[BaseProcess], num_runs: int) -> Iterator[_Told]:
+def _heard(told: Any, children: Sequence[BaseProcess], num_runs: int) -> Iterator[_Told]:
     """Yield what the children tell, until all runs are finished."""
     while num_runs:
         try:

@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from common import canonical
 from common.canonical import Json
-from common.documents import Algorithm, Record, Stop, Version
+from common.documents import Record, Version
 from common.errors import ConfigError
 from common.ids import Digest, RoundId, WorkerId
 from common.shards import PayloadLayout
@@ -42,6 +42,7 @@ from services.genesis import make_genesis
 from services.metrics import WorkerMetrics
 from services.simulator.clock import TryAgainError, VirtualLoop
 from services.simulator.coordinator import SimulatedCoordinator
+from services.simulator.experiment import Cloud, Glance, Learned, LearningRun, Traffic
 from services.simulator.host import Host
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
@@ -61,121 +62,6 @@ COMMIT_S: Final = 0.05
 _TIMINGS: Final = Timings(lease_s=60.0, key_timeout_s=60.0, upload_timeout_s=1e6)
 """Nobody is ever late; leases are renewed while an upload takes its time."""
 _METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
-
-
-@dataclass(frozen=True, slots=True)
-class Cloud:
-    """One worker's place.
-
-    Args:
-        name: of the worker.
-        data: the learner's data settings: this cloud's own.
-        steps_per_s: local steps per virtual second.
-        up_bps: of its link, bits per virtual second, for uploads; 0 = they take no time.
-        down_bps: likewise for downloads.
-    """
-
-    name: str
-    data: Mapping[str, Json]
-    steps_per_s: float = 1.0
-    up_bps: float = 0.0
-    down_bps: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class LearningRun:
-    """All that decides what a run's figures are.
-
-    Args:
-        learner: "package.module:build".
-        settings: the learner's own.
-        stop: `versions` or `tokens`.
-        measured: the learner's data settings of the last version's evaluation.
-        glanced: likewise of the evaluations in between; usually with fewer tokens.
-        glance_every: versions between those; 0 = there are none.
-    """
-
-    seed: int
-    learner: str
-    settings: Mapping[str, Json]
-    algorithm: Algorithm
-    stop: Stop
-    clouds: tuple[Cloud, ...]
-    measured: Mapping[str, Json]
-    glanced: Mapping[str, Json] = field(default_factory=dict)
-    glance_every: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Bytes of one worker by kind.
-
-    Args:
-        up: "update" (payloads) and "control" (messages, without TLS and HTTP/2).
-        down: "aggregate", "version" (where a newcomer begins) and "control".
-    """
-
-    up: Mapping[str, int]
-    down: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """One evaluation on the way.
-
-    Args:
-        seconds: virtual, since the run began.
-        up_bytes: payload bytes of all workers so far.
-        down_bytes: aggregate bytes of all workers so far.
-    """
-
-    version: int
-    steps: int
-    tokens: int
-    seconds: float
-    loss: float
-    accuracy: float
-    up_bytes: int
-    down_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What came of a run.
-
-    Args:
-        digest: of the last version: runs with equal digests are equal to the last bit.
-        loss: mean nats per token of the last version, on all that `measured` names.
-        accuracy: share of next tokens that got the highest score.
-        evaluated_tokens: how many were predicted.
-        parameters: values that are trained, padding excluded.
-        exchanges: contributions, summed over the workers.
-        steps: local steps in them.
-        tokens: trained on in them.
-        age: mean staleness of a contribution, in commits.
-        tag_bytes: what one upload would have more in the masked tier; 0 where it is masked.
-        seconds: virtual.
-        traffic: by worker.
-    """
-
-    digest: Digest
-    versions: int
-    loss: float
-    accuracy: float
-    evaluated_tokens: int
-    parameters: int
-    exchanges: int
-    steps: int
-    tokens: int
-    age: float
-    tag_bytes: int
-    seconds: float
-    traffic: Mapping[str, Traffic]
-    glances: tuple[Glance, ...]
-
-    def bytes_moved(self, way: str, kind: str) -> int:
-        """Return bytes of all workers, `way` "up" or "down"."""
-        return sum(getattr(t, way).get(kind, 0) for t in self.traffic.values())
 
 
 def learn(run: LearningRun, root: Path, said: Callable[[Record], None] | None = None) -> Learned:
@@ -231,6 +117,7 @@ class _Learning:
         self._glancing = self._evaluator(run.glanced) if run.glance_every else None
         self._glances: list[Glance] = []
         self._newest: Record | None = None
+        self._aggregate_bytes = 0
 
     def learned(self) -> Learned:
         """Play it."""
@@ -255,6 +142,7 @@ class _Learning:
             steps=counters.steps,
             tokens=counters.tokens,
             age=sum(w.age_256 for w in own) / (256 * exchanges),
+            aggregate_bytes=self._aggregate_bytes,
             tag_bytes=PayloadLayout(schema.length, bits, masked=True).tags_bytes,
             seconds=seconds,
             traffic={str(w): t.traffic() for w, t in self._tally.items()},
@@ -316,6 +204,7 @@ class _Learning:
         if not isinstance(effect, Append) or effect.record.commit is None:
             return
         self._newest = record = effect.record
+        self._aggregate_bytes += effect.record.commit.aggregate_bytes
         if self._glancing is not None and record.version % self._run.glance_every == 0:
             self._glances.append(self._glance(self._glancing, record))
         self._said(record)

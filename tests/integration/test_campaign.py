@@ -8,7 +8,8 @@ from rich.console import Console
 from common import canonical
 from common.documents import Schedule, Stop
 from services.simulator.campaign import RunFailedError, key_of, play
-from services.simulator.learning import Cloud, Learned, LearningRun, learn
+from services.simulator.experiment import Cloud, Learned, LearningRun
+from services.simulator.learning import learn
 from tests.small_learner import RUN, SYNC
 
 

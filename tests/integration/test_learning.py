@@ -7,7 +7,8 @@ from common.documents import Codec, Outer, Record, Schedule, Stop
 from common.errors import ConfigError
 from common.schema import ModelSchema, TensorSpec
 from common.shards import PayloadLayout
-from services.simulator.learning import Learned, learn
+from services.simulator.experiment import Learned
+from services.simulator.learning import learn
 from tests.small_learner import NUM_SYMBOLS, RUN, SYNC, Bigram
 from worker.schedule import learning_rate
 
@@ -63,6 +64,7 @@ def test_bytes_are_those_of_the_layout(tmp_path: Path, bits: int) -> None:
         assert traffic.up["update"] == up
         assert traffic.down["aggregate"] == down - rounds[-1].aggregate_bytes  # the run is over
         assert traffic.up["control"] > 0
+    assert found.aggregate_bytes == down
     masked = PayloadLayout(SCHEMA.length, bits, masked=True)
     assert found.tag_bytes == masked.sent_bytes - rounds[-1].sent_bytes
     assert found.parameters == NUM_SYMBOLS**2

@@ -14,14 +14,14 @@ from benchmarks.compression_report import (
     table,
 )
 from common.ids import Digest
-from services.simulator.learning import Learned, Traffic
+from services.simulator.experiment import Learned, Traffic
 
 EXCHANGES, STEPS, PARAMETERS = 8, 240, 1000
 
 
 def learned(loss: float, up_bytes: int) -> Learned:
     """Four workers, two rounds of thirty steps."""
-    traffic = Traffic({"update": up_bytes // 4, "control": 77}, {"aggregate": up_bytes // 8})
+    traffic = Traffic({"update": up_bytes // 4, "control": 77}, {})
     return Learned(
         digest=Digest(""),
         versions=2,
@@ -33,6 +33,7 @@ def learned(loss: float, up_bytes: int) -> Learned:
         steps=STEPS,
         tokens=0,
         age=0.0,
+        aggregate_bytes=2 * 475,
         tag_bytes=50,
         seconds=1.0,
         traffic=dict.fromkeys("abcd", traffic),
