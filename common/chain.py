@@ -101,7 +101,8 @@ def advance(
 
     layout = terms.layout
     energy = unpack_energy(_exactly(read_aggregate, layout.data_bytes, layout.energy_bytes))
-    replay = _Replay(terms, version, commit.lanes.v, step, read_aggregate, read_blob, write_blob)
+    sum_v, measures = commit.lanes.v, note_step is not None
+    replay = _Replay(terms, version, sum_v, step, measures, read_aggregate, read_blob, write_blob)
     over_leaves = map if pool is None else pool.map
     moved = list(over_leaves(replay.leaf, genesis.schema.leaves()))
     check_length(terms, commit.survivors, (x for leaf in moved for x in leaf.squares))
@@ -128,7 +129,12 @@ def advance(
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """New digests of one leaf, "" where the version has none; squared lengths of its blocks."""
+    """New digests of one leaf, "" where the version has none.
+
+    Args:
+        squares: squared lengths of its blocks of the mean.
+        step_square: squared length of its step in theta; 0 where nobody asked.
+    """
 
     theta: Digest
     momentum: Digest
@@ -146,11 +152,13 @@ class _Replay:
         version: Version,
         sum_v: int,
         step: OuterStep,
+        measures: bool,
         read_aggregate: ReadBytes,
         read_blob: ReadBlob,
         write_blob: WriteBlob,
     ) -> None:
         self._terms, self._version, self._sum_v, self._step = terms, version, sum_v, step
+        self._measures = measures
         self._read_aggregate, self._read, self._write = read_aggregate, read_blob, write_blob
         self._padding = terms.schema.padding()
         self._zeros = functools.cache(lambda num: write_blob(bytes(4 * num)))
@@ -167,7 +175,7 @@ class _Replay:
         step_square = 0.0
         for a, mean in self._means(start, stop, squares):
             tile = slice(a - start, a - start + len(mean))
-            before = theta[tile].copy()
+            before = theta[tile].copy() if self._measures else None
             num_parameters = min(max(self._terms.schema.parameter_length - a, 0), len(mean))
             p, b = slice(num_parameters), slice(num_parameters, None)
             self._step.average(theta[tile][b], mean[b])
@@ -176,8 +184,9 @@ class _Replay:
                 self._step.accumulate(acc[tile][p], mean[p])
                 if momentum is not None:
                     self._step.complete(theta[tile][p], momentum[tile][p], acc[tile][p])
-            before -= theta[tile]
-            step_square += float(np.vecdot(before, before))
+            if before is not None:
+                before -= theta[tile]
+                step_square += float(np.vecdot(before, before))
         if acc is None:
             return _Leaf(self._write(_bytes(theta)), Digest(""), Digest(""), squares, step_square)
         if momentum is None:

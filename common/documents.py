@@ -17,6 +17,9 @@ from common.schema import ModelSchema
 PROTOCOL: Final = 3
 """The number in `Join`. It goes up when an older program could misread a newer one."""
 
+TIERS: Final = ("tls", "masked")
+"""Privacy tiers that this version implements, the weakest first."""
+
 
 # What a run is -------------------------------------------------------------------------------
 
@@ -91,7 +94,7 @@ class Algorithm:
         policy: cohort policy: "sync" (every live member) or "async" (quorum and grace).
         max_cohort: most members of a cohort; the oldest offers go first.
         quorum: of the live members, in (0, 1]; never fewer than `min_cohort`.
-        tier: privacy tier: "masked" or "tls".
+        tier: privacy tier, one of TIERS.
         min_cohort: m, fewest members in a sum.
         colluding: c, colluding workers that the threshold allows for.
         normalisation: g: "normalised" (tokens per learning rate), "tokens", "samples", "uniform".

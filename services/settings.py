@@ -24,12 +24,12 @@ from pydantic import (
     model_validator,
 )
 
-from common.documents import Algorithm, Stop
+from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from services.config_file import load
 from services.identity import check_name
 from services.presets import DEFAULT_PRESET, PRESETS
-from services.soundness import TIERS, refuse_unsound
+from services.soundness import refuse_unsound
 
 _ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104 - a container is reached from outside
 

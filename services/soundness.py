@@ -9,14 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Final
 
-from common.documents import Algorithm, Stop
+from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from common.scales import levels
 from common.secagg.thresholds import min_cohort
 from common.weight import threshold
-
-TIERS: Final = ("tls", "masked")
-"""Privacy tiers that this version implements."""
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "policy": ("sync", "async"),

@@ -1,23 +1,20 @@
 """What a worker's own file insists on, whatever the coordinator says.
 
 A plan may be stricter, never weaker. Who may be a member is asked of `Admits`, which reads pinned
-keys or the federation's CA (`services/worker/pins.py`): never of the coordinator.
+keys or the federation's CA (`services/worker/trusted.py`): never of the coordinator.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from common.documents import Algorithm, Numbers, Plan
+from common.documents import TIERS, Algorithm, Numbers, Plan
 from common.errors import CrosscloudError
 from common.ids import WorkerId
 from common.secagg.signatures import IdentityPublicKey
 from common.secagg.thresholds import is_sound
 from common.secagg.transcript import certificate_der, is_signed, signed_content
 from common.weight import influence, threshold
-
-TIERS = ("tls", "masked")
-"""Privacy tiers, the weakest first."""
 
 _SLACK = 0.001
 

@@ -14,10 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from common import canonical
-from common.documents import PROTOCOL, Genesis
+from common.documents import PROTOCOL, TIERS, Genesis
 from common.errors import ConfigError, CrosscloudError
 from common.ids import RoundId, WorkerId
 from common.secagg.thresholds import min_cohort
@@ -30,6 +29,7 @@ from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, serve
+from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import WorkerSettings, load_worker
@@ -44,12 +44,8 @@ from services.worker.trusted import Members, own_certificate, signer, trust_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Member
 from worker.plain import PlainTier
-from worker.trust import TIERS
 
 log = logging.getLogger(__name__)
-
-FEATURES: Final = TIERS
-"""Privacy tiers that this program can work in."""
 
 
 class Worker:
@@ -179,7 +175,7 @@ class Worker:
         return session_pb2.Join(
             protocol=PROTOCOL,
             software=__version__,
-            features=FEATURES,
+            features=TIERS,
             genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
             schema_hash=bytes.fromhex(self._trainer.ready.schema_hash),
             self_test=bytes.fromhex(selftest_digest()),
@@ -205,7 +201,7 @@ class Worker:
             link_bps=self._bulk.link_bps,
             bytes_sent={"control": self._link.bytes_sent, "update": self._bulk.bytes_sent},
             bytes_received={"control": self._link.bytes_received, **self._bulk.bytes_received},
-            resident_bytes=(0 if progress is None else progress.resident_bytes) + _resident_bytes(),
+            resident_bytes=(0 if progress is None else progress.resident_bytes) + resident_bytes(),
             merges_total=self._agent.merges,
             healed_leaves_total=self._replica.healed_leaves,
         )
@@ -258,15 +254,6 @@ async def _signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, event.set)
     await event.wait()
-
-
-def _resident_bytes() -> int:
-    """Return this process's resident memory, 0 where the system does not tell."""
-    try:
-        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    except OSError:
-        return 0
-    return int(fields[1]) * 4096
 
 
 def main(config: Path) -> int:

@@ -8,6 +8,7 @@ whole vector).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from common.canonical import Json
 from common.documents import Genesis, Numbers
@@ -202,3 +203,7 @@ class Failed:
     """The trainer cannot go on; `sentence` says why and what to do."""
 
     sentence: str
+
+
+TO_TRAINER: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)
+TO_LINK: Final = (Ready, Progress, Closed, Merged, Saved, Failed)

@@ -9,7 +9,6 @@ even whoever holds the CA's key can invent a member. Files are read again when t
 """
 
 import datetime
-import logging
 import math
 from base64 import b64encode
 from collections.abc import Callable
@@ -19,18 +18,17 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from common.errors import ConfigError, NotAMemberError
+from common.errors import NotAMemberError
 from common.ids import WorkerId
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import certified_key
 from services.identity import Role, identity_in
 from services.pins import Pins, read_pins
+from services.renewed import Renewed
 from services.settings import TlsSettings, TrustSettings
 from worker.masking import Sign
 from worker.trust import Party, Trust
-
-log = logging.getLogger(__name__)
 
 
 class Members:
@@ -52,10 +50,9 @@ class Members:
         self._now = now
         self._ca = x509.load_pem_x509_certificate(ca.read_bytes())
         self._path = pins
-        self._stamp = 0
-        self._pins: Pins | None = None
+        self._pins: Renewed[Pins] | None = None
         if pins is not None:
-            self._stamp, self._pins = pins.stat().st_mtime_ns, read_pins(pins)
+            self._pins = Renewed(f"pins {pins}", (pins,), lambda: read_pins(pins))
 
     def __call__(self, certificate_der: bytes) -> Party:
         """Return whose certificate this is.
@@ -75,26 +72,14 @@ class Members:
             raise NotAMemberError(f"{identity.uri} is no worker of run {self._run}")
         key = certified_key(certificate_der)
         key_id = signatures.key_id(key)
-        self._refresh()
         if self._pins is not None:
-            pinned = self._pins.get(identity.name)
+            pinned = self._pins.read().get(identity.name)
             if pinned != (identity.organisation, key_id):
                 raise NotAMemberError(
                     f"{identity.name} of {identity.organisation} with key {key_id[:16]}... is not "
                     f"pinned: if that is right, write it into {self._path}"
                 )
         return Party(WorkerId(identity.name), identity.organisation, key, key_id)
-
-    def _refresh(self) -> None:
-        if self._path is None:
-            return
-        try:
-            stamp = self._path.stat().st_mtime_ns
-            if stamp != self._stamp:
-                self._pins = read_pins(self._path)
-                self._stamp = stamp
-        except (OSError, ConfigError) as e:
-            log.warning("%s; the last good pins stay in effect", e)
 
 
 def trust_of(settings: TrustSettings) -> Trust:

@@ -27,7 +27,6 @@ from common import canonical
 from common.arrays import F32
 from common.documents import (
     Abort,
-    Algorithm,
     Answer,
     Commit,
     Counters,
@@ -54,6 +53,7 @@ from services.certs import Holder, authority_in, init_federation, issue
 from services.identity import Identity, Role
 from services.pins import pin_workers
 from services.worker.trusted import Members
+from tests.masked_members import MASKED, drawn
 from tests.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt, Member, Revealed
@@ -70,7 +70,6 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-MASKED = Algorithm(tier="masked", min_cohort=3)
 NOTHING: frozenset[Rule] = frozenset()
 
 Signed = npt.NDArray[np.int64]
@@ -82,16 +81,6 @@ Known = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
 def refused(rule: Rule) -> pytest.RaisesExc[RefusedError]:
     """The honest worker refuses, by exactly this rule."""
     return pytest.RaisesExc(RefusedError, check=lambda e: e.rule is rule)
-
-
-class Draw:
-    """Bytes that are as good as random, and the same in every run of the tests."""
-
-    def __init__(self, seed: str) -> None:
-        self._seed, self._drawn = seed.encode(), count()
-
-    def __call__(self, num_bytes: int) -> bytes:
-        return hashlib.shake_256(self._seed + b"/%d" % next(self._drawn)).digest(num_bytes)
 
 
 @dataclass(frozen=True)
@@ -170,9 +159,14 @@ class Cloud:
 
     def __post_init__(self) -> None:
         algorithm = self.run.algorithm
-        draw = Draw(self.name)
         self.member = Member(
-            self.name, algorithm, self.trust, self.admits, self.who.sign, draw, self.unsafe
+            self.name,
+            algorithm,
+            self.trust,
+            self.admits,
+            self.who.sign,
+            drawn(self.name),
+            self.unsafe,
         )
         genesis = self.run.genesis
         self.tier = MaskedTier(self.member, RUN, lambda: self.who.certificate, genesis.version0)

@@ -11,7 +11,8 @@ from common.documents import Answer, Control, Plan, Record
 from common.errors import BadCommitError, DivergedError
 from protos.v1 import session_pb2
 from services.worker.messages import Merge
-from tests.attacks.harness import MASKED, A, B, C, Cloud, Registry, Table, V
+from tests.attacks.harness import A, B, C, Cloud, Registry, Table, V
+from tests.masked_members import MASKED
 from tests.small_chain import Coordinator
 from tests.small_run import Run, random_vector
 from tests.unit.services.test_agent import Cloud as Link

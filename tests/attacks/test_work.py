@@ -13,7 +13,6 @@ from common.documents import Numbers, Plan
 from common.errors import BadNumbersError, BrokenUpdateError
 from common.ids import WorkerId
 from tests.attacks.harness import (
-    MASKED,
     A,
     Answers,
     B,
@@ -26,6 +25,7 @@ from tests.attacks.harness import (
     planted,
     refused,
 )
+from tests.masked_members import MASKED
 from tests.small_run import NUMBERS, Run
 from worker.round import Fate, Rule
 from worker.trust import Trust

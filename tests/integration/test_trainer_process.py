@@ -15,6 +15,7 @@ from services.data_store import DataStore
 from services.export import export_model
 from services.genesis import make_genesis
 from services.worker.messages import (
+    TO_LINK,
     Begin,
     Budget,
     Build,
@@ -32,7 +33,6 @@ from services.worker.messages import (
     Save,
     Saved,
 )
-from services.worker.trainer_process import SENDS
 
 MODULE = "services.worker.trainer_process"
 ALGORITHM = Algorithm(local_steps=2, schedule=Schedule(peak=0.01, warmup_steps=2))
@@ -100,7 +100,7 @@ def numpy_run(tmp_path):
 
 
 async def started(run: Run, resume: str = "", clock: Clock | None = None, **changes) -> Child:
-    child = await spawn(MODULE, receives=SENDS)
+    child = await spawn(MODULE, receives=TO_LINK)
     await child.send(run.build(**changes))
     assert await child.receive() == Ready(run.genesis.schema.hash)
     await child.send(Begin(clock or Clock(0, 0.0, 0.0), run.leaves(), resume))
@@ -266,7 +266,7 @@ async def test_the_pace_has_a_limit_that_messages_do_not_wait_for(numpy_run, tmp
 
 
 async def test_a_learner_that_cannot_be_built_is_explained(numpy_run):
-    child = await spawn(MODULE, receives=SENDS)
+    child = await spawn(MODULE, receives=TO_LINK)
     await child.send(numpy_run.build(data={"train": ["/absent/file.txt"]}))
 
     failed = await until(child, Failed)
