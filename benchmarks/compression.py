@@ -161,24 +161,25 @@ def _b(local_steps: int) -> str:
     return f"(b) float32, H {local_steps}"
 
 
-def _reference(local_steps: int, *, claimed: bool = True, text: str = WIKITEXT) -> Row:
-    return Row(_b(local_steps), local_steps, FLOAT32, "", "tls", claimed, text, compared=False)
+def _float32(local_steps: int) -> Row:
+    name = _b(local_steps)
+    return Row(name, local_steps, FLOAT32, tier="tls", claimed=True, compared=False)
 
 
-def _dense(bits: int, local_steps: int, *, claimed: bool = False, text: str = WIKITEXT) -> Row:
+def _dense(bits: int, local_steps: int, *, claimed: bool = False) -> Row:
     codec = Codec(bits=bits, first_bits=max(bits, 8))
-    name = f"{bits} bits, H {local_steps}"
-    return Row(name, local_steps, codec, "quantisation", claimed=claimed, text=text)
+    return Row(f"{bits} bits, H {local_steps}", local_steps, codec, "quantisation", claimed=claimed)
 
 
-_SGD: Final = Outer("sgd", 1.0, 0.0)
+_A: Final = replace(_float32(30), name="(a) FedAvg, H 30", outer=Outer("sgd", 1.0, 0.0))
+_C: Final = replace(_float32(30), name="(c) pooled, outer step", tier="", pooled=True)
 ROWS: Final = (
-    Row("(a) FedAvg, H 30", 30, FLOAT32, "", "tls", claimed=True, outer=_SGD, compared=False),
-    _reference(30),
-    _reference(50),
-    _reference(100),
-    Row("(c) pooled", 30, FLOAT32, "", "", True, WIKITEXT, _SGD, pooled=True, compared=False),
-    Row("(c) pooled, outer step", 30, FLOAT32, "", "", True, pooled=True, compared=False),
+    _A,
+    _float32(30),
+    _float32(50),
+    _float32(100),
+    replace(_C, name="(c) pooled", outer=_A.outer),
+    _C,
     _dense(16, 30),
     _dense(12, 30),
     _dense(8, 30, claimed=True),
@@ -187,10 +188,10 @@ ROWS: Final = (
     _dense(4, 50, claimed=True),
     _dense(8, 100),
     _dense(4, 100, claimed=True),
-    Row("(a) FedAvg, H 30", 30, FLOAT32, "", "tls", text=LIBRARY, outer=_SGD, compared=False),
-    _reference(30, claimed=False, text=LIBRARY),
-    _dense(8, 30, text=LIBRARY),
-    _dense(4, 30, text=LIBRARY),
+    *(
+        replace(row, text=LIBRARY, claimed=False)
+        for row in (_A, _float32(30), _dense(8, 30), _dense(4, 30))
+    ),
 )
 
 
