@@ -16,12 +16,12 @@ import asyncio
 import logging
 import math
 import random
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Final
 from unittest import mock
 
@@ -48,6 +48,7 @@ from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
 from services.simulator.worker import SimulatedWorker
 from services.soundness import refuse_unsound
+from services.worker import upload
 from services.worker.link import EndedError
 from worker.learner import Learner, LearnerContext, Validation
 from worker.model import ParameterVector
@@ -68,8 +69,8 @@ def learn(run: LearningRun, root: Path, said: Callable[[Record], None] | None = 
     """Play a run.
 
     Args:
-        root: an empty folder, in memory if possible; of a process that does nothing else meanwhile,
-            since what it draws (`secrets`) follows from the seed while the run lasts.
+        root: an empty folder, in memory if possible; of a process that encodes nothing else
+            meanwhile, since the noise follows from the seed while the run lasts.
         said: receives every commit.
 
     Raises:
@@ -78,12 +79,13 @@ def learn(run: LearningRun, root: Path, said: Callable[[Record], None] | None = 
     refuse_unsound(run.algorithm, run.stop, num_workers=len(run.clouds))
     if run.algorithm.masked:
         raise ConfigError("tier: a learning run is played in tls, and stands for masked ones")
-    rng = random.Random(run.seed)  # noqa: S311 - a simulation
+    rng, noise = random.Random(run.seed), random.Random(f"noise {run.seed}")  # noqa: S311
     random.seed(run.seed)  # the jitter of the services' own pauses
     was_disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with mock.patch.object(secrets, "token_bytes", rng.randbytes):
+        # Of all that is drawn, names and nonces say, only noise makes a difference to a version.
+        with mock.patch.object(upload, "secrets", SimpleNamespace(token_bytes=noise.randbytes)):
             return _Learning(run, root, rng, said or (lambda record: None)).learned()
     finally:
         logging.disable(was_disabled)
