@@ -67,6 +67,7 @@ class BenchFederation:
             "learner": "benchmarks.zeros:build",
             "settings": {"values": num_values},
             "algorithm": {
+                "tier": "tls",  # that of the workers who take part
                 "policy": "sync",
                 "min_cohort": len(workers),
                 "codec": {"kind": codec, "bits": bits, "first_bits": bits},

@@ -101,7 +101,7 @@ class Row:
     Args:
         local_steps: H.
         family: whose line in the plot it is on; "" = none.
-        tier: the strictest privacy tier that has its codec; "" where nothing is exchanged.
+        tier: privacy tier, the strictest that has its codec; "" where nothing is exchanged.
         claimed: five seeds; else one.
         pooled: all text in one place.
         compared: with the float32 row of the same text and H.
@@ -147,7 +147,7 @@ class Row:
         start = PRESETS["fedavg" if self.outer.kind == "sgd" else "diloco"].algorithm
         return replace(
             start,
-            tier="tls",
+            tier=self.tier or "tls",
             min_cohort=min(3, num_workers),
             max_cohort=num_workers,
             local_steps=self.local_steps,

@@ -5,8 +5,8 @@ Savings are in two units, both against float32 values of all parameters:
     per exchange   one upload of one worker against one upload of float32
     per step       the same upload against float32 gradients at each of the local steps behind it
 
-They count payloads as sent, the first exchange (wider, since its scales are guessed) and in the
-masked tier the tags included; of messages, a few hundred bytes per exchange, they count nothing.
+They count payloads as sent, the first ones (wider, since scales are guessed) and in the masked tier
+the tags included; of messages they count nothing: those do not grow with the model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Figures:
     """One row's results.
 
     Args:
-        tier: the strictest privacy tier that has its codec; "" where nothing is exchanged.
+        tier: of the runs; "" where nothing is exchanged.
         reference: name of the row that it is compared with, "" = none.
         loss, accuracy: of the last version, by seed, on all validation text.
         excess: relative difference of the loss to the reference's, by seed.
@@ -82,8 +82,6 @@ def figures(
     against = [] if reference is None else [reference[1][s].loss for s in seeds]
     exchanges, steps = sum(r.exchanges for r in runs), sum(r.steps for r in runs)
     up_bytes = sum(r.bytes_moved("up", "update") for r in runs)
-    if tier == "masked":
-        up_bytes += sum(r.exchanges * r.tag_bytes for r in runs)
     float32_bytes = 4 * runs[0].parameters
     down_bytes = sum(r.aggregate_bytes for r in runs)
     exchanged = tier != ""

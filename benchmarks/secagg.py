@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -44,8 +45,9 @@ from common.schema import BLOCK
 from common.secagg.masks import Masks, member_masks
 from common.secagg.ring import Ring
 from common.secagg.streams import SEED_BYTES, TILE_BYTES
-from common.secagg.tags import Pads, Tagger, member_tags
+from common.secagg.tags import Pads, Tagger
 from common.shards import PayloadLayout
+from worker.masked_shards import masked_shards
 
 _PARAMETERS: Final = 100_000_000
 _ROUND_PARAMETERS: Final = 25_000_000
@@ -124,43 +126,45 @@ class Upload:
     """The making of one member's data shards, from float32 differences to bytes to send."""
 
     def __init__(self, bits: int, num_members: int, num_parameters: int) -> None:
-        self.layout = PayloadLayout(_whole(num_parameters), bits)
-        self._name, self._ring = names(num_members)[num_members // 2], Ring(bits)
+        self.layout = PayloadLayout(_whole(num_parameters), bits, masked=True)
+        self._num_members = num_members
         scales = round_scales(np.ones(self.layout.num_blocks, np.float32), 1.0, num_members)
         self._codec = Dense(bits, num_members, 3.5, scales, rotation_signs(1))
-        self._masks = masks_of_one(bits, num_members)
-        kappa = bytes([1] * SEED_BYTES)
-        self._tagger = Tagger(self.layout, [_SELF, kappa])
-        self._pads = Pads(kappa, names(num_members))
         draw = np.random.default_rng(0)
         self._values: F32 = draw.standard_normal((TILE // BLOCK, BLOCK), np.float32)
         self._carried: F32 = np.float32(0.01) * self._values
+        self._difference = np.empty_like(self._values)
+        self._setup_s = 0.0
 
     def make(self) -> float:
         """Return the CPU seconds that it took; making up the differences is not counted."""
-        spent_s, bits = 0.0, self.layout.bits
-        encoder = self._codec.encoder(factor=1.0, decay=1.0, noise=Noise(bytes(16)))
-        for shard in range(-(-self.layout.data_bytes // self.layout.shard(0)[1])):
+        cohort, kappa = names(self._num_members), bytes([1] * SEED_BYTES)
+        own = cohort[self._num_members // 2]
+        masks = masks_of_one(self.layout.bits, self._num_members)
+        tagger, pads = Tagger(self.layout, [_SELF, kappa]), Pads(kappa, cohort)
+        self._setup_s, start_s = 0.0, time.process_time()
+        for _ in masked_shards(self.layout, self._data_shards(), own, masks, tagger, pads):
+            pass
+        return time.process_time() - start_s - self._setup_s
+
+    def _data_shards(self) -> Iterator[bytearray]:
+        bits = self.layout.bits
+        encoder = self._codec.encoder(factor=1.0, decay=0.9, noise=Noise(bytes(16)))
+        for shard in range(self.layout.num_data_shards):
             offset, length = self.layout.shard(shard)
-            first = offset * 8 // self.layout.bits // BLOCK
-            end = first + length * 8 // self.layout.bits // BLOCK
+            first = offset * 8 // bits // BLOCK
+            end = first + length * 8 // bits // BLOCK
             payload = bytearray(length)
             view = memoryview(payload)
             for block in range(first, end, TILE // BLOCK):
                 num = min(TILE // BLOCK, end - block)
-                difference = self._values[:num].copy()
-                at, stop = ((b - first) * BLOCK * bits // 8 for b in (block, block + num))
                 start_s = time.process_time()
+                difference = self._difference[:num]
+                np.copyto(difference, self._values[:num])
+                self._setup_s += time.process_time() - start_s
+                at, stop = ((b - first) * BLOCK * bits // 8 for b in (block, block + num))
                 encoder.encode(block, difference, self._carried[:num], view[at:stop])
-                spent_s += time.process_time() - start_s
-            start_s = time.process_time()
-            tags = member_tags(self._tagger, self._pads, self._name, shard, payload)
-            self._masks.add_tags(shard, tags)
-            words = self._ring.words(payload)
-            self._masks.add(words, offset)
-            self._ring.sent(words)
-            spent_s += time.process_time() - start_s
-        return spent_s
+            yield payload
 
 
 def main() -> int:

@@ -69,6 +69,7 @@ class BulkLink:
         self._bytes_sent = 0
         self.link_bps = 0
         self._bytes_received: dict[str, int] = {}
+        self._downloads: set[Any] = set()
 
     @property
     def bytes_sent(self) -> int:
@@ -82,7 +83,9 @@ class BulkLink:
             return dict(self._bytes_received)
 
     def close(self) -> None:
-        """End every transfer."""
+        """End every transfer, also one that began on a channel of before a renewal."""
+        for call in tuple(self._downloads):
+            call.cancel()
         self._channel.close()
 
     def push(
@@ -173,7 +176,7 @@ class BulkLink:
                 request = bulk_pb2.DownloadRequest(
                     digest=bytes.fromhex(digest), offset=writer.length
                 )
-                for message in self._download(request, timeout=_STREAM_DEADLINE_S):
+                for message in self._downloaded(request):
                     with self._lock:
                         now = self._bytes_received.get(kind, 0) + len(message)
                         self._bytes_received[kind] = now
@@ -186,6 +189,19 @@ class BulkLink:
                 raise UnknownFileError(str(e)) from None
             if (found := writer.commit()) != digest:
                 raise DamagedDataError(f"asked for file {digest[:16]}..., got {found[:16]}...")
+
+    def _downloaded(self, request: bulk_pb2.DownloadRequest) -> Iterator[bytes]:
+        """Yield messages as long as somebody wants them; then the call is over on both sides."""
+        call: Any = self._download(request, timeout=_STREAM_DEADLINE_S)
+        self._downloads.add(call)
+        try:
+            for message in call:
+                yield message
+                if self._closing.is_set():
+                    raise GivenUpError("the download is not wanted any more")
+        finally:
+            self._downloads.discard(call)
+            call.cancel()
 
     def _retried(self, attempt: Callable[[], T], give_up: Event) -> T:
         patience, said_busy, said_broken = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False, False

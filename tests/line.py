@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback before one port: its line can be slow, cut, stalled or led elsewhere."""
+"""A TCP proxy on loopback before one port: slow, cut, stalled, lost or led elsewhere."""
 
 import contextlib
 import socket
@@ -39,6 +39,7 @@ class Line:
         self._open: set[socket.socket] = set()
         self._near: set[socket.socket] = set()
         self._forgotten: set[socket.socket] = set()
+        self._lost: set[socket.socket] = set()
         self._is_cut = False
         self._flows = threading.Event()
         self._flows.set()
@@ -61,6 +62,11 @@ class Line:
             self._forgotten |= self._near
             for near in self._near:
                 _shut(near)
+
+    def lose(self) -> None:
+        """Let what is sent on the open connections vanish; nobody is told, new ones are sound."""
+        with self._lock:
+            self._lost |= self._open
 
     def stall(self) -> None:
         """Carry nothing; connections stay."""
@@ -121,7 +127,8 @@ class Line:
                 if up:
                     self._take(len(content))
                 self._flows.wait()
-                sink.sendall(content)
+                if source not in self._lost:
+                    sink.sendall(content)
         except OSError:
             pass
         _shut(source)

@@ -23,7 +23,8 @@ from common.secagg.transcript import abandon_content
 from common.shards import pack_lanes
 from protos.v1 import session_pb2
 from services.settings import TlsSettings
-from services.worker.trusted import Members, own_certificate, signer
+from services.signing import own_certificate, signer
+from services.worker.trusted import Members
 from tests.light_worker import LightWorker
 from worker.masking import Attempt, Member, OfferSecrets
 from worker.round import Fate, WorkerRound
@@ -87,9 +88,13 @@ class MaskedLightWorker(LightWorker):
     def receive_plan(self) -> Plan:
         """Wait for the plan, and accept it."""
         plan = super().receive_plan()
+        self.accept(plan)
+        return plan
+
+    def accept(self, plan: Plan) -> None:
+        """Begin a round."""
         self.half.accept(plan, plan.version, plan.digest, 1)
         self.attempt = Attempt(self.member, plan, self._secrets)
-        return plan
 
     @override
     def answer(self, plan: Plan, numbers: Numbers | None = None) -> None:
@@ -106,8 +111,11 @@ class MaskedLightWorker(LightWorker):
 
     def be_named(self, plan: Plan) -> None:
         """Wait for U2."""
+        self.learn_members(plan, self.receive("members"))
+
+    def learn_members(self, plan: Plan, members: session_pb2.Members) -> None:
+        """Take U2."""
         assert self.attempt is not None
-        members = self.receive("members")
         answers = {WorkerId(w): canonical.decode(a, Answer) for w, a in members.answers.items()}
         assert self.half.name(RoundId(plan.round), answers)
         self.attempt.named(answers, {WorkerId(w): c for w, c in members.sealed.items()})
@@ -136,8 +144,11 @@ class MaskedLightWorker(LightWorker):
 
     def sign_list(self) -> bool:
         """Wait for S; sign it, if it is to be signed. Return whether it was."""
+        return self.sign(self.receive("survivors"))
+
+    def sign(self, told: session_pb2.Survivors) -> bool:
+        """Sign S, if it is to be signed. Return whether it was."""
         assert self.attempt is not None
-        told = self.receive("survivors")
         signature = self.attempt.survived(tuple(WorkerId(w) for w in told.survivors))
         if signature is None:
             return False
@@ -147,12 +158,12 @@ class MaskedLightWorker(LightWorker):
 
     def reveal(self, plan: Plan, *, signed: bool) -> None:
         """Reveal the shares, after the others' signatures if there have to be any."""
+        self.tell_shares(plan, self.receive("signatures") if signed else session_pb2.Signatures())
+
+    def tell_shares(self, plan: Plan, told: session_pb2.Signatures) -> None:
+        """Reveal the shares."""
         assert self.attempt is not None
-        signatures: dict[WorkerId, bytes] = {}
-        if signed:
-            told = self.receive("signatures")
-            signatures = {WorkerId(w): s for w, s in told.signatures.items()}
-        revealed = self.attempt.reveal(signatures)
+        revealed = self.attempt.reveal({WorkerId(w): s for w, s in told.signatures.items()})
         self.half.reveal()
         shares = {str(w): session_pb2.Share(own=s) for w, s in revealed.own.items()}
         shares |= {str(w): session_pb2.Share(mask=s) for w, s in revealed.mask.items()}

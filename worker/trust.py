@@ -14,6 +14,7 @@ from common.ids import WorkerId
 from common.secagg.signatures import IdentityPublicKey
 from common.secagg.thresholds import is_sound
 from common.secagg.transcript import certificate_der, is_signed, signed_content
+from common.terms import RINGS
 from common.weight import influence, threshold
 
 _SLACK = 0.001
@@ -88,7 +89,7 @@ class Trust:
                 a.max_policy_factor,
                 self.max_policy_factor,
             ),
-            (a.masked and a.codec.kind != "dense", "codec.kind", a.codec.kind, "dense"),
+            (a.masked and a.codec.kind not in RINGS, "codec.kind", a.codec.kind, "a ring"),
         )
         for is_weaker, field, found, allowed in weaker:
             if is_weaker:

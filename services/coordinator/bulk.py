@@ -22,7 +22,7 @@ import grpc
 from common.documents import Genesis
 from common.errors import DamagedDataError, ProtocolError, UnknownFileError
 from common.ids import Digest, WorkerId
-from common.shards import PayloadLayout
+from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services import framing
 from services.channels import server_options
@@ -43,7 +43,7 @@ from services.coordinator.messages import (
     UploadCompleted,
 )
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin_child
+from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
@@ -241,14 +241,15 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     credentials = server_credentials(settings.tls, genesis.run)
     port = server.add_secure_port(f"{settings.host}:{settings.bulk_port}", credentials)
     server.start()
+    settle()
     outbox.send(Serving(port))
     Thread(target=outbox.report, daemon=True, name="report").start()
     Thread(target=service.calls.follow, args=(members,), daemon=True, name="members").start()
     try:
         while True:
             match line.receive():
-                case OpenRound(round_, members_, bits):
-                    layout = PayloadLayout(genesis.schema.length, bits, genesis.algorithm.masked)
+                case OpenRound(round_, members_, bits, fragment):
+                    layout = round_layout(genesis, bits, fragment)
                     spool.open_round(round_, members_, layout)
                     outbox.send(RoundOpened(round_))
                 case SealRound(round_):

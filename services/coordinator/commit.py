@@ -49,7 +49,7 @@ from services.coordinator.messages import (
     VersionRestored,
 )
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin_child
+from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,8 @@ class Computer:
             commit, digest, step_length = self._compute(order)
         except tuple(kind for kind, _ in _REASONS) as e:
             reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
-            return VersionFailed(RoundId(order.plan.round), reason.value, str(e))
+            blamed = e.worker if isinstance(e, BadUpdateError) else None
+            return VersionFailed(RoundId(order.plan.round), reason.value, str(e), blamed)
         return VersionComputed(commit, digest, step_length, time.monotonic() - start_s)
 
     def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float]:
@@ -232,6 +233,7 @@ def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
     settings, genesis, line = begin_child("commit", RECEIVES)
     store = DataStore(settings.data_dir / "data")
+    settle()
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
         computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
         try:

@@ -66,7 +66,7 @@ class Fence:
             with self._alone():
                 self._bin.mkdir()
             sync_folder(self._folder)
-            owners = {m[0]: int(m[1]) for m in map(_BIN.fullmatch, os.listdir(self._folder)) if m}
+            owners = self._bins()
             with self._alone():
                 if any(epoch > self._epoch for epoch in owners.values()):
                     raise FileExistsError
@@ -105,15 +105,22 @@ class Fence:
         sync_folder(self._folder)
         return num_files
 
+    def _bins(self) -> dict[str, int]:
+        """Return the epoch of every bin, by its folder's name."""
+        return {m[0]: int(m[1]) for m in map(_BIN.fullmatch, os.listdir(self._folder)) if m}
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         try:
             yield
         except FileExistsError:
+            newer = sorted(n for n, epoch in self._bins().items() if epoch >= self._epoch)
             raise StaleLeaderError(
-                f"{self._folder} has a bin-... folder of record {self._epoch} or later: another"
-                " coordinator leads this run; if instead the log was restored from a copy, move"
-                " what is in such folders up to where they stand, and remove them"
+                f"{', '.join(newer)} in {self._folder}: another coordinator leads this run, since"
+                f" record {self._epoch} or later. If none does, the log was restored from an older"
+                " copy than this folder: restore it from the same copy, too; or, with every"
+                " coordinator stopped, move what is in the folders named here up into it, and"
+                " remove them"
             ) from None
 
     @contextlib.contextmanager

@@ -37,6 +37,7 @@ from services.channels import server_options
 from services.child import Child, ChildEndedError
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService
+from services.coordinator.drain import END_S, end_within
 from services.coordinator.leading import Leading
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
@@ -45,7 +46,7 @@ from services.coordinator.processes import spawn_children
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin, import_version0
+from services.coordinator.start import begin, import_version0, settle
 from services.coordinator.status import StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.grpc_status import AioStatusInterceptor
@@ -90,6 +91,7 @@ class Coordinator:
                 key_timeout_s=timings.key_timeout_s,
                 upload_timeout_s=timings.upload_timeout_s,
                 default_grace_s=timings.first_grace_s,
+                resolve_timeout_s=timings.resolve_timeout_s,
             ),
             new_round_id=lambda: RoundId(secrets.token_hex(16)),
             now_s=time.monotonic,
@@ -140,11 +142,14 @@ class Coordinator:
     async def end(self) -> None:
         """Let go of the lease, also where this process never came to lead; end the children."""
         self._ended.set()
+        await asyncio.gather(self._held(), *(child.end() for child in self._children))
+
+    async def _held(self) -> None:
+        """Return once nobody prolongs the lease any more."""
         if self._holding is not None:
             await asyncio.wait((self._holding,))
             if not self._holding.cancelled():
                 self._holding.exception()  # seen: why this process ends is known by now
-        await asyncio.gather(*(child.end() for child in self._children))
 
     async def _linger(self) -> None:
         """Let the evaluator report the last version, and the workers leave."""
@@ -183,14 +188,21 @@ async def _serve(config: Path) -> int:
     await asyncio.to_thread(import_version0, settings, genesis)
     async with open_store(settings, genesis.run) as store:
         coordinator = Coordinator(settings, genesis, store)
-        stopping = asyncio.create_task(_signalled())
+        stopping = asyncio.create_task(_signalled(settings.drain_s))
         metrics = serve_metrics(
             coordinator.metrics.registry, settings.metrics.host, settings.metrics.port
         )
         server = _control_server(settings, genesis, coordinator, credentials)
         try:
-            await coordinator.start(config)
+            starting = asyncio.create_task(coordinator.start(config))
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():  # it may wait for its store for ever
+                log.info("told to end while starting")
+                starting.cancel()
+                return 0
+            starting.result()
             await server.start()
+            settle()
             log.info(
                 "run %s: version %d, control port %d, bulk port %d, privacy tier %s",
                 genesis.run,
@@ -261,12 +273,13 @@ def _control_server(
     return server
 
 
-async def _signalled() -> None:
-    """Return at SIGTERM or SIGINT."""
+async def _signalled(drain_s: float) -> None:
+    """Return at SIGTERM or SIGINT; from then on this process has a limited time."""
     event = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, event.set)
     await event.wait()
+    end_within(drain_s + END_S)
 
 
 def main(config: Path) -> int:

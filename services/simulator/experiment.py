@@ -13,7 +13,7 @@ class Cloud:
     """One worker's place.
 
     Args:
-        name: of the worker.
+        name: of the worker: one of those that the simulation has certificates for, "w0" to "w4".
         data: the learner's data settings: this cloud's own.
         steps_per_s: local steps per virtual second.
         up_bps: of its link, bits per virtual second, for uploads; 0 = they take no time.
@@ -100,7 +100,6 @@ class Learned:
         age: mean staleness of a contribution, in commits.
         aggregate_bytes: of all versions; each worker downloads each, but the last, with which a run
             ends, in its own time.
-        tag_bytes: what one upload would have more in the masked tier; 0 where it is masked.
         seconds: virtual.
         traffic: by worker.
     """
@@ -116,7 +115,6 @@ class Learned:
     tokens: int
     age: float
     aggregate_bytes: int
-    tag_bytes: int
     seconds: float
     traffic: Mapping[str, Traffic]
     glances: tuple[Glance, ...]

@@ -7,9 +7,8 @@ run gives the same figures to the last bit, whatever else the machine does. (Tor
 one kind of processor; between kinds the last bits differ.) The noise of stochastic rounding follows
 from the run's seed too.
 
-Runs of the tls tier stand for masked ones: masks cancel exactly, so the published integers are what
-the survivors sent (tests/integration/test_masked_rounds.py), and the versions are the same. What
-masks add to an upload, `Learned.tag_bytes` says.
+Masked runs are masked for real. Since masks cancel exactly, they commit the same versions as runs
+of the tls tier, bit for bit; only their bytes are more.
 """
 
 import asyncio
@@ -32,7 +31,6 @@ from common.canonical import Json
 from common.documents import Record, Version
 from common.errors import ConfigError
 from common.ids import Digest, RoundId, WorkerId
-from common.shards import PayloadLayout
 from coordinator.plan import Timings
 from coordinator.ports import Append, Effect
 from protos.v1 import session_pb2
@@ -44,16 +42,16 @@ from services.simulator.clock import TryAgainError, VirtualLoop
 from services.simulator.coordinator import SimulatedCoordinator
 from services.simulator.experiment import Cloud, Glance, Learned, LearningRun, Traffic
 from services.simulator.host import Host
+from services.simulator.identities import RUN
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
-from services.simulator.worker import SimulatedWorker
+from services.simulator.worker import Past, SimulatedWorker
 from services.soundness import refuse_unsound
 from services.worker import upload
 from services.worker.link import EndedError
 from worker.learner import Learner, LearnerContext, Validation
 from worker.model import ParameterVector
 
-RUN: Final = "simulated"
 LATENCY_S: Final = 0.01
 """Virtual seconds that every message takes."""
 
@@ -77,8 +75,6 @@ def learn(run: LearningRun, root: Path, said: Callable[[Record], None] | None = 
         ConfigError: the run makes no sense; says what to change.
     """
     refuse_unsound(run.algorithm, run.stop, num_workers=len(run.clouds))
-    if run.algorithm.masked:
-        raise ConfigError("tier: a learning run is played in tls, and stands for masked ones")
     rng, noise = random.Random(run.seed), random.Random(f"noise {run.seed}")  # noqa: S311
     random.seed(run.seed)  # the jitter of the services' own pauses
     was_disabled = logging.root.manager.disable
@@ -113,8 +109,8 @@ class _Learning:
         self._network = Network(
             rng,
             lambda worker, message: self._tally[worker].says(message),
-            lambda worker, message: self._tally[worker].hears(message),
-            (LATENCY_S, LATENCY_S),
+            lambda worker, _, message: self._tally[worker].hears(message),
+            latency_s=(LATENCY_S, LATENCY_S),
         )
         self._glancing = self._evaluator(run.glanced) if run.glance_every else None
         self._glances: list[Glance] = []
@@ -130,7 +126,6 @@ class _Learning:
         if newest is None:
             raise ConfigError("stop: the run ended before its first version")
         found = self._evaluate(self._evaluator(self._run.measured), newest.digest)
-        schema, bits = self._genesis.schema, self._run.algorithm.codec.bits
         counters, own = newest.counters, newest.counters.workers.values()
         exchanges = sum(w.contributions for w in own)
         return Learned(
@@ -139,13 +134,12 @@ class _Learning:
             loss=found.loss,
             accuracy=found.accuracy,
             evaluated_tokens=found.tokens,
-            parameters=schema.parameter_values,
+            parameters=self._genesis.schema.parameter_values,
             exchanges=exchanges,
             steps=counters.steps,
             tokens=counters.tokens,
             age=sum(w.age_256 for w in own) / (256 * exchanges),
             aggregate_bytes=self._aggregate_bytes,
-            tag_bytes=PayloadLayout(schema.length, bits, masked=True).tags_bytes,
             seconds=seconds,
             traffic={str(w): t.traffic() for w, t in self._tally.items()},
             glances=tuple(self._glances),
@@ -153,7 +147,7 @@ class _Learning:
 
     async def _play(self) -> None:
         """Start everybody; return when the coordinator says that the run is over."""
-        host = Host("c1", _nobody_dies, _tell_nobody)
+        host = Host("c1", _nobody_dies, _nothing)
         coordinator = SimulatedCoordinator(
             self._genesis,
             host=host,
@@ -166,7 +160,7 @@ class _Learning:
             commit_s=(COMMIT_S, COMMIT_S),
         )
         leading = host.run(coordinator.run())
-        hosts = [host, *(Host(c.name, _nobody_dies, _tell_nobody) for c in self._run.clouds)]
+        hosts = [host, *(Host(c.name, _nobody_dies, _nothing) for c in self._run.clouds)]
         workers = [
             h.run(self._worker(cloud, h).run())
             for cloud, h in zip(self._run.clouds, hosts[1:], strict=True)
@@ -195,6 +189,7 @@ class _Learning:
             network=self._network,
             rng=self._rng,
             metrics=_METRICS,
+            past=Past(_nothing),
         )
         worker.cloud, worker.tally = cloud, self._tally[name]
         return worker
@@ -308,7 +303,7 @@ def _nobody_dies(host: Host) -> None:
     raise AssertionError(f"{host.name} dies in a run without faults")
 
 
-def _tell_nobody(line: str) -> None:
+def _nothing(*_: object) -> None:
     pass
 
 

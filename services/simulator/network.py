@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol, TypeVar
 import grpc
 
 from common.errors import CrosscloudError, ProtocolError
-from common.ids import WorkerId
+from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.grpc_status import status_of
 from services.simulator.aside import Killed
-from services.simulator.host import NOBODY, Host
+from services.simulator.host import NOBODY, Host, happens
 
 T = TypeVar("T")
 
@@ -45,6 +45,10 @@ class Server(Protocol):
         """Serve one control stream."""
 
 
+def _nothing(*_: object) -> None:
+    pass
+
+
 @dataclass(eq=False)
 class Network:
     """Who reaches whom, and how badly.
@@ -52,7 +56,8 @@ class Network:
     Args:
         server: who answers at the coordinator's address now; None = nobody.
         said: sees every message of the coordinator when it is sent.
-        heard: sees every message of a worker when it is sent.
+        heard: likewise every message of a worker, whose process it names by its boot.
+        uploads: likewise shards.
         latency_s: fewest and most seconds that a message takes.
         duplicates: share of messages that come twice.
         cuts: share of bulk calls that break.
@@ -61,7 +66,8 @@ class Network:
 
     rng: random.Random
     said: Callable[[WorkerId, session_pb2.ConnectResponse], None]
-    heard: Callable[[WorkerId, session_pb2.ConnectRequest], None] = lambda worker, message: None
+    heard: Callable[[WorkerId, str, session_pb2.ConnectRequest], None] = _nothing
+    uploads: Callable[[WorkerId, str, RoundId, list[tuple[int, bytes]]], None] = _nothing
     latency_s: tuple[float, float] = _LATENCY_S
     server: Server | None = None
     duplicates: float = 0.0
@@ -142,6 +148,7 @@ class ControlStream:
         self._down: asyncio.Queue[session_pb2.ConnectResponse | Exception | None] = asyncio.Queue()
         self._last_s = {id(self._up): 0.0, id(self._down): 0.0}
         self._is_cut = False
+        self._boot = ""
 
     # The worker's end
 
@@ -153,8 +160,13 @@ class ControlStream:
         return _END if message is None else message
 
     async def write(self, message: session_pb2.ConnectRequest) -> None:
-        """Send."""
-        self._network.heard(self.worker, message)
+        """Send; all but the messages of which there is always one are acts."""
+        kind = message.WhichOneof("message")
+        if kind == "join":
+            self._boot = message.join.boot
+        elif kind != "heartbeat":
+            happens(f"say {kind}")
+        self._network.heard(self.worker, self._boot, message)
         self._deliver(self._up, message)
 
     # The coordinator's end

@@ -20,7 +20,7 @@ import grpc
 
 from common.errors import CrosscloudError
 from protos.v1 import session_pb2, session_pb2_grpc
-from services.channels import OPTIONS
+from services.channels import OPTIONS, Options
 from services.grpc_status import error_of, retry_after_s
 from services.patience import Patience
 from services.tls import explain_rpc_error
@@ -36,7 +36,9 @@ Call = Any  # grpc.aio.StreamStreamCall; the stubs know only its iterator form
 Dial = Callable[[], contextlib.AbstractAsyncContextManager[Call]]
 
 
-def dialler(target: str, credentials: Callable[[], grpc.ChannelCredentials]) -> Dial:
+def dialler(
+    target: str, credentials: Callable[[], grpc.ChannelCredentials], options: Options = OPTIONS
+) -> Dial:
     """Return what opens a control stream to `target`.
 
     Args:
@@ -45,7 +47,7 @@ def dialler(target: str, credentials: Callable[[], grpc.ChannelCredentials]) -> 
 
     @contextlib.asynccontextmanager
     async def dial() -> AsyncIterator[Call]:
-        async with grpc.aio.secure_channel(target, credentials(), OPTIONS) as channel:
+        async with grpc.aio.secure_channel(target, credentials(), options) as channel:
             connect: Any = session_pb2_grpc.SessionStub(channel).Connect
             yield connect()
 
@@ -91,6 +93,7 @@ class Link:
         self._inbox = inbox
         self._outgoing: asyncio.Queue[session_pb2.ConnectRequest] | None = None
         self._welcomed = False
+        self._over = False
         self._asked_s: float | None = None  # when the heartbeat left that has no answer yet
         self._stalled = False
         self._come_back_s: float | None = None
@@ -102,6 +105,10 @@ class Link:
         if self._outgoing is not None:
             self._outgoing.put_nowait(message)
 
+    def redial(self) -> None:
+        """End the stream at the next message, and open another with a new Join."""
+        self._over = True
+
     async def run(self) -> None:
         """Keep a stream open for ever.
 
@@ -110,10 +117,10 @@ class Link:
         """
         patience = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
-            self._welcomed, self._come_back_s = False, None
+            self._welcomed, self._over, self._come_back_s = False, False, None
             try:
                 await self._stream()
-                log.info("the coordinator ended the stream")
+                log.info("the stream ended")
             except grpc.aio.AioRpcError as e:
                 if (refusal := error_of(e)) is not None:
                     raise EndedError(f"the coordinator refuses: {refusal}", status=1) from None
@@ -137,7 +144,7 @@ class Link:
             writing = asyncio.create_task(self._write(call, self._outgoing))
             beating: asyncio.Task[None] | None = None
             try:
-                while isinstance(message := await call.read(), Message):
+                while isinstance(message := await call.read(), Message) and not self._over:
                     self.bytes_received += message.ByteSize()
                     match message.WhichOneof("message"):
                         case "welcome":

@@ -6,6 +6,7 @@ No torch here: the learner lives in the trainer process. The link only ever dial
 import asyncio
 import contextlib
 import datetime
+import functools
 import logging
 import secrets
 import signal
@@ -33,6 +34,7 @@ from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import WorkerSettings, load_worker
+from services.signing import own_certificate, signer
 from services.tls import renewed_credentials
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
@@ -40,7 +42,7 @@ from services.worker.inbox import Inbox
 from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
-from services.worker.trusted import Members, own_certificate, signer, trust_of
+from services.worker.trusted import Members, trust_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Member
 from worker.plain import PlainTier
@@ -93,9 +95,11 @@ class Worker:
             tier=_tier(self._settings, self._genesis),
             push=self._push,
             send=self._link.send,
+            redial=self._link.redial,
             link_bps=lambda: self._bulk.link_bps,
             metrics=self._metrics,
             now_s=time.monotonic,
+            resolve_timeout_s=self._settings.resolve_timeout_s,
         )
         await self._agent.resume()
         tasks = [
@@ -151,6 +155,7 @@ class Worker:
             num_threads=s.num_threads,
             slowdown=s.pace.slowdown,
             max_steps_per_s=s.pace.max_steps_per_s,
+            order=secrets.randbits(63),
         )
 
     async def _push(
@@ -243,9 +248,15 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
     if algorithm.min_cohort < min_cohort(algorithm.colluding):
         log.warning("sums of %d: each member can compute the other's update", algorithm.min_cohort)
     ca, pins = settings.tls.ca, settings.trust.pins
-    admits = Members(genesis.run, ca, pins, lambda: datetime.datetime.now(datetime.UTC))
+
+    def now() -> datetime.datetime:
+        return datetime.datetime.now(datetime.UTC)
+
+    admits = Members(genesis.run, ca, pins, now)
+    operators = Members(genesis.run, ca, settings.trust.operators, now, Role.OPERATOR)
     member = Member(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
-    return MaskedTier(member, genesis.run, lambda: own_certificate(settings.tls), genesis.version0)
+    certificate = functools.partial(own_certificate, settings.tls)
+    return MaskedTier(member, genesis.run, certificate, genesis.version0, operators)
 
 
 async def _signalled() -> None:

@@ -76,6 +76,7 @@ class PacedTrainer:
             name=build.name,
             device=build.device,
             num_threads=build.num_threads,
+            order=build.order,
         )
         self._line = line
         self._now_s = now_s

@@ -62,6 +62,7 @@ from worker.trust import Admits, Trust
 from worker.update import Work, measure, shards
 
 RUN = "small"
+OPERATOR = "ann"
 A, B, C, D, E, V = (WorkerId(w) for w in ("aws", "azure", "civo", "denvr", "exoscale", "victim"))
 
 
@@ -113,15 +114,18 @@ class Registry:
     folder: Path
     pinned: Admits
     by_ca: Admits
+    operators: Admits
 
     @classmethod
     def made(cls, folder: Path) -> "Registry":
         names = (A, B, C, D, E, V)
-        init_federation(folder, RUN, [Holder(Role.WORKER, w, f"{w}-inc") for w in names])
+        workers = [Holder(Role.WORKER, w, f"{w}-inc") for w in names]
+        init_federation(folder, RUN, [*workers, Holder(Role.OPERATOR, OPERATOR, "ann-inc")])
         pins = folder / "pins.yaml"
         pin_workers(pins, [folder / f"{w}.pem" for w in names])
         pinned, by_ca = (Members(RUN, folder / "ca.pem", p, now) for p in (pins, None))
-        return cls(folder, pinned, by_ca)
+        operators = Members(RUN, folder / "ca.pem", None, now, Role.OPERATOR)
+        return cls(folder, pinned, by_ca, operators)
 
     def of(self, name: WorkerId) -> Certified:
         pem, key = (self.folder / f"{name}.{kind}" for kind in ("pem", "key"))
@@ -150,6 +154,7 @@ class Cloud:
     run: Run
     update: F32
     admits: Admits
+    operators: Admits
     numbers: Numbers = NUMBERS
     trust: Trust = field(default_factory=Trust)
     unsafe: frozenset[Rule] = NOTHING
@@ -169,7 +174,9 @@ class Cloud:
             self.unsafe,
         )
         genesis = self.run.genesis
-        self.tier = MaskedTier(self.member, RUN, lambda: self.who.certificate, genesis.version0)
+        self.tier = MaskedTier(
+            self.member, RUN, lambda: self.who.certificate, genesis.version0, self.operators
+        )
         self.round = WorkerRound(self.name, algorithm.colluding, unsafe=self.unsafe)
 
     @property
@@ -467,6 +474,7 @@ class Table:
             "run": self.run,
             "update": random_vector(self.run.schema, seed, 0.01),
             "admits": self.registry.pinned,
+            "operators": self.registry.operators,
             **more,
         }
         return Cloud(who, **given)  # type: ignore[arg-type]

@@ -57,6 +57,12 @@ def role_of(pid: int) -> str:
     return _role(Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0"))
 
 
+def pid_of(parent: int, role: str) -> int:
+    """Return the child of `parent` that has a role."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return next(pid for pid in map(int, children) if role_of(pid) == role)
+
+
 def _role(words: list[str]) -> str:
     if "valkey-server" in words[0]:
         return "valkey"

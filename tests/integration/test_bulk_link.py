@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -35,6 +36,7 @@ class Other:
         self.troubles: list[Exception] = []
         self.break_after = 0  # messages; 0 = never
         self.content = b""
+        self.drips = False
 
     def push(self, messages: Iterator[bytes], context: Any) -> bulk_pb2.PushShardsResponse:
         if self.troubles:
@@ -53,6 +55,9 @@ class Other:
     def download(self, request: bulk_pb2.DownloadRequest, context: Any) -> Iterator[bytes]:
         if self.troubles:
             raise self.troubles.pop(0)
+        while self.drips and context.is_active():
+            yield framing.download_response(10, b"x")
+            time.sleep(0.01)
         yield framing.download_response(len(self.content), self.content[request.offset :][:3])
         if self.break_after:
             self.break_after = 0
@@ -70,7 +75,12 @@ def other() -> Other:
 
 
 @pytest.fixture
-def link(other: Other) -> Iterator[BulkLink]:
+def closing() -> Event:
+    return Event()
+
+
+@pytest.fixture
+def link(other: Other, closing: Event) -> Iterator[BulkLink]:
     server = grpc.server(futures.ThreadPoolExecutor(2), interceptors=[StatusInterceptor()])
     methods: dict[str, Any] = {
         "PushShards": grpc.stream_unary_rpc_method_handler(
@@ -88,7 +98,7 @@ def link(other: Other) -> Iterator[BulkLink]:
     server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    made = BulkLink(grpc.insecure_channel(f"127.0.0.1:{port}"), Event())
+    made = BulkLink(grpc.insecure_channel(f"127.0.0.1:{port}"), closing)
     yield made
     made.close()
     server.stop(None)
@@ -178,3 +188,13 @@ def test_content_of_another_digest_is_refused(link: BulkLink, other: Other, tmp_
     other.content = b"0123456789"
     with pytest.raises(DamagedDataError, match="asked for file"):
         link.fetch(digest_of(b"something else"), "version", DataStore(tmp_path))
+
+
+def test_a_download_that_never_ends_does_not_keep_a_process_that_does(
+    link: BulkLink, other: Other, closing: Event, tmp_path: Path
+) -> None:
+    other.drips = True
+    Timer(0.3, closing.set).start()
+    with pytest.raises(GivenUpError):
+        link.fetch(digest_of(b""), "version", DataStore(tmp_path))
+    assert link.bytes_received["version"] > 0

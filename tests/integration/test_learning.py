@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from common.documents import Codec, Outer, Record, Schedule, Stop
+from common.documents import Codec, Commit, Genesis, Outer, Record, Schedule, Stop
 from common.errors import ConfigError
+from common.ids import Digest
 from common.schema import ModelSchema, TensorSpec
 from common.shards import PayloadLayout
+from common.terms import round_layout
 from services.simulator.experiment import Learned
 from services.simulator.learning import learn
 from tests.small_learner import NUM_SYMBOLS, RUN, SYNC, Bigram
@@ -54,20 +56,47 @@ def test_workers_alike_commit_just_their_local_steps_without_staleness(learned: 
     assert learned.age == 0
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-def test_bytes_are_those_of_the_layout(tmp_path: Path, bits: int) -> None:
-    codec = Codec(bits=bits, first_bits=16)
-    found = learn(replace(RUN, algorithm=replace(SYNC, codec=codec)), tmp_path)
-    rounds = [PayloadLayout(SCHEMA.length, 16)] + 5 * [PayloadLayout(SCHEMA.length, bits)]
-    up, down = sum(r.sent_bytes for r in rounds), sum(r.aggregate_bytes for r in rounds)
+def test_masks_change_bytes_and_nothing_else(tmp_path: Path, learned: Learned) -> None:
+    masked = learn(replace(RUN, algorithm=replace(SYNC, tier="masked")), tmp_path)
+    assert masked.digest == learned.digest
+    assert [g.loss for g in masked.glances] == [g.loss for g in learned.glances]
+    tags = PayloadLayout(SCHEMA.length, 8, masked=True).tags_bytes
+    more = masked.bytes_moved("up", "update") - learned.bytes_moved("up", "update")
+    assert more == masked.exchanges * tags > 0
+
+
+CODECS = (
+    Codec(bits=8, first_bits=16),
+    Codec(bits=16),
+    Codec("cyclic", bits=8, first_bits=16, one_in=3),
+    Codec("randk", bits=8, first_bits=16, one_in=3),
+    Codec("topk", 2, 2, one_in=16),
+    EXACT,
+)
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda c: f"{c.kind} {c.bits}")
+def test_bytes_are_those_of_the_layout(tmp_path: Path, codec: Codec) -> None:
+    told: list[Record] = []
+    algorithm = replace(SYNC, codec=codec, outer=PLAIN if codec.kind == "topk" else SYNC.outer)
+    found = learn(replace(RUN, algorithm=algorithm), tmp_path, told.append)
+    layouts = [round_layout(_genesis(codec), c.plan.bits, c.plan.fragment) for c in _commits(told)]
     for traffic in found.traffic.values():
-        assert traffic.up["update"] == up
-        assert traffic.down["aggregate"] == down - rounds[-1].aggregate_bytes  # the run is over
+        assert traffic.up["update"] == sum(layout.sent_bytes for layout in layouts)
         assert traffic.up["control"] > 0
-    assert found.aggregate_bytes == down
-    masked = PayloadLayout(SCHEMA.length, bits, masked=True)
-    assert found.tag_bytes == masked.sent_bytes - rounds[-1].sent_bytes
+    down = [c.aggregate_bytes for c in _commits(told)]
+    assert found.aggregate_bytes == sum(down)
+    assert {t.down["aggregate"] for t in found.traffic.values()} == {sum(down[:-1])}  # it ends
     assert found.parameters == NUM_SYMBOLS**2
+
+
+def _commits(records: list[Record]) -> list[Commit]:
+    return [r.commit for r in records if r.commit is not None]
+
+
+def _genesis(codec: Codec) -> Genesis:
+    algorithm = replace(SYNC, codec=codec)
+    return Genesis("simulated", 3, "", {}, SCHEMA, Digest(""), algorithm, RUN.stop)
 
 
 def test_one_worker_with_a_plain_mean_trains_as_if_it_were_alone(tmp_path: Path) -> None:
@@ -105,7 +134,7 @@ def test_a_run_that_makes_no_sense_is_refused_before_it_begins(tmp_path: Path) -
     with pytest.raises(ConfigError, match="max_cohort"):
         learn(replace(RUN, algorithm=replace(SYNC, codec=Codec(bits=4), max_cohort=8)), tmp_path)
     with pytest.raises(ConfigError, match="masked"):
-        learn(replace(RUN, algorithm=replace(SYNC, tier="masked")), tmp_path)
+        learn(replace(RUN, algorithm=replace(SYNC, tier="masked", codec=EXACT)), tmp_path)
 
 
 def test_what_breaks_in_the_middle_is_said(tmp_path: Path) -> None:

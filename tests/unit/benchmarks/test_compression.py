@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +22,8 @@ def _id(row: Row) -> str:
 def test_a_row_is_sound_in_the_tier_that_it_says(row: Row, tmp_path: Path) -> None:
     texts = Texts((tmp_path,) * 4, tmp_path)
     run = row.run(1, FULL, texts)
-    algorithm = replace(run.algorithm, tier=row.tier or "tls")
-    refuse_unsound(algorithm, run.stop, num_workers=len(run.clouds))
-    assert run.algorithm.tier == "tls"
+    refuse_unsound(run.algorithm, run.stop, num_workers=len(run.clouds))
+    assert run.algorithm.tier == (row.tier or "tls")
     assert len(run.clouds) == (1 if row.pooled else 4)
 
 
@@ -35,7 +33,6 @@ def test_a_row_is_compared_with_one_of_at_least_its_seeds_and_the_same_schedule(
     if row.reference:
         reference = _by_name(row, row.reference)
         assert reference.claimed >= row.claimed
-        assert reference.outer == row.outer
         assert reference.local_steps == row.local_steps
 
 

@@ -1,4 +1,7 @@
-"""The agent with a trainer that only remembers: what it is told, and what is on disk after."""
+"""The agent with a trainer that only remembers: what it is told, and what is on disk after.
+
+It is long because each thing that can happen to an agent has its test beside the others.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,6 +28,7 @@ from services.worker.messages import (
     Merged,
     Progress,
     Release,
+    Return,
     Save,
     Saved,
 )
@@ -35,6 +39,7 @@ from worker.plain import PlainTier
 from worker.round import Work
 
 ME = WorkerId("aws")
+RESOLVE_TIMEOUT_S = 100.0
 PROGRESS = Progress(30, 3000, NUMBERS, 100.0, 5.0, 1.0, 0.0, 2.0, 10**6)
 
 
@@ -54,6 +59,10 @@ class FakeTrainer:
         return Closed(question.round, self.numbers, 2**20, self.finite)
 
     async def merge(self, question: Merge) -> Merged:
+        self.told.append(question)
+        return Merged(question.clock.version)
+
+    async def roll_back(self, question: Return) -> Merged:
         self.told.append(question)
         return Merged(question.clock.version)
 
@@ -93,6 +102,8 @@ class Cloud:
         self.trainer = FakeTrainer(coordinator.run.theta() - np.float32(0.01))
         self.push = FakePush()
         self.sent: list[session_pb2.ConnectRequest] = []
+        self.now_s = 0.0
+        self.num_redials = 0
         self.agent = Agent(
             ME,
             coordinator.run.genesis,
@@ -103,10 +114,15 @@ class Cloud:
             tier=tier or PlainTier(ME),
             push=self.push,
             send=self.sent.append,
+            redial=self.redial,
             link_bps=lambda: 0,
             metrics=WorkerMetrics(run="small", worker=ME, software="test"),
-            now_s=lambda: 0.0,
+            now_s=lambda: self.now_s,
+            resolve_timeout_s=RESOLVE_TIMEOUT_S,
         )
+
+    def redial(self) -> None:
+        self.num_redials += 1
 
     async def join(self) -> None:
         """Begin as a newcomer, at the newest record."""
@@ -176,6 +192,19 @@ async def test_a_newcomer_begins_where_it_is_told_and_saves_at_once(cloud: Cloud
     manifest = cloud.state.load()
     assert manifest is not None
     assert manifest.position == cloud.replica.position
+
+
+async def test_a_newcomer_whose_second_stream_begins_at_a_later_snapshot_asks_again(
+    cloud: Cloud,
+) -> None:
+    missed, newest = cloud.coordinator.step(), cloud.coordinator.step()
+    await cloud.join()  # by a stream from before it began: of what was after the first, nothing
+    later = cloud.coordinator.step()
+    await cloud.record(later)
+    assert (cloud.num_redials, cloud.replica.position.version) == (1, 1)
+    for record in (missed, newest, later):
+        await cloud.record(record)
+    assert (cloud.num_redials, cloud.replica.position.version) == (1, later.version)
 
 
 async def test_an_offer_names_the_base_and_is_made_once(cloud: Cloud) -> None:
@@ -382,10 +411,30 @@ async def test_a_word_for_a_later_version_is_no_word_for_those_before_it(tmp_pat
     assert cloud.replica.position.digest == second.digest
     merges = [m for m in cloud.trainer.told if isinstance(m, Merge)]
     assert [m.clock.version for m in merges] == [3]  # never on version 2, whose word never came
-    assert first.digest not in cloud.agent._known
+    assert first.digest not in cloud.agent._known.versions.values()
     manifest = cloud.state.load()
     assert manifest is not None
-    assert first.digest not in manifest.known
+    assert manifest.known == cloud.agent._known
+
+
+async def test_a_roll_back_to_where_it_stood_needs_no_word_for_what_it_undoes(
+    tmp_path: Path,
+) -> None:
+    cloud, tier = await witnessed(tmp_path)
+    tier.told.clear()  # everybody waits for somebody's word
+    stood = cloud.coordinator.run.version
+    undone = cloud.coordinator.step()
+    back = cloud.coordinator.roll_back(1, stood)
+    assert undone.commit is not None
+    cloud.coordinator.gone.update((undone.commit.aggregate, undone.digest))  # and nobody has them
+    await cloud.record(undone)
+    assert cloud.replica.position.version == 1
+
+    await cloud.record(back)
+    assert (cloud.replica.position.version, cloud.replica.position.digest) == (3, back.digest)
+    assert cloud.trainer.last(Return).clock.version == 3
+    assert not [m for m in cloud.trainer.told if isinstance(m, Merge)]
+    assert undone.digest not in cloud.agent._known
 
 
 async def test_a_newcomer_begins_at_a_version_that_it_was_given_a_word_for(tmp_path: Path) -> None:
@@ -397,4 +446,4 @@ async def test_a_newcomer_begins_at_a_version_that_it_was_given_a_word_for(tmp_p
     tier.told.add(second.digest)
     await cloud.record(second)
     assert cloud.replica.position.digest == second.digest
-    assert first.digest not in cloud.agent._known
+    assert first.digest not in cloud.agent._known.versions.values()

@@ -131,13 +131,28 @@ def test_a_take_over_that_was_killed_half_way_is_finished_by_the_next(
     assert [p.name for p in store.root.iterdir() if p.is_dir()] == ["bin-000000000009"]
 
 
-def test_a_log_that_was_restored_from_a_copy_is_told_apart_from_a_newer_leader(
-    store: DataStore,
+@pytest.mark.parametrize("epoch", [5, 8])
+def test_a_log_that_was_restored_from_a_copy_is_refused_with_what_to_do(
+    store: DataStore, epoch: int
 ) -> None:
+    digest = store.write(b"wanted by the older log")
     leader(store, 8)
-    for epoch in (5, 8):
-        with pytest.raises(StaleLeaderError, match="if instead the log was restored from a copy"):
-            Fence(store.root, epoch).take_over()
+    bin_folder = store.root / "bin-000000000008"
+    store.path(digest).rename(bin_folder / digest)
+
+    with pytest.raises(StaleLeaderError) as caught:
+        Fence(store.root, epoch).take_over()
+    said = str(caught.value)
+    assert f"bin-000000000008 in {store.root}: another coordinator leads this run" in said
+    assert "the log was restored from an older copy" in said
+    assert "move what is in the folders named here up into it, and remove them" in said
+
+    for path in bin_folder.iterdir():
+        path.rename(store.root / path.name)
+    for path in store.root.glob("bin-*"):
+        path.rmdir()  # that of record 5 too: it was made before the newer one was seen
+    assert Fence(store.root, epoch).take_over() == 0
+    assert store.read(digest, verify=True) == b"wanted by the older log"
 
 
 def test_a_disk_that_fails_is_not_taken_for_a_newer_leader(store: DataStore) -> None:

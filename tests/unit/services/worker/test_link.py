@@ -117,6 +117,20 @@ def test_a_coordinator_that_ends_is_dialled_again_when_it_says_so(loop: VirtualL
     loop.run_until_complete(test())
 
 
+def test_a_stream_that_is_given_up_is_followed_by_another(loop: VirtualLoop) -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = asyncio.create_task(running(10.0, bench))
+        await asyncio.sleep(1.0)
+        bench.link.redial()
+        bench.calls[0].answers.put_nowait(PACE)
+        await task
+        assert [call.said[0][1] for call in bench.calls] == ["join", "join"]
+        assert PACE not in bench.heard
+
+    loop.run_until_complete(test())
+
+
 def test_a_busy_coordinator_is_dialled_again_when_it_says_so(loop: VirtualLoop) -> None:
     async def test() -> None:
         bench = Bench()

@@ -12,7 +12,8 @@ from common.secagg.signatures import key_id, verify
 from services.certs import authority_in, issue
 from services.identity import Identity, Role
 from services.settings import TlsSettings, TrustSettings
-from services.worker.trusted import Members, own_certificate, signer, trust_of
+from services.signing import own_certificate, signer
+from services.worker.trusted import Members, trust_of
 from tests.attacks.harness import RUN, A, Certified, Registry, certified, now
 from worker.trust import Trust
 

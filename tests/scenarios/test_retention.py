@@ -1,0 +1,111 @@
+"""What a coordinator's control process holds does not grow with the rounds behind it.
+
+A real leader with its sessions, uploads and versions, in virtual time; what is counted is every
+object that can be reached from it, but for its surroundings. A benchmark does the same with real
+processes, to the byte (`python -m benchmarks.soak`): this test finds the line that is to blame.
+"""
+
+import asyncio
+import gc
+import types
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from typing_extensions import override
+
+from coordinator.ledger import Ledger
+from coordinator.offers import Offers
+from services.coordinator.sessions import LogTail
+from services.coordinator.spool import Spool
+from services.simulator.federation import Federation
+
+SEED = 4
+FIRST, LAST = 12, 42
+"""Versions: by the first one every snapshot was replaced."""
+MOMENTS = 8  # between two rounds there is least
+SURROUNDINGS = ("services.simulator", "asyncio", "_asyncio", "logging")
+ENOUGH = 300  # objects
+NOT_OURS = (type, types.ModuleType, types.FrameType, types.CodeType, types.BuiltinFunctionType)
+
+
+def held(roots: Iterable[object]) -> Counter[str]:
+    """Count what can be reached from `roots` by the name of its type."""
+    waiting, seen = list(roots), dict[int, object]()
+    while waiting:
+        found = waiting.pop()
+        if id(found) in seen or isinstance(found, NOT_OURS):
+            continue
+        if any(kind.__module__.startswith(SURROUNDINGS) for kind in type(found).__mro__):
+            continue
+        seen[id(found)] = found
+        if isinstance(found, types.FunctionType):  # not all that its module knows
+            waiting += [*(found.__closure__ or ()), *(found.__defaults__ or ())]
+        else:
+            waiting += gc.get_referents(found)
+    return Counter(type(o).__name__ for o in seen.values())
+
+
+@dataclass
+class LongRun(Federation):
+    """A federation in which nothing goes wrong."""
+
+    counted: list[Counter[str]] = field(default_factory=list)
+
+    @override
+    async def _play(self) -> None:
+        tasks = [asyncio.create_task(self._supervise_coordinator())]
+        tasks += [asyncio.create_task(self._supervise_worker(p)) for p in self.places]
+        try:
+            for version in (FIRST, LAST):
+                await self._until(lambda v=version: self._version() >= v, 1000.0, "it stands still")
+                self.counted.append(await self._least())
+        finally:
+            await self._end(tasks)
+
+    async def _least(self) -> Counter[str]:
+        moments = []
+        for _ in range(MOMENTS):
+            await asyncio.sleep(0.5)
+            gc.collect()
+            assert self.serving is not None
+            moments.append(held(vars(self.serving).values()))
+        return min(moments, key=lambda counted: counted.total())
+
+
+def grown(folder: Path) -> dict[str, int]:
+    """Return what there is more of, by type, if it is one in two rounds or more."""
+    run = LongRun(SEED, folder, ())
+    run.run()
+    first, last = run.counted
+    assert first.total() > ENOUGH, "it looks in the wrong place"
+    return {kind: n for kind, n in (last - first).items() if n >= (LAST - FIRST) / 2}
+
+
+def test_nothing_stays_of_a_round(tmp_path: Path) -> None:
+    assert grown(tmp_path) == {}
+
+
+def test_one_object_that_stays_of_each_round_is_found_wherever_it_is(tmp_path: Path) -> None:
+    places = ((Ledger, "commit"), (LogTail, "grow"), (Spool, "drop"), (Offers, "take"))
+    with ExitStack() as patches:
+        for owner, method in places:
+            patches.enter_context(remembering(owner, method))
+        found = grown(tmp_path)
+    assert found.keys() == {f"LeftIn{owner.__name__}" for owner, _ in places}
+    assert min(found.values()) >= LAST - FIRST
+
+
+def remembering(owner: type[Any], method: str) -> AbstractContextManager[Any]:
+    """Patch a method so that each call leaves an object behind."""
+    right, left = getattr(owner, method), type(f"LeftIn{owner.__name__}", (), {})
+
+    def remembers(self: Any, *args: Any, **more: Any) -> Any:
+        vars(self).setdefault("remembered", []).append(left())
+        return right(self, *args, **more)
+
+    return mock.patch.object(owner, method, remembers)
