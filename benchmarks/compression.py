@@ -171,7 +171,21 @@ def _dense(bits: int, local_steps: int, *, claimed: bool = False) -> Row:
     return Row(f"{bits} bits, H {local_steps}", local_steps, codec, "quantisation", claimed=claimed)
 
 
-_A: Final = replace(_float32(30), name="(a) FedAvg, H 30", outer=Outer("sgd", 1.0, 0.0))
+def _sparse(kind: str, one_in: int, bits: int, local_steps: int, *, claimed: bool = False) -> Row:
+    """Return a row of which only some blocks travel in each round."""
+    codec = Codec(kind, bits, max(bits, 8), one_in)
+    name = f"{kind} 1 in {one_in}, {bits} bits, H {local_steps}"
+    return Row(name, local_steps, codec, f"{kind}, {bits} bits", claimed=claimed)
+
+
+def _topk(one_in: int, local_steps: int, *, claimed: bool = False) -> Row:
+    """Return a row of which the largest values of each block travel; it takes no momentum."""
+    codec, name = Codec("topk", 2, 2, one_in, residual_decay=1.0), f"top 1 in {one_in}"
+    return Row(f"{name}, H {local_steps}", local_steps, codec, "topk", "tls", claimed, outer=_PLAIN)
+
+
+_PLAIN: Final = Outer("sgd", 1.0, 0.0)
+_A: Final = replace(_float32(30), name="(a) FedAvg, H 30", outer=_PLAIN)
 _C: Final = replace(_float32(30), name="(c) pooled, outer step", tier="", pooled=True)
 ROWS: Final = (
     _A,
@@ -188,6 +202,18 @@ ROWS: Final = (
     _dense(4, 50, claimed=True),
     _dense(8, 100),
     _dense(4, 100, claimed=True),
+    _sparse("cyclic", 2, 8, 30),
+    _sparse("cyclic", 3, 8, 30),
+    _sparse("cyclic", 2, 4, 30),
+    _sparse("cyclic", 3, 4, 30),
+    _sparse("cyclic", 2, 4, 50),
+    _sparse("cyclic", 3, 4, 50),
+    _sparse("cyclic", 5, 4, 50),
+    _sparse("randk", 4, 4, 30),
+    _sparse("heavy", 4, 4, 30),
+    _topk(16, 30),
+    _topk(32, 30),
+    _topk(64, 30),
     *(
         replace(row, text=LIBRARY, claimed=False)
         for row in (_A, _float32(30), _dense(8, 30), _dense(4, 30))
