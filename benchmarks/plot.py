@@ -8,7 +8,10 @@ from typing import Final
 
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 52
-_COLOURS: Final = ("#1b6ca8", "#c8553d", "#3c8d40", "#8e5aa8", "#b8860b", "#4a4a4a", "#d0679d")
+_COLOURS: Final = (
+    *("#1b6ca8", "#c8553d", "#3c8d40", "#8e5aa8", "#b8860b", "#4a4a4a"),
+    *("#d0679d", "#2aa198", "#7a4a1e", "#5b6fd8", "#8aa61b", "#a01f4d"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,11 @@ def scatter(
     for level in levels:
         y = frame.y(level.y)
         parts.append(_line(_LEFT, y, _WIDTH - _RIGHT, y, "#888", dashed=True))
-        parts.append(_text(_WIDTH - _RIGHT - 4, y - 4, level.label, "end", colour="#555"))
+        parts.append(_text(_LEFT + 4, y - 4, level.label, "start", colour="#555"))
     for i, (name, family) in enumerate(families.items()):
         colour = _COLOURS[i % len(_COLOURS)]
         parts += _family(frame, family, colour)
-        parts.append(_text(_LEFT + 10, _TOP + 16 * (i + 1), name, "start", colour=colour))
+        parts.append(_text(_WIDTH - _RIGHT, _TOP + 16 * i, name, "end", colour=colour))
     return "\n".join((*parts, "</svg>", ""))
 
 
