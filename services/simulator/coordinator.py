@@ -22,6 +22,7 @@ from common.errors import CrosscloudError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.selftest import selftest_digest
 from common.terms import round_layout
+from coordinator.plan import Timings
 from coordinator.ports import Effect, Message, Ticked
 from coordinator.run import Run
 from protos.v1 import bulk_pb2, operator_pb2
@@ -60,6 +61,8 @@ _T = TypeVar("_T")
 TICK_S: Final = 0.25
 LEASE_S: Final = 1.5
 HEARTBEAT_S: Final = 1.0
+COMMIT_S: Final = (0.05, 0.5)
+"""Fewest and most seconds that computing a version takes."""
 SNAPSHOT_EVERY: Final = 2
 
 
@@ -150,6 +153,8 @@ class SimulatedCoordinator:
         rng: random.Random,
         serving: Callable[["SimulatedCoordinator"], None],
         watch: Callable[["SimulatedCoordinator", Effect], None],
+        timings: Timings = TIMINGS,
+        commit_s: tuple[float, float] = COMMIT_S,
     ) -> None:
         self.host = host
         self._genesis = genesis
@@ -157,6 +162,8 @@ class SimulatedCoordinator:
         self._rng = rng
         self._serving = serving
         self._watch = watch
+        self._timings = timings
+        self._commit_s = commit_s
         self._now_s = asyncio.get_running_loop().time
         self._store = _Store(server, host.name, self._now_s)
         self._spool = Spool(root / "spool")
@@ -179,7 +186,7 @@ class SimulatedCoordinator:
             commit_log=commit_log,
             spool=Spool(self._root / "spool"),
             snapshot_every=SNAPSHOT_EVERY,
-            timings=TIMINGS,
+            timings=self._timings,
             new_round_id=lambda: RoundId(f"{self._rng.getrandbits(128):032x}"),
             now_s=self._now_s,
             unix_offset_s=0.0,
@@ -213,7 +220,7 @@ class SimulatedCoordinator:
         self._uploads = BulkService(self._spool, self._data, members, outbox)
         tasks = [
             asyncio.create_task(bulk.run(0.0)),
-            asyncio.create_task(commit.run(self._rng.uniform(0.05, 0.5))),
+            asyncio.create_task(commit.run(self._rng.uniform(*self._commit_s))),
         ]
         await leading.start(bulk, commit, lambda _: None)
         self._serving(self)

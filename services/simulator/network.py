@@ -58,6 +58,7 @@ class Network:
         said: sees every message of the coordinator when it is sent.
         heard: likewise every message of a worker, whose process it names by its boot.
         uploads: likewise shards.
+        latency_s: fewest and most seconds that a message takes.
         duplicates: share of messages that come twice.
         cuts: share of bulk calls that break.
         unreachable: workers whose network is away.
@@ -67,6 +68,7 @@ class Network:
     said: Callable[[WorkerId, session_pb2.ConnectResponse], None]
     heard: Callable[[WorkerId, str, session_pb2.ConnectRequest], None] = _nothing
     uploads: Callable[[WorkerId, str, RoundId, list[tuple[int, bytes]]], None] = _nothing
+    latency_s: tuple[float, float] = _LATENCY_S
     server: Server | None = None
     duplicates: float = 0.0
     cuts: float = 0.0
@@ -85,7 +87,7 @@ class Network:
     @contextlib.asynccontextmanager
     async def dial(self, worker: WorkerId, host: Host) -> AsyncIterator["ControlStream"]:
         """Open a control stream to whoever serves."""
-        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        await self._travel()
         if not self.reaches(worker):
             raise _rpc_error(grpc.StatusCode.UNAVAILABLE, "nobody answers")
         server = self.server
@@ -110,13 +112,13 @@ class Network:
             UnreachableError: no answer came.
             ProtocolError: the server refused.
         """
-        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        await self._travel()
         if not self.reaches(worker):
             raise UnreachableError
         assert self.server is not None
         task = self.server.host.run(make(self.server))
         await asyncio.wait((task,))
-        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        await self._travel()
         if task.cancelled() or self.rng.random() < self.cuts:
             raise UnreachableError
         if isinstance(e := task.exception(), ProtocolError):
@@ -128,6 +130,9 @@ class Network:
             raise UnreachableError
         answer: T = task.result()
         return answer
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(self.rng.uniform(*self.latency_s))
 
 
 class ControlStream:
@@ -207,7 +212,7 @@ class ControlStream:
         loop, rng = asyncio.get_running_loop(), self._network.rng
         times = 1 + (message is not None and rng.random() < self._network.duplicates)
         for _ in range(times):
-            arrives_s = loop.time() + rng.uniform(*_LATENCY_S)
+            arrives_s = loop.time() + rng.uniform(*self._network.latency_s)
             arrives_s = self._last_s[id(queue)] = max(arrives_s, self._last_s[id(queue)] + 1e-5)
             loop.call_at(arrives_s, self._arrive, queue, message, context=NOBODY.copy())
 

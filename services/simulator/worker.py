@@ -70,6 +70,7 @@ class SimulatedTrainer:
         self.progress: Progress | None = None
         self.paced = PacedTrainer(self, build, now_s)
         self.ready = self.paced.ready
+        self._counts = isinstance(self.paced.trainer.learner, Counting)  # else it keeps no books
         self._now_s = now_s
         self._progressed = progressed
         self._answer: object = None
@@ -128,9 +129,9 @@ class SimulatedTrainer:
         happens(f"tell the trainer {type(message).__name__}")
         await asyncio.sleep(_TRAINER_LAG_S)
         self._answer = None
-        if isinstance(message, Close):  # before it is written
+        if isinstance(message, Close) and self._counts:  # before it is written
             self._freeze(message.round)
-        books = self._books_after(message)
+        books = self._books_after(message) if self._counts else None
         self.paced.handle(message)
         if books is not None:
             self.learner.books = books
