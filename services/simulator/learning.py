@@ -45,7 +45,8 @@ from services.simulator.host import Host
 from services.simulator.identities import RUN
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
-from services.simulator.worker import Past, SimulatedWorker
+from services.simulator.past import Past
+from services.simulator.worker import SimulatedWorker
 from services.soundness import refuse_unsound
 from services.worker import upload
 from services.worker.link import EndedError
