@@ -5,8 +5,11 @@
 GB are 10**9 bytes of the model's float32, whatever lies on the wire; seconds are of this process's
 CPU, pinned to one core; the best of several runs, since noise only adds. (A busy neighbour still
 costs a third: it takes the shared cache.)
-Encoding passes a tile about fifteen times through the cache; the three products of the rotation are
-two fifths of it, measuring the lengths first a tenth. The step is mostly SHA-256 of what it writes.
+Encoding reads everything twice: `measure` finds the lengths, then `shards` encodes; `encode` is
+both. A tile passes about twenty times through the second-level cache; the three products of the
+rotation are half of it. Peak memory is what an update's encoding allocates beside its input and the
+file that it fills, in MiB: it grows with the model by 20 bytes per block of 4096 values alone. The
+step is mostly SHA-256 of what it writes.
 Files are in memory: the step hashes what it writes, but no disk is involved.
 """
 
@@ -14,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Final
 
@@ -22,7 +26,7 @@ from xxhash import xxh3_128_digest
 
 from benchmarks.result import write_result
 from common import canonical
-from common.arrays import F32
+from common.arrays import F32, shorten_loops
 from common.chain import TILE, advance, genesis_version
 from common.codec.noise import Noise
 from common.codec.packing import pack, ring_dtype, unpack
@@ -34,7 +38,7 @@ from common.shards import SHARD_BYTES
 from common.terms import Terms, round_terms
 from common.weight import threshold
 from coordinator.aggregate import aggregate
-from worker.update import Work, measure, shards
+from worker.update import Lengths, Work, measure, shards
 
 _CODECS: Final = {
     "4": Codec(bits=4, first_bits=4),
@@ -67,7 +71,7 @@ class Round:
         self._residual = np.float32(0.01) * draw.standard_normal(length, np.float32)
         self.gigabytes = 4e-9 * length
         self._version = genesis_version(
-            schema, algorithm, lambda a, b: self._base[a:b], self._write
+            schema, algorithm, 1, lambda a, b: self._base[a:b], self._write
         )
         digest = canonical.digest(self._version)
         self._genesis = Genesis("r", 1, "", {}, schema, digest, algorithm, Stop(versions=1))
@@ -80,18 +84,30 @@ class Round:
         self._terms: Terms = round_terms(
             self._genesis, self._version, self._plan, self._numbers, self._read
         )
-        self._payload = bytearray(self._terms.layout.total_bytes)
-        self.encode()
-        self.add()
-
-    def encode(self) -> None:
-        """Encode one member's update."""
-        work = Work(
+        self._work = Work(
             lambda a, b: self._base[a:b],
             lambda a, b: self._own[a:b],
             lambda a, b: self._residual[a:b],
         )
-        lengths = measure(self._terms, work)
+        self._payload = bytearray(self._terms.layout.total_bytes)
+        self.encode()
+        self.add()
+
+    def measure(self) -> Lengths:
+        """Return the lengths of one member's update."""
+        return measure(self._terms, self._work)
+
+    def encode_peak_mib(self) -> float:
+        """Return the most memory that `encode` allocates at once, by tracemalloc."""
+        tracemalloc.start()
+        self.encode()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak_bytes / 2**20
+
+    def encode(self) -> None:
+        """Encode one member's update."""
+        work, lengths = self._work, self.measure()
         pieces = shards(self._terms, _WORKERS[0], work, lengths, lambda i, e: None, _KEY, 0)
         for i, piece in enumerate(pieces):
             self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(piece)] = piece
@@ -136,8 +152,14 @@ def parts() -> dict[str, Callable[[], object]]:
     draw = np.random.default_rng(0)
     x: F32 = draw.standard_normal((TILE // BLOCK, BLOCK), np.float32)
     signs, noise, out = rotation_signs(1), Noise(_KEY), np.empty_like(x)
+
+    def rotated() -> None:
+        with np.errstate():
+            shorten_loops()
+            rotate(x, signs, out)
+
     found: dict[str, Callable[[], object]] = {
-        "rotate": lambda: rotate(x, signs, 64 / 128**0.5, out),  # so that x keeps its size
+        "rotate": rotated,
         "noise": lambda: noise.uniform(0, TILE),
         "sha256": lambda: canonical.digest_of(x.tobytes()),
     }
@@ -165,18 +187,19 @@ def main() -> int:
     quick = "--quick" in sys.argv[1:]
     num_leaves, num_runs = (2, 2) if quick else (8, 5)
     found: dict[str, float] = {}
-    print("GB/s of one core      encode  add three       step")
+    print("GB/s of one core     measure     encode  add three       step  encode's peak MiB")
     for name, codec in _CODECS.items():
         one = Round(codec, num_leaves)
-        speeds = [one.gigabytes / _best(w, num_runs) for w in (one.encode, one.add, one.step)]
-        print(f"{name:18}", *(f"{s:10.2f}" for s in speeds))
-        keys = (f"encode_gb_per_s_{name}", f"add_gb_per_s_{name}", f"step_gb_per_s_{name}")
-        found |= dict(zip(keys, speeds, strict=True))
+        works = {"measure": one.measure, "encode": one.encode, "add": one.add, "step": one.step}
+        speeds = {work: one.gigabytes / _best(do, num_runs) for work, do in works.items()}
+        found[f"encode_peak_mib_{name}"] = peak_mib = one.encode_peak_mib()
+        print(f"{name:18}", *(f"{s:10.2f}" for s in speeds.values()), f"{peak_mib:18.2f}")
+        found |= {f"{work}_gb_per_s_{name}": speed for work, speed in speeds.items()}
     print("\npart, on one tile     GB/s")
     tile_speeds = {n: 4e-9 * TILE / _best(w, 20 * num_runs) for n, w in parts().items()}
     for name, speed in tile_speeds.items():
         print(f"{name:18}{speed:8.2f}")
-    keys = ("encode_gb_per_s_8", "add_gb_per_s_8", "step_gb_per_s_8")
+    keys = ("encode_gb_per_s_8", "encode_peak_mib_8", "add_gb_per_s_8", "step_gb_per_s_8")
     print("result", *(f"{k}={found[k]:.3f}" for k in keys))
     if not quick:
         write_result("codec", {**found, "parts_gb_per_s": tile_speeds})

@@ -70,7 +70,7 @@ class CutUploads:
         round_id = RoundId(secrets.token_hex(16))
         worker = WorkerId(WORKERS[0])
         layout = PayloadLayout(self._num_values, 8)
-        self._line.send(OpenRound(round_id, (worker,), 8))
+        self._line.send(OpenRound(round_id, (worker,), 8, 0))
         before = self._link.sent()
         command = self._link.inside(
             sys.executable, "-m", "benchmarks.uploader", target, str(self._certs), worker,

@@ -37,10 +37,9 @@ class MadeUpPayload:
 
     def read_shard(self, index: int) -> bytes:
         """Return the bytes of one shard."""
-        offset, length = self._layout.shard(index)
-        if offset >= self._layout.lanes_offset:
-            start = offset - self._layout.lanes_offset
-            return self._lanes[start : start + length]
+        if index in self._layout.lanes_shards:
+            return self._lanes[self._layout.within_lanes(index)]
+        _, length = self._layout.shard(index)
         at = index * _SEVEN_PAGES % (len(self._pool) - SHARD_BYTES)
         return self._pool[at : at + length]
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-_RESULTS: Final = Path(__file__).parent / "results"
+RESULTS: Final = Path(__file__).parent / "results"
+"""What is committed."""
 
 
 def write_result(script: str, found: Mapping[str, Any]) -> None:
@@ -20,6 +21,6 @@ def write_result(script: str, found: Mapping[str, Any]) -> None:
         "machine": f"{os.cpu_count()} x {platform.machine()}, {platform.system()}",
         "python": platform.python_version(),
     }
-    _RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     content = json.dumps({**found, **about}, indent=2, sort_keys=True) + "\n"
-    (_RESULTS / f"{script}.json").write_text(content, encoding="utf-8")
+    (RESULTS / f"{script}.json").write_text(content, encoding="utf-8")

@@ -110,6 +110,7 @@ def _encoded(
         theta=values / "theta.f32",
         residual=values / "residual.f32",
         next_residual=values / "next_residual.f32",
+        anchor=values / "anchor.f32",
         payload=values / "payload.bin",
     )
 

@@ -9,7 +9,8 @@ measures nearly the same; medians over several updates.
     bare     AES-128-CTR expand and add of the same bytes: K streams, same tile, nothing else
     mask     `Masks.add` on the ring words of the same shards, right after `bare`
     tags     both tags of the same shards
-    upload   rotate, quantise, tags, mask, pack: from float32 differences to bytes to send
+    upload   rotate, quantise, tags, mask, pack: from float32 differences to bytes to send; and the
+             most memory that it allocates at once, two shards among it
 
 Their ratios are speeds: 1 = as fast as bare. GB are 10**9 bytes of the model's float32.
 
@@ -24,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -44,11 +47,13 @@ from common.schema import BLOCK
 from common.secagg.masks import Masks, member_masks
 from common.secagg.ring import Ring
 from common.secagg.streams import SEED_BYTES, TILE_BYTES
-from common.secagg.tags import Pads, Tagger, member_tags
+from common.secagg.tags import Pads, Tagger
 from common.shards import PayloadLayout
+from worker.masked_shards import masked_shards
 
 _PARAMETERS: Final = 100_000_000
 _ROUND_PARAMETERS: Final = 25_000_000
+_PEAK_PARAMETERS: Final = 8_000_000
 _FLOWER_S: Final = 61
 _COHORTS: Final = (4, 8, 16)
 _BITS: Final = (4, 8, 12, 16, 32)
@@ -124,43 +129,53 @@ class Upload:
     """The making of one member's data shards, from float32 differences to bytes to send."""
 
     def __init__(self, bits: int, num_members: int, num_parameters: int) -> None:
-        self.layout = PayloadLayout(_whole(num_parameters), bits)
-        self._name, self._ring = names(num_members)[num_members // 2], Ring(bits)
+        self.layout = PayloadLayout(_whole(num_parameters), bits, masked=True)
+        self._num_members = num_members
         scales = round_scales(np.ones(self.layout.num_blocks, np.float32), 1.0, num_members)
         self._codec = Dense(bits, num_members, 3.5, scales, rotation_signs(1))
-        self._masks = masks_of_one(bits, num_members)
-        kappa = bytes([1] * SEED_BYTES)
-        self._tagger = Tagger(self.layout, [_SELF, kappa])
-        self._pads = Pads(kappa, names(num_members))
         draw = np.random.default_rng(0)
         self._values: F32 = draw.standard_normal((TILE // BLOCK, BLOCK), np.float32)
         self._carried: F32 = np.float32(0.01) * self._values
+        self._difference = np.empty_like(self._values)
+        self._setup_s = 0.0
 
     def make(self) -> float:
         """Return the CPU seconds that it took; making up the differences is not counted."""
-        spent_s, bits = 0.0, self.layout.bits
-        encoder = self._codec.encoder(factor=1.0, decay=1.0, noise=Noise(bytes(16)))
-        for shard in range(-(-self.layout.data_bytes // self.layout.shard(0)[1])):
+        cohort, kappa = names(self._num_members), bytes([1] * SEED_BYTES)
+        own = cohort[self._num_members // 2]
+        masks = masks_of_one(self.layout.bits, self._num_members)
+        tagger, pads = Tagger(self.layout, [_SELF, kappa]), Pads(kappa, cohort)
+        self._setup_s, start_s = 0.0, time.process_time()
+        for _ in masked_shards(self.layout, self._data_shards(), own, masks, tagger, pads):
+            pass
+        return time.process_time() - start_s - self._setup_s
+
+    def peak_mib(self) -> float:
+        """Return the most memory that `make` allocates at once, by tracemalloc."""
+        tracemalloc.start()
+        self.make()
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak_bytes / 2**20
+
+    def _data_shards(self) -> Iterator[bytearray]:
+        bits = self.layout.bits
+        encoder = self._codec.encoder(factor=1.0, decay=0.9, noise=Noise(bytes(16)))
+        for shard in range(self.layout.num_data_shards):
             offset, length = self.layout.shard(shard)
-            first = offset * 8 // self.layout.bits // BLOCK
-            end = first + length * 8 // self.layout.bits // BLOCK
+            first = offset * 8 // bits // BLOCK
+            end = first + length * 8 // bits // BLOCK
             payload = bytearray(length)
             view = memoryview(payload)
             for block in range(first, end, TILE // BLOCK):
                 num = min(TILE // BLOCK, end - block)
-                difference = self._values[:num].copy()
-                at, stop = ((b - first) * BLOCK * bits // 8 for b in (block, block + num))
                 start_s = time.process_time()
+                difference = self._difference[:num]
+                np.copyto(difference, self._values[:num])
+                self._setup_s += time.process_time() - start_s
+                at, stop = ((b - first) * BLOCK * bits // 8 for b in (block, block + num))
                 encoder.encode(block, difference, self._carried[:num], view[at:stop])
-                spent_s += time.process_time() - start_s
-            start_s = time.process_time()
-            tags = member_tags(self._tagger, self._pads, self._name, shard, payload)
-            self._masks.add_tags(shard, tags)
-            words = self._ring.words(payload)
-            self._masks.add(words, offset)
-            self._ring.sent(words)
-            spent_s += time.process_time() - start_s
-        return spent_s
+            yield payload
 
 
 def main() -> int:
@@ -188,7 +203,7 @@ def main() -> int:
         found |= {f"ns_per_param_mask_{key}": mask, f"ratio_to_bare_{key}": ratio}
     found["ratio_to_bare"] = min(found[f"ratio_to_bare_8bit_k{k}"] for k in _COHORTS)
     found["ns_per_param_mask"] = found["ns_per_param_mask_8bit_k8"]
-    print("\nbits    GB/s: both tags   upload of 4")
+    print("\nbits    GB/s: both tags   upload of 4   peak MiB")
     for bits in _BITS:
         tags = 4e-9 * num / median(tagging(bits, num) for _ in range(repeats))
         found[f"tags_gbps_{bits}bit"] = tags
@@ -198,7 +213,9 @@ def main() -> int:
             found[f"encode_gbps_{bits}bit"] = (
                 4e-9 * num / median(upload.make() for _ in range(min(repeats, 3)))
             )
+            found[f"encode_peak_mib_{bits}bit"] = Upload(bits, 4, _PEAK_PARAMETERS).peak_mib()
             row += f" {found[f'encode_gbps_{bits}bit']:13.2f}"
+            row += f" {found[f'encode_peak_mib_{bits}bit']:10.2f}"
         print(row)
     found["encode_gbps"] = found["encode_gbps_8bit"]
     layout = PayloadLayout(_whole(_PARAMETERS), 8)

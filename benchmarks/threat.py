@@ -37,8 +37,10 @@ def _decoded(updates: list[F32], num_members: int, seed: int) -> F32:
     total = codec.total(len(updates[0]))
     for i, update in enumerate(updates):
         noise = Noise(seed.to_bytes(8, "big") + i.to_bytes(8, "big"))
-        codec.add(total, codec.encode(0, update.copy(), 1.0, None, noise).payload)
-    return codec.mean(0, codec.pack(total), ONE)
+        payload = bytearray(update.size)
+        codec.encoder(1.0, 0.0, noise).encode(0, update.copy(), None, payload)
+        total = codec.add(total, bytes(payload))
+    return codec.mean(0, len(updates[0]), codec.pack(total), ONE)
 
 
 def _cosine(a: F32, b: F32) -> float:

@@ -87,7 +87,7 @@ def upload_speeds(
             if row in send:
                 return _timed(lambda: send[row](iter(messages)))
             round_id = RoundId(secrets.token_hex(16))
-            line.send(OpenRound(round_id, (WorkerId(worker),), 8))
+            line.send(OpenRound(round_id, (WorkerId(worker),), 8, 0))
             while not (spool / round_id).is_dir():  # there is no answer
                 time.sleep(0.01)
             took = _timed(

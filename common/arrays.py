@@ -1,13 +1,14 @@
 """Names for the array types that cross our functions. Every array is C-contiguous."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
+I16 = npt.NDArray[np.int16]
 I32 = npt.NDArray[np.int32]
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
@@ -20,6 +21,8 @@ Content = bytes | bytearray | memoryview | U8
 Ring = npt.NDArray[np.signedinteger[Any]]
 """Values of a ring, in the narrowest signed integers that hold them or in wider ones."""
 
+_SHORT_LOOP: Final = 2048
+
 ReadValues = Callable[[int, int], F32]
 """(start, stop) -> float32[stop - start] of a flat vector; need not be writable."""
 
@@ -28,3 +31,12 @@ WriteValues = Callable[[int, F32], None]
 
 ReadBytes = Callable[[int, int], bytes]
 """(offset, length) -> that many bytes of a file."""
+
+
+def shorten_loops() -> None:
+    """Let numpy work in loops that fit the first-level cache, until the `with np.errstate()` ends.
+
+    Without it, one row or column of factors for many blocks is first copied out to 8192 values, and
+    so is what an operation casts: up to ten times the time. The bits are the same.
+    """
+    np.setbufsize(_SHORT_LOOP)

@@ -6,25 +6,26 @@ refuses is never named by a version, and so is garbage.
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, ReadBytes, ReadValues
+from common.arrays import F32, U32, ReadBytes, ReadValues
 from common.canonical import digest_of
 from common.checks import check_commit, check_length, check_plan
 from common.documents import Algorithm, Commit, Genesis, Version
 from common.errors import DamagedDataError
 from common.ids import Digest, WorkerId
-from common.outer import OuterStep, has_momentum, outer_step
-from common.scales import GENESIS_SCALE, next_clip, next_scales
+from common.outer import OuterStep, has_momentum
+from common.scales import next_clip, next_scales
 from common.schema import BLOCK, LEAF, ModelSchema
 from common.shards import unpack_energy
-from common.terms import ReadBlob, Terms, round_terms
+from common.terms import ReadBlob, Terms, first_scales, num_fragments, round_terms
 from common.weight import share
 
 TILE: Final = 16 * BLOCK
@@ -41,13 +42,18 @@ def tiles(start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def genesis_version(
-    schema: ModelSchema, algorithm: Algorithm, read_theta: ReadValues, write_blob: WriteBlob
+    schema: ModelSchema,
+    algorithm: Algorithm,
+    seed: int,
+    read_theta: ReadValues,
+    write_blob: WriteBlob,
 ) -> Version:
     """Return version 0.
 
     Args:
         schema: of the model.
-        algorithm: says whether there is momentum.
+        algorithm: says whether there is momentum, and what travels first.
+        seed: of the run.
         read_theta: the initial parameters and buffers; padding must be zero.
         write_blob: receives every file of the version.
     """
@@ -58,10 +64,20 @@ def genesis_version(
             assert not leaf[max(a - start, 0) : max(b - start, 0)].any(), "padding must be zero"
         theta.append(write_blob(leaf.tobytes()))
     zeros: tuple[Digest, ...] = ()
+    phi: tuple[Digest, ...] = ()
     if has_momentum(algorithm.outer):
         zeros = tuple(write_blob(bytes(4 * (stop - start))) for start, stop in schema.leaves())
-    scales = np.full(schema.num_blocks, GENESIS_SCALE, np.float32)
-    return Version(tuple(theta), zeros, zeros, _write_leaves(scales, write_blob), 0.0, 0.0, 0)
+        phi = _write_leaves(np.zeros(schema.num_blocks, np.float32), write_blob)
+    scales = first_scales(algorithm.codec, schema.num_blocks, seed)
+    return Version(
+        theta=tuple(theta),
+        momentum=zeros,
+        acc=zeros,
+        scales=_write_leaves(scales, write_blob),
+        phi=phi,
+        clip=0.0,
+        commits=0,
+    )
 
 
 def advance(
@@ -96,39 +112,52 @@ def advance(
     numbers = {WorkerId(w): n for w, n in commit.numbers.items()}
     terms = round_terms(genesis, version, commit.plan, numbers, read_blob)
     check_commit(commit, terms)
-    outer = genesis.algorithm.outer
-    step = outer_step(outer, share(commit.plan, commit.survivors), version.phi)
+    step = OuterStep(genesis.algorithm.outer, share(commit.plan, commit.survivors))
 
-    layout = terms.layout
-    energy = unpack_energy(_exactly(read_aggregate, layout.data_bytes, layout.energy_bytes))
-    replay = _Replay(terms, version, commit.lanes.v, step, read_aggregate, read_blob, write_blob)
+    measures = note_step is not None
+    replay = _Replay(terms, version, commit, step, measures, read_aggregate, read_blob, write_blob)
     over_leaves = map if pool is None else pool.map
     moved = list(over_leaves(replay.leaf, genesis.schema.leaves()))
     check_length(terms, commit.survivors, (x for leaf in moved for x in leaf.squares))
     if note_step is not None:
         note_step(math.sqrt(sum(leaf.step_square for leaf in moved)))
 
-    num_survivors, commits = len(commit.survivors), version.commits + 1
-    clip = 0.0
-    if genesis.algorithm.clipping:
-        clip = next_clip(
-            version.clip, commits, terms.scales, energy, num_survivors, commit.lanes.clipped
-        )
-    scales = next_scales(terms.scales, energy, num_survivors)
+    energy, scales = replay.energy(), terms.scales.per_unit.copy()
+    num_survivors, watched = len(commit.survivors), terms.selection.watched
+    scales[watched] = next_scales(terms.scales.of(watched), energy, num_survivors)
     return Version(
         theta=tuple(leaf.theta for leaf in moved),
         momentum=tuple(leaf.momentum for leaf in moved if leaf.momentum),
         acc=tuple(leaf.acc for leaf in moved if leaf.acc),
         scales=_write_leaves(scales, write_blob),
-        phi=step.next_phi,
-        clip=clip,
-        commits=commits,
+        phi=_write_leaves(step.next_phi(replay.phi), write_blob) if version.phi else (),
+        clip=_next_clip(terms, energy, commit),
+        commits=version.commits + 1,
+    )
+
+
+def _next_clip(terms: Terms, energy: U32, commit: Commit) -> float:
+    if not terms.algorithm.clipping:
+        return 0.0
+    sent = terms.selection.blocks
+    return next_clip(
+        terms.clip,
+        terms.commits + 2 - num_fragments(terms.algorithm.codec),
+        terms.scales.of(sent),
+        energy[: len(sent)],
+        len(commit.survivors),
+        commit.lanes.clipped,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """New digests of one leaf, "" where the version has none; squared lengths of its blocks."""
+    """New digests of one leaf, "" where the version has none.
+
+    Args:
+        squares: squared lengths of its blocks of the mean.
+        step_square: squared length of its step in theta; 0 where nobody asked.
+    """
 
     theta: Digest
     momentum: Digest
@@ -138,71 +167,113 @@ class _Leaf:
 
 
 class _Replay:
-    """The work of one `advance`, leaf by leaf."""
+    """The work of one `advance`, leaf by leaf.
+
+    Args:
+        phi: as the step finds it: with this commit's share where blocks travelled.
+    """
 
     def __init__(
         self,
         terms: Terms,
         version: Version,
-        sum_v: int,
+        commit: Commit,
         step: OuterStep,
+        measures: bool,
         read_aggregate: ReadBytes,
         read_blob: ReadBlob,
         write_blob: WriteBlob,
     ) -> None:
-        self._terms, self._version, self._sum_v, self._step = terms, version, sum_v, step
+        self._terms, self._version, self._step = terms, version, step
+        self._measures, self._sum_v = measures, commit.lanes.v
+        self._block_bytes = terms.layout.aggregate_block_bytes(len(commit.survivors))
         self._read_aggregate, self._read, self._write = read_aggregate, read_blob, write_blob
         self._padding = terms.schema.padding()
         self._zeros = functools.cache(lambda num: write_blob(bytes(4 * num)))
+        self.phi = self._joined(version.phi, terms.schema.num_blocks)
+        step.join(self.phi, terms.selection.blocks)
+
+    def energy(self) -> U32:
+        """Return the sums of z_B of the watched blocks, uint32[num_watched]."""
+        layout = self._terms.layout
+        offset = layout.num_blocks * self._block_bytes
+        return unpack_energy(_exactly(self._read_aggregate, offset, layout.energy_bytes))
 
     def leaf(self, span: tuple[int, int]) -> _Leaf:
-        """Move the leaf that lies at `span`, tile by tile so that each is in the cache once."""
+        """Move what travelled of the leaf that lies at `span`, tile by tile.
+
+        Each tile is in the cache once.
+        """
         (start, stop), version = span, self._version
         i, num = start // LEAF, stop - start
+        momentum_digest = version.momentum[i] if version.momentum else Digest("")
+        acc_digest = version.acc[i] if version.acc else Digest("")
+        first, last = self._terms.selection.within(start, stop)
+        if first == last:
+            return _Leaf(version.theta[i], momentum_digest, acc_digest, [], 0.0)
         theta = self._values(version.theta[i], num)
-        acc = self._values(version.acc[i], num) if version.acc else None
-        completes = acc is not None and self._step.completes
-        momentum = self._values(version.momentum[i], num) if completes else None
+        acc = self._values(acc_digest, num) if acc_digest else None
+        momentum = None
+        if acc is not None and self._completes(first, last):
+            momentum = self._values(momentum_digest, num)
         squares: list[float] = []
         step_square = 0.0
-        for a, mean in self._means(start, stop, squares):
-            tile = slice(a - start, a - start + len(mean))
-            before = theta[tile].copy()
-            num_parameters = min(max(self._terms.schema.parameter_length - a, 0), len(mean))
-            p, b = slice(num_parameters), slice(num_parameters, None)
-            self._step.average(theta[tile][b], mean[b])
-            self._step.descend(theta[tile][p], mean[p])
-            if acc is not None:
-                self._step.accumulate(acc[tile][p], mean[p])
-                if momentum is not None:
-                    self._step.complete(theta[tile][p], momentum[tile][p], acc[tile][p])
-            before -= theta[tile]
-            step_square += float(np.vecdot(before, before))
-        if acc is None:
-            return _Leaf(self._write(_bytes(theta)), Digest(""), Digest(""), squares, step_square)
-        if momentum is None:
-            kept = version.momentum[i]
-            return _Leaf(
-                self._write(_bytes(theta)), kept, self._write(_bytes(acc)), squares, step_square
-            )
-        moved = self._write(_bytes(theta)), self._write(_bytes(momentum))
-        return _Leaf(*moved, self._zeros(num), squares, step_square)
+        for a, mean in self._means(first, last, squares):
+            part = slice(a - start, a - start + len(mean))
+            before = theta[part].copy() if self._measures else None
+            self._move(a, mean, theta[part], acc, momentum, part)
+            if before is not None:
+                before -= theta[part]
+                step_square += float(np.vecdot(before, before))
+        if acc is not None:
+            acc_digest = self._write(_bytes(acc)) if acc.any() else self._zeros(num)
+        if momentum is not None:
+            momentum_digest = self._write(_bytes(momentum))
+        theta_digest = self._write(_bytes(theta))
+        return _Leaf(theta_digest, momentum_digest, acc_digest, squares, step_square)
 
-    def _means(self, start: int, stop: int, squares: list[float]) -> Iterator[tuple[int, F32]]:
-        """Yield each tile's start and weighted mean, float32[tile]; note the squared lengths."""
-        codec = self._terms.codec
-        per_tile = TILE * codec.bits // 8
-        content = _exactly(
-            self._read_aggregate, start * codec.bits // 8, (stop - start) * codec.bits // 8
-        )
-        for n, (a, b) in enumerate(tiles(start, stop)):
-            payload = content[n * per_tile : (n + 1) * per_tile]
-            mean = codec.mean(a // BLOCK, payload, self._sum_v).reshape(-1)
+    def _completes(self, first: int, last: int) -> bool:
+        """Return whether any of these wire blocks takes a momentum step."""
+        blocks = self._terms.selection.blocks[first:last]
+        return bool(self._step.completes(self.phi[blocks]).any())
+
+    def _move(
+        self, a: int, mean: F32, theta: F32, acc: F32 | None, momentum: F32 | None, part: slice
+    ) -> None:
+        """Step on some blocks that lie beside each other from value `a` on."""
+        num_parameters = min(max(self._terms.schema.parameter_length - a, 0), len(mean))
+        p, b = slice(num_parameters), slice(num_parameters, None)
+        self._step.average(theta[b], mean[b])
+        self._step.descend(theta[p], mean[p])
+        if acc is None:
+            return
+        self._step.accumulate(acc[part][p], mean[p])
+        phi = self.phi[a // BLOCK : a // BLOCK + num_parameters // BLOCK]
+        for x, y in _alike(phi):
+            if momentum is not None and self._step.completes(phi[x]):
+                at = slice(x * BLOCK, y * BLOCK)
+                self._step.complete(theta[at], momentum[part][at], acc[part][at], phi[x])
+
+    def _means(self, first: int, last: int, squares: list[float]) -> Iterator[tuple[int, F32]]:
+        """Yield where a run of wire blocks begins, and its weighted mean, float32[n].
+
+        A tile may consist of several runs. The squared lengths of its blocks are noted.
+        """
+        codec, size, per_tile = self._terms.codec, self._block_bytes, TILE // BLOCK
+        content = _exactly(self._read_aggregate, first * size, (last - first) * size)
+        for at in range(first, last, per_tile):
+            end = min(at + per_tile, last)
+            payload = content[(at - first) * size : (end - first) * size]
+            mean = codec.mean(at, end, payload, self._sum_v).reshape(-1)
             if self._terms.clip > 0:
-                squares += codec.squares(a // BLOCK, payload).tolist()
-            for first, last in self._padding:
-                mean[min(max(first, a), b) - a : min(max(last, a), b) - a] = 0
-            yield a, mean
+                squares += codec.squares(at, end, payload).tolist()
+            done = 0
+            for a, b in self._terms.selection.runs(at, end):
+                run = mean[done : done + b - a]
+                done += b - a
+                for start, stop in self._padding:
+                    run[min(max(start, a), b) - a : min(max(stop, a), b) - a] = 0
+                yield a, run
 
     def _values(self, digest: Digest, num: int) -> F32:
         if digest == _zeros_digest(num):  # acc, mostly: nothing to read, nothing to check
@@ -211,6 +282,22 @@ class _Replay:
         if len(content) != 4 * num:
             raise DamagedDataError(f"file {digest} has {len(content)} bytes, must be {4 * num}")
         return np.frombuffer(content, "<f4").astype(np.float32)
+
+    def _joined(self, leaves: Sequence[Digest], num: int) -> F32:
+        """Return the values of several files; none = zeros."""
+        if not leaves:
+            return np.zeros(num, np.float32)
+        spans = [(i, min(i + LEAF, num)) for i in range(0, num, LEAF)]
+        parts = [self._values(d, b - a) for d, (a, b) in zip(leaves, spans, strict=True)]
+        return np.concatenate(parts)
+
+
+def _alike(phi: F32) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of neighbouring blocks that have the same phi."""
+    if not len(phi):
+        return
+    borders = [0, *(np.flatnonzero(np.diff(phi)) + 1).tolist(), len(phi)]
+    yield from itertools.pairwise(borders)
 
 
 @functools.lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ from common import canonical
 from common.documents import Commit, Genesis, Plan, Version
 from common.errors import BadCommitError
 from common.ids import WorkerId
-from common.terms import Terms, round_bits
+from common.terms import Terms, round_bits, round_fragment
 from common.weight import share, threshold
 
 MAX_LOSS_2_20 = 2**40
@@ -31,7 +31,11 @@ def check_plan(genesis: Genesis, version: Version, plan: Plan) -> None:
         (plan.run == genesis.run, f"run is {plan.run!r}, ours is {genesis.run!r}"),
         (plan.tier == algorithm.tier, f"tier is {plan.tier!r}, the run's is {algorithm.tier!r}"),
         (plan.digest == canonical.digest(version), f"digest {plan.digest} is not the base's"),
-        (plan.fragment == 0, f"fragment is {plan.fragment}, there is only 0"),
+        (
+            plan.fragment == round_fragment(algorithm.codec, version.commits),
+            f"fragment is {plan.fragment}, must be "
+            f"{round_fragment(algorithm.codec, version.commits)}",
+        ),
         (roster == tuple(sorted(set(roster))), "offers are not sorted by worker, each once"),
         (
             algorithm.min_cohort <= len(roster) <= algorithm.max_cohort,
@@ -71,6 +75,7 @@ def check_commit(commit: Commit, terms: Terms) -> None:
         (len(s) >= plan.threshold, f"{len(s)} survivors, at least {plan.threshold} needed"),
     )
     sum_v, part = sum(terms.weights.v[w] for w in s), share(plan, s)
+    aggregate_bytes = terms.layout.aggregate_bytes(len(s))
     most_clipped = len(s) if terms.clip > 0 else 0
     _refuse_unless(
         (0 < part <= 1, f"share is {part}, must be above 0 and at most 1"),
@@ -84,8 +89,8 @@ def check_commit(commit: Commit, terms: Terms) -> None:
             f"lanes.clipped is {lanes.clipped}, at most {most_clipped} can be",
         ),
         (
-            commit.aggregate_bytes == terms.layout.aggregate_bytes,
-            f"aggregate_bytes is {commit.aggregate_bytes}, must be {terms.layout.aggregate_bytes}",
+            commit.aggregate_bytes == aggregate_bytes,
+            f"aggregate_bytes is {commit.aggregate_bytes}, must be {aggregate_bytes}",
         ),
     )
 

@@ -14,8 +14,11 @@ from common.canonical import Json
 from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 """The number in `Join`. It goes up when an older program could misread a newer one."""
+
+TIERS: Final = ("tls", "masked")
+"""Privacy tiers that this version implements, the weakest first."""
 
 
 # What a run is -------------------------------------------------------------------------------
@@ -26,9 +29,13 @@ class Codec:
     """How updates lie on the wire.
 
     Args:
-        kind: "dense" (rotated, b-bit ring) or "float32" (exact values; only in the tls tier).
-        bits: b, of a dense ring: 4, 8, 12 or 16. 32 for float32.
-        first_bits: b of the very first round, whose scales are only guessed.
+        kind: "dense" (every block in every round, rotated, in a b-bit ring), "cyclic" (one fragment
+            of the blocks after the other), "randk" (blocks drawn anew in each round), "heavy"
+            (those that moved most); only in the tls tier "topk" (the largest values of each block)
+            and "float32" (exact values).
+        bits: b, of a ring: 4, 8, 12 or 16. 2 for topk, 32 for float32.
+        first_bits: b of the first rounds, whose scales are only guessed.
+        one_in: how many blocks (topk: values) there are for each one that travels.
         step_multiple: m: a ring of L levels spans m times a block's rms.
         residual_decay: beta_e in [0, 1]: how much of what quantisation left out is sent next time.
     """
@@ -36,6 +43,7 @@ class Codec:
     kind: str = "dense"
     bits: int = 8
     first_bits: int = 16
+    one_in: int = 1
     step_multiple: float = 3.5
     residual_decay: float = 0.9
 
@@ -91,7 +99,7 @@ class Algorithm:
         policy: cohort policy: "sync" (every live member) or "async" (quorum and grace).
         max_cohort: most members of a cohort; the oldest offers go first.
         quorum: of the live members, in (0, 1]; never fewer than `min_cohort`.
-        tier: privacy tier: "masked" or "tls".
+        tier: privacy tier, one of TIERS.
         min_cohort: m, fewest members in a sum.
         colluding: c, colluding workers that the threshold allows for.
         normalisation: g: "normalised" (tokens per learning rate), "tokens", "samples", "uniform".
@@ -167,7 +175,8 @@ class Version:
         momentum: m of the outer optimiser, like theta; empty where it has none.
         acc: the sum of share*mean since the last momentum step, like theta; empty like momentum.
         scales: R_B, [schema.num_blocks].
-        phi: the sum of shares since the last momentum step; a float32.
+        phi: of each block, the sum of shares since its last momentum step, [schema.num_blocks];
+            empty like momentum.
         clip: C, in units of one summed learning rate; a float32; 0 while it is off.
         commits: commits since genesis, C's age.
     """
@@ -176,13 +185,13 @@ class Version:
     momentum: tuple[Digest, ...]
     acc: tuple[Digest, ...]
     scales: tuple[Digest, ...]
-    phi: float
+    phi: tuple[Digest, ...]
     clip: float
     commits: int
 
     def blobs(self) -> tuple[Digest, ...]:
         """Return every file that the version consists of."""
-        return (*self.theta, *self.momentum, *self.acc, *self.scales)
+        return (*self.theta, *self.momentum, *self.acc, *self.scales, *self.phi)
 
 
 # One round -----------------------------------------------------------------------------------
@@ -244,8 +253,8 @@ class Plan:
 
     Args:
         version: base of the round: number and digest of the head.
-        fragment: which part of the parameters; 0 = all of them.
-        bits: ring width of this round (`Codec.bits`, or `first_bits` in the first).
+        fragment: of a cyclic codec: which; 0 for every other.
+        bits: ring width of this round (`Codec.bits`, or `first_bits` in the first ones).
         threshold: t, fewest survivors.
         live_speed: summed speed of all live members, at least the roster's sum.
         num_live: live members, at least the roster's count.
@@ -464,6 +473,24 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True)
+class RollbackOrder:
+    """An operator's signed word that an earlier version is to be the head again. Good for once.
+
+    Args:
+        num_records: length of the log as the operator saw it; the roll-back before this one, if
+            there was any, is older.
+        certificate: of the identity that signs, base64 of its DER.
+        signature: hexadecimal, over this document without it.
+    """
+
+    run: str
+    version: int
+    num_records: int
+    certificate: str
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rollback:
     """The whole state of an earlier version is the head again, under a new number.
 
@@ -471,11 +498,13 @@ class Rollback:
         version: whose state returned; the record's digest is that version's.
         commits: its `Version.commits`: the count that ring widths follow from.
         by: who asked.
+        order: in the masked tier: what whoever asked has signed.
     """
 
     version: int
     commits: int
     by: str
+    order: RollbackOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)

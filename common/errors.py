@@ -5,6 +5,8 @@ or the store's, and anything else is ours. `services/grpc_status.py` maps each c
 status. A message says what was found, what was expected, and what to do about it.
 """
 
+from common.ids import WorkerId
+
 
 class CrosscloudError(Exception):
     """Base class; never raised itself."""
@@ -51,7 +53,15 @@ class IncompatibleError(ProtocolError):
 
 
 class BadUpdateError(ProtocolError):
-    """An update's bytes have the wrong size or index, or hold values that no update may hold."""
+    """An update's bytes have the wrong size or index, or hold values that no update may hold.
+
+    Args:
+        worker: whose update it is, where that is known beside the sentence.
+    """
+
+    def __init__(self, sentence: str, worker: WorkerId | None = None) -> None:
+        super().__init__(sentence)
+        self.worker = worker
 
 
 class BadNumbersError(BadUpdateError):

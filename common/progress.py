@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.documents import Commit, Counters, Genesis, WorkerCounters
-from common.shards import PayloadLayout
+from common.terms import round_layout
 
 _AGE_ONE = 256
 
@@ -22,7 +22,7 @@ def next_counters(genesis: Genesis, counters: Counters, commit: Commit, elapsed_
     schema, survivors = genesis.schema, commit.survivors
     numbers = [commit.numbers[w] for w in survivors]
     steps = sum(n.steps for n in numbers)
-    layout = PayloadLayout(schema.length, commit.plan.bits, commit.plan.masked)
+    layout = round_layout(genesis, commit.plan.bits, commit.plan.fragment)
     raw_bytes = 4 * (schema.parameter_values + schema.buffer_values)
     return Counters(
         tokens=counters.tokens + sum(n.tokens for n in numbers),

@@ -19,8 +19,6 @@ from common.schema import BLOCK
 
 Floats = npt.NDArray[Any]
 
-_ROOT: Final = 64.0  # sqrt(BLOCK)
-
 
 def _hadamard_matrix(order: int) -> F32:
     h = np.ones((1, 1), np.float32)
@@ -29,9 +27,10 @@ def _hadamard_matrix(order: int) -> F32:
     return np.ascontiguousarray(h)
 
 
-_FACTORS: Final = tuple(_hadamard_matrix(n) for n in (8, 16, 32))
-"""H(4096) = H(8) x H(16) x H(32): of all splits the fastest, in tiles that fit the cache."""
-_FACTORS_64: Final = tuple(h.astype(np.float64) for h in _FACTORS)
+_SIDE: Final = 16  # H(4096) = H(16) x H(16) x H(16): of all splits the fastest
+_FACTOR: Final = _hadamard_matrix(_SIDE)
+_FACTOR_64: Final = _FACTOR.astype(np.float64)
+_ORTHONORMAL: Final = _FACTOR / np.float32(4)
 
 
 def rotation_signs(seed: int) -> F32:
@@ -41,17 +40,16 @@ def rotation_signs(seed: int) -> F32:
     return np.float32(1) - np.float32(2) * bits.astype(np.float32)
 
 
-def rotate(x: F32, signs: F32, factor: float, out: F32 | None = None) -> F32:
-    """Return H . diag(signs) . (factor * x) / 64: orthonormal where factor = 1.
+def rotate(x: F32, weights: F32, out: F32 | None = None) -> F32:
+    """Return H . diag(weights) . x / 64: orthonormal where the weights are signs.
 
     Args:
         x: float32[n, BLOCK]; overwritten.
-        signs: float32[BLOCK].
-        factor: rounded to float32 once.
+        weights: float32[BLOCK]: the run's signs, or a multiple of them.
         out: float32[n, BLOCK], where the result goes; not `x`.
     """
-    x *= signs * np.float32(factor / _ROOT)
-    return _product(_FACTORS, x, np.empty_like(x) if out is None else out)
+    x *= weights
+    return _product(_ORTHONORMAL, x, np.empty_like(x) if out is None else out)
 
 
 def rotate_exactly(n: Ring, bits: int) -> F32:
@@ -63,18 +61,19 @@ def rotate_exactly(n: Ring, bits: int) -> F32:
     """
     if bits <= 12:
         x = n.astype(np.float32)
-        return _product(_FACTORS, x, np.empty_like(x))
+        return _product(_FACTOR, x, np.empty_like(x))
     y = n.astype(np.float64)
-    return _product(_FACTORS_64, y, np.empty_like(y)).astype(np.float32)
+    return _product(_FACTOR_64, y, np.empty_like(y)).astype(np.float32)
 
 
-def _product(factors: tuple[Floats, ...], x: Floats, out: Floats) -> Floats:
-    """Put H . x into `out` and return it; `x` is overwritten."""
-    (first, middle, last), run = factors, BLOCK // len(factors[0])
-    shape = (-1, len(first), run)
-    np.matmul(first, x.reshape(shape), out=out.reshape(shape))
-    shape = (-1, len(middle), run // len(middle))
-    np.matmul(middle, out.reshape(shape), out=x.reshape(shape))
-    shape_2 = (-1, len(last))
-    np.matmul(x.reshape(shape_2), last, out=out.reshape(shape_2))
+def _product(factor: Floats, x: Floats, out: Floats) -> Floats:
+    """Put H . x into `out` and return it; `x` is overwritten.
+
+    Three times the first of a block's three digits is transformed and becomes the last: all
+    products are long ones, and after three the digits are in order again.
+    """
+    run = BLOCK // _SIDE
+    for source, target in ((x, out), (out, x), (x, out)):
+        columns = source.reshape(-1, _SIDE, run).transpose(0, 2, 1)
+        np.matmul(columns, factor, out=target.reshape(-1, run, _SIDE))
     return out

@@ -6,10 +6,11 @@ sums alone. Float64 in written order, rounded to float32 once, where the version
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from common.arrays import F32, F64, I32, U32
 from common.schema import BLOCK
@@ -28,14 +29,20 @@ class Scales:
     """What one round quantises with.
 
     Args:
+        per_unit: R_B of the version, float32[num_blocks].
         radius: r_B = R_B*a, float64[num_blocks].
         unit: a.
         energy_cap: largest z_B that one member may send: the sum of K stays below 2**31.
     """
 
+    per_unit: F32
     radius: F64
     unit: float
     energy_cap: int
+
+    def of(self, blocks: npt.NDArray[np.int64]) -> "Scales":
+        """Return those of some blocks, in their order."""
+        return replace(self, per_unit=self.per_unit[blocks], radius=self.radius[blocks])
 
 
 def levels(bits: int, num_members: int) -> int:
@@ -54,7 +61,7 @@ def round_scales(scales: F32, unit: float, num_members: int) -> Scales:
         unit: a, `Weights.scale`.
         num_members: K, members in the plan.
     """
-    return Scales(scales.astype(np.float64) * unit, unit, (2**31 - 1) // num_members)
+    return Scales(scales, scales.astype(np.float64) * unit, unit, (2**31 - 1) // num_members)
 
 
 def energy(square: F32 | F64, cap: int) -> U32:
@@ -69,11 +76,11 @@ def energy(square: F32 | F64, cap: int) -> U32:
 
 
 def next_scales(used: Scales, energy_sum: U32, num_survivors: int) -> F32:
-    """Return R_B of the next version, float32[num_blocks].
+    """Return R_B of the next version for the watched blocks, float32[n].
 
     Args:
-        used: the round's scales.
-        energy_sum: sum of z_B over the survivors, uint32[num_blocks].
+        used: the round's scales, of the watched blocks.
+        energy_sum: sum of z_B over the survivors, of the same blocks, uint32[n].
         num_survivors: at least 1.
     """
     mean = energy_sum.astype(np.float64) / (_ENERGY_ONE * num_survivors)
@@ -88,9 +95,10 @@ def next_clip(
 
     Args:
         clip: C of this version.
-        commits: of the next version: C stays off until `COMMITS_BEFORE_CLIP`.
-        used: the round's scales.
-        energy_sum: sum of z_B over the survivors, uint32[num_blocks].
+        commits: of the next version, from the first on in which every block had travelled: C stays
+            off until `COMMITS_BEFORE_CLIP`.
+        used: the round's scales, of the blocks that travelled.
+        energy_sum: sum of z_B over the survivors, of the same blocks, uint32[n].
         num_survivors: at least 1.
         num_clipped: survivors whose update C clipped.
     """

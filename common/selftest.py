@@ -14,6 +14,7 @@ from common import canonical
 from common.arrays import F32, ReadBytes
 from common.chain import advance, genesis_version
 from common.codec.packing import pack
+from common.codec.topk import TopK
 from common.documents import (
     Algorithm,
     Codec,
@@ -28,9 +29,10 @@ from common.documents import (
     Version,
 )
 from common.ids import Digest, RoundId, WorkerId
-from common.schema import ModelSchema, TensorSpec
-from common.shards import PayloadLayout, pack_energy
-from common.terms import round_bits
+from common.scales import round_scales
+from common.schema import BLOCK, ModelSchema, TensorSpec
+from common.shards import pack_energy
+from common.terms import round_bits, round_fragment, round_layout
 from common.weight import threshold, weights
 
 _WORKERS: Final = tuple(WorkerId(w) for w in ("a", "b", "c"))
@@ -49,6 +51,10 @@ _CASES: Final = (
     (Codec("dense", 12, 12), "sgd"),
     (Codec("dense", 16, 16), "nesterov"),
     (Codec("float32", 32), "nesterov"),
+    (Codec("cyclic", 8, 16, one_in=2), "nesterov"),
+    (Codec("randk", 4, 8, one_in=2), "nesterov"),
+    (Codec("heavy", 8, 8, one_in=3), "nesterov"),
+    (Codec("topk", 2, 2, one_in=64), "sgd"),
 )
 _NUM_COMMITS: Final = 7  # the last ones with C on
 
@@ -71,13 +77,13 @@ def _replayed(codec: Codec, optimiser: str) -> Digest:
     theta = _uniform("theta", _SCHEMA.length)
     for start, stop in _SCHEMA.padding():
         theta[start:stop] = 0
-    version = genesis_version(_SCHEMA, algorithm, lambda a, b: theta[a:b], write)
+    version = genesis_version(_SCHEMA, algorithm, 1, lambda a, b: theta[a:b], write)
     genesis = Genesis(
         "selftest", 1, "", {}, _SCHEMA, canonical.digest(version), algorithm, Stop(versions=1)
     )
     for _ in range(_NUM_COMMITS):
         plan = _plan(genesis, version)
-        content = _aggregate(codec, plan.bits, version.commits)
+        content = _aggregate(genesis, plan, version.commits)
         commit = Commit(
             plan=plan,
             numbers=_NUMBERS,
@@ -102,7 +108,7 @@ def _plan(genesis: Genesis, version: Version) -> Plan:
         tier=genesis.algorithm.tier,
         version=version.commits,
         digest=digest,
-        fragment=0,
+        fragment=round_fragment(genesis.algorithm.codec, version.commits),
         bits=round_bits(genesis.algorithm.codec, version.commits),
         threshold=threshold(len(offers), genesis.algorithm),
         live_speed=99,
@@ -119,16 +125,30 @@ def _lanes(algorithm: Algorithm, num_needed: int) -> Lanes:
     return Lanes(sum(v[w] for w in _SURVIVORS), 2**20, 0)
 
 
-def _aggregate(codec: Codec, bits: int, commit: int) -> bytes:
+def _aggregate(genesis: Genesis, plan: Plan, commit: int) -> bytes:
+    codec, bits = genesis.algorithm.codec, plan.bits
     name = f"{codec.kind}/{bits}/{commit}"
-    layout = PayloadLayout(_SCHEMA.length, bits)
+    layout = round_layout(genesis, bits, plan.fragment)
     values = _uniform(name, layout.length)
-    if codec.kind == "dense":
-        data = pack((values * np.float32(2 ** (bits - 2))).astype(np.int32), bits)
-    else:
-        data = (values * np.float32(0.01)).astype("<f4").tobytes()
-    energy = (np.abs(_uniform(name + "/energy", layout.num_blocks)) * 1024).astype(np.uint32)
+    match codec.kind:
+        case "float32":
+            data = (values * np.float32(0.01)).astype("<f4").tobytes()
+        case "topk":
+            data = _sparse(codec, values)
+        case _:
+            data = pack((values * np.float32(2 ** (bits - 2))).astype(np.int32), bits)
+    energy = (np.abs(_uniform(name + "/energy", layout.num_watched)) * 1024).astype(np.uint32)
     return data + pack_energy(energy)
+
+
+def _sparse(codec: Codec, values: F32) -> bytes:
+    """Return blocks of the codec topk, each as often as there are survivors."""
+    blocks = values.reshape(-1, BLOCK // codec.one_in, codec.one_in).repeat(len(_SURVIVORS), axis=0)
+    places = blocks.argmax(axis=2) + codec.one_in * np.arange(blocks.shape[1])
+    sizes = np.abs(blocks[:, :2, 0]) + np.float32(1)
+    ones = np.ones(len(blocks), np.float32)
+    made = TopK(codec.one_in, round_scales(ones, 1.0, len(_WORKERS)))
+    return made.encoded(places, blocks[:, :, 0] < 0, blocks[:, :, 1] < 0, sizes).tobytes()
 
 
 def _uniform(name: str, num: int) -> F32:

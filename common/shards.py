@@ -1,18 +1,19 @@
 """How one update lies on the wire, and where its shards are cut.
 
-    data section      the values, bits/8 bytes each, block after block
-    (hole)            up to the next multiple of SHARD_BYTES; belongs to no shard, never sent
-    lanes section     3 x uint64 (V, loss, clipped), then z_B as uint32 per block, zeros up to a
-                      multiple of 48 bytes; all little-endian
+    data section      block after block, those that travel: bits/8 bytes a value, or as sparse
+    (hole)            up to the next multiple of `shard_bytes`; belongs to no shard, never sent
+    lanes section     3 x uint64 (V, loss, clipped), then z_B as uint32 per watched block, zeros up
+                      to a multiple of 48 bytes; all little-endian
     (hole)
     tags section      masked tier only: per shard of the two sections above, two uint64: the public
                       tag and the secret one; zeros up to a multiple of 48 bytes
 
-Shard i is what lies between i * SHARD_BYTES and the next multiple; the last of a section may be
-short. A data shard holds whole blocks at every ring width.
+Shard i is what lies between i * shard_bytes and the next multiple; the last of a section may be
+short. A data shard holds whole blocks: `shard_bytes` is SHARD_BYTES at every ring width, and what
+fits of whole blocks where they are sparse.
 
-An aggregate is the summed data section, the sums of z_B as uint32, and in the masked tier the sums
-of the tags; no hole, no lanes.
+An aggregate is the summed data section (of sparse blocks the survivors', beside each other), the
+sums of z_B as uint32, and in the masked tier the sums of the tags; no hole, no lanes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -45,46 +46,66 @@ LANES_HEAD_BYTES: Final = 3 * _LANES.itemsize
 
 @dataclass(frozen=True, slots=True)
 class PayloadLayout:
-    """The layout for a vector of `length` values (a multiple of BLOCK) at `bits` per value.
+    """The layout of an update of `length` values (a multiple of BLOCK) at `bits` per value.
 
     Args:
+        length: values that travel, or that those which do are picked from.
         masked: whether there are tags.
+        num_unsent: blocks that do not travel, but whose z_B does.
+        sparse_bytes: bytes of a block of which only some values travel; 0 = all do.
     """
 
     length: int
     bits: int
     masked: bool = False
+    num_unsent: int = 0
+    sparse_bytes: int = 0
 
     @property
     def num_blocks(self) -> int:
-        """Blocks in the vector."""
+        """Blocks that travel."""
         return self.length // BLOCK
+
+    @property
+    def num_watched(self) -> int:
+        """Blocks whose z_B travels."""
+        return self.num_blocks + self.num_unsent
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block in the data section."""
+        return self.sparse_bytes or BLOCK * self.bits // 8
+
+    @property
+    def shard_bytes(self) -> int:
+        """Bytes of every data shard but the last: whole blocks."""
+        return SHARD_BYTES // self.block_bytes * self.block_bytes
 
     @property
     def data_bytes(self) -> int:
         """Bytes of the data section."""
-        return self.length * self.bits // 8
+        return self.num_blocks * self.block_bytes
 
     @property
     def lanes_offset(self) -> int:
         """Where the lanes section begins: the next shard border."""
-        return _rounded_up(self.data_bytes, SHARD_BYTES)
+        return _rounded_up(self.data_bytes, self.shard_bytes)
 
     @property
     def lanes_bytes(self) -> int:
         """Bytes of the lanes section."""
-        size = LANES_HEAD_BYTES + self.num_blocks * _ENERGY.itemsize
+        size = LANES_HEAD_BYTES + self.energy_bytes
         return _rounded_up(size, _ALIGNMENT)
 
     @property
     def tags_offset(self) -> int:
         """Where the tags section begins, or would: the next shard border."""
-        return _rounded_up(self.lanes_offset + self.lanes_bytes, SHARD_BYTES)
+        return _rounded_up(self.lanes_offset + self.lanes_bytes, self.shard_bytes)
 
     @property
     def num_tagged(self) -> int:
         """Shards of values and lanes: those that have tags."""
-        return self.tags_offset // SHARD_BYTES
+        return self.tags_offset // self.shard_bytes
 
     @property
     def tags_bytes(self) -> int:
@@ -105,23 +126,32 @@ class PayloadLayout:
     @property
     def energy_bytes(self) -> int:
         """Bytes of the sums of z_B in an aggregate."""
-        return self.num_blocks * _ENERGY.itemsize
+        return self.num_watched * _ENERGY.itemsize
 
-    @property
-    def aggregate_bytes(self) -> int:
-        """Size of an aggregate file."""
+    def aggregate_block_bytes(self, num_survivors: int) -> int:
+        """Return the bytes of one block in an aggregate: sparse ones lie beside each other."""
+        return self.block_bytes * (num_survivors if self.sparse_bytes else 1)
+
+    def aggregate_bytes(self, num_survivors: int) -> int:
+        """Return the size of an aggregate file."""
         tags_bytes = self.num_tagged * TAGS_BYTES if self.masked else 0
-        return self.data_bytes + self.energy_bytes + tags_bytes
+        data_bytes = self.num_blocks * self.aggregate_block_bytes(num_survivors)
+        return data_bytes + self.energy_bytes + tags_bytes
 
     @property
     def num_data_shards(self) -> int:
         """Shards of values."""
-        return self.lanes_offset // SHARD_BYTES
+        return self.lanes_offset // self.shard_bytes
+
+    @property
+    def lanes_shards(self) -> range:
+        """Indices of the lanes' shards."""
+        return range(self.num_data_shards, self.num_tagged)
 
     @property
     def num_shards(self) -> int:
         """Shards of one upload."""
-        return _rounded_up(self.total_bytes, SHARD_BYTES) // SHARD_BYTES
+        return _rounded_up(self.total_bytes, self.shard_bytes) // self.shard_bytes
 
     def shard(self, index: int) -> tuple[int, int]:
         """Return (offset, length) of a shard, in bytes.
@@ -133,19 +163,30 @@ class PayloadLayout:
             raise BadUpdateError(
                 f"shard {index}: this update has shards 0 to {self.num_shards - 1}"
             )
-        offset = index * SHARD_BYTES
+        offset = index * self.shard_bytes
         end = self.total_bytes
         if offset < self.lanes_offset:
             end = self.data_bytes
         elif offset < self.tags_offset:
             end = self.lanes_offset + self.lanes_bytes
-        return offset, min(SHARD_BYTES, end - offset)
+        return offset, min(self.shard_bytes, end - offset)
+
+    def within_lanes(self, index: int) -> slice:
+        """Return which bytes of the lanes section a shard of lanes holds.
+
+        Raises:
+            BadUpdateError: there is no such shard.
+        """
+        offset, length = self.shard(index)
+        start = offset - self.lanes_offset
+        assert 0 <= start < self.lanes_bytes, f"shard {index} holds no lanes"
+        return slice(start, start + length)
 
 
-def cut(section: bytes) -> Iterator[bytes]:
+def cut(section: bytes, layout: PayloadLayout) -> Iterator[bytes]:
     """Yield the shards of a whole section; the last may be short."""
-    for at in range(0, len(section), SHARD_BYTES):
-        yield section[at : at + SHARD_BYTES]
+    for at in range(0, len(section), layout.shard_bytes):
+        yield section[at : at + layout.shard_bytes]
 
 
 def pack_lanes(lanes: Lanes, energy: U32) -> bytes:
@@ -153,7 +194,7 @@ def pack_lanes(lanes: Lanes, energy: U32) -> bytes:
 
     Args:
         lanes: of one member.
-        energy: z_B, uint32[num_blocks].
+        energy: z_B, uint32[num_watched].
     """
     head = np.array([lanes.v, lanes.loss_2_20, lanes.clipped], _LANES).tobytes()
     content = head + energy.astype(_ENERGY).tobytes()
@@ -161,7 +202,7 @@ def pack_lanes(lanes: Lanes, energy: U32) -> bytes:
 
 
 def unpack_lanes(content: bytes, layout: PayloadLayout) -> tuple[Lanes, U32]:
-    """Return the lanes and z_B, uint32[num_blocks].
+    """Return the lanes and z_B, uint32[num_watched].
 
     Raises:
         BadUpdateError: wrong length, or the padding is not zero.
@@ -169,7 +210,7 @@ def unpack_lanes(content: bytes, layout: PayloadLayout) -> tuple[Lanes, U32]:
     if len(content) != layout.lanes_bytes:
         raise BadUpdateError(f"lanes have {len(content)} bytes, must be {layout.lanes_bytes}")
     v, loss_2_20, clipped = np.frombuffer(content, _LANES, 3).tolist()
-    used = LANES_HEAD_BYTES + layout.num_blocks * _ENERGY.itemsize
+    used = LANES_HEAD_BYTES + layout.energy_bytes
     if any(content[used:]):
         raise BadUpdateError("the padding of the lanes is not zero")
     return Lanes(v, loss_2_20, clipped), unpack_energy(content[LANES_HEAD_BYTES:used])

@@ -7,23 +7,32 @@ computes.
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from common.arrays import F32
-from common.codec import TileCodec
+from common.codec import TileCodec, cyclic, heavy, randk, topk
 from common.codec.dense import Dense
 from common.codec.float32 import Float32
+from common.codec.selection import I64, Selection, whole
+from common.codec.topk import TopK
 from common.documents import Algorithm, Codec, Genesis, Numbers, Plan, Version
 from common.errors import ConfigError, DamagedDataError
 from common.ids import Digest, WorkerId
 from common.rotation import rotation_signs
-from common.scales import Scales, round_scales
-from common.schema import ModelSchema
+from common.scales import GENESIS_SCALE, Scales, round_scales
+from common.schema import BLOCK, ModelSchema
 from common.shards import PayloadLayout
 from common.weight import Weights, weights
 
 ReadBlob = Callable[[Digest], bytes]
+
+RINGS: Final = ("dense", "cyclic", "randk", "heavy")
+"""Codecs whose values are in a ring, so that they can be masked."""
+
+CODECS: Final = (*RINGS, "topk", "float32")
+"""What `Codec.kind` may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,10 @@ class Terms:
 
     Args:
         numbers: at close, of U2.
+        scales: of every block.
+        selection: which blocks travel.
+        codec: of the blocks that travel, by their place on the wire.
+        watcher: of those that do not, where their z_B does: by their place in `selection.rest`.
         clip: C; 0 = off.
         commits: of the version.
     """
@@ -41,7 +54,9 @@ class Terms:
     numbers: Mapping[WorkerId, Numbers]
     weights: Weights
     scales: Scales
+    selection: Selection
     codec: TileCodec
+    watcher: Dense | None
     layout: PayloadLayout
     clip: float
     commits: int
@@ -71,34 +86,104 @@ def round_terms(
     num_members = len(plan.offers)
     w = weights(numbers, algorithm, plan.threshold)
     scales = round_scales(_read_scales(version, schema, read_blob), w.scale, num_members)
+    selection = _selection(genesis, version.commits, plan.fragment, scales.per_unit)
+
+    def dense(blocks: I64) -> Dense:
+        multiple = algorithm.codec.step_multiple
+        return Dense(plan.bits, num_members, multiple, scales.of(blocks), _signs(genesis.seed))
+
+    codec: TileCodec
+    match algorithm.codec.kind:
+        case "float32":
+            codec = Float32(scales)
+        case "topk":
+            codec = TopK(algorithm.codec.one_in, scales)
+        case _:
+            codec = dense(selection.blocks)
     return Terms(
         schema=schema,
         algorithm=algorithm,
         numbers=numbers,
         weights=w,
         scales=scales,
-        codec=_codec(algorithm.codec, plan.bits, num_members, scales, genesis.seed),
-        layout=PayloadLayout(schema.length, plan.bits, plan.masked),
+        selection=selection,
+        codec=codec,
+        watcher=dense(selection.rest) if selection.watches_all else None,
+        layout=round_layout(genesis, plan.bits, plan.fragment),
         clip=version.clip,
         commits=version.commits,
     )
 
 
+def num_fragments(codec: Codec) -> int:
+    """Return how many rounds it takes until every block had its turn."""
+    return codec.one_in if codec.kind == "cyclic" else 1
+
+
 def round_bits(codec: Codec, commits: int) -> int:
-    """Return the ring width of the next round: wider in the first, whose scales are guessed."""
-    return codec.first_bits if codec.kind == "dense" and commits == 0 else codec.bits
+    """Return the ring width of the next round: wider while scales are only guessed."""
+    is_guessed = codec.kind in RINGS and commits < num_fragments(codec)
+    return codec.first_bits if is_guessed else codec.bits
 
 
-def _codec(codec: Codec, bits: int, num_members: int, scales: Scales, seed: int) -> TileCodec:
+def round_fragment(codec: Codec, commits: int) -> int:
+    """Return the fragment of the next round."""
+    return commits % num_fragments(codec)
+
+
+def first_scales(codec: Codec, num_blocks: int, seed: int) -> F32:
+    """Return R_B of version 0, float32[num_blocks]: what travels later has moved further.
+
+    Raises:
+        ConfigError: more fragments than blocks.
+    """
+    if num_fragments(codec) > num_blocks:
+        raise ConfigError(
+            f"algorithm.codec.one_in: {codec.one_in} fragments of {num_blocks} blocks: at most one "
+            "per block; lower it"
+        )
+    scales = np.full(num_blocks, GENESIS_SCALE, np.float32)
+    if codec.kind == "cyclic":
+        scales *= 1 + cyclic.fragments(num_blocks, codec.one_in, seed).astype(np.float32)
+    return scales
+
+
+def round_layout(genesis: Genesis, bits: int, fragment: int) -> PayloadLayout:
+    """Return how a round's updates lie on the wire.
+
+    Args:
+        genesis: of the run.
+        bits: of the plan.
+        fragment: of the plan.
+    """
+    codec, masked = genesis.algorithm.codec, genesis.algorithm.masked
+    num_blocks = genesis.schema.num_blocks
     match codec.kind:
-        case "dense":
-            return Dense(bits, num_members, codec.step_multiple, scales, _signs(seed))
-        case "float32":
-            if bits != Float32.bits:
-                raise ConfigError(f"codec float32 has {bits} bits, must be {Float32.bits}")
-            return Float32(scales)
+        case "cyclic":
+            num_sent = cyclic.num_sent(num_blocks, codec.one_in, fragment)
+            return PayloadLayout(num_sent * BLOCK, bits, masked)
+        case "randk" | "heavy":
+            num_sent = randk.num_sent(num_blocks, codec.one_in)
+            return PayloadLayout(num_sent * BLOCK, bits, masked, num_blocks - num_sent)
+        case "topk":
+            size = topk.block_bytes(codec.one_in)
+            return PayloadLayout(num_blocks * BLOCK, bits, masked, sparse_bytes=size)
+        case "dense" | "float32":
+            return PayloadLayout(num_blocks * BLOCK, bits, masked)
         case other:
-            raise ConfigError(f"codec is {other!r}, must be dense or float32")
+            raise ConfigError(f"codec is {other!r}, must be one of {', '.join(CODECS)}")
+
+
+def _selection(genesis: Genesis, commits: int, fragment: int, scales: F32) -> Selection:
+    codec, num_blocks, seed = genesis.algorithm.codec, genesis.schema.num_blocks, genesis.seed
+    match codec.kind:
+        case "cyclic":
+            return cyclic.selected(num_blocks, codec.one_in, fragment, seed)
+        case "randk":
+            return randk.selected(num_blocks, codec.one_in, seed, commits)
+        case "heavy":
+            return heavy.selected(scales, codec.one_in, seed)
+    return whole(num_blocks)
 
 
 @functools.lru_cache(maxsize=8)

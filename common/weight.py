@@ -22,6 +22,7 @@ from typing import Final
 from common.documents import Algorithm, Numbers, Plan
 from common.errors import BadNumbersError, ConfigError
 from common.ids import WorkerId
+from common.secagg import thresholds
 
 ONE: Final = 65535
 """A weight of 1, on the wire."""
@@ -75,8 +76,8 @@ def check_numbers(worker: WorkerId, n: Numbers, algorithm: Algorithm) -> None:
 
 
 def threshold(num_members: int, algorithm: Algorithm) -> int:
-    """Return t = max(m, floor((K + c)/2) + 1): no two survivor lists can both gather enough."""
-    return max(algorithm.min_cohort, (num_members + algorithm.colluding) // 2 + 1)
+    """Return t of a round: no two survivor lists can both gather enough."""
+    return thresholds.threshold(num_members, algorithm.colluding, algorithm.min_cohort)
 
 
 def share(plan: Plan, survivors: Sequence[WorkerId]) -> float:
@@ -144,10 +145,7 @@ def influence(
     """
     members = sorted(numbers)
     g = _gains(numbers, members, algorithm, num_needed)
-    return {
-        w: numbers[w].staleness_65535 / ONE * gi * numbers[w].lr_sum
-        for w, gi in zip(members, g, strict=True)
-    }
+    return {w: _influence(numbers[w], gi) for w, gi in zip(members, g, strict=True)}
 
 
 def share_cap(v: Sequence[float], num_others: int, ratio: float) -> float:
@@ -205,12 +203,14 @@ def _gains(
     num_others = num_needed - 1 - algorithm.colluding
     if num_others < 1:
         return g
-    v = [
-        numbers[w].staleness_65535 / ONE * gi * numbers[w].lr_sum
-        for w, gi in zip(members, g, strict=True)
-    ]
+    v = [_influence(numbers[w], gi) for w, gi in zip(members, g, strict=True)]
     cap = share_cap(v, num_others, cap_ratio(algorithm))
     return [gi * min(1.0, cap / vi) for gi, vi in zip(g, v, strict=True)]
+
+
+def _influence(n: Numbers, g: float) -> float:
+    """Return v = s*g*A."""
+    return n.staleness_65535 / ONE * g * n.lr_sum
 
 
 def _gain(n: Numbers, algorithm: Algorithm) -> float:

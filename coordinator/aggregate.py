@@ -35,13 +35,14 @@ def aggregate(
     """
     survivors = sorted(uploads)
     lanes, energy = _sum_of_lanes(terms, survivors, uploads)  # first: they are small
-    codec, length = terms.codec, terms.schema.length
-    for start, stop in tiles(0, length):
-        offset, num_bytes = start * codec.bits // 8, (stop - start) * codec.bits // 8
-        total = codec.total((stop - start) // BLOCK)
+    codec, layout = terms.codec, terms.layout
+    for start, stop in tiles(0, layout.length):
+        first, last = start // BLOCK, stop // BLOCK
+        offset, num_bytes = (x * layout.block_bytes for x in (first, last - first))
+        total = codec.total(last - first)
         for worker in survivors:
             with _blaming(worker):
-                codec.add(total, uploads[worker](offset, num_bytes))
+                total = codec.add(total, uploads[worker](offset, num_bytes))
         write(codec.pack(total))
     write(pack_energy(energy))
     return lanes
@@ -51,7 +52,7 @@ def _sum_of_lanes(
     terms: Terms, survivors: list[WorkerId], uploads: Mapping[WorkerId, ReadBytes]
 ) -> tuple[Lanes, U32]:
     v = loss_2_20 = clipped = 0
-    energy = np.zeros(terms.schema.num_blocks, np.uint32)
+    energy = np.zeros(terms.layout.num_watched, np.uint32)
     for worker in survivors:
         content = uploads[worker](terms.layout.lanes_offset, terms.layout.lanes_bytes)
         with _blaming(worker):
@@ -78,4 +79,4 @@ def _blaming(worker: WorkerId) -> Iterator[None]:
     try:
         yield
     except BadUpdateError as e:
-        raise BadUpdateError(f"{worker}: {e}") from None
+        raise BadUpdateError(f"{worker}: {e}", worker) from None

@@ -25,6 +25,7 @@ class RunHead:
         commits: in the head's state; fewer than `version` after a roll-back.
         rolled_back: the version that the newest roll-back made; 0 = there was none. Work that
             stands on an older one is lost.
+        rolled_back_seq: seq of its record; -1 = there was none.
         evaluation: the newest one, if any.
         paused_by: the operator whose pause holds; "" = not paused.
         stopped: why the run is over; "" = it is not.
@@ -41,6 +42,7 @@ class RunHead:
     counters: Counters
     commits: int = 0
     rolled_back: int = 0
+    rolled_back_seq: int = -1
     evaluation: Evaluation | None = None
     paused_by: str = ""
     stopped: str = ""
@@ -76,7 +78,12 @@ class RunHead:
         if record.commit is not None:
             return replace(head, outcome_seq=record.seq, commits=self.commits + 1)
         if record.rollback is not None:
-            return replace(head, rolled_back=record.version, commits=record.rollback.commits)
+            return replace(
+                head,
+                rolled_back=record.version,
+                rolled_back_seq=record.seq,
+                commits=record.rollback.commits,
+            )
         if record.abort is not None:
             return replace(head, outcome_seq=record.seq, num_aborts=self.num_aborts + 1)
         if record.evaluation is not None:

@@ -69,15 +69,13 @@ def masked_aggregate(
         BadUpdateError: names the shard; what was written is to be thrown away.
     """
     tags = _summed_tags(layout, uploads, masks)
-    lanes, content = _summed_lanes(layout, uploads, masks)
-    for shard in range(layout.num_data_shards, layout.num_tagged):
-        offset, length = layout.shard(shard)
-        part = content[offset - layout.lanes_offset :][:length]
-        check_public(tagger, shard, part, tags[shard][0])
+    content = _summed_lanes(layout, uploads, masks)
+    for shard in layout.lanes_shards:
+        check_public(tagger, shard, content[layout.within_lanes(shard)], tags[shard][0])
+    lanes, energy = unpack_lanes(content, layout)
     most = len(uploads)
     _check(lanes.loss_2_20 <= most * MAX_LOSS_2_20, f"the losses sum up to {lanes.loss_2_20}")
     _check(lanes.clipped <= most, f"{lanes.clipped} of {most} updates are clipped")
-    energy = unpack_lanes(content, layout)[1]
     _check(int(energy.max()) <= most * energy_cap, "a block's energy is beyond its cap")
     ring = Ring(layout.bits)
     for shard in range(layout.num_data_shards):
@@ -108,19 +106,17 @@ def _summed_tags(
 
 def _summed_lanes(
     layout: PayloadLayout, uploads: Mapping[WorkerId, ReadBytes], masks: Masks
-) -> tuple[Lanes, bytes]:
+) -> bytes:
     total: U8 = np.zeros(layout.lanes_bytes, np.uint8)
     head, tail = total[:LANES_HEAD_BYTES].view("<u8"), total[LANES_HEAD_BYTES:].view("<u4")
     for read in uploads.values():
         own = np.frombuffer(read(layout.lanes_offset, layout.lanes_bytes), np.uint8)
         head += own[:LANES_HEAD_BYTES].view("<u8")
         tail += own[LANES_HEAD_BYTES:].view("<u4")
-    for shard in range(layout.num_data_shards, layout.num_tagged):
-        offset, length = layout.shard(shard)
-        start = offset - layout.lanes_offset
-        masks.subtract_lanes(total[start : start + length], start)
-    content = total.tobytes()
-    return unpack_lanes(content, layout)[0], content
+    for shard in layout.lanes_shards:
+        part = layout.within_lanes(shard)
+        masks.subtract_lanes(total[part], part.start)
+    return total.tobytes()
 
 
 def _check(holds: bool, complaint: str) -> None:

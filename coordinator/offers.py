@@ -13,7 +13,7 @@ while a round is open, and the run closes at the next border.
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
@@ -161,9 +161,14 @@ class Offers:
         """Return how long a quorum waits for the rest."""
         return median(self._intervals_s) / 2 if self._intervals_s else self._default_grace_s
 
-    def take(self, now_s: float) -> tuple[Offer, ...]:
-        """Close: remove the oldest offers, at most `max_cohort`; return them sorted by worker."""
-        oldest = tuple(self._waiting)[: self._algorithm.max_cohort]
+    def take(self, now_s: float, left_out: Collection[WorkerId] = ()) -> tuple[Offer, ...]:
+        """Close: remove the oldest offers, at most `max_cohort`; return them sorted by worker.
+
+        Args:
+            left_out: whose offers go on waiting.
+        """
+        allowed = tuple(w for w in self._waiting if w not in left_out)
+        oldest = allowed[: self._algorithm.max_cohort]
         taken = tuple(self._waiting.pop(worker).offer for worker in sorted(oldest))
         self._used.update({o.worker: o.nonce for o in taken})
         if self._closed_s is not None:

@@ -6,8 +6,7 @@ from typing import Final
 
 from common.documents import Genesis, Offer, Plan
 from common.ids import RoundId
-from common.shards import PayloadLayout
-from common.terms import round_bits
+from common.terms import round_bits, round_fragment, round_layout
 from common.weight import threshold
 from coordinator.head import RunHead
 from coordinator.membership import Member
@@ -45,7 +44,7 @@ def new_plan(
     elapsed_s: float,
     timings: Timings,
 ) -> Plan:
-    """Return the plan of one round on the whole model.
+    """Return the plan of one round.
 
     Args:
         offers: of the roster, sorted by worker.
@@ -54,14 +53,15 @@ def new_plan(
     """
     speeds = {m.worker: m.speed for m in live} | {o.worker: o.speed for o in offers}
     bits = round_bits(genesis.algorithm.codec, head.commits)
-    num_bytes = PayloadLayout(genesis.schema.length, bits, genesis.algorithm.masked).sent_bytes
+    fragment = round_fragment(genesis.algorithm.codec, head.commits)
+    num_bytes = round_layout(genesis, bits, fragment).sent_bytes
     return Plan(
         run=genesis.run,
         round=round_id,
         tier=genesis.algorithm.tier,
         version=head.version,
         digest=head.digest,
-        fragment=0,
+        fragment=fragment,
         bits=bits,
         threshold=threshold(len(offers), genesis.algorithm),
         live_speed=sum(speeds.values()),

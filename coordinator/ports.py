@@ -19,6 +19,7 @@ from common.documents import (
     Offer,
     Plan,
     Record,
+    RollbackOrder,
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
 
@@ -172,10 +173,11 @@ class Operated:
 
 @dataclass(frozen=True, slots=True)
 class RollbackAsked:
-    """An operator wants an earlier version's state back."""
+    """An operator wants an earlier version's state back; `order` as in `Rollback`."""
 
     version: int
     by: str
+    order: RollbackOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +242,16 @@ class AbortReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ComputeFailed:
-    """The sum could not become a version."""
+    """The sum could not become a version.
+
+    Args:
+        blamed: whose update it is that cannot be summed, where that is known.
+    """
 
     round: RoundId
     reason: AbortReason
     detail: str
+    blamed: WorkerId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,12 +361,13 @@ class Append:
 class OpenSpool:
     """Accept uploads of `members` for the round; answer with `SpoolOpened`.
 
-    `bits` decides the payload's size.
+    `bits` and `fragment` decide the payload's size.
     """
 
     round: RoundId
     members: tuple[WorkerId, ...]
     bits: int
+    fragment: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ whoever asked is answered no earlier: by the record, or by `NotRolledBack`. Whic
 be had is the shell's to know.
 """
 
-from common.documents import Rollback
-from common.errors import UnexpectedMessageError
+from common.documents import Genesis, Rollback
+from common.errors import BadSignatureError, UnexpectedMessageError
+from common.orders import order_complaint
+from common.secagg.transcript import certificate_der, certified_key
 from coordinator.ledger import Change, Ledger
 from coordinator.ports import (
     Effect,
@@ -25,7 +27,8 @@ from coordinator.ports import (
 class Returning:
     """See the module docstring."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, genesis: Genesis, ledger: Ledger) -> None:
+        self._genesis = genesis
         self._ledger = ledger
         self._restoring = False
         self.asked: RollbackAsked | None = None
@@ -35,6 +38,7 @@ class Returning:
 
         Raises:
             UnexpectedMessageError: no such version yet, or another roll-back is under way.
+            BadSignatureError, BadKeyError: no worker of the masked tier would follow.
         """
         head = self._ledger.head
         if not 0 <= event.version < head.version:
@@ -46,8 +50,21 @@ class Returning:
             raise UnexpectedMessageError(
                 f"{self.asked.by} asked for version {self.asked.version} before: wait for that"
             )
+        if self._genesis.algorithm.masked:
+            self._check_order(event)
         self.asked = event
         return (Note("rolling back", f"{event.by} asked for version {event.version}"),)
+
+    def _check_order(self, event: RollbackAsked) -> None:
+        if event.order is None:
+            raise BadSignatureError("workers of the masked tier want an operator's signed order")
+        head, asked = self._ledger.head, Rollback(event.version, 0, event.by, event.order)
+        key = certified_key(certificate_der(event.order.certificate, event.by))
+        complaint = order_complaint(
+            asked, self._genesis.run, head.num_records, head.rolled_back_seq, key
+        )
+        if complaint:
+            raise BadSignatureError(f"{event.by}: {complaint}")
 
     def at_border(self) -> tuple[Effect, ...]:
         """No round is open: have the files made complete, once."""
@@ -60,7 +77,7 @@ class Returning:
     def restored(self, event: Restored, now_s: float, *changes: Change) -> tuple[Effect, ...]:
         """The files are complete: from here on that version's state is the head."""
         asked = self._end(event.version)
-        rollback = Rollback(event.version, event.commits, asked.by)
+        rollback = Rollback(event.version, event.commits, asked.by, asked.order)
         return self._ledger.rollback(rollback, event.digest, now_s, *changes)
 
     def failed(self, event: RestoreFailed) -> tuple[Effect, ...]:

@@ -27,7 +27,7 @@ It is long because each message, and each passing of time, has its method here a
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -118,11 +118,14 @@ class Round:
         sealed: what each sealed for the others, in the masked tier.
         survivors: S, once the spool is sealed.
         spool_open: uploads may lie in the spool.
+        gone: members that `unmask` does not wait for: see `unmask.py`.
         unmasking: in the masked tier, once S is known.
         failed: why the round aborts; in `ending` that is not its outcome yet.
         ending: who will never reveal a share.
         uploads_taken: the spool said that it takes them.
         outcome: how the round ended.
+        blamed: whose update could not be summed, where that is known.
+        refused: somebody would not take part.
     """
 
     plan: Plan
@@ -140,11 +143,14 @@ class Round:
     uploaded: set[WorkerId] = field(default_factory=set)
     survivors: tuple[WorkerId, ...] = ()
     spool_open: bool = False
+    gone: Collection[WorkerId] = ()
     unmasking: Unmasking | None = None
     failed: Abort | None = None
     ending: Ending | None = None
     uploads_taken: bool = False
     outcome: Computed | Abort | None = None
+    blamed: WorkerId | None = None
+    refused: bool = False
 
     @classmethod
     def found(
@@ -165,6 +171,18 @@ class Round:
         return {worker: answer.numbers for worker, answer in self.answers.items()}
 
     @property
+    def would_fail_again(self) -> bool:
+        """Whether, of what ended the round, the next one would find the same."""
+        if self.failed is None:
+            return False
+        match AbortReason(self.failed.reason):
+            case AbortReason.BELOW_THRESHOLD:
+                return self.refused
+            case AbortReason.STOPPED | AbortReason.COORDINATOR_RESTARTED:
+                return False
+        return True
+
+    @property
     def id(self) -> RoundId:
         """The round's name."""
         return self.plan.round
@@ -177,7 +195,7 @@ class Round:
             case Phase.COLLECT_MASKED:
                 return tuple(sorted(self.members - self.uploaded))
             case Phase.UNMASK if self.unmasking is not None:
-                return self.unmasking.waiting_for()
+                return self.unmasking.waiting_for(self.gone)
             case Phase.ENDING if self.ending is not None:
                 return self.ending.waiting_for()
         return ()
@@ -229,6 +247,7 @@ class Round:
             raise UnexpectedMessageError(f"{worker} cannot refuse once its upload is complete")
         else:
             self._leave_out(worker, why)
+        self.refused = True
         return why
 
     def upload(self, worker: WorkerId) -> None:
@@ -304,6 +323,7 @@ class Round:
     def fail(self, event: ComputeFailed) -> None:
         """The sum could not become a version."""
         self._check_computing()
+        self.blamed = event.blamed
         self.abort(event.reason, event.detail)
 
     # What time does -------------------------------------------------------------------------------
@@ -314,8 +334,13 @@ class Round:
         self._enter(Phase.SHARE_KEYS, now_s, self.plan.key_timeout_s)
         return tuple(Send(self.sessions[w], self.plan) for w in self.plan.roster)
 
-    def advance(self, now_s: float) -> tuple[Effect, ...]:
-        """Go on to the next phase if it is time; to be asked after every event."""
+    def advance(self, now_s: float, gone: Collection[WorkerId] = ()) -> tuple[Effect, ...]:
+        """Go on to the next phase if it is time; to be asked after every event.
+
+        Args:
+            gone: members that were silent for a lease, or whose process of this round has ended.
+        """
+        self.gone = gone
         if self.outcome is None and self.failed is None:
             effects = self._go_on(now_s)
             return effects if self.failed is None else (*effects, *self._end(now_s))
@@ -341,11 +366,11 @@ class Round:
         self._enter(Phase.COLLECT_MASKED, now_s, self.plan.upload_timeout_s)
         return (
             Save((self.saved(),)),
-            OpenSpool(self.id, tuple(self.answers), self.plan.bits),
+            OpenSpool(self.id, tuple(self.answers), self.plan.bits, self.plan.fragment),
         )
 
     def _unmask(self, now_s: float) -> tuple[Effect, ...]:
-        """Compute, once enough shares are there; that there are not is known at the deadline."""
+        """Compute, once enough shares are there; abort, once they cannot be, or at the deadline."""
         if self.unmasking is None or self.unmasking.done:
             return ()
         secrets = self.unmasking.secrets()
@@ -353,8 +378,8 @@ class Round:
             self._wait(now_s, math.inf)
             signatures = self.unmasking.signed
             return (Compute(self.plan, self.numbers, self.survivors, secrets, signatures),)
-        if now_s >= self.deadline_s or self.unmasking.hopeless:
-            self.abort(*self.unmasking.complaint())
+        if now_s >= self.deadline_s or self.unmasking.hopeless(self.gone):
+            self.abort(*self.unmasking.complaint(self.gone))
         return ()
 
     def _end(self, now_s: float) -> tuple[Effect, ...]:

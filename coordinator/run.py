@@ -108,7 +108,7 @@ class Run:
         self._offers = Offers(genesis, timings.default_grace_s)
         self._round: Round | None = None
         self._gate = Gate(genesis.stop, self._ledger)
-        self._returning = Returning(self._ledger)
+        self._returning = Returning(genesis, self._ledger)
         self._attestations = Attestations()
         self._backoff = Backoff()
         self._border_s = 0.0
@@ -222,11 +222,9 @@ class Run:
                 return self._round_of(event.round).seal(event.survivors, now_s)
             case Computed():
                 self._round_of(event.round).compute(event)
-                self._backoff.end()
                 return ()
             case ComputeFailed():
                 self._round_of(event.round).fail(event)
-                self._backoff.failed(event.reason, event.detail, now_s)
                 return ()
             case Evaluated():
                 return self._gate.evaluate(event.evaluation, now_s)
@@ -327,6 +325,7 @@ class Run:
         if member is None:
             return ()
         reason = "it was taken off the member list"
+        self._backoff.end()
         if self._round is not None:
             self._round.lose(event.worker, reason, expelled=True)
         drain = _sends(member, Drain(finished=False, reason=reason))
@@ -362,10 +361,12 @@ class Run:
             effects += _saves(self._leave_open_work(member.worker, silence))
             effects.append(Note("lost", f"{member.worker}: {silence}"))
         if self._round is not None:
-            effects += self._round.advance(now_s)
+            effects += self._round.advance(now_s, self._gone(self._round))
             if self._round.outcome is not None:
                 effects += self._concluded(self._round, self._round.outcome, now_s)
-        ripe = self._offers.ripe((m.worker for m in self._membership.live()), now_s)
+        left_out = self._backoff.left_out(now_s)
+        live = (m.worker for m in self._membership.live())
+        ripe = self._offers.ripe((w for w in live if w not in left_out), now_s)
         if self._round is None:
             effects += self._at_border(ripe, now_s)
         return tuple(effects)
@@ -383,8 +384,12 @@ class Run:
         )
         if isinstance(outcome, Abort):
             told = self._ledger.abort(outcome, now_s, *changes)
+            if over.would_fail_again:
+                why = f"{outcome.reason}: {outcome.detail}"
+                self._backoff.failed(why, now_s, over.blamed)
         else:
             told = self._ledger.commit(outcome, now_s, *changes)
+            self._backoff.committed(over.survivors)
         return (*told, DropSpool(over.id)) if over.spool_open else told
 
     def _at_border(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
@@ -396,7 +401,7 @@ class Run:
         return self._close(now_s) if ripe and not waits else ()
 
     def _close(self, now_s: float) -> tuple[Effect, ...]:
-        offers = self._offers.take(now_s)
+        offers = self._offers.take(now_s, self._backoff.left_out(now_s))
         live = self._membership.live()
         plan = new_plan(
             self._genesis,
@@ -455,6 +460,12 @@ class Run:
                 f"round {round_id} is not open; look in the log for its outcome"
             )
         return self._round
+
+    def _gone(self, open_round: Round) -> frozenset[WorkerId]:
+        """Return the members that are not live as the process that made their offer."""
+        there = {(m.worker, m.boot) for m in self._membership.live()}
+        offers = open_round.plan.offers
+        return frozenset(o.worker for o in offers if (o.worker, o.boot) not in there)
 
     def _in_round(self, member: Member) -> bool:
         return self._round is not None and member.worker in self._round.members

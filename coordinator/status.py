@@ -110,7 +110,7 @@ def status_of(
             offers,
             open_round,
             returning,
-            backoff.sentence(now_s),
+            backoff.sentences(now_s),
             ending=ending,
             border_s=border_s,
             now_s=now_s,
@@ -155,7 +155,7 @@ def _waiting_for(
     offers: Offers,
     open_round: Round | None,
     returning: RollbackAsked | None,
-    failed: str,
+    failed: tuple[str, ...],
     *,
     ending: bool,
     border_s: float,
@@ -180,8 +180,7 @@ def _waiting_for(
     )
     live = [m.worker for m in membership.live()]
     waiting = _waiting_for_offers(offers, live, now_s)
-    reasons = (failed,) if failed else ()
-    return "; ".join((*reasons, waiting, f"no round {since}", *lost))
+    return "; ".join((*failed, waiting, f"no round {since}", *lost))
 
 
 def _waiting_for_round(open_round: Round, now_s: float) -> str:

@@ -7,9 +7,16 @@ A survivor reveals, for every member of U2, one share: of b_j for a survivor, of
 lost one; never both kinds of one member, for both together would lay that member's update open.
 With t shares each, the masks of the sum are known, and nothing else is. What was reconstructed is
 checked against what each member committed to, so wrong shares are noticed before they do harm.
+
+A survivor that is *gone* is not waited for: its process of this round has ended, and with it the
+shares that it held, or it was silent for a lease, as in every other phase. A broken stream alone is
+not the end: the process may be back before its lease is over, and is told again what it missed. As
+soon as those that are left cannot be t any more, the round ends: until its deadline it could only
+wait, and nobody's work would be free meanwhile. Whoever was silent and is heard again before that
+counts as before; what a gone survivor has signed or revealed stays of use.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import combinations, islice
 from typing import Final
 
@@ -105,6 +112,7 @@ class Unmasking:
         self._own: dict[WorkerId, Mapping[WorkerId, bytes]] = {}
         self._mask: dict[WorkerId, Mapping[WorkerId, bytes]] = {}
         self._refused: dict[WorkerId, str] = {}
+        self._num_tried = 0
         self.done = False
 
     @property
@@ -121,28 +129,44 @@ class Unmasking:
         """Whether so many revealed their shares that too few are left to abandon the round."""
         return len(self._own) >= self._plan.threshold
 
-    @property
-    def hopeless(self) -> bool:
-        """Whether too many survivors refused."""
-        return len(self._survivors) - len(self._refused) < self._plan.threshold
+    def hopeless(self, gone: Collection[WorkerId]) -> bool:
+        """Return whether no share that may still come can help.
 
-    def complaint(self) -> tuple[AbortReason, str]:
+        Args:
+            gone: who is not waited for any more.
+        """
+        to_come = self._to_come(gone)
+        if self.revealed:
+            return not to_come
+        return len(self._own) + len(to_come) < self._plan.threshold
+
+    def complaint(self, gone: Collection[WorkerId]) -> tuple[AbortReason, str]:
         """Return why there is nothing to unmask with."""
-        refused = "".join(f"; {w} {why}" for w, why in sorted(self._refused.items()))
+        missing = "".join(f"; {w} {why}" for w, why in sorted(self._refused.items()))
+        missing += "".join(f"; {w} is gone" for w in sorted(gone) if w in self._silent())
         if self.revealed:
             return AbortReason.BAD_SHARES, (
-                f"the shares of {', '.join(sorted(self._own))} do not fit together{refused}"
+                f"the shares of {', '.join(sorted(self._own))} do not fit together{missing}"
             )
         what, had = "revealed shares", len(self._own)
         if not self.may_reveal():
             what, had = "signed the survivors", len(self._signatures)
         detail = f"members that {what}: {had}, needed: {self._plan.threshold}"
-        return AbortReason.BELOW_THRESHOLD, detail + refused
+        return AbortReason.BELOW_THRESHOLD, detail + missing
 
-    def waiting_for(self) -> tuple[WorkerId, ...]:
+    def waiting_for(self, gone: Collection[WorkerId]) -> tuple[WorkerId, ...]:
         """Return whose shares, or first whose signatures, are still out."""
         had = self._own.keys() if self.may_reveal() else self._signatures.keys()
-        return tuple(w for w in self._survivors if w not in had and w not in self._refused)
+        return tuple(w for w in self._to_come(gone) if w not in had)
+
+    def _to_come(self, gone: Collection[WorkerId]) -> tuple[WorkerId, ...]:
+        """Return who has not revealed its shares, and still may."""
+        return tuple(w for w in self._silent() if w not in gone)
+
+    def _silent(self) -> tuple[WorkerId, ...]:
+        """Return who has neither revealed its shares nor refused to."""
+        said = self._own.keys() | self._refused.keys()
+        return tuple(w for w in self._survivors if w not in said)
 
     def missed(self, worker: WorkerId) -> tuple[Message, ...]:
         """Return what a survivor may not have had."""
@@ -204,9 +228,13 @@ class Unmasking:
         self._refused[worker] = why
 
     def secrets(self) -> Secrets | None:
-        """Return what takes the masks off the sum; None while it is not there."""
-        if not self.revealed:
+        """Return what takes the masks off the sum; None while it is not there.
+
+        Shares that did not fit are tried again once there are more of them.
+        """
+        if not self.revealed or len(self._own) == self._num_tried:
             return None
+        self._num_tried = len(self._own)
         own = {j: self._combined(self._own, j, self._is_own(j)) for j in self._survivors}
         lost = {j: self._combined(self._mask, j, self._is_mask_key(j)) for j in self._lost}
         if None in own.values() or None in lost.values():

@@ -42,6 +42,7 @@ class TwoByteModel(Learner):
             sequence=settings["sequence"],
             seed=context.seed,
             name=context.name,
+            order=context.order,
         )
 
     @override

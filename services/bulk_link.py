@@ -192,7 +192,7 @@ class BulkLink:
 
     def _downloaded(self, request: bulk_pb2.DownloadRequest) -> Iterator[bytes]:
         """Yield messages as long as somebody wants them; then the call is over on both sides."""
-        call = self._download(request, timeout=_STREAM_DEADLINE_S)
+        call: Any = self._download(request, timeout=_STREAM_DEADLINE_S)
         self._downloads.add(call)
         try:
             for message in call:

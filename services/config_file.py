@@ -26,7 +26,7 @@ from common.errors import ConfigError
 S = TypeVar("S", bound=BaseModel)
 
 _PREFIX: Final = "CROSSCLOUD"
-_NOT_YAML: Final = (yaml.YAMLError, ValueError, RecursionError)
+NOT_YAML: Final = (yaml.YAMLError, ValueError, RecursionError)
 """What PyYAML raises: also for a month 13, and where it is nested too deep."""
 _UNKNOWN: Final = ("extra_forbidden", "unexpected_keyword_argument")
 
@@ -63,7 +63,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file; give the path of a settings file") from None
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
-    except _NOT_YAML as e:
+    except NOT_YAML as e:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(e).split())}") from None
     if raw is None:
         return {}
@@ -93,7 +93,7 @@ def _value(variable: str, text: str) -> Any:
         return text  # numbers and booleans are recognised by the field's type
     try:
         return yaml.safe_load(text)
-    except _NOT_YAML as e:
+    except NOT_YAML as e:
         raise ConfigError(f"{variable}: not YAML: {' '.join(str(e).split())}") from None
 
 

@@ -57,7 +57,7 @@ def make_genesis(
     def theta(start: int, stop: int) -> F32:
         return vector.read(start, stop, np.empty(stop - start, np.float32))
 
-    version = genesis_version(vector.schema, algorithm, theta, store.write)
+    version = genesis_version(vector.schema, algorithm, seed, theta, store.write)
     version0 = store.write(canonical.encode(version))
     store.sync()
     return Genesis(run, seed, learner, settings, vector.schema, version0, algorithm, stop)

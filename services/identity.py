@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
-import yaml
 from cryptography import x509
 
 from common.errors import ConfigError, NotAMemberError, NotPermittedError
+from services.members_file import read_entries
 
 log = logging.getLogger(__name__)
 
@@ -230,17 +230,8 @@ class MemberList:
 
 
 def _read_members(path: Path, run: str) -> dict[str, Identity]:
-    try:
-        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot read the member list: {e.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(e).split())}") from None
-    entries = raw.get("members") if isinstance(raw, dict) and raw.keys() == {"members"} else None
-    if not isinstance(entries, list):
-        raise ConfigError(f"{path}: expected one key, `members`, with a list of names under it")
     members: dict[str, Identity] = {}
-    for i, entry in enumerate(entries):
+    for i, entry in enumerate(read_entries(path, "the member list")):
         identity = _member(entry, run, f"{path}: members[{i}]")
         if identity.name in members:
             raise ConfigError(f"{path}: members[{i}]: {identity.name!r} stands twice; delete one")

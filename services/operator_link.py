@@ -20,6 +20,8 @@ from common.errors import ConfigError, CrosscloudError
 from protos.v1 import operator_pb2, operator_pb2_grpc
 from services.channels import channel_options, dial
 from services.grpc_status import raise_for
+from services.settings import TlsSettings
+from services.signing import signed_order
 from services.tls import explain_rpc_error
 
 _OPTIONS: Final = channel_options(ping_s=10.0, timeout_s=10.0, longest_redial_s=1.0)
@@ -99,12 +101,19 @@ class OperatorLink:
         address: "host:port" of the control port.
         credentials: an operator's certificate, its key and the federation's CA.
         timeout_s: of each call; raising it makes an unreachable coordinator take longer to name.
+        tls: whose key signs orders, which the masked tier asks for; None = none is signed.
     """
 
     def __init__(
-        self, address: str, credentials: grpc.ChannelCredentials, *, timeout_s: float = 10.0
+        self,
+        address: str,
+        credentials: grpc.ChannelCredentials,
+        *,
+        timeout_s: float = 10.0,
+        tls: TlsSettings | None = None,
     ) -> None:
         self._address = address
+        self._tls = tls
         self._timeout_s = timeout_s
         self._channel = dial(address, credentials, _OPTIONS)
         self._stub = operator_pb2_grpc.OperatorStub(self._channel)
@@ -152,20 +161,25 @@ class OperatorLink:
     def rollback(self, version: int, within_s: float | None = None) -> None:
         """Make an earlier version's state the head at the next round border. As `stop`.
 
+        The order is signed for the log as it is now, and good for one roll-back.
+
         Raises:
             NotRecordedError: as `stop`.
             NotFoundError: it is not kept, or not any more at the border.
         """
-        with self._border():
+        with self._border() as status:
             request = operator_pb2.RollbackRequest(version=version)
+            if self._tls is not None:
+                order = signed_order(self._tls, status.run, version, status.num_records)
+                request.order = canonical.encode(order)
             self._stub.Rollback(request, timeout=within_s)
 
     @contextmanager
-    def _border(self) -> Iterator[None]:
+    def _border(self) -> Iterator[RunStatus]:
         """Something that waits for a round border: first see that somebody is there."""
-        self.status()
+        status = self.status()
         try:
-            yield
+            yield status
         except grpc.RpcError as e:
             raise_for(e)
             raise NotRecordedError(

@@ -8,7 +8,7 @@ A certificate's rotation keeps its key, so pins outlive certificates; a new key 
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 from cryptography import x509
@@ -16,6 +16,7 @@ from cryptography import x509
 from common.errors import ConfigError
 from common.secagg import signatures
 from services.identity import identity_in
+from services.members_file import read_entries
 
 PINS: Final = "pins.yaml"
 
@@ -43,17 +44,8 @@ def read_pins(path: Path) -> Pins:
     Raises:
         ConfigError: the file is missing or wrong.
     """
-    try:
-        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot read the pins: {e.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(e).split())}") from None
-    entries = raw.get("members") if isinstance(raw, dict) and raw.keys() == {"members"} else None
-    if not isinstance(entries, list):
-        raise ConfigError(f"{path}: expected one key, `members`, with a list under it")
     pins: Pins = {}
-    for i, entry in enumerate(entries):
+    for i, entry in enumerate(read_entries(path, "the pins")):
         where = f"{path}: members[{i}]"
         if not isinstance(entry, dict) or entry.keys() != _FIELDS:
             raise ConfigError(f"{where}: expected exactly the keys name, organisation, key")

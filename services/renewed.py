@@ -1,9 +1,10 @@
-"""Certificates that are renewed while a process runs: files that change are read again."""
+"""Files that change while a process runs are read again; a channel takes up the new certificate."""
 
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 import grpc
@@ -11,7 +12,6 @@ from typing_extensions import override
 
 from common.errors import ConfigError
 from services.channels import dial
-from services.settings import TlsSettings
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +19,19 @@ T = TypeVar("T")
 
 
 class Renewed(Generic[T]):
-    """What is made of certificate files, made again when one of them changes.
+    """What is made of some files, made again when one of them changes.
 
     New files that are not fit (half copied, say) are told once and tried again; what was made last
     stays in use.
 
     Args:
+        what: the files are called in the log.
         make: reads the files; its ConfigError is raised by the constructor alone.
     """
 
-    def __init__(self, tls: TlsSettings, make: Callable[[], T]) -> None:
-        self._paths = (tls.ca, tls.certificate, tls.key)
+    def __init__(self, what: str, paths: Sequence[Path], make: Callable[[], T]) -> None:
+        self._what = what
+        self._paths = paths
         self._make = make
         self._lock = threading.Lock()
         self._stamp = self._read_stamp()
@@ -49,11 +51,11 @@ class Renewed(Generic[T]):
             self._made = self._make()
         except (ConfigError, OSError) as e:
             if str(e) != self._problem:
-                log.warning("the new certificate is not used, the old one stays: %s", e)
+                log.warning("%s: changed and not used, the last good one stays: %s", self._what, e)
             self._problem = str(e)
             return
         self._stamp, self._problem = stamp, ""
-        log.info("certificate read again: %s", self._paths[1])
+        log.info("%s: read again", self._what)
 
     def _read_stamp(self) -> object:
         try:

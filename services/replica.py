@@ -20,7 +20,7 @@ from common.documents import Commit, Genesis, Record, Version
 from common.errors import DivergedError, ProtocolError, UnknownFileError
 from common.ids import Digest
 from common.secagg.sums import check_aggregate
-from common.shards import PayloadLayout
+from common.terms import round_layout
 from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class Replica:
         """
         if not self._store.has(commit.aggregate):
             self._fetch(commit.aggregate, "aggregate")
-        layout = PayloadLayout(self._genesis.schema.length, commit.plan.bits, commit.plan.masked)
+        layout = round_layout(self._genesis, commit.plan.bits, commit.plan.fragment)
 
         def read(offset: int, length: int) -> bytes:
             return self._store.read_slice(commit.aggregate, offset, length)

@@ -24,12 +24,12 @@ from pydantic import (
     model_validator,
 )
 
-from common.documents import Algorithm, Stop
+from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from services.config_file import load
 from services.identity import check_name
 from services.presets import DEFAULT_PRESET, PRESETS
-from services.soundness import TIERS, refuse_unsound
+from services.soundness import refuse_unsound
 
 _ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104 - a container is reached from outside
 
@@ -148,6 +148,12 @@ class TimingSettings(_Settings):
     upload_timeout_s: Seconds = Field(
         default=600.0,
         description="seconds for an upload; raising it admits slower links and lengthens rounds",
+    )
+    resolve_timeout_s: Seconds = Field(
+        default=30.0,
+        description="seconds that a masked round which failed after its uploads began waits for its"
+        " members' word that they reveal nothing; raising it holds up the next round for longer,"
+        " lowering it spends work of all where a lost member would have come back",
     )
     first_grace_s: Seconds = Field(
         default=5.0,
@@ -399,6 +405,11 @@ class TrustSettings(_Settings):
         description="pins.yaml: names, organisations and keys of the workers that may be in a sum; "
         "none = any worker that the CA signed, so whoever holds the CA's key is trusted",
     )
+    operators: ExistingFile | None = Field(
+        default=None,
+        description="such a file of the operators' keys, whose signature a roll-back needs in the "
+        "masked tier; none = any operator that the CA signed",
+    )
 
 
 class WorkerSettings(_LearnerSettings):
@@ -416,6 +427,12 @@ class WorkerSettings(_LearnerSettings):
     pace: PaceSettings = Field(default=PaceSettings(), description="limits of speed")
     trust: TrustSettings = Field(
         default=TrustSettings(), description="what it insists on, whatever the coordinator says"
+    )
+    resolve_timeout_s: Seconds = Field(
+        default=3600.0,
+        description="seconds at most until a masked round that has no outcome is given up: what"
+        " this worker has uploaded to it is spent then; raising it lets a silent coordinator hold"
+        " up its work for longer, below the length of a round its work is lost for nothing",
     )
     drain_s: Annotated[float, Field(ge=0, le=3600)] = Field(
         default=15.0,

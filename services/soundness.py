@@ -9,26 +9,29 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Final
 
-from common.documents import Algorithm, Stop
+from common.codec.float32 import Float32
+from common.codec.topk import ONE_IN as TOPK_ONE_IN
+from common.codec.topk import TopK
+from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from common.scales import levels
 from common.secagg.thresholds import min_cohort
+from common.terms import CODECS
 from common.weight import threshold
-
-TIERS: Final = ("tls", "masked")
-"""Privacy tiers that this version implements."""
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "policy": ("sync", "async"),
     "tier": ("tls", "masked", "record_dp", "cloud_dp", "he"),
     "normalisation": ("normalised", "tokens", "samples", "uniform"),
     "staleness": ("poly", "hinge", "constant"),
-    "codec.kind": ("dense", "float32"),
+    "codec.kind": CODECS,
     "outer.kind": ("sgd", "nesterov"),
 }
 """Words that the algorithm's settings may be, by path."""
 
 _RING_BITS: Final = (4, 8, 12, 16)
+_EXACT_BITS: Final = {"float32": Float32.bits, "topk": TopK.bits}
+"""Of the codecs whose values are in no ring."""
 
 
 def refuse_unsound(
@@ -153,18 +156,25 @@ def _tier(a: Algorithm, allowed_tiers: Collection[str]) -> Iterator[str]:
 
 def _codec(a: Algorithm) -> Iterator[str]:
     c = a.codec
-    if c.kind == "float32":
+    if c.kind in _EXACT_BITS:
         if a.tier != "tls":
             yield (
-                f"algorithm.codec.kind: float32 values cannot be masked, so tier {a.tier!r} cannot "
-                "carry them: choose 'dense', or tier 'tls'"
+                f"algorithm.codec.kind: {c.kind} values cannot be masked, so tier {a.tier!r} "
+                "cannot carry them: choose 'dense', or tier 'tls'"
             )
-        if (c.bits, c.first_bits) != (32, 32):
+        bits = _EXACT_BITS[c.kind]
+        if (c.bits, c.first_bits) != (bits, bits):
             yield (
-                f"algorithm.codec: float32 has bits 32 and first_bits 32, not {c.bits} and "
-                f"{c.first_bits}: set both to 32, or kind to 'dense'"
+                f"algorithm.codec: {c.kind} has bits {bits} and first_bits {bits}, not {c.bits} "
+                f"and {c.first_bits}: set both to {bits}, or kind to 'dense'"
             )
-        return
+    else:
+        yield from _ring(a)
+    yield from _one_in(a)
+
+
+def _ring(a: Algorithm) -> Iterator[str]:
+    c = a.codec
     for name, bits in (("bits", c.bits), ("first_bits", c.first_bits)):
         if bits not in _RING_BITS:
             yield (
@@ -177,6 +187,37 @@ def _codec(a: Algorithm) -> Iterator[str]:
                 f"algorithm.max_cohort: {a.max_cohort} members would wrap a ring of codec.{name} "
                 f"{bits}: at most {2 ** (bits - 1) - 1} fit; lower it or widen the ring"
             )
+
+
+def _one_in(a: Algorithm) -> Iterator[str]:
+    c, path = a.codec, "algorithm.codec.one_in"
+    match c.kind:
+        case "dense" | "float32":
+            if c.one_in != 1:
+                yield (
+                    f"{path}: {c.kind} sends everything, {c.one_in} would be ignored: set it to 1, "
+                    "or kind to 'cyclic'"
+                )
+        case "cyclic":
+            if c.one_in < 2 or any(c.one_in % n == 0 for n in range(2, c.one_in)):
+                yield (
+                    f"{path}: {c.one_in} is not prime: a worker in every second or third cohort "
+                    "would miss fragments for ever; choose 2, 3, 5, 7, 11, 13, ..."
+                )
+        case "randk" | "heavy":
+            if c.one_in < 2:
+                yield f"{path}: {c.one_in} leaves nothing out: at least 2, or kind 'dense'"
+        case "topk":
+            if c.one_in not in TOPK_ONE_IN:
+                yield (
+                    f"{path}: topk picks one value in {c.one_in}; it can in one of "
+                    f"{', '.join(map(str, TOPK_ONE_IN))}"
+                )
+            if a.outer.kind != "sgd":
+                yield (
+                    "algorithm.outer.kind: what topk leaves out returns through the residual, and "
+                    f"momentum on top of that diverges: {a.outer.kind!r} must be 'sgd'"
+                )
 
 
 def _cohort(a: Algorithm, num_workers: int | None) -> Iterator[str]:

@@ -7,9 +7,9 @@ plaintext here.
 """
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 from cryptography import x509
@@ -20,6 +20,8 @@ from common.errors import ConfigError, NotAMemberError
 from services.identity import Identity, Role, identity_in
 from services.renewed import Renewed
 from services.settings import TlsSettings
+
+T = TypeVar("T")
 
 # What gRPC says in `details()` -> what it means. First match wins.
 _SENTENCES: Final = (
@@ -76,7 +78,7 @@ def server_credentials(
     Raises:
         ConfigError: our own certificate cannot serve this run; says what to do.
     """
-    files = Renewed(tls, lambda: _server_configuration(tls, run, now))
+    files = _renewed(tls, lambda: _server_configuration(tls, run, now))
     used = files.read()
 
     def newer() -> Any:  # None where nothing is new: the stubs do not know that gRPC takes it
@@ -123,7 +125,11 @@ def renewed_credentials(
     Raises:
         ConfigError: our own certificate cannot do this; says what to do.
     """
-    return Renewed(tls, lambda: channel_credentials(tls, run, role, name))
+    return _renewed(tls, lambda: channel_credentials(tls, run, role, name))
+
+
+def _renewed(tls: TlsSettings, make: Callable[[], T]) -> Renewed[T]:
+    return Renewed(f"certificate {tls.certificate}", (tls.ca, tls.certificate, tls.key), make)
 
 
 def check_own(

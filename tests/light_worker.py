@@ -15,6 +15,7 @@ from common.documents import PROTOCOL, Answer, Genesis, Numbers, Offer, Plan, Re
 from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from common.shards import PayloadLayout
+from common.terms import round_layout
 from protos.v1 import bulk_pb2, bulk_pb2_grpc, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services.bulk_link import BulkLink
 from services.channels import OPTIONS
@@ -178,7 +179,7 @@ class LightWorker:
 
     def layout(self, plan: Plan) -> PayloadLayout:
         """Return where the payload's shards are."""
-        return PayloadLayout(self.genesis.schema.length, plan.bits, plan.masked)
+        return round_layout(self.genesis, plan.bits, plan.fragment)
 
     def push(self, *shards: tuple[bytes, int, bytes]) -> bulk_pb2.PushShardsResponse:
         """Upload (round id, index, payload) in one stream.

@@ -23,7 +23,8 @@ from common.secagg.transcript import abandon_content
 from common.shards import pack_lanes
 from protos.v1 import session_pb2
 from services.settings import TlsSettings
-from services.worker.trusted import Members, own_certificate, signer
+from services.signing import own_certificate, signer
+from services.worker.trusted import Members
 from tests.light_worker import LightWorker
 from worker.masking import Attempt, Member, OfferSecrets
 from worker.round import Fate, WorkerRound

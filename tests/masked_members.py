@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from common.documents import Algorithm, Attestation, Offer, Plan
+from common.documents import Algorithm, Attestation, Offer, Plan, RollbackOrder
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
@@ -84,6 +84,13 @@ def attestation(name: str, run: str, version: int, digest: Digest) -> Attestatio
     """Return a worker's word for a version."""
     unsigned = Attestation(run, WorkerId(name), version, digest, certificate(name))
     signature = signatures.sign(identity_key(name), "head", signed_content(unsigned))
+    return replace(unsigned, signature=signature.hex())
+
+
+def order(name: str, run: str, version: int, num_records: int) -> RollbackOrder:
+    """Return an operator's order to roll back."""
+    unsigned = RollbackOrder(run, version, num_records, certificate(name))
+    signature = signatures.sign(identity_key(name), "rollback", signed_content(unsigned))
     return replace(unsigned, signature=signature.hex())
 
 

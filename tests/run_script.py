@@ -32,6 +32,7 @@ from common.documents import (
     Offer,
     Plan,
     Record,
+    RollbackOrder,
     Stop,
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
@@ -96,7 +97,7 @@ from coordinator.ports import (
 )
 from coordinator.round import OPEN, SavedRound
 from coordinator.run import Run
-from tests.masked_members import Cloud, attestation, changed, signer
+from tests.masked_members import Cloud, attestation, changed, order, signer
 from worker.masking import Attempt
 from worker.round import RefusedError
 
@@ -225,7 +226,7 @@ class Script:
             "pause": lambda: Operated(Command.PAUSE, name),
             "resume": lambda: Operated(Command.RESUME, name),
             "stop": lambda: Operated(Command.STOP, name),
-            "rollback": lambda: RollbackAsked(int(o["to"]), name),
+            "rollback": lambda: RollbackAsked(int(o["to"]), name, self.order(name, o)),
             "restored": lambda: Restored(int(o["to"]), self.digest_of(o), int(o["to"])),
             "unrestored": lambda: RestoreFailed(int(o["to"]), "as told"),
             "ending": Ending,
@@ -236,7 +237,12 @@ class Script:
                 round_id, tuple(WorkerId(w) for w in sorted(name.split(",")) if w)
             ),
             "computed": lambda: self.computed(round_id),
-            "failed": lambda: ComputeFailed(round_id, AbortReason(name), "as told"),
+            "failed": lambda: ComputeFailed(
+                round_id,
+                AbortReason(name),
+                "as told",
+                WorkerId(o["blamed"]) if "blamed" in o else None,
+            ),
             "tick": Ticked,
         }
         return events[verb]()
@@ -349,6 +355,14 @@ class Script:
         digest = Digest(o.get("digest", self.digest_of({"to": str(version)})))
         return attestation(name, self.genesis.run, version, digest)
 
+    def order(self, name: str, o: Options) -> RollbackOrder | None:
+        """Return what an operator signs in the masked tier."""
+        if not self.genesis.algorithm.masked or o.get("wrong") == "missing":
+            return None
+        run, at = o.get("run", self.genesis.run), int(o.get("records", str(len(self.log))))
+        signed = order(name, run, int(o.get("for", o["to"])), at)
+        return replace(signed, signature=None) if o.get("wrong") == "signature" else signed
+
     def computed(self, round_id: RoundId) -> Computed:
         assert self.planned is not None, "no round was ever planned"
         work = self.computing or Compute(self.planned, {}, ())  # an answer that nobody asked for
@@ -432,7 +446,7 @@ def _effect(effect: Effect) -> str:
             return f"append #{record.seq} {_record(record)}"
         case Publish(record):
             return f"publish #{record.seq}"
-        case OpenSpool(round_, members, bits):
+        case OpenSpool(round_, members, bits, _):
             return f"open spool {round_} for {','.join(members)} at {bits} bits"
         case Seal(round_):
             return f"seal {round_}"

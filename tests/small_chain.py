@@ -6,7 +6,16 @@ from pathlib import Path
 
 from common import canonical
 from common.arrays import F32
-from common.documents import Abort, Commit, Control, Counters, Record, Rollback, Version
+from common.documents import (
+    Abort,
+    Commit,
+    Control,
+    Counters,
+    Record,
+    Rollback,
+    RollbackOrder,
+    Version,
+)
 from common.errors import UnknownFileError
 from common.ids import Digest, WorkerId
 from services.data_store import DataStore
@@ -39,11 +48,11 @@ class Coordinator:
         self.number += 1
         return self.append(commit=commit)
 
-    def roll_back(self, version: int, state: Version) -> Record:
+    def roll_back(self, version: int, state: Version, order: RollbackOrder | None = None) -> Record:
         """Make `state`, that of an earlier version, the head again."""
         self.run.version = state
         self.number += 1
-        return self.append(rollback=Rollback(version, state.commits, "ann"))
+        return self.append(rollback=Rollback(version, state.commits, "ann", order))
 
     def append(self, **body: Commit | Abort | Control | Rollback) -> Record:
         last = self.records[-1] if self.records else self.run.genesis

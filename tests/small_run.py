@@ -21,8 +21,7 @@ from common.documents import (
 )
 from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema, TensorSpec
-from common.shards import SHARD_BYTES
-from common.terms import Terms, round_bits, round_terms
+from common.terms import Terms, round_bits, round_fragment, round_terms
 from common.weight import threshold
 from coordinator.aggregate import aggregate
 from worker.update import Work, measure, shards
@@ -32,6 +31,7 @@ SMALL = ModelSchema(
     (TensorSpec("w", (3, 2000)), TensorSpec("v", (2500,))), (TensorSpec("mean", (100,)),)
 )
 WORKERS = tuple(WorkerId(w) for w in ("aws", "azure", "gcp", "onprem"))
+SEED = 7
 NUMBERS = Numbers(tokens=2000, lr_sum=0.04, age_256=0, staleness_65535=65535, steps=20, samples=16)
 
 
@@ -85,11 +85,11 @@ class Run:
     def __post_init__(self) -> None:
         theta = random_vector(self.schema, 0) if self.theta0 is None else self.theta0
         self.version: Version = genesis_version(
-            self.schema, self.algorithm, values_of(theta), self.blobs.write
+            self.schema, self.algorithm, SEED, values_of(theta), self.blobs.write
         )
         self.genesis = Genesis(
             run="small",
-            seed=7,
+            seed=SEED,
             learner="",
             settings={},
             schema=self.schema,
@@ -113,7 +113,7 @@ class Run:
             tier="tls",
             version=self.version.commits,
             digest=digest,
-            fragment=0,
+            fragment=round_fragment(self.algorithm.codec, self.version.commits),
             bits=round_bits(self.algorithm.codec, self.version.commits),
             threshold=threshold(len(offers), self.algorithm),
             live_speed=sum(self.speeds) if live_speed is None else live_speed,
@@ -151,7 +151,8 @@ class Run:
         pieces = shards(terms, worker, work, measure(terms, work), keep, key, loss_2_20)
         spooled = bytearray(terms.layout.total_bytes)
         for index, piece in enumerate(pieces):
-            spooled[index * SHARD_BYTES : index * SHARD_BYTES + len(piece)] = piece
+            offset, length = terms.layout.shard(index)
+            spooled[offset : offset + length] = piece
         return bytes(spooled), kept
 
     def commit(

@@ -1,7 +1,9 @@
 """Text files to batches of tokens, and to the validation shard that all processes share.
 
-Batches are windows at random places. Batch n depends on the seed and on n alone, so one integer is
-the whole cursor: a worker that starts again goes on with the batch it would have had.
+Batches are windows at random places. Batch n depends on the seed, the order and n alone, so two
+integers are the whole cursor: a worker that starts again goes on with the batch it would have had.
+One that lost its state draws another order: the same batches from the same version would be the
+same update once more, and in two sums with and without it would show it.
 """
 
 import glob
@@ -95,17 +97,22 @@ class Batches:
     Args:
         tokens: uint16[num_tokens]
         seed: same seed, same batches; a name makes two workers differ.
+        order: makes a worker that begins anew differ from itself; below 2**63, 0 = none was drawn.
     """
 
-    def __init__(self, tokens: U16, *, batch: int, sequence: int, seed: int, name: str) -> None:
+    def __init__(
+        self, tokens: U16, *, batch: int, sequence: int, seed: int, name: str, order: int = 0
+    ) -> None:
         _check_length(tokens, batch * (sequence + 1), f"one batch of {batch} x {sequence} tokens")
         self._tokens, self._batch, self._sequence = tokens, batch, sequence
         self._key = [seed, int.from_bytes(sha256(name.encode()).digest()[:8])]
+        self._order = order
         self._next = 0
 
     def take(self) -> I64:
         """Return the next batch: int64[batch, sequence + 1]; targets are inputs moved by one."""
-        places = np.random.default_rng([*self._key, self._next]).integers(
+        order = (self._order,) if self._order else ()
+        places = np.random.default_rng([*self._key, *order, self._next]).integers(
             len(self._tokens) - self._sequence, size=(self._batch, 1)
         )
         self._next += 1
@@ -114,11 +121,15 @@ class Batches:
 
     def state(self) -> dict[str, npt.NDArray[np.int64]]:
         """Return the cursor."""
-        return {"batch": np.array(self._next, np.int64)}
+        return {
+            "batch": np.array(self._next, np.int64),
+            "order": np.array(self._order, np.int64),
+        }
 
     def load_state(self, state: Mapping[str, npt.NDArray[np.int64]]) -> None:
         """Go on where `state` was taken."""
         self._next = int(state["batch"])
+        self._order = int(state.get("order", 0))  # what was saved before there was one has none
 
 
 def validation_windows(tokens: U16, *, sequence: int, max_tokens: int = 0) -> I64:
@@ -165,9 +176,11 @@ class TextData:
         sequence: int,
         seed: int,
         name: str,
+        order: int = 0,
     ) -> None:
         self._data, self._encode = data or {}, encode
         self._batch, self._sequence, self._seed, self._name = batch, sequence, seed, name
+        self._order = order
         self._batches: Batches | None = None
         self._windows: I64 | None = None
         unknown = sorted(
@@ -187,6 +200,7 @@ class TextData:
                 sequence=self._sequence,
                 seed=self._seed,
                 name=self._name,
+                order=self._order,
             )
         return self._batches
 

@@ -66,6 +66,7 @@ class HuggingFaceLearner(Learner):
             sequence=settings["sequence"],
             seed=context.seed,
             name=context.name,
+            order=context.order,
         )
         self._parameters = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         matrices = [p for p in self._parameters.values() if p.dim() >= 2]

@@ -66,6 +66,8 @@ class LearnerContext:
         name: this process's name, so that two workers need not draw the same batches.
         device: where to compute: "cpu", "cuda", ...
         num_threads: CPU threads that the learner may use, at least 1.
+        order: drawn whenever a worker begins without state of its own; the order of its data has
+            to follow from it, and to be kept in `Learner.state`. 0 where nothing is trained.
     """
 
     settings: Mapping[str, Json]
@@ -74,6 +76,7 @@ class LearnerContext:
     name: str
     device: str = "cpu"
     num_threads: int = 1
+    order: int = 0
 
 
 class Learner(ABC):

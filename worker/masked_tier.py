@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from common.documents import Attestation, Offer, Plan
-from common.errors import BadSignatureError
+from common.documents import Attestation, Offer, Plan, Record
+from common.errors import BadSignatureError, ProtocolError
 from common.ids import Digest
+from common.orders import order_complaint
 from common.secagg.transcript import abandon_content, certificate_der, is_signed, signed_content
 from worker.masking import Attempt, Member, OfferSecrets
 from worker.round import Rule
+from worker.trust import Admits
 
 
 class MaskedTier:
@@ -20,10 +22,16 @@ class MaskedTier:
     Args:
         certificate: returns that of this worker's identity, base64 of its DER: it may be renewed.
         genesis: digest of version 0, which needs nobody's word.
+        operators: says whose an operator's certificate is.
     """
 
     def __init__(
-        self, member: Member, run: str, certificate: Callable[[], str], genesis: Digest
+        self,
+        member: Member,
+        run: str,
+        certificate: Callable[[], str],
+        genesis: Digest,
+        operators: Admits,
     ) -> None:
         self._member = member
         self._run = run
@@ -31,6 +39,7 @@ class MaskedTier:
         self._secrets: OfferSecrets | None = None
         self._words: dict[str, tuple[int, Digest]] = {}  # each organisation's newest
         self._genesis = genesis
+        self._operators = operators
 
     @property
     def max_clip(self) -> float:
@@ -64,6 +73,22 @@ class MaskedTier:
             return True
         vouchers = sum(word == (version, digest) for word in self._words.values())
         return vouchers > self._member.trust.colluding
+
+    def rollback_complaint(self, record: Record, last_seq: int) -> str:
+        """Return why a roll-back is no operator's; "" if it is.
+
+        Args:
+            last_seq: of the newest roll-back before it; -1 = there was none.
+        """
+        assert record.rollback is not None
+        order = record.rollback.order
+        if order is None:
+            return "no operator has signed it"
+        try:
+            party = self._operators(certificate_der(order.certificate, record.rollback.by))
+        except ProtocolError as e:
+            return str(e)
+        return order_complaint(record.rollback, self._run, record.seq, last_seq, party.key)
 
     def attestation(self, version: int, digest: Digest) -> Attestation | None:
         """Return this worker's word that it verified a version."""

@@ -7,7 +7,7 @@ It stands where `worker/masking.py` stands in the masked tier, so that the condu
 from collections.abc import Iterable, Iterator, Mapping
 
 from common import canonical
-from common.documents import Answer, Attestation, Numbers, Offer, Plan
+from common.documents import Answer, Attestation, Numbers, Offer, Plan, Record
 from common.errors import UnexpectedMessageError
 from common.ids import Digest, WorkerId
 from common.shards import PayloadLayout, Piece
@@ -53,6 +53,10 @@ class PlainTier:
     def vouched(self, version: int, digest: Digest) -> bool:
         """Return whether a version may be adopted: the coordinator is believed."""
         return True
+
+    def rollback_complaint(self, record: Record, last_seq: int) -> str:
+        """Return nothing: the coordinator is believed."""
+        return ""
 
     def attestation(self, version: int, digest: Digest) -> Attestation | None:
         """Return nothing: nobody asks."""

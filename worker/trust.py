@@ -1,23 +1,21 @@
 """What a worker's own file insists on, whatever the coordinator says.
 
 A plan may be stricter, never weaker. Who may be a member is asked of `Admits`, which reads pinned
-keys or the federation's CA (`services/worker/pins.py`): never of the coordinator.
+keys or the federation's CA (`services/worker/trusted.py`): never of the coordinator.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from common.documents import Algorithm, Numbers, Plan
+from common.documents import TIERS, Algorithm, Numbers, Plan
 from common.errors import CrosscloudError
 from common.ids import WorkerId
 from common.secagg.signatures import IdentityPublicKey
 from common.secagg.thresholds import is_sound
 from common.secagg.transcript import certificate_der, is_signed, signed_content
+from common.terms import RINGS
 from common.weight import influence, threshold
-
-TIERS = ("tls", "masked")
-"""Privacy tiers, the weakest first."""
 
 _SLACK = 0.001
 
@@ -91,7 +89,7 @@ class Trust:
                 a.max_policy_factor,
                 self.max_policy_factor,
             ),
-            (a.masked and a.codec.kind != "dense", "codec.kind", a.codec.kind, "dense"),
+            (a.masked and a.codec.kind not in RINGS, "codec.kind", a.codec.kind, "a ring"),
         )
         for is_weaker, field, found, allowed in weaker:
             if is_weaker:

@@ -2,30 +2,33 @@
 
 Two passes over the same values. `measure` finds the lengths (and anything that is not finite);
 `shards` encodes, so that an upload can start with the first shard. Neither holds more than a few
-tiles and one shard, and z_B. A tile is encoded straight into its place in the shard: what else a
+tiles, two shards, and 20 bytes per block of 4096 values: 3 MiB, and 5 more per billion parameters
+(`python -m benchmarks.codec`). A tile is encoded straight into its place in the shard: what else a
 shard needs can follow while the tile is in the cache.
 
-What quantisation leaves out goes to `keep_residual`; it becomes the residual only on a commit that
-names this worker a survivor, or when the work is spent.
+What quantisation leaves out goes to `keep_residual`, as does the residual of blocks that do not
+travel. It becomes the residual only on a commit that names this worker a survivor, or when the work
+is spent.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, U32, ReadValues, WriteValues
-from common.chain import TILE, tiles
+from common.arrays import F32, ReadValues, WriteValues
+from common.chain import TILE
 from common.checks import MAX_LOSS_2_20
-from common.codec import TileEncoder
 from common.codec.noise import Noise
+from common.codec.selection import I64, runs
 from common.documents import Lanes
 from common.errors import BrokenUpdateError
 from common.ids import WorkerId
+from common.scales import energy
 from common.schema import BLOCK
-from common.shards import SHARD_BYTES, Piece, cut, pack_lanes
+from common.shards import Piece, cut, pack_lanes
 from common.terms import Terms
 
 _LONGEST: Final = 2.0**60
@@ -55,19 +58,16 @@ class Lengths:
 
 
 def measure(terms: Terms, work: Work) -> Lengths:
-    """Return the lengths of the work.
+    """Return the lengths of what travels of the work.
 
     Raises:
         BrokenUpdateError: NaN, infinite or absurdly long; discard the work, do not upload.
     """
-    difference, residual, buffer = [], [], np.empty(TILE, np.float32)
+    tiles, difference, residual = _Tiles(terms, work), list[float](), list[float]()
     with np.errstate(over="ignore", invalid="ignore"):
-        for start, stop in tiles(0, terms.schema.length):
-            d = buffer[: stop - start]
-            np.subtract(work.base(start, stop), work.theta(start, stop), out=d)
+        for d, e in tiles.sent(0, terms.layout.num_blocks):
             difference.append(_square(d))
-            if work.residual is not None:
-                residual.append(_square(work.residual(start, stop)))
+            residual.append(0.0 if e is None else _square(e))
     lengths = Lengths(math.sqrt(sum(difference)), math.sqrt(sum(residual)))
     for what, length in (("difference", lengths.difference), ("residual", lengths.residual)):
         if not length <= _LONGEST:  # NaN too
@@ -95,48 +95,108 @@ def shards(
         worker: this member's name.
         work: as it was measured; it must not change until the last shard.
         lengths: from `measure`.
-        keep_residual: receives e', tile by tile, valid during the call; never called by a codec
+        keep_residual: receives e' of every block, valid during the call; never called by a codec
             that keeps none.
         noise_key: 16 fresh random bytes; the same key gives the same shards.
         loss_2_20: mean training loss in nats times 2**20.
         own_clip: C_max, this worker's own bound on C.
     """
-    layout = terms.layout
-    encoder = _encoder(terms, worker, lengths, noise_key, own_clip)
-    kept = work.residual if terms.codec.keeps_residual else None
-    buffer = np.empty(TILE, np.float32)
-    energy: list[U32] = []
-    for shard_offset in range(0, layout.data_bytes, SHARD_BYTES):
-        shard = bytearray(min(SHARD_BYTES, layout.data_bytes - shard_offset))
-        view, first = memoryview(shard), 8 * shard_offset // layout.bits
-        for start, stop in tiles(first, first + 8 * len(shard) // layout.bits):
-            difference = np.subtract(
-                work.base(start, stop), work.theta(start, stop), out=buffer[: stop - start]
-            )
-            e = None if kept is None else _blocks(kept(start, stop))
-            at, end = ((x - first) * layout.bits // 8 for x in (start, stop))
-            tile = encoder.encode(start // BLOCK, _blocks(difference), e, view[at:end])
+    layout, tiles = terms.layout, _Tiles(terms, work)
+    factor, decay = _factors(terms, worker, lengths, own_clip)
+    encoder = terms.codec.encoder(factor, decay, Noise(noise_key))
+    squares: list[F32] = []
+    per_shard, size = layout.shard_bytes // layout.block_bytes, layout.block_bytes
+    for first in range(0, layout.num_blocks, per_shard):
+        last = min(first + per_shard, layout.num_blocks)
+        shard, block = bytearray((last - first) * size), first
+        view = memoryview(shard)
+        for difference, e in tiles.sent(first, last):
+            at, block = block, block + len(difference)
+            place = slice((at - first) * size, (block - first) * size)
+            tile = encoder.encode(at, difference, e, view[place])
             if tile.residual is not None:
-                keep_residual(start, tile.residual.reshape(-1))
-            energy.append(tile.energy)
+                tiles.keep(at, block, tile.residual, keep_residual)
+            squares.append(tile.square)
         yield shard
+    if terms.watcher is not None:
+        watcher = terms.watcher.encoder(factor, decay, Noise(noise_key))
+        squares += [watcher.square(at, d, e) for at, d, e in tiles.unsent()]
+    for start, values in tiles.unsent_residual():
+        keep_residual(start, values)
     lanes = Lanes(
         v=terms.weights.v[worker],
         loss_2_20=min(max(loss_2_20, 0), MAX_LOSS_2_20),
         clipped=int(0 < terms.clip * terms.numbers[worker].lr_sum < lengths.difference),
     )
-    yield from cut(pack_lanes(lanes, np.concatenate(energy)))
+    z = energy(np.concatenate(squares), terms.scales.energy_cap)
+    yield from cut(pack_lanes(lanes, z), layout)
 
 
-def _encoder(
-    terms: Terms, worker: WorkerId, lengths: Lengths, noise_key: bytes, own_clip: float
-) -> TileEncoder:
+class _Tiles:
+    """A member's work in tiles of some whole blocks, in two buffers.
+
+    What it yields is valid until the next tile, and may be overwritten.
+    """
+
+    def __init__(self, terms: Terms, work: Work) -> None:
+        self._selection = terms.selection
+        self._work = work
+        self._residual = work.residual if terms.codec.keeps_residual else None
+        self._difference, self._e = np.empty((2, TILE), np.float32)
+
+    def sent(self, first: int, last: int) -> Iterator[tuple[F32, F32 | None]]:
+        """Yield difference and residual of wire blocks `first` to `last`, float32[n, BLOCK]."""
+        for _, d, e in self._of(self._selection.blocks[first:last]):
+            yield d, e
+
+    def unsent(self) -> Iterator[tuple[int, F32, F32 | None]]:
+        """Yield the place in `Selection.rest`, difference and residual of what does not travel."""
+        yield from self._of(self._selection.rest)
+
+    def keep(self, first: int, last: int, values: F32, keep_residual: WriteValues) -> None:
+        """Store the next residual of wire blocks `first` to `last`, float32[n, BLOCK]."""
+        flat, done = values.reshape(-1), 0
+        for start, stop in self._selection.runs(first, last):
+            keep_residual(start, flat[done : done + stop - start])
+            done += stop - start
+
+    def unsent_residual(self) -> Iterator[tuple[int, F32]]:
+        """Yield where they begin, and values of the residual that stay as they are."""
+        if self._residual is None or self._selection.is_whole:
+            return
+        for start, stop in runs(self._selection.rest):
+            yield start, self._residual(start, stop)
+
+    def _of(self, blocks: I64) -> Iterator[tuple[int, F32, F32 | None]]:
+        for at in range(0, len(blocks), TILE // BLOCK):
+            spans, done = list(runs(blocks[at : at + TILE // BLOCK])), 0
+            for start, stop in spans:
+                to = slice(done, done + stop - start)
+                base, theta = self._work.base(start, stop), self._work.theta(start, stop)
+                np.subtract(base, theta, out=self._difference[to])
+                done = to.stop
+            yield at, self._difference[:done].reshape(-1, BLOCK), self._kept(spans)
+
+    def _kept(self, spans: Sequence[tuple[int, int]]) -> F32 | None:
+        if self._residual is None:
+            return None
+        if len(spans) == 1:
+            return self._residual(*spans[0]).reshape(-1, BLOCK)
+        done = 0
+        for start, stop in spans:
+            self._e[done : done + stop - start] = self._residual(start, stop)
+            done += stop - start
+        return self._e[:done].reshape(-1, BLOCK)
+
+
+def _factors(
+    terms: Terms, worker: WorkerId, lengths: Lengths, own_clip: float
+) -> tuple[float, float]:
+    """Return what the difference and the residual are multiplied by."""
     longest = min(terms.clip or math.inf, own_clip) * terms.numbers[worker].lr_sum
-    return terms.codec.encoder(
-        factor=terms.weights.wire(worker) * _shrink(longest, lengths.difference),
-        decay=terms.algorithm.codec.residual_decay * _shrink(longest, lengths.residual),
-        noise=Noise(noise_key),
-    )
+    factor = terms.weights.wire(worker) * _shrink(longest, lengths.difference)
+    decay = terms.algorithm.codec.residual_decay * _shrink(longest, lengths.residual)
+    return factor, decay
 
 
 def _shrink(longest: float, length: float) -> float:
@@ -144,8 +204,5 @@ def _shrink(longest: float, length: float) -> float:
 
 
 def _square(x: F32) -> float:
-    return float(np.vecdot(x, x))
-
-
-def _blocks(x: F32) -> F32:
-    return x.reshape(-1, BLOCK)
+    flat = x.reshape(-1)
+    return float(np.vecdot(flat, flat))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from common.arrays import F32, F64, U32
+from common.arrays import F32, F64
 from common.codec.noise import Noise
 from common.codec.packing import Writable
 
@@ -23,11 +23,11 @@ class Encoded:
     Args:
         residual: e', what quantisation left out, float32[n, BLOCK] in rotated coordinates; None
             where the codec loses nothing. Valid until the encoder's next tile.
-        energy: z_B, uint32[n].
+        square: squared length of each block in units of r_B, float32[n]; may be infinite.
     """
 
     residual: F32 | None
-    energy: U32
+    square: F32
 
 
 class TileEncoder(Protocol):
@@ -42,13 +42,16 @@ class TileEncoder(Protocol):
             block: index of the tile's first block.
             difference: base - theta, float32[n, BLOCK]; overwritten.
             residual: e, float32[n, BLOCK]; None = zero.
-            payload: receives bits/8 bytes per value, little-endian.
+            payload: receives the tile, little-endian.
         """
         ...
 
 
 class TileCodec(Protocol):
-    """One round's codec: it knows the round's scales. A tile is n whole blocks from `block` on."""
+    """One round's codec: it knows the round's scales.
+
+    A tile is n whole blocks as they lie on the wire; so are all indices of blocks here.
+    """
 
     bits: int
     keeps_residual: bool
@@ -67,8 +70,8 @@ class TileCodec(Protocol):
         """Return an empty sum for a tile."""
         ...
 
-    def add(self, total: Total, payload: bytes) -> None:
-        """Add one member's tile to `total` in place.
+    def add(self, total: Total, payload: bytes) -> Total:
+        """Return the sum with one member's tile; `total` is used up.
 
         Raises:
             BadUpdateError: a value that no honest member sends.
@@ -79,17 +82,18 @@ class TileCodec(Protocol):
         """Return a sum as it lies in the aggregate."""
         ...
 
-    def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
+    def mean(self, first: int, last: int, payload: bytes, sum_v: int) -> F32:
         """Return the tile of the weighted mean, float32[n, BLOCK]: the same bits everywhere.
 
         Args:
-            block: index of the tile's first block.
+            first: the tile's first block.
+            last: the block after it.
             payload: the tile of an aggregate.
             sum_v: sum of V over the survivors.
         """
         ...
 
-    def squares(self, block: int, payload: bytes) -> F64:
+    def squares(self, first: int, last: int, payload: bytes) -> F64:
         """Return each block's squared length in wire units, before division by V: float64[n]."""
         ...
 

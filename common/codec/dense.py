@@ -1,10 +1,11 @@
 """Every value in a ring of b bits: rotated, quantised with stochastic rounding, error fed back.
 
     y  = H . diag(signs) . (factor * difference) + carried
-    q  = clip(stochastic_round(y/step_B), -L, L)          x = q mod 2**b
+    q  = clip(round(y/step_B + noise), -L, L)             x = q mod 2**b
     e' = y - q*step_B
     mean = signs * float32(H_int . sum q) * c_B           c_B = step_B*65535/(64*sum V)
 
+noise is uniform in [-1/2, 1/2), in steps of 2**-16: the mean of q lies within 2**-16 of y/step_B.
 step_B = m*r_B/L in float64; workers and `mean` round it, or c_B, to float32 once.
 """
 
@@ -13,17 +14,20 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, F64, I32, Ring
+from common.arrays import F32, F64, Ring, shorten_loops
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
 from common.codec.packing import WIDTHS, Writable, pack, pack_into, ring_dtype, unpack
 from common.errors import BadUpdateError, ConfigError
 from common.rotation import rotate, rotate_exactly
-from common.scales import Scales, energy, exact_squares, levels
+from common.scales import Scales, exact_squares, levels
 from common.schema import BLOCK
 from common.weight import ONE
 
 _FINE: Final = 2**16  # noise steps per quantisation step
+_ROUNDER: Final = np.float32(1.5 * 2.0**23 * _FINE)
+"""Added to a float32 it rounds it to a multiple of `_FINE`, how many stands in the lowest bits."""
+_ROUNDED_ZERO: Final = int(_ROUNDER.view(np.int32))
 _NARROW_LEVELS: Final = 2
 _NARROW_MULTIPLE: Final = 2.0
 
@@ -56,7 +60,6 @@ class Dense:
             multiple = min(multiple, _NARROW_MULTIPLE)
         self.step: F64 = multiple * scales.radius / self.levels
         self.levels_per_radius = self.levels / multiple
-        self.energy_cap = scales.energy_cap
         self.signs = signs
 
     def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
@@ -67,31 +70,34 @@ class Dense:
         """See `TileCodec`."""
         return np.zeros(num_blocks * BLOCK, ring_dtype(self.bits))  # K sums fit: see `levels`
 
-    def add(self, total: Total, payload: bytes) -> None:
+    def add(self, total: Total, payload: bytes) -> Total:
         """See `TileCodec`."""
         q = self._values(payload, len(total))
         low, high = int(q.min()), int(q.max())
         if low < -self.levels or high > self.levels:
             raise BadUpdateError(f"values from {low} to {high}, beyond +-{self.levels}")
         total += q
+        return total
 
     def pack(self, total: Total) -> bytes:
         """See `TileCodec`."""
         return pack(total, self.bits)
 
-    def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
+    def mean(self, first: int, last: int, payload: bytes, sum_v: int) -> F32:
         """See `TileCodec`."""
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
-        factor = self.step[block : block + len(n), None] * ONE / (64 * sum_v)
+        factor = self.step[first:last, None] * ONE / (64 * sum_v)
         mean = rotate_exactly(n, self.bits)
-        mean *= self.signs
-        mean *= factor.astype(np.float32)
+        with np.errstate():
+            shorten_loops()
+            mean *= self.signs
+            mean *= factor.astype(np.float32)
         return mean
 
-    def squares(self, block: int, payload: bytes) -> F64:
+    def squares(self, first: int, last: int, payload: bytes) -> F64:
         """See `TileCodec`."""
         n = unpack(payload, self.bits).reshape(-1, BLOCK)
-        step = self.step[block : block + len(n)]
+        step = self.step[first:last]
         return exact_squares(n) * step * step
 
     def rounding_bound(self) -> float:
@@ -105,38 +111,54 @@ class Dense:
 
 
 class _Encoder:
-    """Works in three buffers of one tile, `difference` among them: no step makes a new one."""
+    """Works in two buffers of one tile, `difference` among them: no step makes a new one."""
 
     def __init__(self, codec: Dense, factor: float, decay: float, noise: Noise) -> None:
         self._codec, self._noise = codec, noise
-        self._factor, self._decay = factor, np.float32(decay)
+        self._weights = codec.signs * np.float32(factor)
+        self._decay = np.float32(decay)
+        self._to_fine: F32 = (_FINE / codec.step).astype(np.float32)[:, None]
+        self._from_fine: F32 = codec.step.astype(np.float32)[:, None] / np.float32(_FINE)
+        self._fine_square = np.float32((_FINE * codec.levels_per_radius) ** 2)  # of one radius
+        self._least = np.int32(_ROUNDED_ZERO - codec.levels)
+        self._most = np.int32(_ROUNDED_ZERO + codec.levels)
         self._y: F32 = np.empty((0, BLOCK), np.float32)
-        self._q: I32 = np.empty((0, BLOCK), np.int32)
 
     def encode(
         self, block: int, difference: F32, residual: F32 | None, payload: Writable
     ) -> Encoded:
         """See `TileEncoder`."""
-        codec, num_blocks = self._codec, len(difference)
-        if len(self._y) < num_blocks:
-            self._y, self._q = np.empty_like(difference), np.empty(difference.shape, np.int32)
-        step = codec.step[block : block + num_blocks, None]
-        y, q = self._y[:num_blocks], self._q[:num_blocks]
-        rotate(difference, codec.signs, self._factor, out=y)
-        fine = difference  # its values are not needed any more
+        blocks = slice(block, block + len(difference))
+        with np.errstate(over="ignore"):  # infinite: clipped, and energy at its cap
+            shorten_loops()
+            y, square = self._rotated(blocks, difference, residual)
+            fine = difference  # y in units of a fine step
+            fine += self._noise.uniform(block * BLOCK, fine.size).reshape(fine.shape)
+            fine += _ROUNDER
+            q = fine.view(np.int32)  # in the order of the floats, infinite ones too
+            q.clip(self._least, self._most, out=q)
+            pack_into(q.reshape(-1), self._codec.bits, payload)
+            fine -= _ROUNDER
+            fine *= self._from_fine[blocks]
+            y -= fine
+        return Encoded(y, square)
+
+    def square(self, block: int, difference: F32, residual: F32 | None) -> F32:
+        """Return `Encoded.square` of a tile that does not travel; arguments as in `encode`."""
+        with np.errstate(over="ignore"):
+            shorten_loops()
+            return self._rotated(slice(block, block + len(difference)), difference, residual)[1]
+
+    def _rotated(self, blocks: slice, difference: F32, residual: F32 | None) -> tuple[F32, F32]:
+        """Return y and its square; `difference` becomes y in units of a fine step."""
+        if len(self._y) < len(difference):
+            self._y = np.empty_like(difference)
+        y, fine = self._y[: len(difference)], difference
+        rotate(difference, self._weights, out=y)
         if residual is not None:
             np.multiply(residual, self._decay, out=fine)
             y += fine
-        with np.errstate(over="ignore"):  # infinite here means clipped, and energy at its cap
-            np.multiply(y, (_FINE / step).astype(np.float32), out=fine)
-            square = np.vecdot(fine, fine)
-        z = energy(square / np.float32((_FINE * codec.levels_per_radius) ** 2), codec.energy_cap)
-        np.clip(fine, -codec.levels * _FINE, codec.levels * _FINE, out=fine)
-        np.copyto(q, fine, casting="unsafe")  # now floor((fine + noise)/FINE), noise in [0, FINE)
-        q += self._noise.uniform(block * BLOCK, q.size).reshape(q.shape)
-        q >>= 16
-        pack_into(q.reshape(-1), codec.bits, payload)
-        np.copyto(fine, q, casting="unsafe")
-        fine *= step.astype(np.float32)
-        y -= fine
-        return Encoded(y, z)
+        np.multiply(y, self._to_fine[blocks], out=fine)
+        square: F32 = np.vecdot(fine, fine)
+        square /= self._fine_square
+        return y, square

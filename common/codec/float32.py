@@ -11,7 +11,7 @@ from common.codec import Encoded, Total
 from common.codec.noise import Noise
 from common.codec.packing import Writable
 from common.errors import BadUpdateError
-from common.scales import Scales, energy, exact_squares
+from common.scales import Scales, exact_squares
 from common.schema import BLOCK
 from common.weight import ONE
 
@@ -30,17 +30,16 @@ class Float32:
 
     def __init__(self, scales: Scales) -> None:
         self._radius = scales.radius
-        self._cap = scales.energy_cap
 
     def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
         """See `TileCodec`; `decay` and `noise` are not used."""
-        return _Encoder(self._radius.astype(np.float32), self._cap, np.float32(factor))
+        return _Encoder(self._radius.astype(np.float32), np.float32(factor))
 
     def total(self, num_blocks: int) -> Total:
         """See `TileCodec`."""
         return np.zeros(num_blocks * BLOCK, np.float32)
 
-    def add(self, total: Total, payload: bytes) -> None:
+    def add(self, total: Total, payload: bytes) -> Total:
         """See `TileCodec`."""
         if len(payload) != 4 * len(total):
             raise BadUpdateError(f"{len(payload)} bytes, must be {4 * len(total)}")
@@ -48,18 +47,19 @@ class Float32:
         if not np.abs(x).max() <= _LARGEST:  # NaN too
             raise BadUpdateError("NaN, infinite or absurdly large values")
         total += x
+        return total
 
     def pack(self, total: Total) -> bytes:
         """See `TileCodec`."""
         return total.astype("<f4").tobytes()
 
-    def mean(self, block: int, payload: bytes, sum_v: int) -> F32:
+    def mean(self, first: int, last: int, payload: bytes, sum_v: int) -> F32:
         """See `TileCodec`."""
         mean = np.frombuffer(payload, "<f4").astype(np.float32).reshape(-1, BLOCK)
         mean *= np.float32(ONE / sum_v)
         return mean
 
-    def squares(self, block: int, payload: bytes) -> F64:
+    def squares(self, first: int, last: int, payload: bytes) -> F64:
         """See `TileCodec`."""
         return exact_squares(np.frombuffer(payload, "<f4").reshape(-1, BLOCK))
 
@@ -69,8 +69,8 @@ class Float32:
 
 
 class _Encoder:
-    def __init__(self, radius: F32, cap: int, factor: np.float32) -> None:
-        self._radius, self._cap, self._factor = radius, cap, factor
+    def __init__(self, radius: F32, factor: np.float32) -> None:
+        self._radius, self._factor = radius, factor
 
     def encode(
         self, block: int, difference: F32, residual: F32 | None, payload: Writable
@@ -80,5 +80,4 @@ class _Encoder:
         np.frombuffer(payload, "<f4")[:] = difference.reshape(-1)
         with np.errstate(over="ignore"):
             difference /= self._radius[block : block + len(difference), None]
-            square = np.vecdot(difference, difference)
-        return Encoded(None, energy(square, self._cap))
+            return Encoded(None, np.vecdot(difference, difference))

@@ -1,18 +1,13 @@
 """Noise for stochastic rounding: uniform 16-bit integers, seekable, from AES-128 in counter mode.
 
-Value i of an update takes bytes 2i and 2i + 1 (little-endian) of the stream whose first counter
-block is zero: so any tile can be encoded alone, and encoded again to the same bytes.
+Value i of an update takes bytes 2i and 2i + 1 (little-endian, signed) of the stream whose first
+counter block is zero: so any tile can be encoded alone, and encoded again to the same bytes.
 """
 
-from typing import Final
-
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from common.arrays import U16
-
-KEY_BYTES: Final = 16
-_AES_BLOCK: Final = 16
+from common.arrays import I16, U8
+from common.secagg.streams import COUNTER_BYTES, Keystream
 
 
 class Noise:
@@ -23,27 +18,18 @@ class Noise:
     """
 
     def __init__(self, key: bytes) -> None:
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a noise key has {KEY_BYTES} bytes, not {len(key)}")
-        self._cipher = algorithms.AES(key)
-        self._next = -1  # where the stream stands: tiles that follow each other go on with it
-        self._zeros = b""
-        self._stream = bytearray()
+        self._stream = Keystream(key, bytes(COUNTER_BYTES))
+        self._buffer: U8 = np.empty(0, np.uint8)
 
-    def uniform(self, start: int, num: int) -> U16:
-        """Return uint16[num] for the values from index `start` on; it is valid until the next call.
+    def uniform(self, start: int, num: int) -> I16:
+        """Return int16[num] for the values from index `start` on; it is valid until the next call.
 
         Args:
-            start: a multiple of 8.
-            num: a multiple of 8 where the next call goes on from there.
+            start: index of the first value.
+            num: of values.
         """
-        if start != self._next:
-            assert start % (_AES_BLOCK // 2) == 0
-            counter = (2 * start // _AES_BLOCK).to_bytes(_AES_BLOCK, "big")
-            self._encryptor = Cipher(self._cipher, modes.CTR(counter)).encryptor()
-        if len(self._zeros) != 2 * num:
-            self._zeros = bytes(2 * num)
-            self._stream = bytearray(2 * num + _AES_BLOCK)  # `update_into` wants room for one more
-        self._encryptor.update_into(self._zeros, self._stream)
-        self._next = start + num
-        return np.frombuffer(self._stream, "<u2", num)
+        if len(self._buffer) < 2 * num:
+            self._buffer = np.empty(2 * num, np.uint8)
+        content = self._buffer[: 2 * num]
+        self._stream.fill(content, 2 * start)
+        return content.view("<i2")

@@ -15,7 +15,7 @@ from typing import Final, Literal, NewType, get_args
 
 KeyPurpose = Literal["share", "pair", "self", "kappa"]
 StreamPurpose = Literal["data", "lanes", "tag", "tag-place", "tag-group", "tag-lanes", "tag-pad"]
-SignedPurpose = Literal["offer", "shares", "list", "abandon", "head", "refuse"]
+SignedPurpose = Literal["offer", "shares", "list", "abandon", "head", "rollback"]
 CommitPurpose = Literal["commit-self", "commit-kappa"]
 Purpose = KeyPurpose | StreamPurpose | SignedPurpose | CommitPurpose | Literal["context"]
 

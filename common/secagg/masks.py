@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from common.arrays import U8
 from common.ids import WorkerId
+from common.secagg.labels import StreamPurpose
 from common.secagg.ring import Ring, Words
 from common.secagg.streams import TILE_BYTES, Stream
 from common.shards import LANES_HEAD_BYTES
@@ -116,7 +117,7 @@ class Masks:
 _Signed = tuple[tuple[Stream, bool], ...]
 
 
-def _signed(plus: Sequence[bytes], minus: Sequence[bytes], purpose: str) -> _Signed:
+def _signed(plus: Sequence[bytes], minus: Sequence[bytes], purpose: StreamPurpose) -> _Signed:
     streams = [(Stream(seed, purpose), True) for seed in plus]
     return (*streams, *((Stream(seed, purpose), False) for seed in minus))
 

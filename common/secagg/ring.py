@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import U8, U16, Content
+from common.arrays import Content
+from common.codec.packing import pack12, unpack12
 
 Words = npt.NDArray[Any]
 """uint8, uint16 or uint32, as the table says; contiguous."""
@@ -31,8 +32,6 @@ _WORD: Final[dict[int, np.dtype[Any]]] = {
     16: np.dtype("<u2"),
     32: np.dtype("<u4"),
 }
-_TILE_PAIRS: Final = 16384  # of 12-bit values: temporaries stay in the cache
-_TILE_FOURS: Final = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,11 @@ class Ring:
     def word(self) -> np.dtype[Any]:
         """The words' dtype."""
         return _WORD[self.bits]
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the payload's bytes are the words, and the words are what is sent."""
+        return self.bits in (8, 16, 32)
 
     def stream_offset(self, offset: int) -> int:
         """Return where the masks of the values from byte `offset` of the payload begin.
@@ -75,7 +79,7 @@ class Ring:
             np.left_shift(words, 1, out=words)
             return np.subtract(packed, words, out=words)
         if self.bits == 12:
-            return _unpack12(packed, words)
+            return unpack12(packed, words)
         words[:] = packed.view(self.word)
         return words
 
@@ -90,7 +94,11 @@ class Ring:
 
     def sent(self, words: Words) -> bytes:
         """Return masked words as they go over the wire: as many bytes as the payload."""
-        return _pack12(words).tobytes() if self.bits == 12 else words.tobytes()
+        if self.bits != 12:
+            return words.tobytes()
+        sent = np.empty(len(words) * 3 // 2, np.uint8)
+        pack12(words, sent)
+        return sent.tobytes()
 
     def add_received(self, total: Words, content: Content) -> None:
         """Add one member's masked words, as they were sent, to a sum."""
@@ -98,49 +106,9 @@ class Ring:
         if self._num_words(len(packed)) != len(total):
             raise ValueError(f"{len(packed)} bytes do not fill {len(total)} words")
         if self.bits == 12:
-            total += _unpack12(packed, np.empty_like(total))
+            total += unpack12(packed, np.empty_like(total))
         else:
             total += packed.view(self.word)
 
     def _num_words(self, payload_bytes: int) -> int:
         return self.stream_offset(payload_bytes) // self.word.itemsize
-
-
-def _unpack12(packed: U8, out: U16) -> U16:
-    if len(packed) % 3 or len(packed) * 2 != len(out) * 3:
-        raise ValueError(f"{len(packed)} bytes do not hold {len(out)} values of 12 bits")
-    pairs = out.view("<u4")
-    last = len(pairs) - 1  # 32 bits are read where 24 are meant: not beyond the end
-    scratch = np.empty(min(_TILE_PAIRS, len(pairs)), "<u4")
-    np.copyto(pairs[:last], np.ndarray(last, "<u4", packed, 0, (3,)))
-    pairs[last] = int.from_bytes(packed[-3:].tobytes(), "little")
-    for start in range(0, len(pairs), _TILE_PAIRS):
-        part = pairs[start : start + _TILE_PAIRS]
-        high = np.left_shift(part, 4, out=scratch[: len(part)])
-        high &= 0x0FFF_0000
-        part &= 0x0000_0FFF
-        part |= high
-    return out
-
-
-def _pack12(words: U16) -> U8:
-    if len(words) % 4:
-        raise ValueError(f"{len(words)} words of 12 bits, must be a multiple of 4")
-    fours = words.view("<u8")  # four words of 16 bits: then two of 24 bits, then one of 48
-    out = np.empty((len(fours), 3), "<u2")
-    scratch = np.empty((2, min(_TILE_FOURS, len(fours))), "<u8")
-    for start in range(0, len(fours), _TILE_FOURS):
-        part = fours[start : start + _TILE_FOURS]
-        low, high = scratch[:, : len(part)]
-        np.bitwise_and(part, 0x0000_0FFF_0000_0FFF, out=low)
-        np.right_shift(part, 4, out=high)
-        high &= 0x00FF_F000_00FF_F000
-        low |= high
-        np.right_shift(low, 8, out=high)
-        high &= 0xFFFF_FF00_0000
-        low &= 0xFF_FFFF
-        low |= high
-        columns = low.view("<u2").reshape(-1, 4)
-        for i in range(3):
-            out[start : start + _TILE_FOURS, i] = columns[:, i]
-    return out.view(np.uint8).reshape(-1)

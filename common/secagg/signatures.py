@@ -14,11 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from common.errors import BadKeyError, BadSignatureError, ConfigError
 from common.ids import Digest
@@ -60,24 +56,10 @@ def identity_public_key(key: PublicKeyTypes) -> IdentityPublicKey:
     )
 
 
-def read_public_key(der: bytes) -> IdentityPublicKey:
-    """Return the public key whose SubjectPublicKeyInfo, DER, is `der`.
-
-    Raises:
-        BadKeyError: not one, of another kind, or written in another way than the pinned one.
-    """
-    try:
-        key = identity_public_key(load_der_public_key(der))
-    except ValueError:
-        raise BadKeyError("an identity is not a public key in DER: refuse its offer") from None
-    if _der(key) != der:
-        raise BadKeyError("an identity's DER is not the usual one, so its pin would differ")
-    return key
-
-
 def key_id(public_key: IdentityPublicKey) -> Digest:
     """Return what operators pin: SHA-256 of the SubjectPublicKeyInfo, DER."""
-    return Digest(hashlib.sha256(_der(public_key)).hexdigest())
+    der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Digest(hashlib.sha256(der).hexdigest())
 
 
 def sign(key: IdentityKey, purpose: SignedPurpose, content: bytes) -> bytes:
@@ -114,17 +96,8 @@ def list_content(plan_hash: PlanHash, u2: Iterable[str], survivors: Iterable[str
     return fields(plan_hash, name_list(u2), name_list(survivors))
 
 
-def head_content(run: str, seq: int, version: Digest) -> bytes:
-    """Return what a `head` signature is over: a verified version of a run."""
-    return fields(run.encode(), seq.to_bytes(8, "big"), bytes.fromhex(version))
-
-
 def _message(purpose: SignedPurpose, content: bytes) -> bytes:
     return fields(label(purpose), hashlib.sha256(content).digest())
-
-
-def _der(public_key: IdentityPublicKey) -> bytes:
-    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _is_p256(curve: ec.EllipticCurve) -> bool:

@@ -35,15 +35,15 @@ def check_aggregate(
     """
     pads, tagger = Pads(kappa, survivors), Tagger(layout, (kappa,))
     energy_end = layout.data_bytes + layout.energy_bytes
-    content = read_aggregate(energy_end, layout.aggregate_bytes - energy_end)
-    if len(content) != layout.aggregate_bytes - energy_end:
+    tags_bytes = layout.aggregate_bytes(len(survivors)) - energy_end
+    content = read_aggregate(energy_end, tags_bytes)
+    if len(content) != tags_bytes:
         raise BadCommitError("the aggregate's tags are cut short")
     energy = unpack_energy(read_aggregate(layout.data_bytes, layout.energy_bytes))
     section = pack_lanes(lanes, energy)
     for shard, (_, secret) in enumerate(unpack_tags(content, layout)):
-        offset, length = layout.shard(shard)
         if shard < layout.num_data_shards:
-            values = read_aggregate(offset, length)
+            values = read_aggregate(*layout.shard(shard))
         else:
-            values = section[offset - layout.lanes_offset :][:length]
+            values = section[layout.within_lanes(shard)]
         check_secret(tagger, pads, survivors, shard, values, secret)

@@ -38,9 +38,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import U8, U64, Content
+from common.codec.packing import signed12, unpack12
 from common.errors import BadCommitError, BadUpdateError
 from common.ids import WorkerId
-from common.secagg.ring import Ring
+from common.secagg.ring import Ring, Words
 from common.secagg.streams import Stream
 from common.shards import LANES_HEAD_BYTES, PayloadLayout
 
@@ -99,20 +100,22 @@ class Tagger:
         self._ring = Ring(layout.bits)
         self._width = _GROUP // 2 if layout.bits == 32 else _GROUP
         self._coefficients = [Coefficients(seed, self._width) for seed in seeds]
-        self._columns = [half for c in self._coefficients for half in c.places]
+        self._rows = np.stack([half for c in self._coefficients for half in c.places])
         self._excess = np.array(
             [_BIAS.get(layout.bits, 0) * c.place_sum % MODULUS for c in self._coefficients], "<u8"
         )
         self._group_bytes = _GROUP * (12 if layout.bits == 12 else 16) // 8
         self._values = np.empty((_TILE_GROUPS, self._width), np.float64)
-        self._words = np.empty(_TILE_GROUPS * _GROUP, "<u2")
+        self._scratch = np.empty(_TILE_GROUPS * _GROUP, "<u2")
 
-    def tags(self, shard: int, content: Content) -> tuple[int, ...]:
+    def tags(self, shard: int, content: Content, words: Words | None = None) -> tuple[int, ...]:
         """Return the shard's tags, modulo 2**64, in the order of the seeds.
 
         Args:
             shard: its index.
             content: the packed signed values, or the lanes: one member's, or a sum.
+            words: of a data shard, where the caller has its ring words: 12-bit values are then not
+                unpacked again.
 
         Raises:
             BadUpdateError: there is no such shard, or it has another length, or a lane is no sum.
@@ -120,23 +123,25 @@ class Tagger:
         offset, length = self._layout.shard(shard)
         if len(content) != length:
             raise BadUpdateError(f"shard {shard} has {len(content)} bytes, must be {length}")
-        if offset >= self._layout.lanes_offset:
-            return self._lane_tags(shard, content, offset - self._layout.lanes_offset)
-        return self._data_tags(np.frombuffer(content, np.uint8), offset)
+        if shard in self._layout.lanes_shards:
+            return self._lane_tags(shard, content, self._layout.within_lanes(shard).start)
+        known = words if self._ring.bits == 12 else None
+        return self._data_tags(np.frombuffer(content, np.uint8), offset, known)
 
-    def _data_tags(self, content: U8, offset: int) -> tuple[int, ...]:
+    def _data_tags(self, content: U8, offset: int, words: Words | None) -> tuple[int, ...]:
         first, num_groups = offset // self._group_bytes, len(content) // self._group_bytes
         num_words = 2 if self._ring.bits == 32 else 1
-        dots = np.empty((num_words, 2 * len(self._coefficients), num_groups), np.float64)
+        dots = np.empty((num_words, num_groups, len(self._rows), 1), np.float64)
         for start in range(0, num_groups, _TILE_GROUPS):
             stop = min(start + _TILE_GROUPS, num_groups)
             part = content[start * self._group_bytes : stop * self._group_bytes]
+            own = words[start * _GROUP : stop * _GROUP] if words is not None else None
             values = self._values[: stop - start]
-            for words, out in zip(self._words_of(part), dots, strict=True):
-                np.copyto(values, words.reshape(values.shape))
-                for column, found in zip(self._columns, out, strict=True):
-                    np.dot(values, column, out=found[start:stop])
-        exact = dots.astype(np.int64).view(np.uint64)  # up to 53 bits and a sign
+            for numbers, out in zip(self._numbers_of(part, own), dots, strict=True):
+                np.copyto(values, numbers.reshape(values.shape))
+                # One group after the other: it is in the first-level cache for all its products.
+                np.matmul(self._rows, values[:, :, None], out=out[start:stop])
+        exact = dots[..., 0].swapaxes(1, 2).astype(np.int64).view(np.uint64)  # 53 bits and a sign
         products: U64 = exact[:, 0::2] + (exact[:, 1::2] << _HALF_BITS)
         for upper in products[1:]:
             products[0] += upper << 16
@@ -146,7 +151,7 @@ class Tagger:
             for product, c in zip(products[0], self._coefficients, strict=True)
         )
 
-    def _words_of(self, content: U8) -> tuple[npt.NDArray[Any], ...]:
+    def _numbers_of(self, content: U8, words: Words | None) -> tuple[npt.NDArray[Any], ...]:
         """Return the words as the module says, plus their bias; at 32 bits two arrays."""
         bits = self._ring.bits
         if bits == 32:
@@ -155,13 +160,10 @@ class Tagger:
         if bits == 16:
             return (content.view("<i2"),)
         if bits == 12:
-            words = self._words[: len(content) * 2 // 3]
-            np.left_shift(self._ring.words(content, words), 4, out=words)
-            signed = words.view("<i2")
-            signed >>= 4
-            return (signed,)
-        words = self._words[: len(content) // 2]
-        return (np.bitwise_xor(content.view("<u2"), _BIAS[bits], out=words).view("<i2"),)
+            numbers = self._scratch[: len(content) * 2 // 3]
+            return (signed12(unpack12(content, numbers) if words is None else words, numbers),)
+        numbers = self._scratch[: len(content) // 2]
+        return (np.bitwise_xor(content.view("<u2"), _BIAS[bits], out=numbers).view("<i2"),)
 
     def _lane_tags(self, shard: int, content: Content, offset: int) -> tuple[int, ...]:
         head = max(0, min(LANES_HEAD_BYTES - offset, len(content)))
@@ -198,7 +200,12 @@ class Pads:
 
 
 def member_tags(
-    tagger: Tagger, pads: Pads, name: WorkerId, shard: int, content: Content
+    tagger: Tagger,
+    pads: Pads,
+    name: WorkerId,
+    shard: int,
+    content: Content,
+    words: Words | None = None,
 ) -> tuple[int, int]:
     """Return a member's public tag and its padded secret tag of one shard.
 
@@ -208,8 +215,9 @@ def member_tags(
         name: this member's.
         shard: its index.
         content: the packed values, before they are masked.
+        words: see `Tagger.tags`.
     """
-    public, secret = tagger.tags(shard, content)
+    public, secret = tagger.tags(shard, content, words)
     return public, (secret + pads.pad(name, shard)) % MODULUS
 
 

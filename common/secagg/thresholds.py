@@ -53,11 +53,6 @@ def is_sound(
     )
 
 
-def losses_survived(num_members: int, colluders: int, fewest: int | None = None) -> int:
-    """Return how many of K may be lost before a sum becomes impossible."""
-    return num_members - threshold(num_members, colluders, fewest)
-
-
 def abandons_needed(num_members: int, colluders: int, shares_needed: int) -> int:
     """Return how many Abandons prove that nobody can unmask, though c of them may lie."""
     return num_members - shares_needed + 1 + colluders

@@ -14,7 +14,7 @@ from dataclasses import replace
 from cryptography import x509
 
 from common import canonical
-from common.documents import Answer, Attestation, Offer, Plan
+from common.documents import Answer, Attestation, Offer, Plan, RollbackOrder
 from common.errors import BadKeyError, BadSignatureError
 from common.ids import WorkerId
 from common.secagg import labels, signatures
@@ -38,7 +38,7 @@ def context(plan: Plan, answers: Mapping[WorkerId, Answer]) -> Context:
     return labels.context(plan_hash(plan), answers, told)
 
 
-def signed_content(document: Offer | Answer | Attestation) -> bytes:
+def signed_content(document: Offer | Answer | Attestation | RollbackOrder) -> bytes:
     """Return what the signature in a document covers."""
     return canonical.encode(replace(document, signature=None))
 
@@ -105,8 +105,8 @@ def identity_of(plan: Plan, worker: WorkerId) -> IdentityPublicKey:
     return _identity(_offer_of(plan, worker))
 
 
-def certificate_der(encoded: str, worker: WorkerId) -> bytes:
-    """Return a certificate's bytes.
+def certificate_der(encoded: str, worker: str) -> bytes:
+    """Return the bytes of the certificate of a worker, or of an operator.
 
     Raises:
         BadKeyError: not base64.

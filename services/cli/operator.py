@@ -129,6 +129,7 @@ def _waiting(what: str) -> Iterator[None]:
 @contextmanager
 def _link(config: Path) -> Iterator[OperatorLink]:
     settings = load_operator(config)
-    credentials = channel_credentials(settings.tls, settings.run, Role.OPERATOR)
-    with OperatorLink(settings.coordinator, credentials, timeout_s=settings.timeout_s) as link:
+    tls, timeout_s = settings.tls, settings.timeout_s
+    credentials = channel_credentials(tls, settings.run, Role.OPERATOR)
+    with OperatorLink(settings.coordinator, credentials, timeout_s=timeout_s, tls=tls) as link:
         yield link

@@ -22,7 +22,7 @@ import grpc
 from common.documents import Genesis
 from common.errors import DamagedDataError, ProtocolError, UnknownFileError
 from common.ids import Digest, WorkerId
-from common.shards import PayloadLayout
+from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services import framing
 from services.channels import server_options
@@ -248,8 +248,8 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     try:
         while True:
             match line.receive():
-                case OpenRound(round_, members_, bits):
-                    layout = PayloadLayout(genesis.schema.length, bits, genesis.algorithm.masked)
+                case OpenRound(round_, members_, bits, fragment):
+                    layout = round_layout(genesis, bits, fragment)
                     spool.open_round(round_, members_, layout)
                     outbox.send(RoundOpened(round_))
                 case SealRound(round_):

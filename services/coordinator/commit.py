@@ -126,7 +126,8 @@ class Computer:
             commit, digest, step_length = self._compute(order)
         except tuple(kind for kind, _ in _REASONS) as e:
             reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
-            return VersionFailed(RoundId(order.plan.round), reason.value, str(e))
+            blamed = e.worker if isinstance(e, BadUpdateError) else None
+            return VersionFailed(RoundId(order.plan.round), reason.value, str(e), blamed)
         return VersionComputed(commit, digest, step_length, time.monotonic() - start_s)
 
     def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float]:

@@ -17,7 +17,7 @@ from cryptography import x509
 from typing_extensions import override
 
 from common import canonical
-from common.documents import Evaluation, OfferKeys
+from common.documents import Evaluation, OfferKeys, RollbackOrder
 from common.errors import (
     BadKeyError,
     MalformedDocumentError,
@@ -49,7 +49,7 @@ from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door, LogTail, Session, Sessions
 from services.coordinator.status import StatusSource
-from services.identity import MemberList, Role, identity_in, identity_of
+from services.identity import Identity, MemberList, Role, identity_in, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -163,13 +163,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
 
     def _check_certificate(self, worker: WorkerId, keys: OfferKeys) -> None:
         """Refuse what would make the other members refuse the whole cohort."""
-        der = certificate_der(keys.certificate, worker)
-        try:
-            identity = identity_in(x509.load_der_x509_certificate(der))
-        except ValueError:
-            raise BadKeyError(f"{worker}: the certificate in its offer cannot be read") from None
-        if identity != self._members.members.get(worker):
-            raise NotAMemberError(f"{worker} offers with the certificate of {identity.name}")
+        member = self._members.members.get(worker)
+        if member is None:
+            raise NotAMemberError(f"{worker} was taken off the member list")
+        _check_holder(member, keys.certificate)
 
     @override
     async def WatchLog(
@@ -256,7 +253,10 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         """See protos/v1/operator.proto."""
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         self._keeping.check(request.version)
-        asked = RollbackAsked(request.version, by=operator.name)
+        order = canonical.decode(request.order, RollbackOrder) if request.order else None
+        if order is not None:
+            _check_holder(operator, order.certificate)
+        asked = RollbackAsked(request.version, operator.name, order)
         end = await self._driver.feed_until(asked, _ends_rollback)
         if isinstance(end, NotRolledBack):
             raise UnknownFileError(f"version {end.version} does not return: {end.detail}")
@@ -265,6 +265,17 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     async def _operate(self, command: Command, context: Context) -> None:
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         await self._driver.feed(Operated(command, by=operator.name))
+
+
+def _check_holder(caller: Identity, certificate: str) -> None:
+    """Let a certificate pass, base64 of its DER, that is its sender's."""
+    der = certificate_der(certificate, caller.name)
+    try:
+        identity = identity_in(x509.load_der_x509_certificate(der))
+    except ValueError:
+        raise BadKeyError(f"{caller.name}: the certificate that it sent cannot be read") from None
+    if identity != caller:
+        raise NotAMemberError(f"{caller.name} signs with the certificate of {identity.name}")
 
 
 def _ends_rollback(effect: Effect) -> bool:

@@ -80,11 +80,6 @@ class EmbeddedValkey:
         """For `RedisStore.open`; valid until `close`."""
         return f"unix://{quote(str(self._socket))}"
 
-    @property
-    def adopted(self) -> bool:
-        """Whether the server was already running."""
-        return self._process is None
-
     def revive(self) -> None:
         """Start the server again if it ended; one that lives is left alone, however slow it is."""
         if self._process is not None:

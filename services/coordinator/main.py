@@ -91,6 +91,7 @@ class Coordinator:
                 key_timeout_s=timings.key_timeout_s,
                 upload_timeout_s=timings.upload_timeout_s,
                 default_grace_s=timings.first_grace_s,
+                resolve_timeout_s=timings.resolve_timeout_s,
             ),
             new_round_id=lambda: RoundId(secrets.token_hex(16)),
             now_s=time.monotonic,

@@ -15,11 +15,12 @@ from coordinator.ports import Secrets
 
 @dataclass(frozen=True, slots=True)
 class OpenRound:
-    """Take uploads of `members`; `bits` fixes the payload's layout."""
+    """Take uploads of `members`; `bits` and `fragment` fix the payload's layout."""
 
     round: RoundId
     members: tuple[WorkerId, ...]
     bits: int
+    fragment: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +176,12 @@ class VersionComputed:
 
 @dataclass(frozen=True, slots=True)
 class VersionFailed:
-    """No version came of it; `reason` is an AbortReason's value."""
+    """No version came of it; `reason` is an AbortReason's value, `blamed` a worker where known."""
 
     round: RoundId
     reason: str
     detail: str
+    blamed: WorkerId | None = None
 
 
 @dataclass(frozen=True, slots=True)

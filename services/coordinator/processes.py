@@ -97,8 +97,8 @@ class Processes:
     async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
         """Hand an order about the spool over."""
         match effect:
-            case OpenSpool(round_, members, bits):
-                await self._bulk.send(OpenRound(round_, members, bits))
+            case OpenSpool(round_, members, bits, fragment):
+                await self._bulk.send(OpenRound(round_, members, bits, fragment))
             case Seal(round_):
                 await self._bulk.send(SealRound(round_))
             case DropSpool(round_):
@@ -152,8 +152,8 @@ def _event_of(answer: object) -> Event | None:
             return Sealed(round_, survivors)
         case VersionComputed(commit, digest):
             return Computed(RoundId(commit.plan.round), commit, digest)
-        case VersionFailed(round_, reason, detail):
-            return ComputeFailed(round_, AbortReason(reason), detail)
+        case VersionFailed(round_, reason, detail, blamed):
+            return ComputeFailed(round_, AbortReason(reason), detail, blamed)
         case VersionRestored(version, digest, commits):
             return Restored(version, digest, commits)
         case RestoreRefused(version, detail):

@@ -21,8 +21,8 @@ class Aside:
         self._call = call
         self._context = copy_context()
         self._loop = asyncio.get_running_loop()
-        self._mine = threading.Semaphore(0)
-        self._theirs = threading.Semaphore(0)
+        self._mine: threading.Semaphore
+        self._theirs: threading.Semaphore
         self._thread: threading.Thread | None = None
         self._is_done = False
         self.result: Any = None
@@ -31,6 +31,7 @@ class Aside:
     def go_on(self) -> bool:
         """Run until the call is done, which is True, or stops."""
         if self._thread is None:
+            self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
             self._thread = threading.Thread(target=self._in_thread)
             self._thread.start()
         else:

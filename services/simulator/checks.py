@@ -5,7 +5,8 @@
     iv   no work is lost or counted twice: ledger.py
     vi   files, spool, memory and sessions are bounded
 
-The second and the seventh are checked while the history runs (`federation.py`).
+The second and the seventh are checked while the history runs (`federation.py`), and so is the
+fifth, what members of masked rounds let out (`onlooker.py`).
 """
 
 from collections.abc import Iterator
@@ -48,9 +49,9 @@ def violations(
     records = [canonical.decode(content, Record) for content in log.records()]
     yield from _log(records)
     data = DataStore(root / "data")
-    sums = Sums(genesis, {w.name: w.trainer.learner.index for w in workers})
+    sums = Sums(genesis, workers)
     yield from _replay(genesis, records, data, aggregates, sums)
-    yield from sums.violations([w.residual() for w in workers])
+    yield from sums.violations(records)
     for worker in workers:
         if worker.replica.position.digest != records[-1].digest:
             yield f"(iii) {worker.name} does not stand on the head"
@@ -89,7 +90,7 @@ def _replay(
         blobs[digest] = content
         return digest
 
-    version = genesis_version(genesis.schema, genesis.algorithm, zeros, write)
+    version = genesis_version(genesis.schema, genesis.algorithm, genesis.seed, zeros, write)
     versions = [version]
     for record in records:
         if record.rollback is not None:

@@ -24,10 +24,14 @@ _TRY_AGAIN_S: Final = 0.3
 
 
 class TryAgainError(Exception):
-    """Raised in what would block a thread: do all of it again a little later.
+    """Raised in what would block a thread: do all of it again `after_s` later.
 
     For calls that wait for a network. What they did before they waited must be fine to do twice.
     """
+
+    def __init__(self, after_s: float = _TRY_AGAIN_S) -> None:
+        super().__init__(f"again in {after_s:g} s")
+        self.after_s = after_s
 
 
 class NothingHappensError(Exception):
@@ -129,7 +133,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _done(self, future: asyncio.Future[T], call: Callable[[], T], aside: Aside) -> None:
         if isinstance(aside.error, TryAgainError):
-            self.call_later(_TRY_AGAIN_S, self._do, future, call)
+            self.call_later(aside.error.after_s, self._do, future, call)
         elif future.done():
             pass
         elif aside.error is not None:

@@ -20,12 +20,13 @@ from common import canonical
 from common.documents import Genesis, Record
 from common.errors import CrosscloudError
 from common.ids import Digest, RoundId, SessionId, WorkerId
-from common.shards import PayloadLayout
+from common.selftest import selftest_digest
+from common.terms import round_layout
 from coordinator.plan import Timings
 from coordinator.ports import Effect, Message, Ticked
 from coordinator.run import Run
 from protos.v1 import bulk_pb2, operator_pb2
-from services import framing
+from services import __version__, framing
 from services.child import ChildEndedError
 from services.coordinator.admission import Admission
 from services.coordinator.bulk import BulkService, Outbox
@@ -49,17 +50,19 @@ from services.coordinator.status import StatusSource
 from services.coordinator.steady_store import OpenStore, SteadyStore, wait_for_lease
 from services.coordinator.store import Changes
 from services.data_store import DataStore
-from services.identity import Identity, MemberList, Role
 from services.simulator.host import Host, happens
+from services.simulator.identities import identities
 from services.simulator.memory_store import MemoryServer, MemoryStore
 from services.simulator.network import ControlStream
+from services.simulator.runs import TIMINGS
 
 _T = TypeVar("_T")
 
 TICK_S: Final = 0.25
 LEASE_S: Final = 1.5
 HEARTBEAT_S: Final = 1.0
-TIMINGS: Final = Timings(lease_s=4.0, key_timeout_s=3.0, upload_timeout_s=5.0, default_grace_s=1.0)
+COMMIT_S: Final = (0.05, 0.5)
+"""Fewest and most seconds that computing a version takes."""
 SNAPSHOT_EVERY: Final = 2
 
 
@@ -73,16 +76,6 @@ class _Store(MemoryStore):
         await super().apply(changes)
         happens("saved")
         await asyncio.sleep(0)
-
-
-class _Members(MemberList):
-    """Everybody is let in; who it is stands in the context."""
-
-    def __init__(self) -> None: ...
-
-    @override
-    def admit(self, identity: Identity, *roles: Role) -> Identity:
-        return identity
 
 
 class _Inline(Executor):
@@ -160,6 +153,8 @@ class SimulatedCoordinator:
         rng: random.Random,
         serving: Callable[["SimulatedCoordinator"], None],
         watch: Callable[["SimulatedCoordinator", Effect], None],
+        timings: Timings = TIMINGS,
+        commit_s: tuple[float, float] = COMMIT_S,
     ) -> None:
         self.host = host
         self._genesis = genesis
@@ -167,6 +162,8 @@ class SimulatedCoordinator:
         self._rng = rng
         self._serving = serving
         self._watch = watch
+        self._timings = timings
+        self._commit_s = commit_s
         self._now_s = asyncio.get_running_loop().time
         self._store = _Store(server, host.name, self._now_s)
         self._spool = Spool(root / "spool")
@@ -189,7 +186,7 @@ class SimulatedCoordinator:
             commit_log=commit_log,
             spool=Spool(self._root / "spool"),
             snapshot_every=SNAPSHOT_EVERY,
-            timings=TIMINGS,
+            timings=self._timings,
             new_round_id=lambda: RoundId(f"{self._rng.getrandbits(128):032x}"),
             now_s=self._now_s,
             unix_offset_s=0.0,
@@ -202,20 +199,28 @@ class SimulatedCoordinator:
         computer = Computer(self._genesis, Spool(self._root / "spool"), self._data, _Inline())
         bulk = _Child("bulk", self._bulk_order)
         commit = _Child("commit", computer.work)
+        admission = Admission(
+            genesis=canonical.digest(self._genesis),
+            schema=self._genesis.schema.hash,
+            self_test=selftest_digest(),
+            tier=self._genesis.algorithm.tier,
+            software=__version__,
+        )
+        members = identities().listed
         self._service = leading.session_service(
-            admission=cast("Admission", SimpleNamespace(check=lambda join: None)),
-            members=_Members(),
+            admission=admission,
+            members=members,
             heartbeat_interval_s=HEARTBEAT_S,
         )
         status = cast("StatusSource", None)  # nobody asks for it
         self._operator = OperatorService(
-            self.driver, members=_Members(), status=status, keeping=leading.keeping
+            self.driver, members=members, status=status, keeping=leading.keeping
         )
         outbox = Outbox(cast("Any", SimpleNamespace(send=bulk.answer)))
-        self._uploads = BulkService(self._spool, self._data, _Members(), outbox)
+        self._uploads = BulkService(self._spool, self._data, members, outbox)
         tasks = [
             asyncio.create_task(bulk.run(0.0)),
-            asyncio.create_task(commit.run(self._rng.uniform(0.05, 0.5))),
+            asyncio.create_task(commit.run(self._rng.uniform(*self._commit_s))),
         ]
         await leading.start(bulk, commit, lambda _: None)
         self._serving(self)
@@ -238,8 +243,8 @@ class SimulatedCoordinator:
 
     def _bulk_order(self, order: object) -> object | None:
         match order:
-            case OpenRound(round_, members, bits):
-                layout = PayloadLayout(self._genesis.schema.length, bits)
+            case OpenRound(round_, members, bits, fragment):
+                layout = round_layout(self._genesis, bits, fragment)
                 self._spool.open_round(round_, members, layout)
                 return RoundOpened(round_)
             case SealRound(round_):
@@ -293,8 +298,9 @@ class SimulatedCoordinator:
 
     async def roll_back(self, version: int, by: str) -> None:
         """Do what an operator asks for; return when it is done."""
-        request = operator_pb2.RollbackRequest(version=version)
-        await self._operator.Rollback(request, self._context(WorkerId(by)))
+        order = identities().order(by, version, self.tail.num_records)
+        request = operator_pb2.RollbackRequest(version=version, order=canonical.encode(order))
+        await self._operator.Rollback(request, self._context(by))
 
     def tail_records(self) -> Iterator[bytes]:
         """Yield the log's records."""
@@ -304,9 +310,9 @@ class SimulatedCoordinator:
         """Return a file that is kept."""
         return self._data.read(digest) if self._data.has(digest) else None
 
-    def _context(self, worker: WorkerId) -> Any:
+    def _context(self, name: str) -> Any:
         """Return as much of a gRPC context as the services use."""
-        uri = Identity(self._genesis.run, Role.WORKER, "org", worker).uri.encode()
+        uri = identities().listed.members[name].uri.encode()
         return SimpleNamespace(
-            auth_context=lambda: {"peer_uri": (uri,)}, peer=lambda: worker, cancel=lambda: None
+            auth_context=lambda: {"peer_uri": (uri,)}, peer=lambda: name, cancel=lambda: None
         )

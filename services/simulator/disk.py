@@ -89,11 +89,13 @@ class Disk:
 
     def holds(self, path: Path) -> bool:
         """Return whether a file would be there, as it is, after a power cut now."""
-        names = self._names.get(path.parent.stat().st_ino, {})
-        inode = path.stat().st_ino
-        return names.get(path.name) == (inode, False) and (
-            self._contents.get(inode) == path.read_bytes()
-        )
+        at = path
+        while at != self.root:
+            names = self._names.get(at.parent.stat().st_ino, {})
+            if names.get(at.name) != _entry(at):
+                return False
+            at = at.parent
+        return self._contents.get(path.stat().st_ino) == path.read_bytes()
 
     # What was watched -----------------------------------------------------------------------------
 

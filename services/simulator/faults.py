@@ -5,12 +5,12 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-FAULTS_S: Final = 3.5
-"""Virtual seconds in which things go wrong; after them nothing does."""
+from common.weight import threshold
+from services.simulator.runs import algorithm_of, num_workers
 
-COORDINATOR_ACTS: Final = 130
-WORKER_ACTS: Final = 100
-"""What a process does until then, about; a single fault is put at each of these in turn."""
+COORDINATOR_ACTS: Final = {"tls": 130, "masked": 190}
+WORKER_ACTS: Final = {"tls": 100, "masked": 130}
+"""What a process does in its first round, about; a single fault is put at each of these in turn."""
 
 WINDOWS: Final = (
     "link 0",  # the commit point
@@ -26,6 +26,32 @@ WINDOWS: Final = (
     "order DropRound",
 )
 """Acts of a coordinator that are few, and after which another's may matter."""
+
+UNMASKING: Final = (
+    "send Members",
+    "order SealRound",
+    "heard RoundSealed",
+    "send Survivors",
+    "send Signatures",
+    "order ComputeVersion",
+    "heard VersionComputed",
+    "link 0",
+    "send End",
+)
+"""Acts of a coordinator between which the members of a masked round let out ever more."""
+
+SAYING: Final = (
+    "say answer",
+    "fsync stage",
+    "push",
+    "say signature",
+    "say shares",
+    "say abandon",
+    "tell the trainer Merge",
+    "tell the trainer Release",
+    "rename .manifest",
+)
+"""Acts of a worker likewise."""
 
 
 class Loss(enum.Enum):
@@ -62,6 +88,15 @@ class KillWorker:
     act: int
     loss: Loss
     before: str = ""
+
+
+@dataclass(frozen=True)
+class EndWorker:
+    """A worker's process dies at some time, whatever it does, or waits for."""
+
+    at_s: float
+    worker: int
+    loss: Loss
 
 
 @dataclass(frozen=True)
@@ -112,6 +147,7 @@ Fault = (
     KillCoordinator
     | PauseCoordinator
     | KillWorker
+    | EndWorker
     | CutStream
     | Isolate
     | Rewind
@@ -120,12 +156,18 @@ Fault = (
 )
 
 
-def faults_of(seed: int, num_workers: int) -> tuple[Fault, ...]:
+def faults_s(seed: int) -> float:
+    """Return the virtual seconds in which things go wrong; after them nothing does."""
+    return 5.0 if algorithm_of(seed).masked else 3.5
+
+
+def faults_of(seed: int) -> tuple[Fault, ...]:
     """Return the faults of a history: half of the seeds walk one fault through every act.
 
-    In a quarter of all an operator asks for roll-backs.
+    A third of the masked ones aim at what members say in a round. In a quarter of all an operator
+    asks for roll-backs.
     """
-    return (*_faults_of(seed, num_workers), *_roll_backs(seed))
+    return (*_faults_of(seed), *_roll_backs(seed))
 
 
 def _roll_backs(seed: int) -> tuple[RollBack, ...]:
@@ -134,31 +176,72 @@ def _roll_backs(seed: int) -> tuple[RollBack, ...]:
         return ()
     num = rng.randint(1, 2)
     return tuple(
-        RollBack(rng.uniform(1.0, FAULTS_S), rng.choice((-3, 0, 1, 1, 1, 2, 2, 3)))
+        RollBack(rng.uniform(1.0, faults_s(seed)), rng.choice((-3, 0, 1, 1, 1, 2, 2, 3)))
         for _ in range(num)
     )
 
 
-def _faults_of(seed: int, num_workers: int) -> tuple[Fault, ...]:
+def _faults_of(seed: int) -> tuple[Fault, ...]:
     rng = random.Random(f"faults {seed}")  # noqa: S311 - a simulation
+    tier, workers = algorithm_of(seed).tier, num_workers(seed)
     step, kind = divmod(seed, 6)
     loss = list(Loss)[step % 3]
     if kind == 0:
-        return (KillCoordinator(1 + step % COORDINATOR_ACTS, loss),)
+        kill = KillCoordinator(1 + step % COORDINATOR_ACTS[tier], loss)
+        lost = may_lose_one(seed) and rng.random() < 0.5
+        return (kill, _lost_upload(rng, workers)) if lost else (kill,)
     if kind == 1:
-        return (KillWorker(rng.randrange(num_workers), 1 + step % WORKER_ACTS, loss),)
+        return (KillWorker(rng.randrange(workers), 1 + step % WORKER_ACTS[tier], loss),)
     if kind == 2 and step % 2:
-        return (PauseCoordinator(1 + step // 2 % COORDINATOR_ACTS, rng.uniform(2.0, 7.0)),)
+        act = 1 + step // 2 % COORDINATOR_ACTS[tier]
+        return (PauseCoordinator(act, rng.uniform(2.0, 7.0)),)
     if kind == 2:
         nth, window = divmod(step // 2, len(WINDOWS))
         return (PauseCoordinator(1 + nth % 4, rng.uniform(2.0, 7.0), WINDOWS[window]),)
-    return tuple(_any(rng, num_workers) for _ in range(rng.randint(2, 5)))
+    if kind < 5 and tier == "masked":
+        return _aimed(rng, seed)
+    return tuple(_any(rng, seed) for _ in range(rng.randint(2, 5)))
 
 
-def _any(rng: random.Random, num_workers: int) -> Fault:
-    at_s, worker = rng.uniform(0.5, FAULTS_S), rng.randrange(num_workers)
+def may_lose_one(seed: int) -> bool:
+    """Return whether a masked round of a history can do without a member."""
+    a = algorithm_of(seed)
+    most = min(num_workers(seed), a.max_cohort)
+    return a.masked and threshold(most, a) < most
+
+
+def _aimed(rng: random.Random, seed: int) -> tuple[Fault, ...]:
+    """Return faults in the middle of rounds, mostly after an upload was lost."""
+    workers = num_workers(seed)
+    faults: list[Fault] = []
+    if may_lose_one(seed) and rng.random() < 0.7:
+        faults.append(_lost_upload(rng, workers))
+    for _ in range(rng.randint(1, 3)):
+        worker, loss = rng.randrange(workers), rng.choice(list(Loss))
+        told, said = rng.choice(UNMASKING), rng.choice(SAYING)
+        some: list[Fault] = [
+            KillCoordinator(rng.randint(1, workers), loss, told),
+            PauseCoordinator(rng.randint(1, workers), rng.uniform(0.5, 7.0), told),
+            KillWorker(worker, rng.randint(1, 2), loss, said),
+            KillWorker(worker, rng.randint(1, 2), loss, said),
+            EndWorker(rng.uniform(1.0, 4.0), worker, loss),
+            CutStream(rng.uniform(1.0, 4.0), worker),
+        ]
+        faults.append(rng.choice(some))
+    return tuple(faults)
+
+
+def _lost_upload(rng: random.Random, workers: int) -> KillWorker:
+    """A member is lost once U2 is known: the others have to sign who is left."""
+    return KillWorker(rng.randrange(workers), rng.randint(1, 2), rng.choice(list(Loss)), "push")
+
+
+def _any(rng: random.Random, seed: int) -> Fault:
+    tier = algorithm_of(seed).tier
+    at_s, worker = rng.uniform(0.5, faults_s(seed)), rng.randrange(num_workers(seed))
     loss = rng.choice(list(Loss))
-    coordinator_act, worker_act = rng.randint(1, COORDINATOR_ACTS), rng.randint(1, WORKER_ACTS)
+    coordinator_act = rng.randint(1, COORDINATOR_ACTS[tier])
+    worker_act = rng.randint(1, WORKER_ACTS[tier])
     faults: list[Fault] = [
         KillCoordinator(coordinator_act, loss),
         KillWorker(worker, worker_act, loss),

@@ -8,6 +8,7 @@ course of a history, its supervisors and what they see stand on one page.
 
 import asyncio
 import functools
+import json
 import random
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from common import canonical
 from common.chain import genesis_version
 from common.documents import Genesis, Record, Stop, Version
 from common.errors import DamagedDataError, ProtocolError, StorageError
-from common.ids import Digest, WorkerId
+from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema, TensorSpec
 from coordinator.ports import Append, Command, Effect, Operated, Publish, Save, Send
 from protos.v1 import session_pb2
@@ -34,9 +35,9 @@ from services.simulator.clock import NothingHappensError, VirtualLoop
 from services.simulator.coordinator import SimulatedCoordinator
 from services.simulator.disk import Disk, watched
 from services.simulator.faults import (
-    FAULTS_S,
     BadLinks,
     CutStream,
+    EndWorker,
     Fault,
     Isolate,
     KillCoordinator,
@@ -45,19 +46,24 @@ from services.simulator.faults import (
     PauseCoordinator,
     Rewind,
     RollBack,
+    faults_s,
 )
 from services.simulator.host import Host
+from services.simulator.identities import RUN, WORKERS, identities
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
-from services.simulator.runs import algorithm_of
+from services.simulator.onlooker import Marks, Onlooker
+from services.simulator.past import Past
+from services.simulator.runs import algorithm_of, num_workers
 from services.simulator.worker import SimulatedWorker
 
 NUM_VALUES: Final = 8
 CALM_S: Final = 40.0
 """Virtual seconds within which a version must come, and then everybody must settle."""
 
+_RUN_SEED: Final = 1
 _SCHEMA: Final = ModelSchema((TensorSpec("counts", (NUM_VALUES,)),))
-_METRICS: Final = WorkerMetrics(run="simulated", worker="w", software="0")
+_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
 
 
 class BrokenError(AssertionError):
@@ -73,7 +79,17 @@ class WorkerPlace:
     disk: Disk
     max_steps_per_s: float
     fates: list[KillWorker]
+    past: Past
     life: SimulatedWorker | None = None
+
+    def durable_marks(self) -> Marks:
+        """Return what a power cut would leave on its disk of its unresolved round."""
+        assert self.life is not None
+        path = self.life.state.stage / "stage.json"
+        if not path.is_file() or not self.disk.holds(path):
+            return Marks()
+        stage = json.loads(path.read_bytes())
+        return Marks(stage["plan"]["round"], stage["exposed"], stage["revealed"])
 
 
 @dataclass
@@ -103,13 +119,14 @@ class Federation:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)  # noqa: S311 - a simulation
+        identities()  # before any disk is watched
         self.disk = Disk(self.root / "coordinator")
         store = DataStore(self.disk.root / "data")
         algorithm = algorithm_of(self.seed)
-        version = genesis_version(_SCHEMA, algorithm, zeros, store.write)
+        version = genesis_version(_SCHEMA, algorithm, _RUN_SEED, zeros, store.write)
         self.genesis = Genesis(
-            run="simulated",
-            seed=1,
+            run=RUN,
+            seed=_RUN_SEED,
             learner="services.simulator.learner:build",
             settings={"num_values": NUM_VALUES},
             schema=_SCHEMA,
@@ -121,17 +138,25 @@ class Federation:
         self.places = [
             WorkerPlace(
                 index=i,
-                name=WorkerId(f"w{i}"),
-                disk=Disk(self.root / f"w{i}"),
+                name=name,
+                disk=Disk(self.root / name),
                 max_steps_per_s=self.rng.choice((1.5, 2.0, 3.0)),
                 fates=[f for f in self.faults if isinstance(f, KillWorker) and f.worker == i],
+                past=Past(functools.partial(self._froze, name)),
             )
-            for i in range(num_workers(self.seed))
+            for i, name in enumerate(WORKERS[: num_workers(self.seed)])
         ]
         self.fates = [f for f in self.faults if isinstance(f, KillCoordinator | PauseCoordinator)]
         self.is_rewound = any(isinstance(f, Rewind) for f in self.faults)
         self.durable_records: set[bytes] = set()
         self.network = Network(self.rng, self._said)
+        self.onlooker: Onlooker | None = None
+        if algorithm.masked:
+            places = {p.name: p for p in self.places}
+            self.onlooker = Onlooker(
+                algorithm, places, lambda name: places[name].durable_marks(), self._break
+            )
+            self.network.heard, self.network.uploads = self.onlooker.sent, self.onlooker.uploads
         for fault in self.faults:
             if isinstance(fault, BadLinks):
                 self.network.duplicates, self.network.cuts = fault.duplicates, fault.cuts
@@ -165,7 +190,8 @@ class Federation:
         tasks += [start(self._supervise_worker(p)) for p in self.places]
         tasks += [start(self._go_wrong(f)) for f in self.faults]
         try:
-            await self._until(lambda: self.loop.time() >= FAULTS_S, FAULTS_S + 1, "")
+            until_s = faults_s(self.seed)
+            await self._until(lambda: self.loop.time() >= until_s, until_s + 1, "")
             self._calm()
             before = self._version()
             await self._until(
@@ -333,12 +359,14 @@ class Federation:
                 network=self.network,
                 rng=self.rng,
                 metrics=_METRICS,
+                past=place.past,
             )
             await self._outlive(host, place.life.run(), (StorageError,))
             await asyncio.sleep(self.rng.uniform(0.2, 2.0))
 
     def _worker_died(self, place: WorkerPlace, host: Host) -> None:
-        self.tell(f"{host.name} dies before {host.last_act}: {host.fate.value}")
+        when = f" before {host.last_act}" if host.last_act else ""
+        self.tell(f"{host.name} dies{when}: {host.fate.value}")
         if host.fate is not Loss.PROCESS:
             place.disk.cut_power(self.rng, keep=host.fate is Loss.SOME)
 
@@ -374,6 +402,10 @@ class Federation:
                 self.network.cut(worker=name)
                 await asyncio.sleep(lasting_s)
                 self.network.unreachable.discard(name)
+            case EndWorker(at_s, worker, loss):
+                await asyncio.sleep(at_s)
+                if (life := self.places[worker].life) is not None:
+                    life.host.die(loss)
             case Rewind(at_s, share):
                 await asyncio.sleep(at_s)
                 self._rewind(share)
@@ -460,13 +492,21 @@ class Federation:
             case Publish():
                 pass
 
+    def _froze(self, worker: WorkerId, round_id: RoundId, steps: frozenset[int]) -> None:
+        if self.onlooker is not None:
+            self.onlooker.froze(worker, round_id, steps)
+
     def _saw(self, record: Record) -> None:
+        if self.onlooker is not None:
+            self.onlooker.recorded(record)
         if record.commit is not None and record.commit.aggregate not in self.aggregates:
             path = self.disk.root / "data" / record.commit.aggregate
             if path.is_file():
                 self.aggregates[record.commit.aggregate] = path.read_bytes()
 
     def _said(self, worker: WorkerId, message: session_pb2.ConnectResponse) -> None:
+        if self.onlooker is not None:
+            self.onlooker.told(message)
         kind = message.WhichOneof("message")
         if kind == "outcome":
             content = message.outcome.record
@@ -492,11 +532,6 @@ class Federation:
         expected = Killed | StorageError | ProtocolError | grpc.RpcError
         if error is not None and not isinstance(error, expected):
             self._break(f"{context['message']}: {type(error).__name__}: {error}")
-
-
-def num_workers(seed: int) -> int:
-    """Return how many workers a history has."""
-    return 3 + (seed % 7 == 0) + (seed % 11 == 0)
 
 
 def record_path(root: Path, seq: int) -> Path:

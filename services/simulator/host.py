@@ -60,8 +60,7 @@ class Host:
         self.acts += 1
         if self.acts == self.dies_at:
             self.last_act = _DRAFT.sub("a draft", act)
-            self.kill()
-            NOBODY.copy().run(self.died, self)
+            self.die(self.fate)
             raise Killed
         if self.acts == self.pauses_at:
             self.tell(f"{self.name} is paused before {_DRAFT.sub('a draft', act)}")
@@ -75,6 +74,13 @@ class Host:
                 aside.stop()
                 if not self.alive:
                     raise Killed
+
+    def die(self, fate: Loss) -> None:
+        """Die, unless it is dead; whoever runs on its behalf has to be told by `Killed`."""
+        if self.alive:
+            self.fate = fate
+            self.kill()
+            NOBODY.copy().run(self.died, self)
 
     @property
     def may_pause(self) -> bool:

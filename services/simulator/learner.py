@@ -2,11 +2,13 @@
 
 So whatever is committed, frozen or pending of a worker is a whole number, and stands in one place.
 Beside its own state, which a roll-back takes back, it keeps books that go on for ever: what became
-of the steps that no commit holds. They lie with the state, so a restart finds both alike.
+of the steps that no commit holds. They lie with the state, so a restart finds both alike. Steps are
+numbered from 1 on, through roll-backs too: what a restart lost is no step, and its numbers come
+again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from typing_extensions import override
@@ -25,15 +27,39 @@ class Books:
         spent_before: given up until then and by it; where the log says that such a round committed
             them, they were not: the worker went from before that commit to behind the roll-back.
         undone: all steps that the learner's own state had counted when a roll-back ended it.
+        pending: numbers of the steps that no round holds.
+        frozen: of those that a round holds, by round.
     """
 
     spent: Mapping[str, int] = field(default_factory=dict)
     spent_before: Mapping[str, int] = field(default_factory=dict)
     undone: int = 0
+    pending: tuple[int, ...] = ()
+    frozen: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def step(self, counted: int) -> "Books":
+        """Return the books after a step, the learner's own count of which is `counted`."""
+        return replace(self, pending=(*self.pending, self.undone + counted))
+
+    def freeze(self, round_id: str) -> "Books":
+        """Return the books after a round closed."""
+        return replace(self, pending=(), frozen={**self.frozen, round_id: self.pending})
+
+    def release(self, round_id: str, fate: str, steps: int) -> "Books":
+        """Return the books after a round ended; that it is not here changes nothing.
+
+        Args:
+            steps: that were frozen for it.
+        """
+        frozen = dict(self.frozen)
+        numbers = frozen.pop(round_id, ())
+        pending = tuple(sorted((*self.pending, *numbers))) if fate == "free" else self.pending
+        books = replace(self, pending=pending, frozen=frozen)
+        return books.spend(round_id, steps) if fate == "spent" else books
 
     def spend(self, round_id: str, steps: int) -> "Books":
         """Return the books after work was given up."""
-        return Books(_sum(self.spent, {round_id: steps}), self.spent_before, self.undone)
+        return replace(self, spent=_sum(self.spent, {round_id: steps}))
 
     def roll_back(self, counted: int) -> "Books":
         """Return the books after a roll-back, to which everything has been given up."""
@@ -70,6 +96,7 @@ class Counting(Learner):
     def train(self, lr: float) -> Step:
         self._values[self.index] += 1
         self.steps += 1
+        self.books = self.books.step(self.steps)
         return Step(loss=1.0, tokens=10, samples=1)
 
     @override

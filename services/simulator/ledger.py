@@ -9,12 +9,12 @@ to zero. Committed is what the log's numbers say. That the aggregates hold just 
 `Sums`, with nothing left out but what the workers keep as residuals.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, F64
+from common.arrays import F64
 from common.codec.dense import Dense
 from common.codec.packing import unpack
 from common.documents import Commit, Genesis, Record, Version
@@ -42,9 +42,10 @@ def steps(worker: SimulatedWorker, records: list[Record]) -> Iterator[str]:
             committed[plan.round] = since[plan.round] = numbers.steps
 
     learner, local = worker.trainer.learner, worker.trainer.paced.trainer.ledger.steps
-    if wrong := committed.keys() & learner.books.spent.keys():
-        yield f"(iv) {worker.name} spent what round {min(wrong)[:8]} committed"
-    spent = sum(learner.books.spent.values())
+    for round_id in sorted(committed.keys() & learner.books.spent.keys()):
+        if not worker.past.waited_for(round_id):
+            yield f"(iv) {worker.name} spent what round {round_id[:8]} committed"
+    spent = sum(n for r, n in learner.books.spent.items() if r not in committed)
     before = {r: n for r, n in learner.books.spent_before.items() if r not in committed}
     for when, taken, terms in (
         ("", learner.steps + learner.books.undone, (committed, before)),
@@ -63,6 +64,12 @@ def steps(worker: SimulatedWorker, records: list[Record]) -> Iterator[str]:
         yield (f"(iv) {worker.name} stands {moved:g} steps off its base, its ledger says {local:g}")
 
 
+def _contributed(name: WorkerId, round_id: str, records: list[Record]) -> bool:
+    """Return whether a worker is in a round's sum: after it gave its work up, that is no error."""
+    commits = (r.commit for r in records if r.commit is not None)
+    return any(c.plan.round == round_id and name in c.survivors for c in commits)
+
+
 class Sums:
     """What the aggregates since the newest roll-back hold, against what their numbers say.
 
@@ -72,29 +79,41 @@ class Sums:
 
         sum step_B*q + sum e = rotate(N),              on each of the block's 4096 values,
 
-    since a member sends y = rotate(D) + e, and keeps e' = y - step_B*q. In float32 this holds but
-    for roundings, all bounded by u = 2**-24 of a result:
+    since a member sends y = rotate(D) + e, and keeps e' = y - step_B*q: in the masked tier where it
+    gives the work up, too, and then e' - e is taken off again. In float32 this holds but for
+    roundings, all bounded by u = 2**-24 of a result:
 
     - of y, step_B*q and y - step_B*q. With Y >= |y| and E' >= |e'| they are at most
       u*(|y| + |step_B*q| + |e'|) <= 2u*(Y + E'). Where E >= |e|, Y = n/64 + E for n steps; and
-      E' = max(step_B, Y - L*step_B): what is not clipped is rounded by less than a step.
+      E' = max(step_B, Y - L*step_B): what is not clipped is rounded by less than a step. What is
+      given up may come at any time: the largest |e' - e| of each is added to every E.
     - of the rotation. Its product by 1/64 is exact, and D has 8 values that are not zero, as many
       as the model: 7 additions of at most n/64 are wrong by 7u*n/64.
     - of the parameters. D is wrong by each rounding of theta since it was last merged, and each
       is in one commit only, for with that commit it leaves theta. A local step is one, at the
-      worker's own value; a merge is two and D = base - theta one, at each value. The result of
-      none is above 2*H + P, H the largest value of any head, P the most local steps.
+      worker's own value; at each value a merge is two, giving work up is two, D = base - theta is
+      one. The result of none is above 2*H + P, H the largest value of any head, P the most local
+      steps.
 
     Products of roundings are far below the 2 % that are added.
 
     Args:
-        indices: the value that each worker counts in.
+        workers: as they are in the end.
     """
 
-    def __init__(self, genesis: Genesis, indices: Mapping[WorkerId, int]) -> None:
+    def __init__(self, genesis: Genesis, workers: Iterable[SimulatedWorker]) -> None:
         assert genesis.schema.num_blocks == 1
         self._genesis = genesis
-        self._indices = indices
+        self._workers = tuple(workers)
+        self._indices = {w.name: w.trainer.learner.index for w in self._workers}
+        self._left = {
+            w.name: {r: w.past.left[r] for r in w.trainer.learner.books.spent if r in w.past.left}
+            for w in self._workers
+        }
+        self._most_left = {
+            name: sum(float(np.abs(left).max()) for left in rounds.values())
+            for name, rounds in self._left.items()
+        }
         self._num_values = genesis.schema.parameter_values
         self._most_local = MAX_ROUNDS_AHEAD * genesis.algorithm.local_steps
         self._is_dense = genesis.algorithm.codec.kind == "dense"
@@ -104,7 +123,7 @@ class Sums:
         """From here on nobody keeps a residual, and nothing before counts."""
         self._sent: F64 = np.zeros(BLOCK)
         self._steps: F64 = np.zeros(self._num_values)
-        self._longest = dict.fromkeys(self._indices, 0.0)
+        self._longest = dict(self._most_left)
         self._bound = 0.0
         self._highest, self._versions, self._contributions = 0.0, 1, 0
 
@@ -147,27 +166,30 @@ class Sums:
         self._steps[self._indices[worker]] += n
         self._contributions += 1
         y = n / _ROOT + self._longest[worker]
-        self._longest[worker] = max(step, y - levels * step)
+        self._longest[worker] = max(step, y - levels * step) + self._most_left[worker]
         self._bound += 2 * _U * (y + self._longest[worker])
         self._bound += 7 * _U * n / _ROOT
 
-    def violations(self, residuals: list[F32]) -> Iterator[str]:
+    def violations(self, records: list[Record]) -> Iterator[str]:
         """Yield what is wrong in the end.
 
         Args:
-            residuals: e of every worker, float32[BLOCK]; empty = zero.
+            records: the whole log.
         """
         kept = np.zeros(BLOCK)
-        for residual in residuals:
-            if residual.size:
+        for worker in self._workers:
+            if (residual := worker.residual()).size:
                 kept += residual
+            for round_id, left in self._left[worker.name].items():
+                if not _contributed(worker.name, round_id, records):
+                    kept -= left
         signs = rotation_signs(self._genesis.seed)
         vector = np.zeros((1, BLOCK), np.float32)
         vector[0, : self._num_values] = -self._steps  # D = base - theta
-        wanted = rotate(vector, signs, 1.0)[0].astype(np.float64)
+        wanted = rotate(vector, signs)[0].astype(np.float64)
         off = self._sent + kept - wanted if self._is_dense else kept
         if np.abs(off).max() > self._most():
-            back = rotate(off.astype(np.float32)[None], np.ones(BLOCK, np.float32), 1.0)[0] * -signs
+            back = rotate(off.astype(np.float32)[None], np.ones(BLOCK, np.float32))[0] * -signs
             by = ", ".join(f"{w} {back[i]:+.4f}" for w, i in self._indices.items())
             yield (
                 f"(iv) what is committed and kept is off by up to {np.abs(off).max():.2g} a value, "
@@ -176,6 +198,7 @@ class Sums:
 
     def _most(self) -> float:
         merges = 2 * self._versions * len(self._indices)
+        merges += 2 * sum(map(len, self._left.values()))
         roundings = self._steps.sum() + self._num_values * (merges + self._contributions)
         parameters = _U * (2 * self._highest + self._most_local) * roundings / _ROOT
         return 1.02 * (self._bound + float(parameters))

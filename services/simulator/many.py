@@ -3,27 +3,49 @@
 import functools
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final
 from unittest import mock
 
 from common import canonical
+from common.secagg import signatures, transcript
+from common.secagg.signatures import IdentityPublicKey
 from services.simulator.faults import Fault, faults_of
-from services.simulator.federation import BrokenError, Federation, num_workers
+from services.simulator.federation import BrokenError, Federation
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, for speed
 _MAX_LINES: Final = 60
 
-T = TypeVar("T")
 
-_DECODE: Final = canonical.decode
-"""A document is immutable, and all workers of a history read the same ones: once will do."""
+@contextmanager
+def _once() -> Iterator[None]:
+    """Do once what gives the same each time: documents are immutable, and all read the same ones.
 
+    What was given is kept, so nothing else can have its identity meanwhile.
+    """
+    right_encode, right_verify = canonical.encode, signatures.verify
+    encoded: dict[int, tuple[object, bytes]] = {}
+    verified: dict[tuple[object, ...], object] = {}
 
-@functools.lru_cache(maxsize=2**13)
-def _decode(content: bytes, kind: type[T]) -> T:
-    return _DECODE(content, kind)
+    def encode(document: object) -> bytes:
+        if id(document) not in encoded:
+            encoded[id(document)] = document, right_encode(document)
+        return encoded[id(document)][1]
+
+    def verify(key: IdentityPublicKey, *signed: Any) -> None:
+        if (id(key), *signed) not in verified:
+            right_verify(key, *signed)  # raises
+            verified[id(key), *signed] = key
+
+    decode = functools.cache(canonical.decode)
+    certified_key = functools.cache(transcript.certified_key)
+    with (
+        mock.patch.multiple(canonical, decode=decode, encode=encode),
+        mock.patch.multiple(transcript, verify=verify, certified_key=certified_key),
+    ):
+        yield
 
 
 def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
@@ -33,11 +55,11 @@ def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
         faults: instead of those of the seed.
     """
     if faults is None:
-        faults = faults_of(seed, num_workers(seed))
+        faults = faults_of(seed)
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         federation = Federation(seed, Path(folder), faults)
         try:
-            with mock.patch.object(canonical, "decode", _decode):
+            with _once():
                 federation.run()
         except BrokenError as e:
             return f"{e}\n" + "\n".join(federation.transcript[-_MAX_LINES:])
@@ -68,6 +90,6 @@ def broken(seeds: Iterable[int]) -> list[str]:
 def _report(seed: int) -> str:
     if not play(seed):
         return ""
-    faults = shrunk(seed, faults_of(seed, num_workers(seed)))
+    faults = shrunk(seed, faults_of(seed))
     listed = "".join(f"\n  {fault}" for fault in faults)
     return f"seed {seed} with{listed}\n{play(seed, faults)}"

@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol, TypeVar
 import grpc
 
 from common.errors import CrosscloudError, ProtocolError
-from common.ids import WorkerId
+from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.grpc_status import status_of
 from services.simulator.aside import Killed
-from services.simulator.host import NOBODY, Host
+from services.simulator.host import NOBODY, Host, happens
 
 T = TypeVar("T")
 
@@ -45,6 +45,10 @@ class Server(Protocol):
         """Serve one control stream."""
 
 
+def _nothing(*_: object) -> None:
+    pass
+
+
 @dataclass(eq=False)
 class Network:
     """Who reaches whom, and how badly.
@@ -52,6 +56,9 @@ class Network:
     Args:
         server: who answers at the coordinator's address now; None = nobody.
         said: sees every message of the coordinator when it is sent.
+        heard: likewise every message of a worker, whose process it names by its boot.
+        uploads: likewise shards.
+        latency_s: fewest and most seconds that a message takes.
         duplicates: share of messages that come twice.
         cuts: share of bulk calls that break.
         unreachable: workers whose network is away.
@@ -59,6 +66,9 @@ class Network:
 
     rng: random.Random
     said: Callable[[WorkerId, session_pb2.ConnectResponse], None]
+    heard: Callable[[WorkerId, str, session_pb2.ConnectRequest], None] = _nothing
+    uploads: Callable[[WorkerId, str, RoundId, list[tuple[int, bytes]]], None] = _nothing
+    latency_s: tuple[float, float] = _LATENCY_S
     server: Server | None = None
     duplicates: float = 0.0
     cuts: float = 0.0
@@ -77,7 +87,7 @@ class Network:
     @contextlib.asynccontextmanager
     async def dial(self, worker: WorkerId, host: Host) -> AsyncIterator["ControlStream"]:
         """Open a control stream to whoever serves."""
-        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        await self._travel()
         if not self.reaches(worker):
             raise _rpc_error(grpc.StatusCode.UNAVAILABLE, "nobody answers")
         server = self.server
@@ -102,13 +112,13 @@ class Network:
             UnreachableError: no answer came.
             ProtocolError: the server refused.
         """
-        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        await self._travel()
         if not self.reaches(worker):
             raise UnreachableError
         assert self.server is not None
         task = self.server.host.run(make(self.server))
         await asyncio.wait((task,))
-        await asyncio.sleep(self.rng.uniform(*_LATENCY_S))
+        await self._travel()
         if task.cancelled() or self.rng.random() < self.cuts:
             raise UnreachableError
         if isinstance(e := task.exception(), ProtocolError):
@@ -120,6 +130,9 @@ class Network:
             raise UnreachableError
         answer: T = task.result()
         return answer
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(self.rng.uniform(*self.latency_s))
 
 
 class ControlStream:
@@ -135,6 +148,7 @@ class ControlStream:
         self._down: asyncio.Queue[session_pb2.ConnectResponse | Exception | None] = asyncio.Queue()
         self._last_s = {id(self._up): 0.0, id(self._down): 0.0}
         self._is_cut = False
+        self._boot = ""
 
     # The worker's end
 
@@ -146,7 +160,13 @@ class ControlStream:
         return _END if message is None else message
 
     async def write(self, message: session_pb2.ConnectRequest) -> None:
-        """Send."""
+        """Send; all but the messages of which there is always one are acts."""
+        kind = message.WhichOneof("message")
+        if kind == "join":
+            self._boot = message.join.boot
+        elif kind != "heartbeat":
+            happens(f"say {kind}")
+        self._network.heard(self.worker, self._boot, message)
         self._deliver(self._up, message)
 
     # The coordinator's end
@@ -192,7 +212,7 @@ class ControlStream:
         loop, rng = asyncio.get_running_loop(), self._network.rng
         times = 1 + (message is not None and rng.random() < self._network.duplicates)
         for _ in range(times):
-            arrives_s = loop.time() + rng.uniform(*_LATENCY_S)
+            arrives_s = loop.time() + rng.uniform(*self._network.latency_s)
             arrives_s = self._last_s[id(queue)] = max(arrives_s, self._last_s[id(queue)] + 1e-5)
             loop.call_at(arrives_s, self._arrive, queue, message, context=NOBODY.copy())
 

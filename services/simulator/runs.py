@@ -4,17 +4,35 @@ Always so that work can be counted: uniform g, constant s, C off, an outer step 
 """
 
 import random
+from dataclasses import replace
+from typing import Final
 
 from common.documents import Algorithm, Codec, Outer
+from common.secagg.thresholds import min_cohort
+from coordinator.plan import Timings
 
-_EXACT = Codec(kind="float32", bits=32, first_bits=32, residual_decay=1.0)
-_NEVER = 1e6
+TIMINGS: Final = Timings(
+    lease_s=4.0,
+    key_timeout_s=3.0,
+    upload_timeout_s=5.0,
+    default_grace_s=1.0,
+    resolve_timeout_s=4.0,
+)
+
+_EXACT: Final = Codec(kind="float32", bits=32, first_bits=32, residual_decay=1.0)
+_NEVER: Final = 1e6
+_MASKED: Final = 1 / 3
+_COLLUDING: Final = 0.25
+"""Share of the masked runs of five workers that allow for a colluding one."""
 
 
 def algorithm_of(seed: int) -> Algorithm:
-    """Return a history's algorithm: a third are dense, a fifth discard work that is a bit old."""
+    """Return a history's algorithm: a third are masked, of the others a third are dense.
+
+    A fifth of all discard work that is a bit old.
+    """
     rng = random.Random(f"run {seed}")  # noqa: S311 - a simulation
-    return Algorithm(
+    plain = Algorithm(
         tier="tls",
         min_cohort=1,
         normalisation="uniform",
@@ -26,6 +44,33 @@ def algorithm_of(seed: int) -> Algorithm:
         min_local_steps=1,
         codec=_dense(rng) if rng.random() < 1 / 3 else _EXACT,
         outer=Outer(kind="sgd", learning_rate=1.0, momentum=0.0),
+    )
+    return _masked(plain, seed) if _is_masked(seed) else plain
+
+
+def num_workers(seed: int) -> int:
+    """Return how many workers a history has: in the masked tier mostly enough to lose one."""
+    if _is_masked(seed):
+        return random.Random(f"workers {seed}").choice((3, 4, 4, 4, 5, 5))  # noqa: S311
+    return 3 + (seed % 7 == 0) + (seed % 11 == 0)
+
+
+def _is_masked(seed: int) -> bool:
+    return random.Random(f"tier {seed}").random() < _MASKED  # noqa: S311 - a simulation
+
+
+def _masked(plain: Algorithm, seed: int) -> Algorithm:
+    """Return the algorithm in the masked tier; cohorts may leave workers out."""
+    rng, num = random.Random(f"masked {seed}"), num_workers(seed)  # noqa: S311 - a simulation
+    colluding = int(num == 5 and rng.random() < _COLLUDING)
+    fewest = min_cohort(colluding)
+    return replace(
+        plain,
+        tier="masked",
+        colluding=colluding,
+        min_cohort=fewest,
+        max_cohort=rng.choice((5, 5, 5, max(fewest, num - 1))),
+        codec=_dense(rng),
     )
 
 

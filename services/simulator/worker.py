@@ -5,19 +5,19 @@ As in `services/worker/main.py`; only the trainer's process, the network and the
 
 import asyncio
 import functools
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, cast
 
-import numpy as np
-
 from common import canonical
 from common.arrays import F32
-from common.documents import PROTOCOL, Genesis
+from common.documents import PROTOCOL, TIERS, Genesis
 from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
+from common.selftest import selftest_digest
 from protos.v1 import session_pb2
 from services.bulk_link import GivenUpError
 from services.data_store import DataStore
@@ -25,14 +25,17 @@ from services.metrics import WorkerMetrics
 from services.replica import Replica, genesis_position
 from services.simulator.clock import TryAgainError
 from services.simulator.host import Host, happens
+from services.simulator.identities import identities
 from services.simulator.learner import Books, Counting
 from services.simulator.network import Network, UnreachableError
+from services.simulator.past import Past, residual_in
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
 from services.worker.inbox import Inbox
 from services.worker.link import Link
 from services.worker.messages import (
     Build,
+    Close,
     Closed,
     Merge,
     Merged,
@@ -44,21 +47,30 @@ from services.worker.messages import (
 from services.worker.state import StateFolder
 from services.worker.trainer_process import PacedTrainer
 from worker.ledger import Work
+from worker.masked_tier import MaskedTier
+from worker.masking import Member
 from worker.plain import PlainTier
+from worker.trust import Trust
 
 _RETRY_S: Final = 0.4
 _TRAINER_LAG_S: Final = 0.01
 
 
 class SimulatedTrainer:
-    """`services.worker.trainer.Trainer` and the process behind it, between two awaits."""
+    """`services.worker.trainer.Trainer` and the process behind it, between two awaits.
+
+    Args:
+        past: is told what happens to work.
+    """
 
     def __init__(
-        self, build: Build, now_s: Callable[[], float], progressed: Callable[[], None]
+        self, build: Build, now_s: Callable[[], float], progressed: Callable[[], None], past: Past
     ) -> None:
+        self._past = past
         self.progress: Progress | None = None
         self.paced = PacedTrainer(self, build, now_s)
         self.ready = self.paced.ready
+        self._counts = isinstance(self.paced.trainer.learner, Counting)  # else it keeps no books
         self._now_s = now_s
         self._progressed = progressed
         self._answer: object = None
@@ -117,7 +129,9 @@ class SimulatedTrainer:
         happens(f"tell the trainer {type(message).__name__}")
         await asyncio.sleep(_TRAINER_LAG_S)
         self._answer = None
-        books = self._books_after(message)
+        if isinstance(message, Close) and self._counts:  # before it is written
+            self._freeze(message.round)
+        books = self._books_after(message) if self._counts else None
         self.paced.handle(message)
         if books is not None:
             self.learner.books = books
@@ -127,16 +141,24 @@ class SimulatedTrainer:
         happens(f"heard the trainer on {type(message).__name__}")
         return self._answer
 
+    def _freeze(self, round_id: str) -> None:
+        learner = self.learner
+        self._past.froze(round_id, learner.books.pending, self._now_s())
+        learner.books = learner.books.freeze(round_id)
+
     def _books_after(self, message: object) -> Books | None:
-        """Return the learner's books once `message` is done; None where it spends no work.
+        """Return the learner's books once `message` is done; None where it leaves them.
 
         Who goes from before a commit that names it to behind a roll-back has that round's work
         still frozen: the books give it up too, and the log says better (`ledger.py`).
         """
         ledger, books = self.paced.trainer.ledger, self.learner.books
         match message:
-            case Merge(round=round_id, fate="spent") | Release(round=round_id, fate="spent"):
-                return books.spend(round_id, ledger.frozen.get(round_id, Work()).steps)
+            case Merge(round=round_id, fate=fate) | Release(round=round_id, fate=fate):
+                if fate == "spent" and isinstance(message, Merge):
+                    self._past.spent(round_id, Path(message.anchor[0]).parent, self._now_s())
+                steps = ledger.frozen.get(round_id, Work()).steps
+                return books.release(round_id, fate, steps)
             case Return():
                 books = books.spend("", ledger.pending.steps)
                 for round_id, work in ledger.frozen.items():
@@ -150,6 +172,7 @@ class SimulatedWorker:
 
     Args:
         metrics: shared by the lives of all workers: nobody reads them.
+        past: of all lives of this worker.
     """
 
     def __init__(
@@ -164,8 +187,10 @@ class SimulatedWorker:
         network: Network,
         rng: random.Random,
         metrics: WorkerMetrics,
+        past: Past,
     ) -> None:
         self.name = name
+        self.past = past
         self.host = host
         self._genesis = genesis
         self._network = network
@@ -177,7 +202,7 @@ class SimulatedWorker:
         self._inbox = Inbox(metrics)
         self._root = root
         build = Build(genesis, name, data, max_steps_per_s=max_steps_per_s)
-        self.trainer = SimulatedTrainer(build, now_s, self._inbox.progressed)
+        self.trainer = SimulatedTrainer(build, now_s, self._inbox.progressed, past)
         self.agent: Agent
         self.replica: Replica
         self.state: StateFolder
@@ -208,7 +233,7 @@ class SimulatedWorker:
             boot=self._boot,
             state=self.state,
             replica=self.replica,
-            tier=PlainTier(self.name),
+            tier=self._tier(),
             trainer=cast("trainer_link.Trainer", self.trainer),
             push=self._push,
             send=link.send,
@@ -216,6 +241,7 @@ class SimulatedWorker:
             link_bps=lambda: 0,
             metrics=self._metrics,
             now_s=self._now_s,
+            resolve_timeout_s=math.inf,  # a plan's own limits decide
         )
         await self.agent.resume()
         loops = (
@@ -235,11 +261,28 @@ class SimulatedWorker:
             for task in tasks:
                 task.cancel()
 
+    def _tier(self) -> PlainTier | MaskedTier:
+        """Return what the run's privacy tier adds to a round; its secrets follow from the seed."""
+        a, genesis, known = self._genesis.algorithm, self._genesis, identities()
+        if not a.masked:
+            return PlainTier(self.name)
+        trust = Trust(
+            colluding=a.colluding,
+            min_cohort=a.min_cohort,
+            max_share=a.max_share,
+            max_staleness=a.max_staleness,
+        )
+        random_bytes = random.Random(self._rng.getrandbits(64)).randbytes  # noqa: S311
+        member = Member(self.name, a, trust, known.admits, known.signer(self.name), random_bytes)
+        certificate = functools.partial(known.certificate, self.name)
+        return MaskedTier(member, genesis.run, certificate, genesis.version0, known.operators)
+
     def _join(self) -> session_pb2.Join:
         at = self.replica.position
         return session_pb2.Join(
             protocol=PROTOCOL,
-            features=["tls"],
+            features=TIERS,
+            self_test=bytes.fromhex(selftest_digest()),
             genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
             schema_hash=bytes.fromhex(self.trainer.ready.schema_hash),
             boot=self._boot,
@@ -263,9 +306,7 @@ class SimulatedWorker:
 
     def residual(self) -> F32:
         """Return e as the worker's disk has it, float32[length]; empty = zero."""
-        path = self.state.stage.parent / "residual.f32"
-        content = path.read_bytes() if path.exists() else b""
-        return np.frombuffer(content, "<f4")
+        return residual_in(self.state.stage.parent)
 
     def _fetch(self, digest: Digest, kind: str) -> None:
         happens(f"fetch {kind}")
@@ -304,6 +345,7 @@ class SimulatedWorker:
                     if self._rng.random() < self._network.cuts:
                         arrive = self._rng.randint(0, len(wanted) - 1)
                     shards = [(i, read_shard(i)) for i in wanted]
+                    self._network.uploads(self.name, self._boot, round_id, shards)
                     wanted = await self._network.call(
                         self.name,
                         lambda server, s=shards, n=arrive: server.push(  # type: ignore[misc]

@@ -24,7 +24,7 @@ from common import canonical
 from common.checks import check_plan
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
 from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
-from common.ids import Digest, RoundId, WorkerId
+from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
@@ -50,6 +50,7 @@ from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
 from services.worker.unmasking import Unmasking
 from services.worker.upload import Payload, encode_payload
+from worker.known import Known
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
 from worker.plain import PlainAttempt, PlainTier
@@ -59,14 +60,8 @@ log = logging.getLogger(__name__)
 
 SAVE_INTERVAL_S: Final = 300.0
 
-MAX_KNOWN: Final = 256
-"""Versions that it remembers to have stood on: a roll-back may reach as far."""
-
 RESOLVE_PATIENCE: Final = 3
 """A masked round that has no outcome after so many times its time limits is given up."""
-
-MAX_RESOLVE_S: Final = 3600.0
-"""And after an hour in any case."""
 
 
 class Push(Protocol):
@@ -98,6 +93,7 @@ class Agent:
         redial: have a new session opened, which begins where this worker stands by now.
         link_bps: measured upload speed, 0 = not measured yet.
         now_s: monotonic clock.
+        resolve_timeout_s: and after this time in any case, since a plan's limits are whoever's.
     """
 
     def __init__(
@@ -116,6 +112,7 @@ class Agent:
         link_bps: Callable[[], int],
         metrics: WorkerMetrics,
         now_s: Callable[[], float],
+        resolve_timeout_s: float,
     ) -> None:
         self._worker = worker
         self._genesis = genesis
@@ -131,13 +128,14 @@ class Agent:
         self._link_bps = link_bps
         self._metrics = metrics
         self._now_s = now_s
+        self._resolve_timeout_s = resolve_timeout_s
         self._round = WorkerRound(worker, genesis.algorithm.colluding)
         self._held: deque[Record] = deque()  # not adopted yet: nobody vouched for their version
         self._unmoved = False  # whether the replica went to a version that training has not
         self._returning = False  # whether a roll-back is on the way there
         self._unsaved = False  # whether a round's outcome is in no save yet
         self._checked = False  # whether this worker verified the version that it stands on
-        self._known: deque[Digest] = deque([genesis.version0], maxlen=MAX_KNOWN)
+        self._known = Known().standing_on(0, genesis.version0)
         self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
         self._local_steps = genesis.algorithm.local_steps
@@ -183,7 +181,7 @@ class Agent:
         self._replica.position = manifest.position
         self._residual = save / "residual.f32"
         self._checked = manifest.checked
-        self._known.extend(manifest.known)
+        self._known = manifest.known
         if stage is not None:
             self._round = WorkerRound(self._worker, self._genesis.algorithm.colluding, stage)
             self._staged_at_s = self._now_s()
@@ -369,6 +367,7 @@ class Agent:
             theta=folder / "theta.f32",
             residual=self._residual,
             next_residual=folder / "residual.f32",
+            anchor=folder / "anchor.f32",
             payload=folder / "payload.bin",
         )
 
@@ -412,28 +411,35 @@ class Agent:
         """Apply the held records, up to the last one that may be.
 
         A version that is believed vouches for the steps that lead to it. Until it is reached they
-        are only computed: nothing trains on them, and nothing of them is saved.
+        are only computed: nothing trains on them, and nothing of them is saved. So does a roll-back
+        to where this worker stood before: the sums that it undoes may be gone for everybody.
         """
         while self._held:
             first = self._held[0]
             own = await self._checks(first)
-            believed = [self._tier.vouched(r.version, r.digest) for r in self._held]
-            if not own and not any(believed):
+            vouched = [self._tier.vouched(r.version, r.digest) for r in self._held]
+            if not own and not any(vouched) and not any(map(self._returns, self._held)):
                 return
             self._held.popleft()
-            await self._apply(first, checked=own, believed=own or believed[0])
+            await self._apply(first, checked=own, believed=own or vouched[0])
 
     async def _checks(self, record: Record) -> bool:
         """Return whether this worker verifies a record itself.
 
         Raises:
-            DivergedError: it is a sum of this worker's that nobody sent (rule 14).
+            DivergedError: it is a sum of this worker's that nobody sent, or a roll-back that no
+                operator ordered (rule 14).
         """
         at, stage = self._replica.position, self._round.stage
         if not self.begun:
             return False
-        if record.rollback is not None and record.digest in self._known:
-            return True  # a version that it stood on before
+        if self._known.returns(record):
+            if complaint := self._tier.rollback_complaint(record, self._known.rolled_back):
+                raise DivergedError(
+                    f"the roll-back in record {record.seq} is refused by rule {Rule.RECORD}: "
+                    f"{complaint}; ask the run's operator whether it was meant"
+                )
+            return True
         if self._unmoved:
             return False  # what the replica computed so far is nobody's word
         if (record.version, record.digest) == (at.version, at.digest):
@@ -455,6 +461,12 @@ class Agent:
             ) from None
         return True
 
+    def _returns(self, record: Record) -> bool:
+        """Return whether a record brings back a version that this worker stood on, as ordered."""
+        if not self.begun or not self._known.returns(record):
+            return False
+        return not self._tier.rollback_complaint(record, self._known.rolled_back)
+
     async def _apply(self, record: Record, *, checked: bool, believed: bool) -> None:
         """Apply the next record, and settle the round that it ends."""
         if not self.begun:  # a newcomer: it begins at a version that it may believe
@@ -468,6 +480,7 @@ class Agent:
         if stage is not None and fate is not None:
             await self._end_upload()
             await self._settle(stage.plan.round, fate)
+        self._known = self._known.after(record)
         if await asyncio.to_thread(self._replica.apply, record):
             self._unmoved, self._checked = True, checked
             self._returning = self._returning or self._replica.position.rolled_back
@@ -491,7 +504,8 @@ class Agent:
         """Say what the frozen work is from now on."""
         self._metrics.round_ended(fate.value)
         self._attempt = None
-        theta = (str(self._state.stage / "theta.f32"),)
+        anchor = self._state.stage / "anchor.f32"  # only where some blocks did not travel
+        theta = (str(anchor if anchor.exists() else self._state.stage / "theta.f32"),)
         residual = self._state.stage / "residual.f32"
         if fate is Fate.CONTRIBUTED:
             self._contributed, self._anchor, self._residual = round_id, theta, residual
@@ -526,9 +540,8 @@ class Agent:
         folder = self._state.new_save()
         await self._trainer.save(Save(str(folder)))
         position, residual = self._replica.position, self._residual
-        if position.digest not in self._known:
-            self._known.append(position.digest)
-        manifest = Manifest(folder.name, position, self._checked, tuple(self._known))
+        self._known = self._known.standing_on(position.version, position.digest)
+        manifest = Manifest(folder.name, position, self._checked, self._known)
         await asyncio.to_thread(self._replica.sync)
         await asyncio.to_thread(self._state.commit_save, manifest, residual)
         self._residual, self._unsaved = folder / "residual.f32", False
@@ -563,7 +576,7 @@ class Agent:
         waited_s = self._now_s() - self._staged_at_s
         plan = stage.plan
         told_s = plan.key_timeout_s + plan.upload_timeout_s  # by the coordinator: it may lie
-        enough_s = min(RESOLVE_PATIENCE * told_s, MAX_RESOLVE_S)
+        enough_s = min(RESOLVE_PATIENCE * told_s, self._resolve_timeout_s)
         return plan.masked and self.connected and not self._held and waited_s > enough_s
 
     async def _end_upload(self) -> None:

@@ -6,6 +6,7 @@ No torch here: the learner lives in the trainer process. The link only ever dial
 import asyncio
 import contextlib
 import datetime
+import functools
 import logging
 import secrets
 import signal
@@ -14,10 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from common import canonical
-from common.documents import PROTOCOL, Genesis
+from common.documents import PROTOCOL, TIERS, Genesis
 from common.errors import ConfigError, CrosscloudError
 from common.ids import RoundId, WorkerId
 from common.secagg.thresholds import min_cohort
@@ -30,9 +30,11 @@ from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, serve
+from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import WorkerSettings, load_worker
+from services.signing import own_certificate, signer
 from services.tls import renewed_credentials
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
@@ -40,16 +42,12 @@ from services.worker.inbox import Inbox
 from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
-from services.worker.trusted import Members, own_certificate, signer, trust_of
+from services.worker.trusted import Members, trust_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Member
 from worker.plain import PlainTier
-from worker.trust import TIERS
 
 log = logging.getLogger(__name__)
-
-FEATURES: Final = TIERS
-"""Privacy tiers that this program can work in."""
 
 
 class Worker:
@@ -101,6 +99,7 @@ class Worker:
             link_bps=lambda: self._bulk.link_bps,
             metrics=self._metrics,
             now_s=time.monotonic,
+            resolve_timeout_s=self._settings.resolve_timeout_s,
         )
         await self._agent.resume()
         tasks = [
@@ -156,6 +155,7 @@ class Worker:
             num_threads=s.num_threads,
             slowdown=s.pace.slowdown,
             max_steps_per_s=s.pace.max_steps_per_s,
+            order=secrets.randbits(63),
         )
 
     async def _push(
@@ -180,7 +180,7 @@ class Worker:
         return session_pb2.Join(
             protocol=PROTOCOL,
             software=__version__,
-            features=FEATURES,
+            features=TIERS,
             genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
             schema_hash=bytes.fromhex(self._trainer.ready.schema_hash),
             self_test=bytes.fromhex(selftest_digest()),
@@ -206,7 +206,7 @@ class Worker:
             link_bps=self._bulk.link_bps,
             bytes_sent={"control": self._link.bytes_sent, "update": self._bulk.bytes_sent},
             bytes_received={"control": self._link.bytes_received, **self._bulk.bytes_received},
-            resident_bytes=(0 if progress is None else progress.resident_bytes) + _resident_bytes(),
+            resident_bytes=(0 if progress is None else progress.resident_bytes) + resident_bytes(),
             merges_total=self._agent.merges,
             healed_leaves_total=self._replica.healed_leaves,
         )
@@ -248,9 +248,15 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
     if algorithm.min_cohort < min_cohort(algorithm.colluding):
         log.warning("sums of %d: each member can compute the other's update", algorithm.min_cohort)
     ca, pins = settings.tls.ca, settings.trust.pins
-    admits = Members(genesis.run, ca, pins, lambda: datetime.datetime.now(datetime.UTC))
+
+    def now() -> datetime.datetime:
+        return datetime.datetime.now(datetime.UTC)
+
+    admits = Members(genesis.run, ca, pins, now)
+    operators = Members(genesis.run, ca, settings.trust.operators, now, Role.OPERATOR)
     member = Member(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
-    return MaskedTier(member, genesis.run, lambda: own_certificate(settings.tls), genesis.version0)
+    certificate = functools.partial(own_certificate, settings.tls)
+    return MaskedTier(member, genesis.run, certificate, genesis.version0, operators)
 
 
 async def _signalled() -> None:
@@ -259,15 +265,6 @@ async def _signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, event.set)
     await event.wait()
-
-
-def _resident_bytes() -> int:
-    """Return this process's resident memory, 0 where the system does not tell."""
-    try:
-        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    except OSError:
-        return 0
-    return int(fields[1]) * 4096
 
 
 def main(config: Path) -> int:

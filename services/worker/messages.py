@@ -8,6 +8,7 @@ whole vector).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from common.canonical import Json
 from common.documents import Genesis, Numbers
@@ -26,6 +27,7 @@ class Build:
         num_threads: CPU threads of the learner.
         slowdown: every step takes so many times as long, a limited one too; 1.0 = full speed.
         max_steps_per_s: upper limit of the pace; 0.0 = none.
+        order: of its data, if it begins without stored state.
     """
 
     genesis: Genesis
@@ -35,6 +37,7 @@ class Build:
     num_threads: int = 1
     slowdown: float = 1.0
     max_steps_per_s: float = 0.0
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +205,7 @@ class Failed:
     """The trainer cannot go on; `sentence` says why and what to do."""
 
     sentence: str
+
+
+TO_TRAINER: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)
+TO_LINK: Final = (Ready, Progress, Closed, Merged, Saved, Failed)

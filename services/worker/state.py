@@ -3,7 +3,8 @@
     manifest.json   position in the log, and which save belongs to it; replaced by one rename
     save-N/         theta.f32, learner state, ledger, residual.f32
     save-N/stage/   the one unresolved round: its frozen work (the same files), stage.json,
-                    payload.bin, and residual.f32 as it will be if the round commits
+                    payload.bin, and residual.f32 as it will be if the round commits; where only
+                    some blocks travel, anchor.f32: what is merged in theta's place
     data/           files of versions and aggregates (`services/data_store.py`)
 
 After a kill the stage is loaded, else the save, and the log decides about the stage. It lies inside
@@ -13,14 +14,14 @@ outcome is held can never come back, whatever of its deletion the disk forgets.
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import canonical
 from common.errors import ConfigError, MalformedDocumentError
-from common.ids import Digest
 from services.files import Draft, make_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
+from worker.known import Known
 from worker.round import Stage
 
 
@@ -30,13 +31,13 @@ class Manifest:
 
     Args:
         checked: whether it verified that version's sum itself.
-        known: versions that it stood on, oldest first: a roll-back to one of them is believed.
+        known: versions that it stood on.
     """
 
     folder: str
     position: Position
     checked: bool = False
-    known: tuple[Digest, ...] = ()
+    known: Known = field(default_factory=Known)
 
 
 class StateFolder:

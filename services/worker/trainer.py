@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from common.errors import UnexpectedMessageError
 from services.child import Child, ChildEndedError, spawn
 from services.worker.messages import (
+    TO_LINK,
     Begin,
     Budget,
     Build,
@@ -28,7 +29,6 @@ from services.worker.messages import (
 )
 
 _MODULE: Final = "services.worker.trainer_process"
-_ANSWERS: Final = (Ready, Progress, Closed, Merged, Saved, Failed)
 
 T = TypeVar("T", Closed, Merged, Saved)
 
@@ -116,7 +116,7 @@ async def start(build: Build, progressed: Callable[[], None]) -> Trainer:
     Raises:
         ChildEndedError: the learner cannot be built; the message says why.
     """
-    child = await spawn(_MODULE, receives=_ANSWERS)
+    child = await spawn(_MODULE, receives=TO_LINK)
     await child.send(build)
     first = await child.receive()
     if isinstance(first, Failed):

@@ -10,7 +10,6 @@ limited pace waits on the socket, so a message never waits for the pace.
 import argparse
 import contextlib
 import math
-import os
 import signal
 import sys
 import time
@@ -21,7 +20,9 @@ from typing import Final, Protocol, TypeVar
 
 from common.errors import CrosscloudError, UnexpectedMessageError
 from services.child import Line
+from services.process_memory import resident_bytes
 from services.worker.messages import (
+    TO_TRAINER,
     Begin,
     Budget,
     Build,
@@ -41,9 +42,6 @@ from services.worker.messages import (
 )
 from worker.learner import LearnerContext, load_learner
 from worker.train import Standing, Trainer
-
-RECEIVES: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)
-SENDS: Final = (Ready, Progress, Closed, Merged, Saved, Failed)
 
 _PROGRESS_INTERVAL_S: Final = 0.25
 _SMOOTHING: Final = 0.1
@@ -78,6 +76,7 @@ class PacedTrainer:
             name=build.name,
             device=build.device,
             num_threads=build.num_threads,
+            order=build.order,
         )
         self._line = line
         self._now_s = now_s
@@ -166,7 +165,7 @@ class PacedTrainer:
                 busy_s=meter.busy_s,
                 idle_s=meter.idle_s,
                 loss=meter.loss,
-                resident_bytes=_resident_bytes(),
+                resident_bytes=resident_bytes(),
             )
         )
 
@@ -240,20 +239,11 @@ def _expect(message: object, kind: type[T]) -> T:
     return message
 
 
-def _resident_bytes() -> int:
-    try:
-        with open("/proc/self/statm", "rb", buffering=0) as statm:
-            pages = int(statm.read().split()[1])
-    except FileNotFoundError:  # not Linux
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def main() -> int:
     """Run the process; everything that it has to know comes over the line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="the inherited socket")
-    line = Line(parser.parse_args().fd, RECEIVES)
+    line = Line(parser.parse_args().fd, TO_TRAINER)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the link decides
     try:
         run(line, PacedTrainer(line, _expect(line.receive(), Build)))

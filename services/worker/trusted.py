@@ -1,36 +1,31 @@
-"""Whom this worker takes for a member of a sum, and how it signs: from its own files alone.
+"""Whom this worker takes for a member of a sum, and for an operator: from its own files alone.
 
-A certificate has to be signed by the federation's CA and name a worker of this run. With `pins`, it
-must also hold the very key that this worker's own file gives that name and organisation: then not
-even whoever holds the CA's key can invent a member. Files are read again when they change.
+A certificate has to be signed by the federation's CA and name a worker, or an operator, of this
+run. With pins, it must also hold the very key that this worker's own file gives that name and
+organisation: then not even whoever holds the CA's key can invent one. Files are read again when
+they change.
 
     pins.yaml:  members: [{name, organisation, key}, ...]      key: SHA-256 of the public key,
                                                                as `crosscloud certs show` prints it
 """
 
 import datetime
-import logging
 import math
-from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 
-from common.errors import ConfigError, NotAMemberError
+from common.errors import NotAMemberError
 from common.ids import WorkerId
 from common.secagg import signatures
-from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import certified_key
 from services.identity import Role, identity_in
 from services.pins import Pins, read_pins
-from services.settings import TlsSettings, TrustSettings
-from worker.masking import Sign
+from services.renewed import Renewed
+from services.settings import TrustSettings
 from worker.trust import Party, Trust
-
-log = logging.getLogger(__name__)
 
 
 class Members:
@@ -38,30 +33,36 @@ class Members:
 
     Args:
         ca: the federation's CA certificate, PEM.
-        pins: pins.yaml; None = whoever holds a worker's certificate of the CA.
+        pins: pins.yaml; None = whoever holds such a certificate of the CA.
         now: the present, for certificates' validity.
+        role: of those that are admitted.
 
     Raises:
         ConfigError: a file is missing or wrong.
     """
 
     def __init__(
-        self, run: str, ca: Path, pins: Path | None, now: Callable[[], datetime.datetime]
+        self,
+        run: str,
+        ca: Path,
+        pins: Path | None,
+        now: Callable[[], datetime.datetime],
+        role: Role = Role.WORKER,
     ) -> None:
         self._run = run
+        self._role = role
         self._now = now
         self._ca = x509.load_pem_x509_certificate(ca.read_bytes())
         self._path = pins
-        self._stamp = 0
-        self._pins: Pins | None = None
+        self._pins: Renewed[Pins] | None = None
         if pins is not None:
-            self._stamp, self._pins = pins.stat().st_mtime_ns, read_pins(pins)
+            self._pins = Renewed(f"pins {pins}", (pins,), lambda: read_pins(pins))
 
     def __call__(self, certificate_der: bytes) -> Party:
         """Return whose certificate this is.
 
         Raises:
-            NotAMemberError: it is no admitted worker's.
+            NotAMemberError: it is nobody's who is admitted.
         """
         try:
             certificate = x509.load_der_x509_certificate(certificate_der)
@@ -71,13 +72,12 @@ class Members:
         if not certificate.not_valid_before_utc <= self._now() <= certificate.not_valid_after_utc:
             raise NotAMemberError("its certificate has expired, or is not valid yet")
         identity = identity_in(certificate)
-        if identity.run != self._run or identity.role is not Role.WORKER:
-            raise NotAMemberError(f"{identity.uri} is no worker of run {self._run}")
+        if identity.run != self._run or identity.role is not self._role:
+            raise NotAMemberError(f"{identity.uri} is no {self._role} of run {self._run}")
         key = certified_key(certificate_der)
         key_id = signatures.key_id(key)
-        self._refresh()
         if self._pins is not None:
-            pinned = self._pins.get(identity.name)
+            pinned = self._pins.read().get(identity.name)
             if pinned != (identity.organisation, key_id):
                 raise NotAMemberError(
                     f"{identity.name} of {identity.organisation} with key {key_id[:16]}... is not "
@@ -85,36 +85,9 @@ class Members:
                 )
         return Party(WorkerId(identity.name), identity.organisation, key, key_id)
 
-    def _refresh(self) -> None:
-        if self._path is None:
-            return
-        try:
-            stamp = self._path.stat().st_mtime_ns
-            if stamp != self._stamp:
-                self._pins = read_pins(self._path)
-                self._stamp = stamp
-        except (OSError, ConfigError) as e:
-            log.warning("%s; the last good pins stay in effect", e)
-
 
 def trust_of(settings: TrustSettings) -> Trust:
     """Return what the core insists on."""
-    values = settings.model_dump(exclude={"pins", "max_clip"})
+    values = settings.model_dump(exclude={"pins", "operators", "max_clip"})
     max_clip = math.inf if settings.max_clip is None else settings.max_clip
     return Trust(**values, max_clip=max_clip)
-
-
-def own_certificate(tls: TlsSettings) -> str:
-    """Return this worker's certificate, base64 of its DER."""
-    certificate = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
-    return b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode("ascii")
-
-
-def signer(tls: TlsSettings) -> Sign:
-    """Return what signs with this worker's key."""
-
-    def sign(purpose: SignedPurpose, content: bytes) -> bytes:
-        key = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
-        return signatures.sign(signatures.identity_key(key), purpose, content)
-
-    return sign

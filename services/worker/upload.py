@@ -19,7 +19,7 @@ from common.documents import Genesis, Numbers, Plan, Version
 from common.ids import WorkerId
 from common.schema import LEAF
 from common.shards import PayloadLayout, Piece
-from common.terms import ReadBlob, round_terms
+from common.terms import ReadBlob, Terms, round_terms
 from services.files import read_at, storage_errors, write_at
 from worker.update import Work, measure, shards
 
@@ -48,6 +48,11 @@ class FlatFile:
         """Return values [start, stop), float32."""
         with storage_errors(f"cannot read {self._path}"):
             return np.frombuffer(read_at(self._fd, 4 * start, 4 * (stop - start)), "<f4")
+
+    def resize(self, num_values: int) -> None:
+        """Have that many values; zero where nothing is written."""
+        with storage_errors(f"cannot write {self._path}"):
+            os.ftruncate(self._fd, 4 * num_values)
 
     def write(self, start: int, values: F32) -> None:
         """Store float32 values from index `start` on."""
@@ -112,6 +117,7 @@ def encode_payload(
     theta: Path,
     residual: Path | None,
     next_residual: Path,
+    anchor: Path,
     payload: Path,
     veil: Veil,
     own_clip: float,
@@ -125,6 +131,8 @@ def encode_payload(
         theta: own parameters at close, a flat file.
         residual: e, a flat file; None or missing = zero.
         next_residual: e' is written here.
+        anchor: where only some blocks travel, theta at close in those and the base in the others
+            is written here: what this worker's parameters are without what was sent.
         payload: the shards are written here.
         veil: makes of the shards what is sent.
         own_clip: C_max, this worker's own bound on C.
@@ -137,6 +145,8 @@ def encode_payload(
     with ExitStack() as files:
         own = files.enter_context(FlatFile(theta))
         kept = files.enter_context(FlatFile(next_residual, write=True))
+        if terms.codec.keeps_residual:
+            kept.resize(genesis.schema.length)
         e = None
         if residual is not None and residual.exists():
             e = files.enter_context(FlatFile(residual)).read
@@ -147,4 +157,15 @@ def encode_payload(
         out = files.enter_context(payload.open("wb", buffering=0))
         for index, piece in enumerate(veil(terms.layout, pieces)):
             write_at(out.fileno(), piece, terms.layout.shard(index)[0])
+        if not terms.selection.is_whole:
+            _write_anchor(terms, work, files.enter_context(FlatFile(anchor, write=True)))
     return Payload(payload, terms.layout)
+
+
+def _write_anchor(terms: Terms, work: Work, anchor: FlatFile) -> None:
+    """Write theta where it travelled, and the base elsewhere."""
+    for start, stop in terms.schema.leaves():
+        values = work.base(start, stop).copy()
+        for a, b in terms.selection.runs(*terms.selection.within(start, stop)):
+            values[a - start : b - start] = work.theta(a, b)
+        anchor.write(start, values)

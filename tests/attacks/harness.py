@@ -27,7 +27,6 @@ from common import canonical
 from common.arrays import F32
 from common.documents import (
     Abort,
-    Algorithm,
     Answer,
     Commit,
     Counters,
@@ -54,6 +53,7 @@ from services.certs import Holder, authority_in, init_federation, issue
 from services.identity import Identity, Role
 from services.pins import pin_workers
 from services.worker.trusted import Members
+from tests.masked_members import MASKED, drawn
 from tests.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt, Member, Revealed
@@ -62,6 +62,7 @@ from worker.trust import Admits, Trust
 from worker.update import Work, measure, shards
 
 RUN = "small"
+OPERATOR = "ann"
 A, B, C, D, E, V = (WorkerId(w) for w in ("aws", "azure", "civo", "denvr", "exoscale", "victim"))
 
 
@@ -70,7 +71,6 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-MASKED = Algorithm(tier="masked", min_cohort=3)
 NOTHING: frozenset[Rule] = frozenset()
 
 Signed = npt.NDArray[np.int64]
@@ -82,16 +82,6 @@ Known = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
 def refused(rule: Rule) -> pytest.RaisesExc[RefusedError]:
     """The honest worker refuses, by exactly this rule."""
     return pytest.RaisesExc(RefusedError, check=lambda e: e.rule is rule)
-
-
-class Draw:
-    """Bytes that are as good as random, and the same in every run of the tests."""
-
-    def __init__(self, seed: str) -> None:
-        self._seed, self._drawn = seed.encode(), count()
-
-    def __call__(self, num_bytes: int) -> bytes:
-        return hashlib.shake_256(self._seed + b"/%d" % next(self._drawn)).digest(num_bytes)
 
 
 @dataclass(frozen=True)
@@ -124,15 +114,18 @@ class Registry:
     folder: Path
     pinned: Admits
     by_ca: Admits
+    operators: Admits
 
     @classmethod
     def made(cls, folder: Path) -> "Registry":
         names = (A, B, C, D, E, V)
-        init_federation(folder, RUN, [Holder(Role.WORKER, w, f"{w}-inc") for w in names])
+        workers = [Holder(Role.WORKER, w, f"{w}-inc") for w in names]
+        init_federation(folder, RUN, [*workers, Holder(Role.OPERATOR, OPERATOR, "ann-inc")])
         pins = folder / "pins.yaml"
         pin_workers(pins, [folder / f"{w}.pem" for w in names])
         pinned, by_ca = (Members(RUN, folder / "ca.pem", p, now) for p in (pins, None))
-        return cls(folder, pinned, by_ca)
+        operators = Members(RUN, folder / "ca.pem", None, now, Role.OPERATOR)
+        return cls(folder, pinned, by_ca, operators)
 
     def of(self, name: WorkerId) -> Certified:
         pem, key = (self.folder / f"{name}.{kind}" for kind in ("pem", "key"))
@@ -161,6 +154,7 @@ class Cloud:
     run: Run
     update: F32
     admits: Admits
+    operators: Admits
     numbers: Numbers = NUMBERS
     trust: Trust = field(default_factory=Trust)
     unsafe: frozenset[Rule] = NOTHING
@@ -170,12 +164,19 @@ class Cloud:
 
     def __post_init__(self) -> None:
         algorithm = self.run.algorithm
-        draw = Draw(self.name)
         self.member = Member(
-            self.name, algorithm, self.trust, self.admits, self.who.sign, draw, self.unsafe
+            self.name,
+            algorithm,
+            self.trust,
+            self.admits,
+            self.who.sign,
+            drawn(self.name),
+            self.unsafe,
         )
         genesis = self.run.genesis
-        self.tier = MaskedTier(self.member, RUN, lambda: self.who.certificate, genesis.version0)
+        self.tier = MaskedTier(
+            self.member, RUN, lambda: self.who.certificate, genesis.version0, self.operators
+        )
         self.round = WorkerRound(self.name, algorithm.colluding, unsafe=self.unsafe)
 
     @property
@@ -473,6 +474,7 @@ class Table:
             "run": self.run,
             "update": random_vector(self.run.schema, seed, 0.01),
             "admits": self.registry.pinned,
+            "operators": self.registry.operators,
             **more,
         }
         return Cloud(who, **given)  # type: ignore[arg-type]

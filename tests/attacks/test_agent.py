@@ -11,10 +11,13 @@ from common.documents import Answer, Control, Plan, Record
 from common.errors import BadCommitError, DivergedError
 from protos.v1 import session_pb2
 from services.worker.messages import Merge
-from tests.attacks.harness import MASKED, A, B, C, Cloud, Registry, Table, V
+from tests.attacks.harness import A, B, C, Cloud, Registry, Table, V
+from tests.masked_members import MASKED
 from tests.small_chain import Coordinator
 from tests.small_run import Run, random_vector
+from tests.unit.services.test_agent import RESOLVE_TIMEOUT_S
 from tests.unit.services.test_agent import Cloud as Link
+from worker.round import Rule, Work
 
 
 class Masked(Link):
@@ -51,11 +54,11 @@ async def link(coordinator: Coordinator, registry: Registry, tmp_path: Path) -> 
 # Rule 10: the secrets of a round die with the process
 
 
-async def exposed(link: Masked, registry: Registry) -> tuple[Plan, list[object]]:
+async def exposed(link: Masked, registry: Registry, **told: float) -> tuple[Plan, list[object]]:
     """Go through a round up to the upload; return what the coordinator may say again."""
     table = Table(registry, link.coordinator.run)
     others = [table.cloud(w) for w in (B, C, V)]
-    plan = table.eve.plan(link.offer(), *(c.offer() for c in others))
+    plan = table.eve.plan(link.offer(), *(c.offer() for c in others), **told)
     await link.agent.planned(canonical.encode(plan))
     submitted = link.sent[-1].answer
     u2 = table.eve.answers(plan, *others)
@@ -123,6 +126,54 @@ async def test_rule_13_after_a_restart_a_member_that_may_have_revealed_does_not_
     await again.agent.unmasking.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
 
     assert again.kinds() == []
+
+
+# Rule 2: an offer is open in one process, and the newest one only
+
+
+async def test_rule_2_refuses_an_offer_that_was_called_void_or_is_of_another_process(
+    link: Masked, coordinator: Coordinator, registry: Registry, tmp_path: Path
+) -> None:
+    table = Table(registry, coordinator.run)
+    former = link.offer()
+    plan = table.eve.plan(former, *(table.cloud(w).offer() for w in (B, C, V)))
+    await link.agent.paced(session_pb2.Pace(local_steps=20, void_offer=former.nonce))
+    assert link.offer() != former
+    again = Masked(coordinator, registry, tmp_path)
+    await again.agent.resume()
+    again.agent.connected = True
+
+    for process in (link, again):
+        process.sent.clear()
+        await process.agent.planned(canonical.encode(plan))
+        assert process.kinds() == ["refuse"]
+        assert process.sent[0].refuse.rule == Rule.OFFER
+        assert process.agent.settled
+
+
+# Rule 7: exposed work waits for its outcome, but not for ever
+
+
+@pytest.mark.parametrize(
+    ("told_s", "enough_s"), [(1.0, 3 * 2.0), (1e9, RESOLVE_TIMEOUT_S)], ids=["plan", "own"]
+)
+async def test_rule_7_a_round_that_nobody_ends_is_given_up_and_its_work_is_spent(
+    link: Masked, registry: Registry, told_s: float, enough_s: float
+) -> None:
+    await exposed(link, registry, key_timeout_s=1.0, upload_timeout_s=told_s)
+    link.now_s = enough_s
+    await link.agent.ticked()
+    assert link.agent._round.work is Work.EXPOSED
+
+    link.agent.connected = False  # then it could not have heard of the outcome
+    link.now_s = enough_s + 1
+    await link.agent.ticked()
+    assert link.agent._round.work is Work.EXPOSED
+
+    link.agent.connected = True
+    await link.agent.ticked()
+    assert link.agent.settled
+    assert link.trainer.last(Merge).fate == "spent"
 
 
 # Rule 5: nobody is led onto a version that no one verified

@@ -9,7 +9,6 @@ from common.documents import OfferKeys
 from common.errors import BadKeyError
 from common.secagg.transcript import signed_content
 from tests.attacks.harness import (
-    MASKED,
     A,
     B,
     C,
@@ -20,6 +19,7 @@ from tests.attacks.harness import (
     V,
     refused,
 )
+from tests.masked_members import MASKED
 from tests.small_run import Run
 from worker.round import Fate, Rule
 from worker.trust import Trust

@@ -200,7 +200,7 @@ def real(table: Table, values: np.ndarray, plan: Plan) -> np.ndarray:
     """Return what ring values stand for: the sum of updates, in rotated coordinates."""
     terms = table.run.terms(plan, dict.fromkeys(plan.roster, table.run.numbers()[A]))
     content = values.astype("<i2").tobytes()
-    return terms.codec.mean(0, content, terms.weights.v[A]).reshape(-1)
+    return terms.codec.mean(0, terms.layout.num_blocks, content, terms.weights.v[A]).reshape(-1)
 
 
 def likeness(table: Table, found: np.ndarray, victim: Cloud) -> float:
@@ -333,7 +333,7 @@ def test_rule_8_without_it_the_round_fails_after_all_uploads_and_blames_who_was_
         clouds[2].reveal()
     unmasking.refuse(V, f"refused by rule 13: {caught.value}")
     assert unmasking.secrets() is None
-    _, sentence = unmasking.complaint()
+    _, sentence = unmasking.complaint(())
     assert "members that revealed shares: 2, needed: 3; victim refused" in sentence
 
 

@@ -16,7 +16,8 @@ from common.secagg.transcript import signed_content
 from common.shards import PayloadLayout, pack_tag_sums, unpack_tags
 from services.data_store import DataStore
 from services.replica import Replica, genesis_position
-from tests.attacks.harness import MASKED, A, B, C, Cloud, Registry, Table, V
+from tests.attacks.harness import A, B, C, Cloud, Registry, Table, V
+from tests.masked_members import MASKED
 from tests.small_run import Run
 from worker.masked_tier import MaskedTier
 from worker.plain import PlainTier

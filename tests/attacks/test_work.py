@@ -13,7 +13,6 @@ from common.documents import Numbers, Plan
 from common.errors import BadNumbersError, BrokenUpdateError
 from common.ids import WorkerId
 from tests.attacks.harness import (
-    MASKED,
     A,
     Answers,
     B,
@@ -26,6 +25,7 @@ from tests.attacks.harness import (
     planted,
     refused,
 )
+from tests.masked_members import MASKED
 from tests.small_run import NUMBERS, Run
 from worker.round import Fate, Rule
 from worker.trust import Trust
@@ -48,7 +48,8 @@ def summed(table: Table, *clouds: Cloud) -> np.ndarray:
 
 def decoded(table: Table, plan: Plan, u2: Answers, values: np.ndarray) -> np.ndarray:
     terms = table.run.terms(plan, {w: a.numbers for w, a in u2.answers.items()})
-    return terms.codec.mean(0, values.astype("<i2").tobytes(), 65535).reshape(-1)
+    content, num_blocks = values.astype("<i2").tobytes(), terms.layout.num_blocks
+    return terms.codec.mean(0, num_blocks, content, 65535).reshape(-1)
 
 
 def likeness(found: np.ndarray, victim: Cloud) -> float:

@@ -79,7 +79,7 @@ def in_tls() -> list[Guess]:
     secret = encoded[: layout.data_bytes]
     (found,) = PlainAttempt(V, run.plan()).veil(layout, [secret])
     weight = round(65535 * terms.weights.wire(V))
-    parameters = terms.codec.mean(0, found, weight).reshape(-1)
+    parameters = terms.codec.mean(0, terms.layout.num_blocks, found, weight).reshape(-1)
     likeness = float(np.corrcoef(parameters, update)[0, 1])
     guess = Guess.made("the upload as it lies in the spool", signed(found), signed(secret))
     return [replace(guess, likeness=likeness)]

@@ -37,6 +37,16 @@ from tests.line import Line
 
 NAMES: Final = ("aws", "azure", "gcp")
 SIZE: Final = 2**18  # values: two shards, and a commit that takes a moment
+COUNTABLE: Final[dict[str, Any]] = {
+    "normalisation": "uniform",
+    "staleness": "constant",
+    "max_staleness": 1e6,
+    "max_share": 0.999,
+    "clipping": False,
+    "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
+    "schedule": {"peak": 1.0, "warmup_steps": 0, "floor": 1.0},
+}
+"""An algorithm that scales nobody's work."""
 KEEP_ALL: Final = 1_000_000
 """`snapshot_every` that lets the whole log be replayed."""
 
@@ -49,24 +59,18 @@ _VERSIONS_AFTER: Final = 5
 
 
 def spec(folder: Path) -> FederationSpec:
-    """Return a federation whose work can be counted: `learner.py`, and nothing that scales it."""
+    """Return a federation whose work can be counted, exactly even in its aggregates."""
     run = {
         "learner": "tests.chaos.learner:build",
         "settings": {"workers": list(NAMES), "size": SIZE},
         "preset": "async_diloco",
         "algorithm": {
+            **COUNTABLE,
             "tier": "tls",
             "min_cohort": 1,
             "local_steps": 10,
             "quorum": 0.6,
-            "normalisation": "uniform",
-            "staleness": "constant",
-            "max_staleness": 1e6,
-            "max_share": 0.999,
-            "clipping": False,
             "codec": {"kind": "float32", "bits": 32, "first_bits": 32, "residual_decay": 1.0},
-            "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
-            "schedule": {"peak": 1.0, "warmup_steps": 0, "floor": 1.0},
         },
         "stop": {"versions": 1_000_000},
     }

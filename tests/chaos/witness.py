@@ -1,19 +1,26 @@
 """What must hold however the federation was treated, read from its files alone.
 
 The ledger counts steps. A head is divided by the number of survivors and so is no whole number, but
-every difference from it is, to within rounding: the aggregates and the local work can be counted.
+every difference from it is, to within rounding: the aggregates and the local work can be counted,
+those too that were rotated and quantised, in a ring as fine as 16 bits.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from common import canonical
-from common.documents import Record, Version
-from common.ids import Digest
+from common.arrays import F32
+from common.codec.dense import Dense
+from common.codec.packing import unpack
+from common.documents import Commit, Record, Version
+from common.ids import Digest, RoundId, WorkerId
+from common.rotation import rotate, rotation_signs
+from common.schema import BLOCK
+from common.terms import round_terms
 from services.data_store import DataStore
 from services.evaluator.state import EvaluatorState
 from services.genesis_file import load_genesis
@@ -35,6 +42,8 @@ class Witness:
         self._layout = layout
         self._names = names
         self._store = layout.state(COORDINATOR) / "data"
+        self.spent = dict.fromkeys(names, 0)
+        """Steps that have to be in no sum and no parameters, as whoever plays the faults knows."""
         self._begun: dict[str, list[tuple[int, int | None]]] = {n: [(0, None)] for n in names}
 
     def restarts(self, name: str) -> None:
@@ -60,10 +69,10 @@ class Witness:
         records = self._records()
         self._check_log(records)
         assert records[-1].version == version
-        self._check_replay(records, DataStore(empty))
+        sums = self._check_replay(records, DataStore(empty))
         assert self.all_stand_on(records[-1].digest)
         for name in self._names:
-            self._check_ledger(name, records)
+            self._check_ledger(name, records, sums)
             self._check_restarts(name)
         self._check_leftovers()
 
@@ -78,8 +87,8 @@ class Witness:
         aborts = [r.abort.round for r in records if r.abort is not None]
         assert len(commits + aborts) == len({*commits, *aborts})
 
-    def _check_replay(self, records: Sequence[Record], store: DataStore) -> None:
-        """From genesis, with its own arithmetic, to each digest."""
+    def _check_replay(self, records: Sequence[Record], store: DataStore) -> dict[RoundId, F32]:
+        """From genesis, with its own arithmetic, to each digest; return what each sum holds."""
         coordinators = DataStore(self._store)
         genesis = load_genesis(self._layout.genesis)
 
@@ -89,18 +98,38 @@ class Witness:
 
         first = DataStore(self._layout.genesis.parent / "data")
         replica = Replica(genesis, store, fetch, genesis_position(genesis))
+        sums = {}
         for record in records:
+            if (commit := record.commit) is not None:
+                sums[commit.plan.round] = self._held(replica, commit)
             replica.apply(record)
             at = replica.position
             assert (at.version, at.digest, at.behind) == (record.version, record.digest, False)
             replica.collect()
+        return sums
 
-    def _check_ledger(self, name: str, records: Sequence[Record]) -> None:
-        """Committed + local = durable steps; and so say the sums, and so the parameters."""
+    def _held(self, replica: Replica, commit: Commit) -> F32:
+        """Return how many steps of each worker an aggregate holds, float32[num_workers]."""
+        genesis = load_genesis(self._layout.genesis)
+        if genesis.algorithm.codec.kind == "float32":
+            return -self._values(commit.aggregate)
+        numbers = {WorkerId(w): n for w, n in commit.numbers.items()}
+        terms = round_terms(genesis, replica.version(), commit.plan, numbers, replica.read)
+        assert isinstance(terms.codec, Dense)
+        content = (self._store / commit.aggregate).read_bytes()
+        q = unpack(content[: terms.layout.data_bytes], terms.codec.bits)[:BLOCK]
+        y = (float(terms.codec.step[0]) * q).astype(np.float32)
+        back = rotate(y[None], np.ones(BLOCK, np.float32), 1.0)[0]
+        return -(back * rotation_signs(genesis.seed))[: len(self._names)]
+
+    def _check_ledger(
+        self, name: str, records: Sequence[Record], sums: Mapping[RoundId, F32]
+    ) -> None:
+        """Committed + spent + local = durable steps; so say the sums, and so the parameters."""
         own, committed = self._names.index(name), 0
         for commit in (r.commit for r in records if r.commit is not None):
             steps = commit.numbers[name].steps if name in commit.survivors else 0
-            assert _whole(-self._values(commit.aggregate)[own]) == steps, commit.plan.round
+            assert _whole(sums[commit.plan.round][own]) == steps, commit.plan.round
             committed += steps
         manifest = self._manifest(name)
         assert manifest is not None
@@ -108,7 +137,8 @@ class Witness:
         ledger = json.loads((save / "trainer.json").read_text())["ledger"]
         assert ledger["frozen"] == {}
         local = ledger["pending"]["steps"]
-        assert committed + local == _taken(save), f"{name}: {committed} + {local}"
+        spent = self.spent[name]
+        assert committed + spent + local == _taken(save), f"{name}: {committed} + {spent} + {local}"
 
         head = canonical.decode(DataStore(self._store).read(records[-1].digest), Version)
         ahead = (

@@ -14,6 +14,7 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.process_memory import resident_bytes
 from tests.fuzz.mutator import mutated
 from tests.fuzz.targets import Target, targets
 
@@ -64,12 +65,6 @@ def attack(target: Target, num_inputs: int, seed: int, *, keep: bool) -> Found:
     return found
 
 
-def resident_mib() -> float:
-    """Return this process's memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
-
-
 def main() -> int:
     """Attack every target."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -86,12 +81,12 @@ def main() -> int:
             continue
         num = int(args.inputs * target.weight / weights) + 1
         attack(target, num // 10 + 1, args.seed + 1, keep=True)  # memory settles
-        before_mib, began_s = resident_mib(), time.monotonic()
+        before_bytes, began_s = resident_bytes(), time.monotonic()
         found = attack(target, num, args.seed, keep=True)
         total, crashes = total + found.num_inputs, crashes + found.crashes
         print(
             f"{target.name:14}{found.num_inputs:10}{found.num_refused:10}{found.crashes:10}"
-            f"{time.monotonic() - began_s:10.1f}{resident_mib() - before_mib:11.1f}",
+            f"{time.monotonic() - began_s:10.1f}{(resident_bytes() - before_bytes) / 2**20:11.1f}",
             flush=True,
         )
     took_s = time.monotonic() - start_s

@@ -23,7 +23,7 @@ from services.child import decode_line, encode_line
 from services.coordinator import bulk, commit, convert, log_store
 from services.replica import Position
 from services.settings import load_coordinator, load_operator, load_run, load_worker
-from services.worker import trainer_process
+from services.worker import messages
 from services.worker.state import Manifest, StateFolder
 from tests.unit.worker.fakes import FixedLearner
 from worker.round import Stage
@@ -220,7 +220,7 @@ def targets() -> tuple[Target, ...]:
     folder = Path(keep.name)
     _KEPT.append(keep)
     lines = (*bulk.RECEIVES, *bulk.SENDS, *commit.RECEIVES, *commit.SENDS)
-    lines += (*trainer_process.RECEIVES, *trainer_process.SENDS)
+    lines += (*messages.TO_TRAINER, *messages.TO_LINK)
     schema = canonical.encode(ModelSchema((TensorSpec("w", (3, 2)),)))
     named = tuple(k + b"\n" + canonical.encode(example(kind)) for k, kind in _BY_NAME.items())
     shards = tuple(framing.shard(bytes(16), i, bytes(n)) for i, n in ((0, 0), (1, 9), (300, 200)))

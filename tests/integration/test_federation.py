@@ -106,8 +106,14 @@ def theta(store: DataStore, digest: Digest) -> np.ndarray:
             "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
         },
         MASKED,
+        {**MASKED, "codec": {"kind": "cyclic", "bits": 4, "one_in": 3}, "max_cohort": 3},
+        {**MASKED, "codec": {"kind": "heavy", "bits": 8, "one_in": 2}},
+        {
+            "codec": {"kind": "topk", "bits": 2, "first_bits": 2, "one_in": 16},
+            "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
+        },
     ],
-    ids=["async 8-bit nesterov", "sync float32 sgd", "masked"],
+    ids=["async 8-bit nesterov", "sync float32 sgd", "masked", "fragments", "heavy", "topk"],
 )
 def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     tmp_path: Path, algorithm: dict[str, Any]
@@ -133,15 +139,19 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     assert 0 < result["bytes_by_kind"]["up_update"] < result["bytes_up"]
 
     mine = DataStore(federation.layout.state(COORDINATOR) / "data")
+    orders = set()
     for name in NAMES:
         state = StateFolder(federation.layout.state(name))
         manifest = state.load()
         assert manifest is not None
+        with np.load(state.folder(manifest) / "learner.npz") as learner:
+            orders.add(int(learner["state.cursor.order"]))
         if manifest.position.version == 6:  # a worker may have left before it merged the last one
             assert manifest.position.digest == head.digest
             np.testing.assert_array_equal(
                 theta(DataStore(state.data), head.digest), theta(mine, head.digest)
             )
+    assert len(orders - {0}) == len(NAMES)  # each drew its own
 
 
 @TIERS

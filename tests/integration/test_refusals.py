@@ -238,6 +238,9 @@ class TestRound:
             assert abort is not None
             assert abort.reason == "bad_update"
             assert abort.detail.startswith("aws: ")
+            status = coordinator.status()
+            assert status is not None
+            assert "aws spoilt 1 round" in status.waiting_for  # nobody else has to wait
 
             aws.offer(nonce="cd" * 16)
             commit_round(aws)

@@ -15,6 +15,7 @@ from services.data_store import DataStore
 from services.export import export_model
 from services.genesis import make_genesis
 from services.worker.messages import (
+    TO_LINK,
     Begin,
     Budget,
     Build,
@@ -32,7 +33,6 @@ from services.worker.messages import (
     Save,
     Saved,
 )
-from services.worker.trainer_process import SENDS
 
 MODULE = "services.worker.trainer_process"
 ALGORITHM = Algorithm(local_steps=2, schedule=Schedule(peak=0.01, warmup_steps=2))
@@ -100,7 +100,7 @@ def numpy_run(tmp_path):
 
 
 async def started(run: Run, resume: str = "", clock: Clock | None = None, **changes) -> Child:
-    child = await spawn(MODULE, receives=SENDS)
+    child = await spawn(MODULE, receives=TO_LINK)
     await child.send(run.build(**changes))
     assert await child.receive() == Ready(run.genesis.schema.hash)
     await child.send(Begin(clock or Clock(0, 0.0, 0.0), run.leaves(), resume))
@@ -215,7 +215,7 @@ async def test_a_paused_trainer_answers_and_does_not_train(numpy_run, tmp_path):
 
 
 async def test_a_killed_trainer_goes_on_from_its_save_bit_for_bit(run, tmp_path):
-    one = await started(run)
+    one = await started(run, order=1)
     await waiting(one)
     await one.send(Save(str(tmp_path / "save")))
     await until(one, Saved)
@@ -228,7 +228,7 @@ async def test_a_killed_trainer_goes_on_from_its_save_bit_for_bit(run, tmp_path)
         await until(one, Failed)
     await one.end()
 
-    two = await started(run, resume=str(tmp_path / "save"))
+    two = await started(run, resume=str(tmp_path / "save"), order=2)
     await two.send(Budget(local_steps=4, paused=False))
     again = await until(two, Progress, lambda p: p.pending.steps == 2 * MAX_STEPS)
     await two.send(Save(str(tmp_path / "two")))
@@ -237,6 +237,25 @@ async def test_a_killed_trainer_goes_on_from_its_save_bit_for_bit(run, tmp_path)
 
     assert again.steps == MAX_STEPS
     assert np.array_equal(theta(tmp_path / "one"), theta(tmp_path / "two"))
+
+
+async def test_a_trainer_without_its_state_makes_another_update_from_the_same_version(
+    run, tmp_path
+):
+    """Of two sums, one with the update and one with it and one more, the difference tells it."""
+    updates = []
+    for begun, order in enumerate((1, 1, 2)):
+        child = await started(run, order=order)
+        await waiting(child)
+        await child.send(Save(str(tmp_path / str(begun))))
+        await until(child, Saved)
+        await child.end()
+        base = np.concatenate([np.fromfile(p, "<f4") for p in run.leaves()])
+        updates.append(theta(tmp_path / str(begun)) - base)
+
+    same, again, anew = updates
+    assert np.array_equal(same, again)
+    assert not np.array_equal(same, anew)
 
 
 async def test_it_ends_when_the_link_is_gone(numpy_run):
@@ -266,7 +285,7 @@ async def test_the_pace_has_a_limit_that_messages_do_not_wait_for(numpy_run, tmp
 
 
 async def test_a_learner_that_cannot_be_built_is_explained(numpy_run):
-    child = await spawn(MODULE, receives=SENDS)
+    child = await spawn(MODULE, receives=TO_LINK)
     await child.send(numpy_run.build(data={"train": ["/absent/file.txt"]}))
 
     failed = await until(child, Failed)

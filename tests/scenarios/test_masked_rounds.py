@@ -26,7 +26,7 @@ from common.ids import Digest, WorkerId
 from common.scales import levels
 from common.schema import ModelSchema, TensorSpec
 from common.secagg.sums import check_aggregate
-from common.secagg.thresholds import abandons_needed, losses_survived
+from common.secagg.thresholds import abandons_needed, threshold
 from coordinator.aggregate import aggregate
 from tests.masked_members import MASKED, Cloud
 from tests.masked_round import Loss, Played, plan_of, play
@@ -147,7 +147,7 @@ def test_every_set_of_losses_at_every_phase_leaves_an_exact_sum_or_none(
     num_members: int, loss: Loss
 ) -> None:
     runs = [run_of(num_members, bits) for bits in WIDTHS]
-    most = losses_survived(num_members, 0) + 1
+    most = num_members - threshold(num_members, 0) + 1
     sizes = range(1, most + 1)
     sets = chain.from_iterable(combinations(runs[0].workers, size) for size in sizes)
     for i, lost in enumerate(sets):
@@ -160,7 +160,7 @@ def test_mixed_losses_in_larger_cohorts_leave_an_exact_sum_or_none(data: st.Data
     num_members = data.draw(st.integers(7, 16))
     possible = [bits for bits in WIDTHS if levels(bits, num_members) >= 1]
     run = run_of(num_members, data.draw(st.sampled_from(possible)))
-    most = losses_survived(num_members, 0) + 1
+    most = num_members - threshold(num_members, 0) + 1
     workers = data.draw(st.lists(st.sampled_from(run.workers), unique=True, max_size=most))
     play_and_check(run, {w: data.draw(st.sampled_from(LOSSES)) for w in workers})
 

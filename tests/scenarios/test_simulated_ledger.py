@@ -14,7 +14,6 @@ import pytest
 
 from services.coordinator.driver import Driver
 from services.simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_of
-from services.simulator.federation import num_workers
 from services.simulator.many import play
 from services.simulator.runs import algorithm_of
 from services.worker.agent import Agent
@@ -174,4 +173,4 @@ def test_histories_play_every_codec_spend_work_and_ask_for_roll_backs() -> None:
 
 
 def faults(seed: int) -> tuple[Fault, ...]:
-    return faults_of(seed, num_workers(seed))
+    return faults_of(seed)

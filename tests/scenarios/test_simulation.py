@@ -31,8 +31,9 @@ from services.simulator.faults import (
     RollBack,
     faults_of,
 )
-from services.simulator.federation import Federation, num_workers
+from services.simulator.federation import Federation
 from services.simulator.many import broken, play
+from services.simulator.runs import algorithm_of
 from services.worker.agent import Agent
 from worker.ledger import Ledger
 
@@ -98,7 +99,7 @@ right_release = Ledger.release
 
 
 def anything(seed: int) -> tuple[Fault, ...]:
-    return faults_of(seed, num_workers(seed))
+    return faults_of(seed)
 
 
 def pauses(before: str, lasting_s: float) -> Callable[[int], tuple[Fault, ...]]:
@@ -189,10 +190,12 @@ def test_a_seeded_bug_is_found(bug: str) -> None:
         assert len(list(islice(found, ENOUGH))) == ENOUGH
 
 
-def test_the_same_seed_gives_the_same_history(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tier", ["tls", "masked"])
+def test_the_same_seed_gives_the_same_history(tmp_path: Path, tier: str) -> None:
     told = []
+    seed = next(s for s in range(23, 100) if algorithm_of(s).tier == tier)
     for name in ("a", "b"):
-        federation = Federation(23, tmp_path / name, faults_of(23, num_workers(23)))
+        federation = Federation(seed, tmp_path / name, faults_of(seed))
         federation.run()
         told.append(federation.transcript)
     assert told[0] == told[1]

@@ -102,7 +102,6 @@ def keys():
         framing = framed(label + purpose.encode(), bytes(range(32)))
         yield purpose, hashlib.sha256(framing).digest()
     yield "list_content", framed(ph, framed(b"aws", b"azure", b"gcp"), framed(b"aws", b"gcp"))
-    yield "head_content", framed(b"demo", struct.pack(">Q", 300), bytes(range(32)))
     yield "signed_message", framed(label + b"list", hashlib.sha256(b"content").digest())
 
 

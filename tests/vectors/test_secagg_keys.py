@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from common.ids import Digest
 from common.secagg.commitments import commit
 from common.secagg.keys import (
     EncPublicKey,
@@ -29,7 +28,7 @@ from common.secagg.keys import (
 from common.secagg.labels import context, plan_hash
 from common.secagg.sealing import SealedShares, seal, unseal
 from common.secagg.shamir import PRIME, Share, combine, split
-from common.secagg.signatures import head_content, list_content, sign, verify
+from common.secagg.signatures import list_content, sign, verify
 
 HERE = Path(__file__).parent
 PH = plan_hash(b"the plan as transported")
@@ -149,7 +148,6 @@ def test_derivations_are_those_made_by_hand() -> None:
         "commit-self": commit("commit-self", COUNT),
         "commit-kappa": commit("commit-kappa", COUNT),
         "list_content": list_content(PH, ["gcp", "azure", "aws"], ["gcp", "aws"]),
-        "head_content": head_content("demo", 300, Digest(COUNT.hex())),
         "signed_message": expected("signed_message"),  # the test above
     }
 

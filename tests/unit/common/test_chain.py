@@ -74,6 +74,7 @@ def test_the_length_of_the_step_is_that_of_the_difference_in_theta() -> None:
 
     length = np.linalg.norm(run.blobs.vector(at.theta) - before)
     assert noted == [pytest.approx(length, rel=1e-5)]
+    assert at == advance(run.genesis, run.version, commit, bytes_of(content), read, write)
 
 
 def test_padding_stays_zero_everywhere() -> None:

@@ -2,9 +2,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from common.arrays import I16
 from common.codec import TileCodec
 from common.codec.dense import Dense
 from common.codec.float32 import Float32
@@ -12,12 +13,13 @@ from common.codec.noise import Noise
 from common.codec.packing import pack, unpack
 from common.errors import BadUpdateError, ConfigError
 from common.rotation import rotate, rotation_signs
-from common.scales import round_scales
+from common.scales import energy, round_scales
 from common.schema import BLOCK
 
 SIGNS = rotation_signs(5)
 NOISE = Noise(bytes(range(16)))
 ROOT_MEAN_SQUARE = 0.01
+ENERGY_CAP = (2**31 - 1) // 4
 
 
 def dense(
@@ -48,7 +50,7 @@ def encode(
 ) -> Sent:
     payload = bytearray(difference.size * codec.bits // 8)
     tile = codec.encoder(factor, 1.0, noise).encode(block, difference.copy(), carried, payload)
-    return Sent(bytes(payload), tile.residual, tile.energy)
+    return Sent(bytes(payload), tile.residual, energy(tile.square, ENERGY_CAP))
 
 
 def step_of(codec: Dense) -> float:
@@ -83,7 +85,7 @@ def test_what_the_payload_lacks_is_exactly_the_residual(ring: tuple[int, int], s
 
     encoded = encode(codec, draw(seed), 0.5, carried, Noise(seed.to_bytes(16, "big")))
 
-    y = rotate(draw(seed), SIGNS, 0.5) + carried
+    y = rotate(draw(seed), SIGNS * np.float32(0.5)) + carried
     q = unpack(encoded.payload, codec.bits).reshape(y.shape).astype(np.float32)
     step = np.float32(step_of(codec))
     assert encoded.residual is not None
@@ -103,10 +105,40 @@ def test_stochastic_rounding_is_unbiased() -> None:
         total += unpack(encoded.payload, 8).reshape(1, BLOCK) * step_of(codec)
 
     error = total / num - np.clip(
-        rotate(draw(3, 1), SIGNS, 1.0), *(31 * step_of(codec) * np.array([-1, 1]))
+        rotate(draw(3, 1), SIGNS), *(31 * step_of(codec) * np.array([-1, 1]))
     )
     assert np.abs(error).max() < 5 * 0.5 * step_of(codec) / np.sqrt(num)
     assert abs(error.mean()) < 4 * 0.5 * step_of(codec) / np.sqrt(num * BLOCK)
+
+
+class EveryNoise(Noise):
+    """Each of its 65536 values once."""
+
+    def uniform(self, start: int, num: int) -> I16:
+        assert num == 2**16
+        return np.arange(-(2**15), 2**15, dtype=np.int16)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([(4, 2), (8, 2), (8, 4), (12, 4), (16, 4)]),
+    st.floats(-1, 1) | st.integers(-16, 16).map(lambda n: n / 16),
+)
+@example((8, 4), 1 / 31)
+@example((8, 4), 0.5 / 31)
+def test_over_all_noise_the_mean_is_the_value_to_within_one_noise_step(
+    ring: tuple[int, int], part: float
+) -> None:
+    codec = dense(*ring, num_blocks=16)
+    wanted = np.float32(part * codec.levels * step_of(codec))
+    carried = np.full((16, BLOCK), wanted)
+    nothing = np.zeros((16, BLOCK), np.float32)
+
+    encoded = encode(codec, nothing, carried=carried, noise=EveryNoise(bytes(16)))
+
+    mean = unpack(encoded.payload, codec.bits).mean()
+    in_steps = min(max(float(wanted) / step_of(codec), -codec.levels), codec.levels)
+    assert abs(mean - in_steps) <= 2**-16 + 2**-22 * codec.levels
 
 
 @settings(max_examples=10, deadline=None)
@@ -121,7 +153,7 @@ def test_the_mean_of_a_cohort_is_close_to_the_true_mean(
     for i in range(num):
         noise = Noise((seed + i).to_bytes(16, "big"))
         codec.add(total, encode(codec, draw(seed + i), 0.5, noise=noise).payload)
-    mean = codec.mean(0, codec.pack(total), num * 65535)
+    mean = codec.mean(0, 2, codec.pack(total), num * 65535)
 
     true = sum(draw(seed + i).astype(np.float64) * 0.5 for i in range(num)) / num
     assert np.linalg.norm(mean - true) < tolerance * np.linalg.norm(true)
@@ -162,10 +194,9 @@ def test_huge_tiny_and_denormal_constants_keep_the_books(value: float) -> None:
 
     assert encoded.residual is not None
     assert np.isfinite(encoded.residual).all()
-    cap = (2**31 - 1) // 4
-    assert encoded.energy[0] == (cap if abs(value) > 1 else 0)
+    assert encoded.energy[0] == (ENERGY_CAP if abs(value) > 1 else 0)
     sent = unpack(encoded.payload, 8).reshape(1, BLOCK) * step_of(codec)
-    y = rotate(constant.copy(), SIGNS, 1.0)
+    y = rotate(constant.copy(), SIGNS)
     np.testing.assert_allclose(sent + encoded.residual, y, rtol=1e-6, atol=1e-9)
 
 
@@ -209,7 +240,7 @@ def test_float32_sends_the_weighted_difference_as_it_is() -> None:
     assert encoded.residual is None
     assert codec.pack(total) == (draw(1) * np.float32(0.25)).tobytes()
     np.testing.assert_allclose(
-        codec.mean(0, codec.pack(total), 65535 // 5), draw(1) * 1.25, rtol=1e-6
+        codec.mean(0, 2, codec.pack(total), 65535 // 5), draw(1) * 1.25, rtol=1e-6
     )
 
 

@@ -5,19 +5,21 @@ from hypothesis import strategies as st
 
 from common.documents import Outer
 from common.errors import ConfigError
-from common.outer import has_momentum, outer_step
+from common.outer import OuterStep, has_momentum
 
 F32 = np.ndarray
 
 
 def take(outer: Outer, share: float, phi: float, arrays: tuple[F32, F32, F32], mean: F32) -> float:
     theta, momentum, acc = arrays
-    step = outer_step(outer, share, phi)
+    step, phis = OuterStep(outer, share), np.array([phi, 0.25], np.float32)
+    step.join(phis, np.array([0]))
     step.descend(theta, mean)
     step.accumulate(acc, mean)
-    if step.completes:
-        step.complete(theta, momentum, acc)
-    return step.next_phi
+    if step.completes(phis)[0]:
+        step.complete(theta, momentum, acc, phis[0])
+    assert phis[1] == 0.25  # a block that did not travel
+    return float(step.next_phi(phis)[0])
 
 
 def vectors(seed: int, num: int) -> list[F32]:
@@ -81,10 +83,9 @@ def test_sgd_and_buffers_step_by_their_share() -> None:
     theta, mean = vectors(3, 2)
     before = theta.copy()
 
-    step = outer_step(Outer("sgd", 0.5, 0.9), 0.5, 0.0)
+    step = OuterStep(Outer("sgd", 0.5, 0.9), 0.5)
     step.descend(theta, mean)
     np.testing.assert_allclose(theta, before - 0.25 * mean, rtol=1e-5, atol=1e-6)
-    assert (step.next_phi, step.completes) == (0.0, False)
 
     step.average(before, before.copy())
     np.testing.assert_allclose(before, (theta + 0.25 * mean) / 2, rtol=1e-5, atol=1e-6)

@@ -39,7 +39,7 @@ def test_rotating_there_and_back_gives_the_same_values() -> None:
     signs = rotation_signs(3)
     x = np.random.default_rng(0).standard_normal((3, BLOCK)).astype(np.float32)
 
-    y = rotate(x.copy(), signs, 1.0)
+    y = rotate(x.copy(), signs)
     back = signs * (y.astype(np.float64) @ H) / 64
 
     np.testing.assert_allclose(back, x, atol=2e-6)
@@ -50,7 +50,9 @@ def test_rotation_spreads_a_single_large_value_over_the_block() -> None:
     x = np.zeros((1, BLOCK), np.float32)
     x[0, 17] = 64.0
 
-    assert np.array_equal(np.abs(rotate(x, rotation_signs(3), 0.5)), np.full((1, BLOCK), 0.5))
+    y = rotate(x, rotation_signs(3) * np.float32(0.5))
+
+    assert np.array_equal(np.abs(y), np.full((1, BLOCK), 0.5))
 
 
 def test_signs_differ_between_seeds_and_are_balanced() -> None:

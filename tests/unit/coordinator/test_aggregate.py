@@ -34,7 +34,7 @@ def test_the_aggregate_is_the_integer_sum_and_the_lanes_add_up() -> None:
     lanes, content = summed(run, payloads)
 
     data = [np.frombuffer(p, np.int8, layout.data_bytes).astype(int) for p in payloads.values()]
-    assert len(content) == layout.aggregate_bytes
+    assert len(content) == layout.aggregate_bytes(4)
     assert np.frombuffer(content, np.int8, layout.data_bytes).tolist() == sum(data).tolist()
     energy = [unpack_lanes(p[layout.lanes_offset :], layout)[1] for p in payloads.values()]
     assert unpack_energy(content[layout.data_bytes :]).tolist() == sum(energy).tolist()
@@ -77,8 +77,9 @@ def test_what_no_honest_member_sends_is_refused_by_name(tamper: Callable, messag
     run, payloads = spooled(8)
     payloads[WorkerId("gcp")] = tamper(payloads[WorkerId("gcp")], PayloadLayout(SMALL.length, 8))
 
-    with pytest.raises(BadUpdateError, match=message):
+    with pytest.raises(BadUpdateError, match=message) as caught:
         summed(run, payloads)
+    assert caught.value.worker == "gcp"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

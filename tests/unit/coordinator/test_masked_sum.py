@@ -33,7 +33,7 @@ def test_the_sum_of_the_survivors_comes_out(played: Played) -> None:
     lanes, content = played.aggregate()
 
     assert played.terms is not None
-    assert len(content) == played.terms.layout.aggregate_bytes
+    assert len(content) == played.terms.layout.aggregate_bytes(3)
     assert lanes.loss_2_20 == 3 * 2**20
 
 

@@ -86,7 +86,7 @@ class Witness:
                 assert self.script.log[-1] == record
             case Send(_, message):
                 self.see_message(message)
-            case OpenSpool(round_id, members, bits):
+            case OpenSpool(round_id, members, bits, _):
                 assert bits == self.planned[round_id].bits
                 assert set(members) <= set(self.planned[round_id].roster)
                 self.spools.add(round_id)

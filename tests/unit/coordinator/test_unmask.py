@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from typing_extensions import override
 
 from common.documents import Answer, Plan
 from common.errors import BadShareError, BadSignatureError, BadUpdateError, NotAMemberError
@@ -88,7 +89,7 @@ def test_a_wrong_share_is_noticed_and_the_next_right_one_mends_it(cohort: Cohort
         given = cohort.revealed(w, signatures)
         u.reveal(w, changed(given.own) if w == S[0] else given.own, given.mask)
     assert u.secrets() is None
-    assert u.complaint()[0] is AbortReason.BAD_SHARES
+    assert u.complaint(())[0] is AbortReason.BAD_SHARES
 
     given = cohort.revealed(S[3], signatures)
     u.reveal(S[3], given.own, given.mask)
@@ -125,7 +126,7 @@ def test_no_share_is_taken_before_enough_survivors_signed(cohort: Cohort) -> Non
     u = cohort.unmasking()
     with pytest.raises(Unexpected, match="before the survivors are signed"):
         u.reveal(S[0], {}, {})
-    assert u.complaint() == (
+    assert u.complaint(()) == (
         AbortReason.BELOW_THRESHOLD,
         "members that signed the survivors: 0, needed: 3",
     )
@@ -136,7 +137,7 @@ def test_no_share_is_taken_before_enough_survivors_signed(cohort: Cohort) -> Non
         with pytest.raises(error):
             u.sign(worker, signature)
     assert u.sign(S[0], signature) is None
-    assert u.waiting_for() == S[1:]
+    assert u.waiting_for(()) == S[1:]
 
 
 def test_shares_of_both_kinds_too_few_or_another_size_are_refused(cohort: Cohort) -> None:
@@ -154,17 +155,95 @@ def test_shares_of_both_kinds_too_few_or_another_size_are_refused(cohort: Cohort
     ):
         with pytest.raises(error):
             u.reveal(S[0], own, mask)
-    assert u.waiting_for() == S
+    assert u.waiting_for(()) == S
 
 
 def test_whoever_refuses_is_not_waited_for_and_too_few_are_hopeless(cohort: Cohort) -> None:
     u = cohort.unmasking()
     u.refuse(S[0], "refused by rule 11")
-    assert u.waiting_for() == S[1:]
-    assert not u.hopeless
+    assert u.waiting_for(()) == S[1:]
+    assert not u.hopeless(())
     u.refuse(S[1], "refused by rule 11")
-    assert u.hopeless
-    assert "aws refused by rule 11; azure refused by rule 11" in u.complaint()[1]
+    assert u.hopeless(())
+    assert "aws refused by rule 11; azure refused by rule 11" in u.complaint(())[1]
+
+
+def test_whoever_is_gone_is_not_waited_for_and_too_few_that_are_left_are_hopeless(
+    cohort: Cohort,
+) -> None:
+    u = cohort.unmasking(WORKERS)
+    given = cohort.revealed(S[0], {})
+    u.reveal(S[0], given.own, given.mask)
+    assert u.waiting_for(WORKERS[:3]) == WORKERS[3:]
+    assert not u.hopeless(WORKERS[:3])  # the first has revealed: being gone undoes nothing
+    assert u.hopeless(WORKERS[:4])
+    assert u.complaint(WORKERS[:3]) == (
+        AbortReason.BELOW_THRESHOLD,
+        "members that revealed shares: 1, needed: 3; azure is gone; gcp is gone",
+    )
+    u.refuse(WORKERS[4], "refused by rule 11")
+    assert u.hopeless(WORKERS[:3])
+    assert not u.hopeless(())  # whoever is back counts again
+
+
+def test_a_signature_outlives_its_signer_and_a_share_has_to_come_from_somebody_left(
+    cohort: Cohort,
+) -> None:
+    u = cohort.unmasking()
+    cohort.sign(u, *S[:3])
+    assert not u.hopeless(S[:1])  # the other three can reveal, signed or not
+    assert u.waiting_for(S[:1]) == S[1:]
+    assert u.hopeless(S[:2])
+
+
+def test_shares_that_do_not_fit_are_hopeless_once_nobody_is_left_to_reveal(cohort: Cohort) -> None:
+    u = cohort.unmasking()
+    signatures = cohort.sign(u, *S[:3])
+    for w in S[:3]:
+        given = cohort.revealed(w, signatures)
+        u.reveal(w, changed(given.own), given.mask)
+    assert u.secrets() is None
+    assert not u.hopeless(S[:3])
+    assert u.hopeless(S[3:])
+    assert u.complaint(S[3:]) == (
+        AbortReason.BAD_SHARES,
+        "the shares of aws, azure, gcp do not fit together; hetzner is gone",
+    )
+
+
+class Counted(dict[WorkerId, bytes]):
+    """Shares that count how often one of them is read."""
+
+    reads = 0
+
+    @override
+    def __getitem__(self, worker: WorkerId) -> bytes:
+        self.reads += 1
+        return super().__getitem__(worker)
+
+
+def test_shares_that_did_not_fit_are_tried_again_only_with_another_and_give_the_same(
+    cohort: Cohort,
+) -> None:
+    asked_often, asked_once = cohort.unmasking(), cohort.unmasking()
+    signatures = cohort.sign(asked_often, *S[:3])
+    cohort.sign(asked_once, *S[:3])
+    shares = Counted()
+    for w in S:
+        given = cohort.revealed(w, signatures)
+        own = changed(given.own) if w == S[0] else given.own
+        asked_once.reveal(w, own, given.mask)
+        asked_often.reveal(w, own, shares := Counted(given.mask))
+        for _ in range(3):
+            before = shares.reads
+            secrets = asked_often.secrets()
+            if secrets is not None:
+                break
+            assert shares.reads == before or before == 0
+            asked_often.reveal(w, own, shares)  # once more: that changes nothing
+
+    assert secrets is not None
+    assert secrets == asked_once.secrets()
 
 
 def test_an_answer_that_would_make_the_others_refuse_is_refused(cohort: Cohort) -> None:

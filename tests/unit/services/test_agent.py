@@ -1,7 +1,4 @@
-"""The agent with a trainer that only remembers: what it is told, and what is on disk after.
-
-It is long because everything that can happen to a worker has its test here.
-"""
+"""The agent with a trainer that only remembers: what it is told, and what is on disk after."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,7 +13,7 @@ from common import canonical
 from common.arrays import F32
 from common.documents import Abort, Answer, Numbers, Offer, Plan, Record
 from common.errors import DivergedError
-from common.ids import Digest, RoundId, WorkerId
+from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.worker.agent import Agent
@@ -28,6 +25,7 @@ from services.worker.messages import (
     Merged,
     Progress,
     Release,
+    Return,
     Save,
     Saved,
 )
@@ -38,6 +36,7 @@ from worker.plain import PlainTier
 from worker.round import Work
 
 ME = WorkerId("aws")
+RESOLVE_TIMEOUT_S = 100.0
 PROGRESS = Progress(30, 3000, NUMBERS, 100.0, 5.0, 1.0, 0.0, 2.0, 10**6)
 
 
@@ -57,6 +56,10 @@ class FakeTrainer:
         return Closed(question.round, self.numbers, 2**20, self.finite)
 
     async def merge(self, question: Merge) -> Merged:
+        self.told.append(question)
+        return Merged(question.clock.version)
+
+    async def roll_back(self, question: Return) -> Merged:
         self.told.append(question)
         return Merged(question.clock.version)
 
@@ -96,6 +99,7 @@ class Cloud:
         self.trainer = FakeTrainer(coordinator.run.theta() - np.float32(0.01))
         self.push = FakePush()
         self.sent: list[session_pb2.ConnectRequest] = []
+        self.now_s = 0.0
         self.num_redials = 0
         self.agent = Agent(
             ME,
@@ -110,7 +114,8 @@ class Cloud:
             redial=self.redial,
             link_bps=lambda: 0,
             metrics=WorkerMetrics(run="small", worker=ME, software="test"),
-            now_s=lambda: 0.0,
+            now_s=lambda: self.now_s,
+            resolve_timeout_s=RESOLVE_TIMEOUT_S,
         )
 
     def redial(self) -> None:
@@ -153,17 +158,6 @@ class Cloud:
 
     def committed(self, *survivors: WorkerId) -> Record:
         return self.coordinator.step(dict.fromkeys(survivors, self.trainer.theta))
-
-
-class Witnessed(PlainTier):
-    """Believes in the versions whose digests it was told."""
-
-    def __init__(self) -> None:
-        super().__init__(ME)
-        self.told: set[Digest] = set()
-
-    def vouched(self, version: int, digest: Digest) -> bool:
-        return digest in self.told
 
 
 OTHERS = (WorkerId("azure"), WorkerId("gcp"), WorkerId("onprem"))
@@ -380,42 +374,3 @@ async def test_the_upload_s_stage_does_not_undo_that_a_share_was_revealed(cloud:
     assert stage is not None
     assert stage.exposed
     assert stage.revealed
-
-
-async def witnessed(folder: Path) -> tuple[Cloud, Witnessed]:
-    """Return a worker on version 1 that believes nobody about later ones."""
-    coordinator, tier = Coordinator(), Witnessed()
-    tier.told.add(coordinator.step().digest)
-    made = Cloud(coordinator, folder, tier)
-    await made.join()
-    return made, tier
-
-
-async def test_a_word_for_a_later_version_is_no_word_for_those_before_it(tmp_path: Path) -> None:
-    cloud, tier = await witnessed(tmp_path)
-    first, second = cloud.coordinator.step(), cloud.coordinator.step()
-    await cloud.record(first)
-    await cloud.record(second)
-    assert cloud.replica.position.version == 1
-
-    tier.told.add(second.digest)
-    await cloud.agent._follow()
-    assert cloud.replica.position.digest == second.digest
-    merges = [m for m in cloud.trainer.told if isinstance(m, Merge)]
-    assert [m.clock.version for m in merges] == [3]  # never on version 2, whose word never came
-    assert first.digest not in cloud.agent._known
-    manifest = cloud.state.load()
-    assert manifest is not None
-    assert first.digest not in manifest.known
-
-
-async def test_a_newcomer_begins_at_a_version_that_it_was_given_a_word_for(tmp_path: Path) -> None:
-    coordinator, tier = Coordinator(), Witnessed()
-    first = coordinator.step()
-    cloud = Cloud(coordinator, tmp_path, tier)
-    await cloud.join()
-    second = coordinator.step()
-    tier.told.add(second.digest)
-    await cloud.record(second)
-    assert cloud.replica.position.digest == second.digest
-    assert first.digest not in cloud.agent._known

@@ -131,6 +131,7 @@ def test_a_name_that_changed_hands_is_named_as_removed(path: Path) -> None:
     ("text", "sentence"),
     [
         ("members: [", "not YAML"),
+        ("members: [2026-13-01]", "not YAML"),
         ("", "expected one key"),
         ("members: 3", "expected one key"),
         ("names: []", "expected one key"),

@@ -35,6 +35,7 @@ def test_what_was_pinned_is_read_back_by_name_with_the_key_of_the_certificate(
         ("members: {}", "expected one key, `members`"),
         ("members: []\nmore: 1", "expected one key, `members`"),
         ("members: [", "not YAML"),
+        ("members: [2026-13-01]", "not YAML"),
         ("members: [{name: a, organisation: b}]", "exactly the keys name, organisation, key"),
         ("members: [1]", "exactly the keys name, organisation, key"),
         ("members: [{name: a, organisation: b, key: abc}]", "is not 64 hexadecimal digits"),

@@ -90,6 +90,26 @@ def test_equal_seeds_draw_equal_batches_and_names_differ():
     assert not np.array_equal(batches().take(), batches(seed=2).take())
 
 
+def test_another_order_draws_other_batches_and_a_cursor_brings_its_own():
+    begun, anew = batches(order=2**63 - 1), batches(order=5)
+    first, second = begun.take(), begun.take()
+    assert not np.array_equal(anew.take(), first)
+    assert not np.array_equal(batches().take(), first)
+
+    kept = batches(order=2**63 - 1)
+    kept.take()
+    anew.load_state(kept.state())
+    assert np.array_equal(anew.take(), second)
+
+
+def test_a_cursor_of_before_there_was_an_order_goes_on_without_one():
+    before, after = batches(), batches(order=7)
+    state = before.state()
+    after.load_state({"batch": state["batch"]})
+
+    assert np.array_equal(after.take(), before.take())
+
+
 @given(st.integers(0, 50))
 def test_a_restored_cursor_goes_on_with_the_same_batch(num_taken):
     before, after = batches(), batches()

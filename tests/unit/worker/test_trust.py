@@ -9,7 +9,8 @@ from common.errors import NotAMemberError
 from common.ids import WorkerId
 from common.secagg.transcript import signed_content
 from common.weight import threshold
-from tests.attacks.harness import MASKED, A, B, C, Registry, Table, V
+from tests.attacks.harness import A, B, C, Registry, Table, V
+from tests.masked_members import MASKED
 from tests.small_run import NUMBERS, TLS
 from worker.trust import (
     Party,

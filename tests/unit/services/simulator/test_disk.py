@@ -35,6 +35,22 @@ def test_a_file_that_was_synced_with_its_folder_stays(tmp_path: Path) -> None:
     assert after_a_cut(disk) == {"a": b"x"}
 
 
+def test_what_lies_in_a_folder_is_held_once_the_folder_is(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "disk")
+    path = disk.root / "folder" / "a"
+
+    def write() -> None:
+        path.parent.mkdir()
+        written(path, b"x", sync=True, folder=True)
+
+    on_a_host(disk, write)
+    assert not disk.holds(path)
+    on_a_host(disk, lambda: sync_folder(disk.root))
+    assert disk.holds(path)
+    path.write_bytes(b"y")
+    assert not disk.holds(path)
+
+
 def test_a_name_whose_folder_was_not_synced_is_lost(tmp_path: Path) -> None:
     disk = Disk(tmp_path / "disk")
     on_a_host(disk, lambda: written(disk.root / "a", b"x", sync=True, folder=False))

@@ -53,6 +53,7 @@ def encoding(folder: Path, num_leaves: int) -> int:
             theta=folder / "theta.f32",
             residual=folder / "residual.f32",
             next_residual=folder / "next.f32",
+            anchor=folder / "anchor.f32",
             payload=folder / "payload.bin",
             veil=PlainAttempt(WORKERS[0], arguments[2]).veil,
             own_clip=math.inf,

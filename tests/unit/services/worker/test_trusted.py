@@ -12,7 +12,8 @@ from common.secagg.signatures import key_id, verify
 from services.certs import authority_in, issue
 from services.identity import Identity, Role
 from services.settings import TlsSettings, TrustSettings
-from services.worker.trusted import Members, own_certificate, signer, trust_of
+from services.signing import own_certificate, signer
+from services.worker.trusted import Members, trust_of
 from tests.attacks.harness import RUN, A, Certified, Registry, certified, now
 from worker.trust import Trust
 
@@ -90,8 +91,8 @@ def test_another_authority_s_certificate_and_bytes_that_are_none_are_refused(
             registry.by_ca(content)
 
 
-def test_an_edit_of_the_pins_counts_at_once_and_a_broken_one_changes_nothing(
-    registry: Registry,
+def test_an_edit_of_the_pins_counts_at_once_and_a_broken_one_is_said_once_and_changes_nothing(
+    registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = registry.folder / "pins.yaml"
     members = Members(RUN, registry.folder / "ca.pem", path, now)
@@ -99,7 +100,10 @@ def test_an_edit_of_the_pins_counts_at_once_and_a_broken_one_changes_nothing(
     members(aws)
 
     edit(path, "members: [", 1)
-    assert members(aws).name == A
+    assert members(aws).name == members(aws).name == A
+    (told,) = (r.message for r in caplog.records if r.levelname == "WARNING")
+    assert told.startswith(f"pins {path}: changed and not used")
+    assert "not YAML" in told
 
     pin = key_id(invented.key.public_key())
     edit(path, f"members: [{{name: x, organisation: x, key: '{pin}'}}]", 2)
@@ -118,6 +122,9 @@ def test_at_start_pins_that_cannot_be_read_are_an_error(registry: Registry) -> N
     path = registry.folder / "pins.yaml"
     path.write_text("members: [")
     with pytest.raises(ConfigError, match="not YAML"):
+        Members(RUN, registry.folder / "ca.pem", path, now)
+    path.unlink()
+    with pytest.raises(ConfigError, match="cannot read the pins"):
         Members(RUN, registry.folder / "ca.pem", path, now)
 
 

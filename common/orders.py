@@ -1,0 +1,34 @@
+"""Whether an operator's order is for this very roll-back, and signed by whom it says.
+
+Whoever leads a run writes its log. That it may not choose the base of a sum at will, a worker of
+the masked tier takes a roll-back only with an operator's signature, and each signature once.
+"""
+
+from common.documents import Rollback
+from common.secagg.signatures import IdentityPublicKey
+from common.secagg.transcript import is_signed, signed_content
+
+
+def order_complaint(
+    rollback: Rollback, run: str, seq: int, last_seq: int, key: IdentityPublicKey
+) -> str:
+    """Return why the order in a roll-back is none; "" if it is one.
+
+    Args:
+        seq: of the roll-back's record.
+        last_seq: of the newest roll-back before it; -1 = there was none.
+        key: of the certificate in the order. Whose that is, is not asked here.
+    """
+    order = rollback.order
+    if order is None:
+        return "no operator has signed it"
+    if not is_signed(key, "rollback", signed_content(order), order.signature):
+        return "the signature of its order is wrong"
+    if (order.run, order.version) != (run, rollback.version):
+        return f"its order is for version {order.version} of run {order.run}"
+    if not last_seq < order.num_records <= seq:
+        return (
+            f"its order was signed at record {order.num_records}, and record {last_seq} is a "
+            "roll-back: each order is good for once"
+        )
+    return ""

@@ -1,0 +1,278 @@
+"""Bugs on purpose in what workers of the masked tier let out: the simulation must find them."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from threading import Event
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from common.documents import Plan
+from common.ids import WorkerId
+from coordinator.ports import Message, Survivors
+from coordinator.unmask import Unmasking as Asking
+from protos.v1 import session_pb2
+from services.simulator.faults import (
+    EndWorker,
+    Fault,
+    Isolate,
+    KillCoordinator,
+    KillWorker,
+    Loss,
+    faults_of,
+)
+from services.simulator.many import play
+from services.simulator.runs import algorithm_of, num_workers
+from services.worker.agent import Agent
+from services.worker.convert import shares_request
+from services.worker.state import StateFolder
+from services.worker.unmasking import Unmasking
+from worker.masked_tier import MaskedTier
+from worker.masking import Attempt, OfferSecrets
+from worker.round import Stage, WorkerRound
+
+NUM_TRIED = 16
+ENOUGH = 2
+"""Of the histories that are tried with a bug, at least so many must find it."""
+
+right_resume = Agent.resume
+right_begin = MaskedTier.begin
+right_load_stage = StateFolder.load_stage
+right_survived = Attempt.survived
+right_missed = Asking.missed
+right_told_survivors = Unmasking.survived
+right_drawn = OfferSecrets.drawn
+
+ATTEMPTS: dict[tuple[WorkerId, str], Attempt] = {}
+SECRETS: dict[str, OfferSecrets] = {}
+
+
+def keeps_its_attempt(self: MaskedTier, plan: Plan) -> Attempt:
+    attempt = right_begin(self, plan)
+    ATTEMPTS[attempt._member.name, plan.round] = attempt
+    return attempt
+
+
+async def uploads_anew(self: Agent) -> None:
+    await right_resume(self)
+    stage = self._round.stage
+    if stage is not None and stage.exposed:
+        attempt = ATTEMPTS[self._worker, stage.plan.round]
+        attempt._veiled = False
+        work = self._upload_round(stage.plan, stage.answers, attempt, Event())
+        self._resent = asyncio.create_task(work)  # type: ignore[attr-defined]
+
+
+async def uploads_again(self: Agent) -> None:
+    await right_resume(self)
+    stage = self._round.stage
+    payload = self._state.stage / "payload.bin" if stage is not None else None
+    if stage is not None and stage.exposed and payload is not None:
+        content = payload.read_bytes()
+        work = self._push(stage.plan.round, 1, lambda _: content[:3072], give_up=Event())
+        self._resent = asyncio.create_task(work)  # type: ignore[attr-defined]
+
+
+def believes_any_record(self: WorkerRound, *_: object) -> bool:
+    return True
+
+
+def names_two_lists(self: Asking, worker: WorkerId) -> tuple[Message, ...]:
+    """The coordinator's part, which workers that are not broken refuse."""
+    told = right_missed(self, worker)
+    others = [w for w in self._survivors if w != worker]
+    fewer = tuple(w for w in self._survivors if w != others[-1])
+    return (*told, Survivors(self._plan.round, fewer)) if told else ()
+
+
+def signs_any_list(self: Attempt, survivors: tuple[WorkerId, ...]) -> bytes | None:
+    self._survivors = ()
+    return right_survived(self, survivors)
+
+
+async def reveals_before_it_is_asked(self: Unmasking, message: session_pb2.Survivors) -> None:
+    round_, attempt = self.latest()
+    if isinstance(attempt, Attempt) and round_.stage is not None and not attempt._survivors:
+        attempt._survivors = tuple(sorted(attempt._answers))
+        revealed = attempt.reveal({})
+        attempt._survivors = ()
+        round_.reveal()
+        await self.write_stage()
+        self.send(shares_request(round_.stage.plan.round, revealed))
+    await right_told_survivors(self, message)
+
+
+def forgets_what_it_revealed(self: StateFolder) -> Stage | None:
+    stage = right_load_stage(self)
+    return None if stage is None else replace(stage, revealed=False)
+
+
+def does_not_say_so(self: WorkerRound) -> None:
+    pass
+
+
+async def abandons_all_the_same(self: Unmasking, message: session_pb2.End) -> None:
+    round_, _ = self.latest()
+    if round_.stage is not None and isinstance(self.tier, MaskedTier):
+        signature = self.tier.abandon(round_.stage.plan)
+        abandon = session_pb2.Abandon(round_id=message.round_id, signature=signature)
+        self.send(session_pb2.ConnectRequest(abandon=abandon))
+
+
+def draws_one_pair_for_all(self: MaskedTier, offer: Any) -> Any:
+    name = self._member.name
+    secrets = SECRETS.setdefault(name, OfferSecrets.drawn(self._member.random))
+    self._secrets = secrets
+    return secrets.sign(offer, self._certificate(), self._member.sign)
+
+
+@dataclass(frozen=True)
+class Bug:
+    """Args: what is broken, what happens, what has to be said, in which histories it matters."""
+
+    patches: tuple[Callable[[], AbstractContextManager[Any]], ...]
+    faults: Callable[[int], tuple[Fault, ...]]
+    said: str
+    matters: Callable[[int], bool] = lambda seed: True
+    harmless: tuple[Callable[[], AbstractContextManager[Any]], ...] = ()
+
+
+def patched(owner: Any, name: str, by: Any) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: mock.patch.object(owner, name, by)
+
+
+def is_masked(seed: int) -> bool:
+    return algorithm_of(seed).masked
+
+
+def can_lose_one(seed: int) -> bool:
+    return is_masked(seed) and num_workers(seed) > algorithm_of(seed).min_cohort
+
+
+def ends_after_uploading(seed: int) -> tuple[Fault, ...]:
+    """A worker starts again while the others reveal."""
+    return (KillWorker(seed % 3, 1, Loss.PROCESS, "say shares"),)
+
+
+def fails_in_the_middle(seed: int) -> tuple[Fault, ...]:
+    """The coordinator ends with shares of some, so that not all can say that they abandon."""
+    return (KillCoordinator(1, Loss.PROCESS, "order ComputeVersion"),)
+
+
+def fails_with_one_that_is_heard(seed: int) -> tuple[Fault, ...]:
+    away = (Isolate(1.3 + seed % 8 / 10, i, 7.0) for i in range(1, num_workers(seed)))
+    return (KillCoordinator(1, Loss.PROCESS, "order SealRound"), *away)
+
+
+def fails_once_all_is_revealed(seed: int) -> tuple[Fault, ...]:
+    """The coordinator ends with the shares of a sum, and then those who revealed them."""
+    ends = tuple(EndWorker(1.6 + seed % 10 / 10, i, Loss.PROCESS) for i in range(3))
+    return (KillCoordinator(1, Loss.PROCESS, "order ComputeVersion"), *ends)
+
+
+def loses_an_upload(seed: int) -> tuple[Fault, ...]:
+    return (KillWorker(seed % 3, 1, Loss.PROCESS, "push"),)
+
+
+def nothing(seed: int) -> tuple[Fault, ...]:
+    return ()
+
+
+BUGS = {
+    "an older attempt's shards are sent again with fresh noise": Bug(
+        (patched(MaskedTier, "begin", keeps_its_attempt), patched(Agent, "resume", uploads_anew)),
+        ends_after_uploading,
+        r"\(v\) w\d sends two payloads under one pad",
+    ),
+    "an older attempt's shards are sent again": Bug(
+        (patched(Agent, "resume", uploads_again),),
+        ends_after_uploading,
+        r"\(v\) w\d goes on with round \w+ after a restart",
+    ),
+    "exposed work is offered again": Bug(
+        (patched(WorkerRound, "_proved", believes_any_record),),
+        fails_in_the_middle,
+        r"\(v\) w\d uploads \d+ steps to round \w+ that are in round \w+, and nothing proves",
+    ),
+    "fewer members than needed free the work of all": Bug(
+        (lambda: mock.patch("worker.round.abandons_needed", return_value=1),),
+        fails_with_one_that_is_heard,
+        r"\(v\) w\d uploads \d+ steps to round \w+ that are in round \w+, and nothing proves",
+        can_lose_one,
+    ),
+    "two lists of survivors are signed": Bug(
+        (patched(Attempt, "survived", signs_any_list),),
+        nothing,
+        r"\(v\) w\d answers two lists of survivors",
+        can_lose_one,
+        harmless=(patched(Asking, "missed", names_two_lists),),
+    ),
+    "a lost member's own share is revealed, and then its mask key's": Bug(
+        (patched(Unmasking, "survived", reveals_before_it_is_asked),),
+        loses_an_upload,
+        r"\(v\) w\d reveals both kinds of share of w\d",
+        can_lose_one,
+    ),
+    "that a share was revealed is not noted": Bug(
+        (patched(WorkerRound, "reveal", does_not_say_so),),
+        nothing,
+        r"\(v\) w\d reveals shares of round \w+ and may forget that it did",
+    ),
+    "that a share was revealed is forgotten in a restart": Bug(
+        (patched(StateFolder, "load_stage", forgets_what_it_revealed),),
+        fails_once_all_is_revealed,
+        r"\(v\) w\d abandons round \w+ and reveals shares of it",
+    ),
+    "a round is abandoned after its shares were revealed": Bug(
+        (patched(Unmasking, "ended", abandons_all_the_same),),
+        fails_once_all_is_revealed,
+        r"\(v\) w\d abandons round \w+ and reveals shares of it",
+    ),
+    "keys of an offer are used for the next": Bug(
+        (patched(MaskedTier, "sign_offer", draws_one_pair_for_all),),
+        nothing,
+        r"\(v\) w\d offers a key that was offered before",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+    ATTEMPTS.clear()
+    SECRETS.clear()
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_seeded_bug_of_masks_is_found(name: str) -> None:
+    bug = BUGS[name]
+    seeds = list(islice(filter(bug.matters, filter(is_masked, count())), NUM_TRIED))
+    with ExitStack() as lies:
+        for patch in bug.harmless:
+            lies.enter_context(patch())
+        assert not [report for seed in seeds[:2] if (report := play(seed, bug.faults(seed)))]
+        with ExitStack() as patches:
+            for patch in bug.patches:
+                patches.enter_context(patch())
+            reports = (play(seed, bug.faults(seed)) for seed in seeds)
+            found = (report for report in reports if re.search(bug.said, report))
+            assert len(list(islice(found, ENOUGH))) == ENOUGH
+
+
+def test_masked_histories_play_every_width_size_and_number_of_colluders() -> None:
+    masked = [seed for seed in range(400) if is_masked(seed)]
+    assert len(masked) > 100
+    algorithms = [algorithm_of(seed) for seed in masked]
+    assert {a.codec.bits for a in algorithms} == {4, 8, 12, 16}
+    assert {num_workers(seed) for seed in masked} == {3, 4, 5}
+    assert {a.colluding for a in algorithms} == {0, 1}
+    lost = [s for s in masked if any(getattr(f, "before", "") == "push" for f in faults_of(s))]
+    assert len(lost) > 20
