@@ -30,7 +30,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from redis import Redis
@@ -123,7 +123,7 @@ def soak(folder: Path, seconds: float, tier: str = "masked") -> Soak:
             family = {role_of(pid): pid for pid in family_of(process.pid)}
             state = folder / COORDINATOR
             samples = _sampled({role: family[role] for role in ROLES}, state, seconds, crowds)
-            told = [json.loads(crowd.communicate()[0]) for crowd in crowds]
+            told = [_told(crowd) for crowd in crowds]
         finally:
             for crowd in crowds:
                 crowd.kill()
@@ -140,6 +140,16 @@ def soak(folder: Path, seconds: float, tier: str = "masked") -> Soak:
         aborts=sum(r.abort is not None for r in records),
         failed=[sentence for one in told for sentence in one["failed"]],
     )
+
+
+def _told(crowd: subprocess.Popen[bytes]) -> Mapping[str, list[Any]]:
+    """Return what a process of workers has to say at its end."""
+    output, _ = crowd.communicate()
+    if crowd.returncode:
+        failed = [f"process {crowd.pid} of workers ended with {crowd.returncode}"]
+        return {"latencies_ms": [float("nan")], "failed": failed}
+    said: Mapping[str, list[Any]] = json.loads(output)
+    return said
 
 
 @dataclass(frozen=True, slots=True)
