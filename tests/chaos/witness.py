@@ -119,7 +119,7 @@ class Witness:
         content = (self._store / commit.aggregate).read_bytes()
         q = unpack(content[: terms.layout.data_bytes], terms.codec.bits)[:BLOCK]
         y = (float(terms.codec.step[0]) * q).astype(np.float32)
-        back = rotate(y[None], np.ones(BLOCK, np.float32), 1.0)[0]
+        back = rotate(y[None], np.ones(BLOCK, np.float32))[0]
         return -(back * rotation_signs(genesis.seed))[: len(self._names)]
 
     def _check_ledger(
