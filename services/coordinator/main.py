@@ -43,7 +43,7 @@ from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
 from services.coordinator.processes import spawn_children
-from services.coordinator.reports import Reports
+from services.coordinator.reports import Reports, save
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0, settle
@@ -52,14 +52,18 @@ from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.grpc_status import AioStatusInterceptor
 from services.health import Health
 from services.identity import MemberList, Role
-from services.metrics import CoordinatorMetrics
+from services.metrics import CoordinatorMetrics, add_health
 from services.metrics import serve as serve_metrics
+from services.process_health import process_health
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
 
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
+SLOW_S: Final = 10.0
+"""Between two looks at what changes slowly."""
+
 LINGER_S: Final = 30.0
 """How long a finished run waits for its evaluator and for the workers to take leave."""
 
@@ -73,7 +77,10 @@ class Coordinator:
         self.metrics = CoordinatorMetrics(
             run=genesis.run, software=__version__, tier=genesis.algorithm.tier
         )
+        self._totals = settings.data_dir / "totals.json"
         self.reports = Reports()
+        self.reports.load(self._totals)
+        add_health(self.metrics.registry, process_health(settings.tls, settings.data_dir))
         self._observer = Observer(self.metrics, self.reports, time.monotonic)
         commit_log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
         timings = settings.timings
@@ -99,6 +106,7 @@ class Coordinator:
             reports=self.reports,
             door=Door(settings.limits.max_sessions, settings.limits.max_sessions_per_name),
             watch=self._observer.effect,
+            recall=self._observer.recalled,
         )
         self.status = StatusSource(genesis, self.look, self.reports, self._store.outage)
         self._children: tuple[Child, ...] = ()
@@ -127,6 +135,7 @@ class Coordinator:
         loops: list[asyncio.Future[None]] = [
             asyncio.create_task(self._tick()),
             asyncio.create_task(self._watch()),
+            asyncio.create_task(self._watch_slowly()),
             self._holding,
         ]
         try:
@@ -175,11 +184,28 @@ class Coordinator:
         """Show the status to Prometheus and append it to metrics.jsonl, once a second."""
         with (self._settings.data_dir / "metrics.jsonl").open("a") as lines:
             while True:
+                self._observer.listed(self.members.members.values())
                 self._observer.status(self.look())
                 with contextlib.suppress(OSError):  # a full disk: the log is what must not fail
                     lines.write(json.dumps(self.status.line(time.time())) + "\n")
                     lines.flush()
                 await asyncio.sleep(1.0)
+
+    async def _watch_slowly(self) -> None:
+        """Ask the store how full it is, and keep the workers' totals."""
+        while True:
+            memory = await self._store.memory()
+            if memory is None or self._store.outage():
+                self.metrics.store_failed()
+            else:
+                self.metrics.store_answered(memory.used_bytes, memory.max_bytes)
+            await self.keep_totals()
+            await asyncio.sleep(SLOW_S)
+
+    async def keep_totals(self) -> None:
+        """Keep what workers moved and did for the next coordinator."""
+        with contextlib.suppress(StorageError):  # a full disk: the log is what must not fail
+            await asyncio.to_thread(save, self._totals, self.reports.stored())
 
 
 async def _serve(config: Path) -> int:
@@ -223,6 +249,7 @@ async def _serve(config: Path) -> int:
             else:
                 serving.cancel()
             write_result(settings.data_dir / "result.json", coordinator.status.result())
+            await coordinator.keep_totals()
         finally:
             await server.stop(grace=1.0)
             await coordinator.end()

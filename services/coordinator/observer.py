@@ -1,12 +1,16 @@
 """Turns what the driver carries out and the children answer into metrics. The core never counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from common import canonical
 from common.documents import Plan, Record
-from coordinator.ports import Append, Effect, Publish, Send
+from common.ids import WorkerId
+from coordinator.ports import Append, Effect, Publish, Put, Save, Send
+from coordinator.round import OPEN, SavedRound
 from coordinator.status import Status
 from services.coordinator.messages import Carried, VersionComputed
 from services.coordinator.reports import Reports
+from services.identity import Identity, Role
 from services.metrics import CoordinatorMetrics, WorkerReport
 
 
@@ -24,6 +28,22 @@ class Observer:
         self._reports = reports
         self._now_s = now_s
         self._closed_at_s: dict[str, float] = {}
+        self._phase: tuple[str, float] | None = None  # of the open round, and since when
+        self._shown: set[str] = set()
+        self._listed: set[str] = set()
+
+    def listed(self, members: Iterable[Identity]) -> None:
+        """These are on the member list."""
+        workers = {m.name: m.organisation for m in members if m.role is Role.WORKER}
+        self._listed = set(workers)
+        for name, organisation in workers.items():
+            self._metrics.worker_listed(name, organisation)
+
+    def recalled(self, record: Record) -> None:
+        """A record of the log was read at start: what it counts goes on where it was."""
+        self._count(record, None)
+        if record.evaluation is not None:
+            self._metrics.evaluated(record.evaluation)
 
     def effect(self, effect: Effect, seconds: float) -> None:
         """An effect was carried out, in so many seconds."""
@@ -34,9 +54,15 @@ class Observer:
                 self._closed_at_s.setdefault(plan.round, self._now_s())
             case Publish(record):
                 self.record(record)
+            case Save(changes):
+                for change in changes:
+                    if isinstance(change, Put) and change.field == OPEN:
+                        self._enter(canonical.decode(change.value, SavedRound).phase)
 
     def record(self, record: Record) -> None:
-        """A record is in the log: a new one, or at start the newest."""
+        """A new record is in the log."""
+        for worker in record.counters.workers.keys() - self._listed:  # of another time
+            self._metrics.worker_removed(worker)
         self._metrics.recorded(
             num_records=record.seq + 1,
             version=record.version,
@@ -44,29 +70,43 @@ class Observer:
             counters=record.counters,
         )
         if (commit := record.commit) is not None:
-            duration_s = self._duration_s(commit.plan.round)
+            self._count(record, self._duration_s(commit.plan.round))
+        elif (abort := record.abort) is not None:
+            self._count(record, self._duration_s(abort.round))
+        else:
+            self._count(record, None)
+        if record.evaluation is not None:
+            self._metrics.evaluated(record.evaluation)
+
+    def _count(self, record: Record, duration_s: float | None) -> None:
+        if (commit := record.commit) is not None:
             self._metrics.round_ended("committed", "", duration_s, len(commit.survivors))
             for worker in commit.survivors:
                 self._metrics.contributed(commit.numbers[worker].age_256 / 256)
         elif (abort := record.abort) is not None:
-            duration_s = self._duration_s(abort.round)
             self._metrics.round_ended("aborted", abort.reason, duration_s, len(abort.roster))
         elif record.rollback is not None:
             self._metrics.rolled_back()
-        elif record.evaluation is not None:
-            self._metrics.evaluated(record.evaluation)
 
     def answer(self, answer: object) -> None:
         """A child process said something."""
         match answer:
-            case VersionComputed(commit, _, step_length, seconds):
+            case VersionComputed(commit, _, step_length, seconds, sum_s):
                 self._metrics.aggregated(step_length, len(commit.survivors))
-                self._metrics.commit_took(seconds)
+                self._metrics.commit_took(seconds, sum_s)
             case Carried(received, sent):
-                for worker, n in received.items():
-                    self._metrics.bytes_moved(worker, "sent", "update", n)
+                for name, n in received.items():
+                    self._reports.carried(WorkerId(name), up=n)
                 for name, n in sent.items():
-                    self._metrics.bytes_moved(name, "received", "download", n)
+                    self._reports.carried(WorkerId(name), down=n)
+                for name in received.keys() | sent.keys():
+                    self.carried(name)
+
+    def carried(self, name: str) -> None:
+        """Show what bulk has moved of a member so far."""
+        report = self._reports.of(WorkerId(name))
+        self._metrics.bytes_moved(name, "sent", "update", report.carried_up)
+        self._metrics.bytes_moved(name, "received", "download", report.carried_down)
 
     def status(self, status: Status) -> None:
         """The run looks like this now."""
@@ -76,8 +116,13 @@ class Observer:
             live_workers=len(live),
             offers=status.num_offers,
             paused=status.state == "paused",
+            ended=status.state == "stopped",
         )
         self._metrics.round_phase(status.phase)
+        joined = {str(w.worker) for w in status.workers}
+        for worker in self._shown - joined:  # it left
+            self._metrics.worker_lost(worker)
+        self._shown = joined
         for w in status.workers:
             if not w.live:
                 self._metrics.worker_lost(w.worker)
@@ -102,9 +147,24 @@ class Observer:
                     healed_leaves_total=last.healed_leaves_total,
                 ),
                 lag=max(0, status.version - last.version),
+                offered=w.state == "offered",
+                not_after_s=report.not_after_s,
             )
 
+    def _enter(self, phase: str) -> None:
+        """The open round was saved in this phase."""
+        if self._phase is None or self._phase[0] != phase:
+            self._leave()
+            self._phase = (phase, self._now_s())
+
+    def _leave(self) -> None:
+        if self._phase is not None:
+            phase, since_s = self._phase
+            self._metrics.phase_took(phase, self._now_s() - since_s)
+            self._phase = None
+
     def _duration_s(self, round_id: str) -> float:
+        self._leave()
         closed_at_s = self._closed_at_s.pop(round_id, self._now_s())
         self._closed_at_s.clear()  # one round is open at a time
         return self._now_s() - closed_at_s

@@ -1,19 +1,32 @@
-"""What workers said of themselves in heartbeats, summed over their restarts.
+"""What workers said of themselves in heartbeats, summed over their restarts and over ours.
 
-A worker's counters begin at zero when its process does; here they go on. Bounded by the member
-list.
+A worker's counters begin at zero when its process does; here they go on. A file keeps them for the
+next coordinator: it is written now and then, so a kill costs the last seconds of what bulk carried.
+Bounded by the member list.
 """
 
+import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
 
 from common.ids import WorkerId
 from protos.v1 import session_pb2
+from services.files import Draft
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Report:
-    """One worker's totals over all its boots, and the last heartbeat."""
+    """One member's totals over all its boots, and the last heartbeat.
+
+    Args:
+        carried_up, carried_down: bytes of its uploads and downloads, as bulk counts them.
+        not_after_s: Unix time at which the certificate ends that it joined with; 0 = not known.
+    """
 
     boot: str = ""
     last: session_pb2.Heartbeat = field(default_factory=session_pb2.Heartbeat)
@@ -21,6 +34,9 @@ class Report:
     earlier_tokens: int = 0
     earlier_sent: dict[str, int] = field(default_factory=dict)
     earlier_received: dict[str, int] = field(default_factory=dict)
+    carried_up: int = 0
+    carried_down: int = 0
+    not_after_s: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -42,6 +58,34 @@ class Report:
         """Bytes received, by kind."""
         return _added(self.earlier_received, self.last.bytes_received)
 
+    def stored(self) -> dict[str, Any]:
+        """Return what `restored` takes."""
+        return {
+            "boot": self.boot,
+            "earlier": [
+                *(self.earlier_steps, self.earlier_tokens),
+                *(self.earlier_sent, self.earlier_received),
+            ],
+            "last": [
+                *(self.last.steps_total, self.last.tokens_total),
+                *(dict(self.last.bytes_sent), dict(self.last.bytes_received)),
+            ],
+            "carried": [self.carried_up, self.carried_down],
+        }
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the report that was stored; its worker need not have begun anew since.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is none.
+        """
+        steps, tokens, sent, received = stored["last"]
+        last = session_pb2.Heartbeat(
+            steps_total=steps, tokens_total=tokens, bytes_sent=sent, bytes_received=received
+        )
+        return cls(str(stored["boot"]), last, *stored["earlier"], *stored["carried"])
+
 
 class Reports:
     """The newest report of every worker."""
@@ -49,9 +93,27 @@ class Reports:
     def __init__(self) -> None:
         self._by_worker: dict[WorkerId, Report] = {}
 
-    def joined(self, worker: WorkerId, boot: str) -> None:
+    def load(self, path: Path) -> None:
+        """Go on from the totals of the coordinator before; without a sound file from zero."""
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            found = {WorkerId(name): Report.restored(r) for name, r in stored.items()}
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+            log.warning("%s cannot be read, workers' totals begin anew: %s", path, e)
+            return
+        self._by_worker = found
+
+    def stored(self) -> bytes:
+        """Return what `save` writes."""
+        content = {name: report.stored() for name, report in self._by_worker.items()}
+        return json.dumps(content).encode() + b"\n"
+
+    def joined(self, worker: WorkerId, boot: str, not_after_s: float = 0.0) -> None:
         """A worker joined; if its process is a new one, its counters start again."""
         report = self._by_worker.setdefault(worker, Report(boot))
+        report.not_after_s = not_after_s
         if report.boot != boot:
             report.earlier_steps, report.earlier_tokens = report.steps, report.tokens
             report.earlier_sent, report.earlier_received = dict(report.sent), dict(report.received)
@@ -60,6 +122,13 @@ class Reports:
     def heard(self, worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> None:
         """Keep the newest heartbeat."""
         self._by_worker.setdefault(worker, Report()).last = heartbeat
+
+    def carried(self, name: WorkerId, *, up: int = 0, down: int = 0) -> Report:
+        """Bulk moved bytes of a member; return its report."""
+        report = self._by_worker.setdefault(name, Report())
+        report.carried_up += up
+        report.carried_down += down
+        return report
 
     def of(self, worker: WorkerId) -> Report:
         """Return what is known of `worker`, zeros if nothing."""
@@ -85,6 +154,13 @@ class Reports:
                 for kind, n in kinds.items():
                     total[f"{way}_{kind}"] = total.get(f"{way}_{kind}", 0) + n
         return dict(sorted(total.items()))
+
+
+def save(path: Path, stored: bytes) -> None:
+    """Write `Reports.stored`, whole or not at all. It blocks."""
+    with Draft(path.parent, path.stem) as draft:
+        draft.append(stored)
+        draft.rename(path)
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -1,4 +1,6 @@
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -6,13 +8,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common.documents import Counters, Evaluation, WorkerCounters
 from services.metrics import (
+    KINDS,
     PHASES,
     CoordinatorMetrics,
     EvaluatorMetrics,
     WorkerMetrics,
     WorkerReport,
+    add_health,
     serve,
 )
+from services.process_health import Sample, process_health
+from tests.certificates import DAY, NOW, authority, tls_files
 
 REPORT = WorkerReport(
     version=7,
@@ -51,16 +57,29 @@ def coordinator() -> CoordinatorMetrics:
     for worker in ("aws", "gcp"):
         metrics.worker_heartbeat(worker, REPORT, lag=1)
         metrics.bytes_moved(worker, "sent", "update", 5_000_000)
+    metrics.bytes_moved("evaluator", "received", "download", 3)
     metrics.round_phase("collect_masked")
     metrics.round_ended("committed", "", 0.4, 4)
     metrics.contributed(1.5)
     metrics.aggregated(0.7, 4)
-    metrics.commit_took(0.1)
+    metrics.commit_took(0.1, 0.04)
+    metrics.phase_took("unmask", 0.2)
+    metrics.worker_listed("aws", "acme")
+    metrics.store_answered(1_000_000, 64_000_000)
     metrics.append_took(0.01)
     metrics.waiting(seconds=1.5, live_workers=2, offers=1, paused=False)
     metrics.recorded(num_records=9, version=7, progress=0.25, counters=COUNTERS)
     metrics.evaluated(EVALUATION)
+    add_health(metrics.registry, health)
     return metrics
+
+
+def health() -> Iterator[Sample]:
+    """What `process_health` reads, of a process that is well."""
+    yield "certificate_not_after_timestamp_seconds", 1.8e9, ("certificate",)
+    yield "certificate_not_after_timestamp_seconds", 2.1e9, ("ca",)
+    yield "disk_free_bytes", 7e9, ()
+    yield "disk_size_bytes", 9e9, ()
 
 
 def worker() -> WorkerMetrics:
@@ -69,6 +88,7 @@ def worker() -> WorkerMetrics:
     metrics.connected(True)
     metrics.round_ended("contributed")
     metrics.took("upload", 0.2)
+    add_health(metrics.registry, health)
     return metrics
 
 
@@ -76,6 +96,7 @@ def evaluator() -> EvaluatorMetrics:
     metrics = EvaluatorMetrics(run="demo", software="0.1.0")
     metrics.evaluated(EVALUATION, 1.2)
     metrics.bytes_moved("received", "version", 4_000_000)
+    add_health(metrics.registry, health)
     return metrics
 
 
@@ -106,9 +127,14 @@ def test_no_series_stands_twice(build):
     assert len(series) == len(set(series))
 
 
-def test_the_processes_of_one_run_share_no_name():
+def test_the_processes_of_one_run_share_no_name_but_those_of_their_own_health():
+    own = {name for name, *_ in health()}
     names = [
-        {name for name, _ in samples(build().registry) if name.startswith("crosscloud")}
+        {
+            name
+            for name, _ in samples(build().registry)
+            if name.startswith("crosscloud") and name.removeprefix("crosscloud_") not in own
+        }
         for build in (coordinator, worker, evaluator)
     ]
     assert not names[0] & names[1]
@@ -152,7 +178,7 @@ def test_a_removed_workers_series_go_and_the_others_stay():
     metrics.worker_removed("aws")
     metrics.recorded(num_records=10, version=8, progress=0.3, counters=COUNTERS)
     workers = {dict(labels).get("worker") for _, labels in samples(metrics.registry)}
-    assert workers == {None, "gcp"}
+    assert workers == {None, "gcp", "evaluator"}
 
 
 def test_a_removed_worker_that_returns_is_shown_again():
@@ -179,7 +205,7 @@ def test_counters_never_go_down_while_their_owner_lives():
     metrics.worker_heartbeat("aws", REPORT, lag=0)
     metrics.worker_lost("gcp")
     metrics.round_ended("aborted", "below_threshold", 3.0, 4)
-    metrics.bytes_moved("aws", "sent", "update", 1)
+    metrics.bytes_moved("aws", "sent", "update", 5_000_001)
     metrics.recorded(num_records=10, version=7, progress=0.25, counters=COUNTERS)
     after = samples(metrics.registry)
     counts = [k for k in before if k[0].startswith("crosscloud") and k[0].endswith("_total")]
@@ -209,6 +235,58 @@ def test_no_loss_of_one_worker_stands_on_the_coordinator():
         if "worker" in dict(labels) and re.search("loss|norm|clip|accuracy|perplexity", name)
     }
     assert not with_worker
+
+
+def test_the_end_of_a_certificate_and_the_room_on_the_disk_are_read_at_each_scrape(
+    tmp_path: Path,
+) -> None:
+    tls = tls_files(tmp_path, authority(), days=(-1, 1))
+    metrics = WorkerMetrics(run="demo", worker="aws", software="0.1.0")
+    add_health(metrics.registry, process_health(tls, tmp_path))
+    name = "crosscloud_certificate_not_after_timestamp_seconds"
+    own, ca = ((name, (("file", file),)) for file in ("certificate", "ca"))
+    first = samples(metrics.registry)
+    assert first[own] == (NOW + DAY).replace(microsecond=0).timestamp()
+    assert first[ca] == (NOW + 9 * DAY).replace(microsecond=0).timestamp()
+    assert 0 < first["crosscloud_disk_free_bytes", ()] <= first["crosscloud_disk_size_bytes", ()]
+
+    tls_files(tmp_path, authority(), days=(-1, 5))  # renewed
+    assert samples(metrics.registry)[own] == first[own] + 4 * DAY.total_seconds()
+    tls.certificate.write_text("half a")
+    assert own not in samples(metrics.registry)
+
+
+NAMES = tuple(f"cloud-{i:02}" for i in range(64))
+KINDS_AND_OTHER = (*KINDS, "other", "x" * 200, 'a"} evil 1', "\n# TYPE x gauge\n")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 64])
+def test_the_number_of_series_follows_from_the_number_of_workers(num_workers: int) -> None:
+    """Whatever kinds they invent, however often they come and go."""
+    metrics = CoordinatorMetrics(run="demo", software="0.1.0", tier="masked")
+    constant = len(samples(metrics.registry))
+    for life in range(3):
+        for worker in NAMES[:num_workers]:
+            kinds = dict.fromkeys((*KINDS_AND_OTHER, f"made up {life}"), 1 + life)
+            hostile = {**_fields(REPORT), "bytes_sent": kinds, "bytes_received": kinds}
+            metrics.worker_listed(worker, "acme")
+            metrics.worker_heartbeat(worker, WorkerReport(**hostile), lag=1, not_after_s=1.8e9)
+            metrics.bytes_moved(worker, "sent", "update", life)
+            metrics.bytes_moved(worker, "received", "download", life)
+            metrics.worker_lost(worker)
+    counters = {w: WorkerCounters(contributions=1) for w in NAMES[:num_workers]}
+    metrics.recorded(num_records=1, version=1, progress=0.0, counters=Counters(workers=counters))
+    numbers_of_a_report, byte_series = 11, 2 * (len(KINDS) + 1)
+    others = len(("lag", "live", "offered", "info", "certificate", "contributions", "staleness"))
+    of_the_log, bulk = 5, 2
+    per_worker = numbers_of_a_report + byte_series + others + bulk
+    found = samples(metrics.registry)
+    assert len(found) == constant + of_the_log + num_workers * per_worker
+    assert constant < 250
+
+    for worker in NAMES[:num_workers]:
+        metrics.worker_removed(worker)
+    assert len(samples(metrics.registry)) == constant + of_the_log
 
 
 def test_port_zero_serves_nothing():
