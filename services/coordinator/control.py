@@ -156,7 +156,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
             try:
                 await self._receive(session, request)
             except ProtocolError as e:
-                log.warning("refused from %s: %s", session.worker, e)
+                about = {"worker": session.worker}
+                log.warning("refused from %s: %s", session.worker, e, extra=about)
                 rejected = session_pb2.Rejected(error=type(e).__name__, sentence=str(e))
                 session.send(session_pb2.ConnectResponse(rejected=rejected))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common import canonical
 from common.documents import Genesis
@@ -31,7 +31,7 @@ from common.selftest import selftest_digest
 from coordinator.plan import Timings
 from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
-from protos.v1 import operator_pb2_grpc, session_pb2_grpc
+from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services import __version__
 from services.channels import server_options
 from services.child import Child, ChildEndedError
@@ -55,6 +55,7 @@ from services.identity import MemberList, Role
 from services.metrics import CoordinatorMetrics, add_health
 from services.metrics import serve as serve_metrics
 from services.process_health import process_health
+from services.reflection import reflect
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
 
@@ -296,6 +297,8 @@ def _control_server(
         server,
     )
     health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
+    if settings.reflection:
+        reflect(server, session_pb2, operator_pb2, health_pb2)
     server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
     return server
 

@@ -277,6 +277,7 @@ def main(config: Path) -> int:
         settings.log.level,
         run=genesis.run,
         process=f"worker {settings.name}",
+        worker=settings.name,
     )
     metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
     add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
