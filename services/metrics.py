@@ -32,6 +32,18 @@ __all__ = [
 PHASES: Final = ("collecting_offers", "share_keys", "collect_masked", "unmask", "ending")
 """What a run can be in."""
 
+ABORT_REASONS: Final = (
+    "below_threshold",
+    "bad_update",
+    "bad_shares",
+    "damaged_shard",
+    "storage_full",
+    "storage_failed",
+    "coordinator_restarted",
+    "stopped",
+)
+"""Why a round can abort: each has a series from the start, so that its first abort is an increase."""
+
 KINDS: Final = ("control", "update", "aggregate", "version", "download")
 """What bytes are for: the control stream, uploads, published sums, whole versions; "download" is
 either of the last two, where only the downloading side can tell."""
@@ -191,6 +203,9 @@ class CoordinatorMetrics:
         self._offers = r.gauge("offers_waiting", "Offers that no plan has taken yet.")
         self._phase = r.gauge("round_phase", "1 for the current phase, else 0.", "phase")
         self._rounds = r.counter("rounds", "Rounds that ended.", "outcome", "reason")
+        self._rounds.labels("committed", "")
+        for reason in ABORT_REASONS:
+            self._rounds.labels("aborted", reason)
         self._round_s = r.seconds("round_duration", "From close to outcome.", "outcome")
         self._phase_s = r.seconds("round_phase_duration", "Time in each phase.", "phase")
         self._rollbacks = r.counter("rollbacks", "Earlier versions that became the head again.")

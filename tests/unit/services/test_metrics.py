@@ -7,7 +7,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.documents import Counters, Evaluation, WorkerCounters
+from coordinator.ports import AbortReason
+from coordinator.round import Phase
 from services.metrics import (
+    ABORT_REASONS,
     KINDS,
     PHASES,
     CoordinatorMetrics,
@@ -220,6 +223,16 @@ def test_exactly_one_phase_is_current():
         found = samples(metrics.registry)
         shown = {p: found["crosscloud_round_phase", (("phase", p),)] for p in PHASES}
         assert shown == {p: float(p == phase) for p in PHASES}
+
+
+def test_every_phase_and_every_reason_has_a_series_before_its_first_round() -> None:
+    ended = {Phase.COMMITTED, Phase.ABORTED}
+    assert set(PHASES) == {p.value for p in Phase if p not in ended}
+    assert set(ABORT_REASONS) == {reason.value for reason in AbortReason}
+    fresh = samples(CoordinatorMetrics(run="demo", software="0.1.0", tier="tls").registry)
+    for reason in ABORT_REASONS:
+        labels = (("outcome", "aborted"), ("reason", reason))
+        assert fresh["crosscloud_rounds_total", labels] == 0
 
 
 def test_the_norm_of_a_lone_update_is_not_shown():

@@ -1,0 +1,26 @@
+"""What the deployment's files are, and the tools that judge them; one that is not there skips."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
+
+
+def tool(name: str, package: str) -> str:
+    """Return the path of a program, or skip."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} on PATH (Debian: apt-get install {package})")
+    return found
+
+
+def rules() -> list[dict[str, Any]]:
+    """Return every recording and alert rule."""
+    files = [yaml.safe_load(path.read_text()) for path in RULES]
+    return [rule for file in files for group in file["groups"] for rule in group["rules"]]
