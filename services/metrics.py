@@ -42,7 +42,7 @@ ABORT_REASONS: Final = (
     "coordinator_restarted",
     "stopped",
 )
-"""Why a round can abort: each has a series from the start, so that its first abort is an increase."""
+"""Why a round can abort: each has a series from the start, so that its first is an increase."""
 
 KINDS: Final = ("control", "update", "aggregate", "version", "download")
 """What bytes are for: the control stream, uploads, published sums, whole versions; "download" is

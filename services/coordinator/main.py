@@ -43,7 +43,7 @@ from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
 from services.coordinator.processes import spawn_children
-from services.coordinator.reports import Reports, save
+from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0, settle
@@ -186,6 +186,7 @@ class Coordinator:
         with (self._settings.data_dir / "metrics.jsonl").open("a") as lines:
             while True:
                 self._observer.listed(self.members.members.values())
+                self.reports.save(self._totals)  # before it is shown: no count ever goes back
                 self._observer.status(self.look())
                 with contextlib.suppress(OSError):  # a full disk: the log is what must not fail
                     lines.write(json.dumps(self.status.line(time.time())) + "\n")
@@ -193,20 +194,14 @@ class Coordinator:
                 await asyncio.sleep(1.0)
 
     async def _watch_slowly(self) -> None:
-        """Ask the store how full it is, and keep the workers' totals."""
+        """Ask the store how full it is."""
         while True:
             memory = await self._store.memory()
             if memory is None or self._store.outage():
                 self.metrics.store_failed()
             else:
                 self.metrics.store_answered(memory.used_bytes, memory.max_bytes)
-            await self.keep_totals()
             await asyncio.sleep(SLOW_S)
-
-    async def keep_totals(self) -> None:
-        """Keep what workers moved and did for the next coordinator."""
-        with contextlib.suppress(StorageError):  # a full disk: the log is what must not fail
-            await asyncio.to_thread(save, self._totals, self.reports.stored())
 
 
 async def _serve(config: Path) -> int:
@@ -250,7 +245,6 @@ async def _serve(config: Path) -> int:
             else:
                 serving.cancel()
             write_result(settings.data_dir / "result.json", coordinator.status.result())
-            await coordinator.keep_totals()
         finally:
             await server.stop(grace=1.0)
             await coordinator.end()

@@ -99,14 +99,6 @@ class Observer:
                     self._reports.carried(WorkerId(name), up=n)
                 for name, n in sent.items():
                     self._reports.carried(WorkerId(name), down=n)
-                for name in received.keys() | sent.keys():
-                    self.carried(name)
-
-    def carried(self, name: str) -> None:
-        """Show what bulk has moved of a member so far."""
-        report = self._reports.of(WorkerId(name))
-        self._metrics.bytes_moved(name, "sent", "update", report.carried_up)
-        self._metrics.bytes_moved(name, "received", "download", report.carried_down)
 
     def status(self, status: Status) -> None:
         """The run looks like this now."""
@@ -119,6 +111,10 @@ class Observer:
             ended=status.state == "stopped",
         )
         self._metrics.round_phase(status.phase)
+        for name in self._reports.names():
+            report = self._reports.of(name)
+            self._metrics.bytes_moved(name, "sent", "update", report.carried_up)
+            self._metrics.bytes_moved(name, "received", "download", report.carried_down)
         joined = {str(w.worker) for w in status.workers}
         for worker in self._shown - joined:  # it left
             self._metrics.worker_lost(worker)

@@ -1,10 +1,11 @@
 """What workers said of themselves in heartbeats, summed over their restarts and over ours.
 
 A worker's counters begin at zero when its process does; here they go on. A file keeps them for the
-next coordinator: it is written now and then, so a kill costs the last seconds of what bulk carried.
-Bounded by the member list.
+next coordinator. It is written before they are shown to Prometheus, which takes a count that goes
+back for one that began anew, and adds all of it again. Bounded by the member list.
 """
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from typing import Any, Self
 
 from common.ids import WorkerId
 from protos.v1 import session_pb2
-from services.files import Draft
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +105,17 @@ class Reports:
             return
         self._by_worker = found
 
-    def stored(self) -> bytes:
-        """Return what `save` writes."""
+    def save(self, path: Path) -> None:
+        """Keep the totals for `load`: whole or as they were before. A full disk is no failure."""
         content = {name: report.stored() for name, report in self._by_worker.items()}
-        return json.dumps(content).encode() + b"\n"
+        draft = path.with_suffix(".tmp")
+        with contextlib.suppress(OSError):  # no fsync: what a power cut takes begins anew
+            draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
+            draft.replace(path)
+
+    def names(self) -> tuple[WorkerId, ...]:
+        """Return whom there are totals of."""
+        return tuple(self._by_worker)
 
     def joined(self, worker: WorkerId, boot: str, not_after_s: float = 0.0) -> None:
         """A worker joined; if its process is a new one, its counters start again."""
@@ -123,12 +130,11 @@ class Reports:
         """Keep the newest heartbeat."""
         self._by_worker.setdefault(worker, Report()).last = heartbeat
 
-    def carried(self, name: WorkerId, *, up: int = 0, down: int = 0) -> Report:
-        """Bulk moved bytes of a member; return its report."""
+    def carried(self, name: WorkerId, *, up: int = 0, down: int = 0) -> None:
+        """Bulk moved bytes of a member."""
         report = self._by_worker.setdefault(name, Report())
         report.carried_up += up
         report.carried_down += down
-        return report
 
     def of(self, worker: WorkerId) -> Report:
         """Return what is known of `worker`, zeros if nothing."""
@@ -154,13 +160,6 @@ class Reports:
                 for kind, n in kinds.items():
                     total[f"{way}_{kind}"] = total.get(f"{way}_{kind}", 0) + n
         return dict(sorted(total.items()))
-
-
-def save(path: Path, stored: bytes) -> None:
-    """Write `Reports.stored`, whole or not at all. It blocks."""
-    with Draft(path.parent, path.stem) as draft:
-        draft.append(stored)
-        draft.rename(path)
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -93,10 +93,12 @@ def test_counts_of_the_log_go_on_after_a_restart_and_durations_are_not_made_up(
 
 
 def test_what_bulk_carried_adds_up_and_goes_on_after_a_restart(watched: Watched) -> None:
+    sent = {"worker": "aws", "direction": "sent", "kind": "update"}
     watched.reports.carried(WorkerId("aws"), up=1000)  # by the coordinator before
     watched.observer.answer(Carried({"aws": 5}, {"evaluator": 3}))
     watched.observer.answer(Carried({"aws": 6}, {}))
-    sent = {"worker": "aws", "direction": "sent", "kind": "update"}
+    assert watched.value("coordinator_network_bytes_total", **sent) is None  # not kept yet
+    watched.observer.status(status())
     assert watched.value("coordinator_network_bytes_total", **sent) == 1011
     received = {"worker": "evaluator", "direction": "received", "kind": "download"}
     assert watched.value("coordinator_network_bytes_total", **received) == 3

@@ -6,7 +6,7 @@ import pytest
 
 from common.ids import WorkerId
 from protos.v1 import session_pb2
-from services.coordinator.reports import Reports, save
+from services.coordinator.reports import Reports
 
 AWS = WorkerId("aws")
 
@@ -25,7 +25,7 @@ def totals(reports: Reports) -> tuple[int, int, int, int, int, int]:
 
 
 def restarted(path: Path, reports: Reports) -> Reports:
-    save(path, reports.stored())
+    reports.save(path)
     found = Reports()
     found.load(path)
     return found
@@ -70,6 +70,10 @@ def test_a_damaged_file_is_said_and_totals_begin_anew(
     reports.load(path)
     assert "begin anew" in caplog.text
     assert totals(reports) == (0,) * 6
+
+
+def test_a_disk_that_takes_nothing_ends_nothing(tmp_path: Path) -> None:
+    Reports().save(tmp_path / "gone" / "totals.json")
 
 
 def test_the_first_start_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
