@@ -15,10 +15,11 @@ STAMP := $(VENV)/.stamp-$(KEY)
 PROTOS := $(wildcard protos/v1/*.proto)
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
+WATCH_TESTS := $(addprefix tests/deploy/test_,dashboards.py rules.py prometheus.py)
 FAST_TESTS := $(wildcard tests/unit tests/scenarios tests/vectors tests/attacks tests/fuzz tests/integration)
 
 help:  ## Show this help
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## Train with four workers on this machine and show it (about 3 minutes)
 	@$(BIN)/crosscloud demo $(ARGS)
@@ -28,6 +29,9 @@ test: $(STAMP)  ## All tests but the slow ones
 
 test-all: $(STAMP)  ## All tests: also killed processes and deployment
 	$(BIN)/pytest tests --histories 6000 --soak-minutes 10 $(ARGS)
+
+test-prometheus: $(STAMP)  ## Dashboards and rules, under a real Prometheus where there is one
+	$(BIN)/pytest $(WATCH_TESTS) $(ARGS)
 
 chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothing may be lost
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
@@ -63,4 +67,4 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
 	@touch $@
 
-.PHONY: help demo chaos fuzz test test-all lint protos verify-protos
+.PHONY: help demo chaos fuzz test test-all test-prometheus lint protos verify-protos

@@ -94,8 +94,8 @@ def _report_families(owner: str, *labels: str) -> tuple[Family, ...]:
 
     return (
         family("version", "Version that the worker stands on."),
-        family("steps_total", "Local steps since the worker started, committed or not."),
-        family("tokens_total", "Tokens trained on since the worker started, committed or not."),
+        family("steps_total", "Local steps, committed or not."),
+        family("tokens_total", "Tokens trained on, committed or not."),
         family("pending_steps", "Local steps that no commit holds yet."),
         family("steps_per_second", "Local steps per second while training, smoothed."),
         family("idle_ratio", "Share of the worker's time blocked on anything remote."),
@@ -175,6 +175,9 @@ _COORDINATOR_FAMILIES: Final = (
     ),
     Family("worker_contributions_total", "Committed updates of the worker.", _WORKER),
     Family("worker_staleness_versions", "Mean staleness of its committed updates.", _WORKER),
+    Family("store_up", "1 while Redis or Valkey answers, else 0; none before the first look."),
+    Family("store_memory_used_bytes", "Memory of Redis or Valkey in use."),
+    Family("store_memory_max_bytes", "Its maxmemory; 0 = no limit."),
     Family("log_records_total", "Records in the commit log."),
     Family("committed_tokens_total", "Tokens in committed updates."),
     Family("committed_steps_total", "Local steps in committed updates."),
@@ -217,9 +220,6 @@ class CoordinatorMetrics:
         self._commit_s = r.seconds("commit_duration", "Summing, stepping, writing a version.")
         self._sum_s = r.seconds("sum_duration", "Summing uploads and taking the masks off.")
         self._append_s = r.seconds("log_append_duration", "Making one record durable.")
-        self._store_up = r.gauge("store_up", "1 while Redis or Valkey answers, else 0.")
-        self._store_used = r.gauge("store_memory_used_bytes", "Memory of Redis in use.")
-        self._store_max = r.gauge("store_memory_max_bytes", "Its maxmemory; 0 = no limit.")
         self._evaluation = _EvaluationGauges("evaluation", r)
         self.round_phase(PHASES[0])
 
@@ -286,13 +286,13 @@ class CoordinatorMetrics:
 
     def store_answered(self, used_bytes: int, max_bytes: int) -> None:
         """Redis or Valkey said how full it is; `max_bytes` 0 = no limit."""
-        self._store_up.set(1)
-        self._store_used.set(used_bytes)
-        self._store_max.set(max_bytes)
+        self._reported.set("store_up", 1)
+        self._reported.set("store_memory_used_bytes", used_bytes)
+        self._reported.set("store_memory_max_bytes", max_bytes)
 
     def store_failed(self) -> None:
         """It did not answer: its memory stays as it was last known."""
-        self._store_up.set(0)
+        self._reported.set("store_up", 0)
 
     def round_phase(self, phase: str) -> None:
         """The run is in `phase`, one of PHASES."""

@@ -235,6 +235,16 @@ def test_every_phase_and_every_reason_has_a_series_before_its_first_round() -> N
         assert fresh["crosscloud_rounds_total", labels] == 0
 
 
+def test_a_store_that_fails_keeps_the_memory_that_it_had() -> None:
+    metrics = CoordinatorMetrics(run="demo", software="0.1.0", tier="tls")
+    assert ("crosscloud_store_up", ()) not in samples(metrics.registry)  # not known: no alarm
+    metrics.store_answered(5, 9)
+    metrics.store_failed()
+    found = samples(metrics.registry)
+    names = ("store_up", "store_memory_used_bytes", "store_memory_max_bytes")
+    assert [found[f"crosscloud_{name}", ()] for name in names] == [0, 5, 9]
+
+
 def test_the_norm_of_a_lone_update_is_not_shown():
     metrics = coordinator()
     metrics.aggregated(0.9, num_survivors=1)
@@ -277,6 +287,11 @@ KINDS_AND_OTHER = (*KINDS, "other", "x" * 200, 'a"} evil 1', "\n# TYPE x gauge\n
 def test_the_number_of_series_follows_from_the_number_of_workers(num_workers: int) -> None:
     """Whatever kinds they invent, however often they come and go."""
     metrics = CoordinatorMetrics(run="demo", software="0.1.0", tier="masked")
+    metrics.store_answered(1, 0)
+    metrics.round_ended("committed", "", 0.1, 4)
+    metrics.round_ended("aborted", "stopped", 0.1, 4)
+    for phase in PHASES:
+        metrics.phase_took(phase, 0.1)
     constant = len(samples(metrics.registry))
     for life in range(3):
         for worker in NAMES[:num_workers]:
