@@ -49,6 +49,7 @@ from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
+from services.wire import wire_bytes
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +87,15 @@ class Outbox:
             self._line.send(message)
 
     def received(self, worker: WorkerId, num_bytes: int) -> None:
-        """Bytes of a member's upload arrived."""
+        """A message of a member's upload arrived."""
         with self._lock:
-            self._received[worker] = self._received.get(worker, 0) + num_bytes
+            self._received[worker] = self._received.get(worker, 0) + wire_bytes(num_bytes)
             self._advanced.add(worker)
 
     def sent(self, name: str, num_bytes: int) -> None:
-        """Bytes of a download left."""
+        """A message of a download left."""
         with self._lock:
-            self._sent[name] = self._sent.get(name, 0) + num_bytes
+            self._sent[name] = self._sent.get(name, 0) + wire_bytes(num_bytes)
 
     def report(self) -> None:
         """Send what was saved up, for as long as control lives."""

@@ -4,7 +4,7 @@ A worker's counters begin at zero when its process does; here they go on. Bounde
 list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.ids import WorkerId
@@ -21,6 +21,8 @@ class Report:
     earlier_tokens: int = 0
     earlier_sent: dict[str, int] = field(default_factory=dict)
     earlier_received: dict[str, int] = field(default_factory=dict)
+    earlier_float32_sent: dict[str, int] = field(default_factory=dict)
+    earlier_float32_received: dict[str, int] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -42,6 +44,16 @@ class Report:
         """Bytes received, by kind."""
         return _added(self.earlier_received, self.last.bytes_received)
 
+    @property
+    def float32_sent(self) -> Mapping[str, int]:
+        """What the content of bytes sent would be as float32, by kind."""
+        return _added(self.earlier_float32_sent, self.last.float32_sent)
+
+    @property
+    def float32_received(self) -> Mapping[str, int]:
+        """What the content of bytes received would be as float32, by kind."""
+        return _added(self.earlier_float32_received, self.last.float32_received)
+
 
 class Reports:
     """The newest report of every worker."""
@@ -55,6 +67,8 @@ class Reports:
         if report.boot != boot:
             report.earlier_steps, report.earlier_tokens = report.steps, report.tokens
             report.earlier_sent, report.earlier_received = dict(report.sent), dict(report.received)
+            report.earlier_float32_sent = dict(report.float32_sent)
+            report.earlier_float32_received = dict(report.float32_received)
             report.boot, report.last = boot, session_pb2.Heartbeat()
 
     def heard(self, worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> None:
@@ -79,10 +93,17 @@ class Reports:
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
+        return self._by_kind(lambda r: r.sent, lambda r: r.received)
+
+    def float32_bytes_by_kind(self) -> dict[str, int]:
+        """Return what the content of those bytes would be as float32."""
+        return self._by_kind(lambda r: r.float32_sent, lambda r: r.float32_received)
+
+    def _by_kind(self, *reads: Callable[[Report], Mapping[str, int]]) -> dict[str, int]:
         total: dict[str, int] = {}
-        for r in self._by_worker.values():
-            for way, kinds in (("up", r.sent), ("down", r.received)):
-                for kind, n in kinds.items():
+        for way, read in zip(("up", "down"), reads, strict=True):
+            for report in self._by_worker.values():
+                for kind, n in read(report).items():
                     total[f"{way}_{kind}"] = total.get(f"{way}_{kind}", 0) + n
         return dict(sorted(total.items()))
 
