@@ -114,6 +114,12 @@ def doctor(config: Config, json: Json = False) -> None:
 
 
 @app.command()
+def probe(config: Config) -> None:
+    """Ask the process that runs on a settings file here whether it is alive: 0 if it is, else 1."""
+    _run("services.doctor.probe", "main", config)
+
+
+@app.command()
 def status(
     config: Config,
     json: Json = False,
