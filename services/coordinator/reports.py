@@ -42,6 +42,11 @@ class Report:
         """Bytes received, by kind."""
         return _added(self.earlier_received, self.last.bytes_received)
 
+    def by_kind(self) -> dict[str, int]:
+        """Return bytes by kind, `up_` and `down_` apart."""
+        ways = (("up", self.sent), ("down", self.received))
+        return {f"{way}_{kind}": n for way, kinds in ways for kind, n in sorted(kinds.items())}
+
 
 class Reports:
     """The newest report of every worker."""
@@ -81,9 +86,8 @@ class Reports:
         """Return bytes by kind, `up_` and `down_` apart."""
         total: dict[str, int] = {}
         for r in self._by_worker.values():
-            for way, kinds in (("up", r.sent), ("down", r.received)):
-                for kind, n in kinds.items():
-                    total[f"{way}_{kind}"] = total.get(f"{way}_{kind}", 0) + n
+            for kind, n in r.by_kind().items():
+                total[kind] = total.get(kind, 0) + n
         return dict(sorted(total.items()))
 
 
