@@ -1,10 +1,10 @@
-"""How each round went, for `metrics.jsonl`: phases with their durations, outcome, who took part.
+r"""How each round went, for `metrics.jsonl`: phases with their durations, outcome, who took part.
 
 The log says what a round decided; how long its phases took is nowhere else. It is told of every
 effect that was carried out, and decides nothing. At most the rounds since the last `take` are held.
 
     share_keys -> collect_masked -> unmask -> commit      as coordinator/round.py has them; `commit`
-                                \\-> ending                is the sum and its way to the disk
+                                \-> ending                is the sum and its way to the disk
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
-"""Charts as SVG inside the page: curves, bars, strips. Colours are classes of the style sheet.
+"""Charts as SVG inside the page: curves, bars, columns, strips. Colours are classes of page.css.
 
-Curves have a view box as wide as a phone, so that their text is readable there, and stand beside
-each other where there is room. Bars and strips are laid out in per cent, with text in pixels.
-No chart needs its colours: curves differ in dashes and marks, too, and each has its figures in words.
+Every chart is as wide as there is room: what has a place along x has it in per cent, what has a
+size (text, marks, heights) in pixels, so text stays readable on a phone and lines stay thin on a
+desk. No chart needs its colours: curves differ in dashes and marks, too, and each has its figures
+in words.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,11 +14,11 @@ from xml.etree.ElementTree import Element
 from services.report.axes import Axis
 from services.report.markup import el
 
-_WIDTH, _HEIGHT = 360, 224
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 40
+_HEIGHT: Final = 170
+_WIDE: Final = 1000
 _MOST_MARKS: Final = 60
 _DASHES: Final = (None, "6 3", "2 3", "9 3 2 3", "4 2", "1 2")
-_MARKS: Final = ("circle", "square", "triangle", "diamond", "cross", "bar")
+CROSS: Final = "\N{MULTIPLICATION SIGN}"
 
 NUM_STYLES: Final = len(_DASHES)
 """How many curves one chart can tell apart."""
@@ -58,20 +59,65 @@ def curves(
         end: text beside the last point of the first line.
         marks: at most about so many on each line.
     """
-    svg = el(
-        "svg", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="chart", role="img", aria_label=summary
+    svg = _plot(_HEIGHT, summary)
+    svg.extend(_levels(y, _HEIGHT))
+    svg.extend(_ticks(x, _HEIGHT))
+    drawn = el(
+        "svg",
+        width="100%",
+        height=_HEIGHT,
+        viewBox=f"0 0 {_WIDE} {_HEIGHT}",
+        preserveAspectRatio="none",
     )
-    svg.extend(_axes(x, y))
+    svg.append(drawn)
     for i, line in enumerate(lines):
-        at = [(_x(x, px), _y(y, py)) for px, py in line.points]
-        path = " ".join(f"{px:.1f},{py:.1f}" for px, py in at)
-        svg.append(
-            el("polyline", points=path, class_=f"line s{i + 1}", stroke_dasharray=_DASHES[i])
+        at = [(x.axis.at(px), _HEIGHT * (1 - y.axis.at(py))) for px, py in line.points]
+        path = " ".join(f"{px * _WIDE:.1f},{py:.1f}" for px, py in at)
+        drawn.append(
+            el(
+                "polyline",
+                points=path,
+                class_=f"line s{i + 1}",
+                stroke_dasharray=_DASHES[i],
+                vector_effect="non-scaling-stroke",
+            )
         )
         svg.extend(_marks(at, line.notes, i, marks))
-    if end:
-        svg.append(_end(lines[0], x, y, end))
-    return svg
+        if end and not i:
+            svg.append(_end(at, end))
+    return el("div", svg, class_="plot")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One stacked column: (class, value, note) from the bottom."""
+
+    parts: Sequence[tuple[str, float, str]]
+
+
+def columns(stacks: Sequence[Column], y: Scale, *, summary: str) -> Element:
+    """Return stacked columns beside each other; `y` begins at 0."""
+    svg = _plot(_HEIGHT, summary)
+    svg.extend(_levels(y, _HEIGHT))
+    width = 100 / len(stacks)
+    for i, stack in enumerate(stacks):
+        bottom = float(_HEIGHT)
+        for kind, value, note in stack.parts:
+            tall = _HEIGHT * y.axis.at(value)
+            bottom -= tall
+            rect = el(
+                "rect",
+                el("title", note),
+                x=f"{(i + 0.1) * width:.3f}%",
+                width=f"{0.8 * width:.3f}%",
+                y=bottom,
+                height=tall,
+                class_=f"part {kind}",
+            )
+            if tall:
+                svg.append(rect)
+    svg.append(el("line", x1=0, x2="100%", y1=_HEIGHT, y2=_HEIGHT, class_="floor"))
+    return el("div", svg, class_="plot bare")
 
 
 def legend(names: Sequence[str]) -> Element:
@@ -80,8 +126,16 @@ def legend(names: Sequence[str]) -> Element:
     for i, name in enumerate(names):
         swatch = el(
             "svg",
-            el("line", x1=0, y1=7, x2=28, y2=7, class_=f"line s{i + 1}", stroke_dasharray=_DASHES[i]),
-            _mark(14, 7, i, ""),
+            el(
+                "line",
+                x1=0,
+                y1=7,
+                x2=28,
+                y2=7,
+                class_=f"line s{i + 1}",
+                stroke_dasharray=_DASHES[i],
+            ),
+            _mark("14", 7, i, ""),
             width=28,
             height=14,
             aria_hidden="true",
@@ -163,7 +217,9 @@ def strip(cells: Sequence[Cell], *, summary: str, height: int = 20) -> Element:
         svg.append(rect)
         if cell.crossed:
             middle = f"{50 * (cell.left + cell.right):.3f}%"
-            svg.append(el("text", "×", x=middle, y=height - 5, class_="crossed", aria_hidden="true"))
+            svg.append(
+                el("text", CROSS, x=middle, y=height - 5, class_="crossed", aria_hidden="true")
+            )
     return svg
 
 
@@ -174,39 +230,47 @@ def ruler(x: Scale) -> Element:
         at = f"{100 * x.axis.at(tick):.2f}%"
         anchor = "start" if tick == x.axis.low else "middle"
         svg.append(el("line", x1=at, x2=at, y1=0, y2=5, class_="tick"))
-        svg.append(el("text", x.text(tick), x=at, y=17, text_anchor=anchor, class_="axis"))
-    svg.append(el("text", x.label, x="50%", y=31, text_anchor="middle", class_="axis"))
+        svg.append(
+            el(
+                "text",
+                x.text(tick),
+                x=at,
+                y=17,
+                text_anchor=anchor,
+            )
+        )
+    svg.append(
+        el(
+            "text",
+            x.label,
+            x="50%",
+            y=31,
+            text_anchor="middle",
+        )
+    )
     return svg
 
 
-def _x(scale: Scale, value: float) -> float:
-    return _LEFT + scale.axis.at(value) * (_WIDTH - _LEFT - _RIGHT)
+def _plot(height: int, summary: str) -> Element:
+    return el("svg", width="100%", height=height, role="img", aria_label=summary)
 
 
-def _y(scale: Scale, value: float) -> float:
-    return _HEIGHT - _BOTTOM - scale.axis.at(value) * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def _axes(x: Scale, y: Scale) -> list[Element]:
-    floor, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+def _levels(y: Scale, height: int) -> list[Element]:
     parts = []
     for tick in y.axis.ticks(5):
-        at = _y(y, tick)
-        parts.append(el("line", x1=_LEFT, y1=at, x2=right, y2=at, class_="grid"))
-        parts.append(
-            el("text", y.text(tick), x=_LEFT - 6, y=at + 4, text_anchor="end", class_="axis")
-        )
-    parts.append(el("line", x1=_LEFT, y1=floor, x2=right, y2=floor, class_="floor"))
-    for tick in x.axis.ticks(5):
-        at = _x(x, tick)
-        parts.append(el("line", x1=at, y1=floor, x2=at, y2=floor + 4, class_="tick"))
-        parts.append(
-            el("text", x.text(tick), x=at, y=floor + 17, text_anchor="middle", class_="axis")
-        )
-    middle = (_LEFT + right) / 2
-    parts.append(
-        el("text", x.label, x=middle, y=_HEIGHT - 6, text_anchor="middle", class_="axis")
-    )
+        at = height * (1 - y.axis.at(tick))
+        parts.append(el("line", x1=0, x2="100%", y1=at, y2=at, class_="grid"))
+        parts.append(el("text", y.text(tick), x=-7, y=at + 4, text_anchor="end"))
+    return parts
+
+
+def _ticks(x: Scale, height: int) -> list[Element]:
+    parts = [el("line", x1=0, x2="100%", y1=height, y2=height, class_="floor")]
+    for tick in x.axis.ticks(6):
+        at = f"{100 * x.axis.at(tick):.2f}%"
+        parts.append(el("line", x1=at, x2=at, y1=height, y2=height + 4, class_="tick"))
+        parts.append(el("text", x.text(tick), x=at, y=height + 17, text_anchor="middle"))
+    parts.append(el("text", x.label, x="50%", y=height + 33, text_anchor="middle"))
     return parts
 
 
@@ -215,41 +279,35 @@ def _marks(
 ) -> list[Element]:
     """Mark some of the points, the last one always; its note is on each mark."""
     every = max(1, -(-len(at) // most))
-    marks = []
-    for i in range((len(at) - 1) % every, len(at), every):
-        marks.append(_mark(*at[i], style, notes[i] if i < len(notes) else ""))
-    return marks
+    return [
+        _mark(f"{100 * at[i][0]:.2f}%", at[i][1], style, notes[i] if i < len(notes) else "")
+        for i in range((len(at) - 1) % every, len(at), every)
+    ]
 
 
-def _mark(x: float, y: float, style: int, note: str) -> Element:
-    r = 2.6
-    paths = {
-        "square": f"M{x - r:.1f} {y - r:.1f}h{2 * r}v{2 * r}h{-2 * r}z",
-        "triangle": f"M{x:.1f} {y - r - 1:.1f}l{r + 1} {2 * r}h{-2 * r - 2}z",
-        "diamond": f"M{x:.1f} {y - r - 1:.1f}l{r + 1} {r + 1}l{-r - 1} {r + 1}l{-r - 1} {-r - 1}z",
-        "cross": f"M{x - r:.1f} {y - r:.1f}l{2 * r} {2 * r}m0 {-2 * r}l{-2 * r} {2 * r}",
-        "bar": f"M{x:.1f} {y - r - 1:.1f}v{2 * r + 2}",
-    }
-    shape = _MARKS[style]
+_R: Final = 2.6
+_SHAPES: Final = (
+    "",  # a circle
+    f"M{-_R} {-_R}h{2 * _R}v{2 * _R}h{-2 * _R}z",
+    f"M0 {-_R - 1}l{_R + 1} {2 * _R + 1}h{-2 * _R - 2}z",
+    f"M0 {-_R - 1}l{_R + 1} {_R + 1}l{-_R - 1} {_R + 1}l{-_R - 1} {-_R - 1}z",
+    f"M{-_R} {-_R}l{2 * _R} {2 * _R}m0 {-2 * _R}l{-2 * _R} {2 * _R}",
+    f"M0 {-_R - 1}v{2 * _R + 2}",
+)
+
+
+def _mark(x: str, y: float, style: int, note: str) -> Element:
     kind = f"mark s{style + 1}"
-    if shape == "circle":
-        mark = el("circle", cx=x, cy=y, r=r, class_=kind)
-    else:
-        mark = el("path", d=paths[shape], class_=kind)
-    if note:
-        mark.append(el("title", note))
-    return mark
+    title = el("title", note) if note else None
+    if not _SHAPES[style]:
+        return el("circle", title, cx=x, cy=y, r=_R, class_=kind)
+    return el("svg", el("path", title, d=_SHAPES[style], class_=kind), x=x, y=y, overflow="visible")
 
 
-def _end(line: Curve, x: Scale, y: Scale, text: str) -> Element:
-    px, py = line.points[-1]
-    at = _y(y, py)
-    below = at + 18 < _HEIGHT - _BOTTOM - 2
-    return el(
-        "text",
-        text,
-        x=_x(x, px) + 2,
-        y=at + 18 if below else at - 9,
-        text_anchor="end",
-        class_="end",
-    )
+def _end(at: Sequence[tuple[float, float]], text: str) -> Element:
+    """Write beside the last point, on the side from which the line does not come."""
+    y = at[-1][1]
+    falls = len(at) > 1 and at[0][1] < y
+    below = falls and y + 22 < _HEIGHT
+    x = f"{100 * at[-1][0]:.2f}%"
+    return el("text", text, x=x, y=y + 19 if below else y - 9, text_anchor="end", class_="end")

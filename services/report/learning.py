@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element
 from services.amounts import human_bytes, human_seconds
 from services.report.axes import axis_of
 from services.report.charts import Curve, Scale, curves
+from services.report.markup import el
 from services.report.parts import (
     byte_scale,
     figure,
@@ -19,7 +20,6 @@ from services.report.parts import (
     table,
     time_scale,
 )
-from services.report.markup import el
 from services.report.run_folder import Measured, RunData
 
 _MOST_ROWS: Final = 60
@@ -59,7 +59,9 @@ def learning(run: RunData) -> Element:
         for m in _MEASURES
     )
     over_bytes = (
-        _chart(m, run.measured, by_bytes, [e.bytes_moved / unit_bytes for e in run.measured], "bytes")
+        _chart(
+            m, run.measured, by_bytes, [e.bytes_moved / unit_bytes for e in run.measured], "bytes"
+        )
         for m in _MEASURES
     )
     return section(

@@ -13,9 +13,7 @@ from services.report.run_folder import read_run
 DEFAULT_NAME: Final = "report.html"
 
 
-def main(
-    folder: Path, *, out: Path | None, genesis: Path | None, price_per_gb: float
-) -> int:
+def main(folder: Path, *, out: Path | None, genesis: Path | None, price_per_gb: float) -> int:
     """Write the report and print where it is; return the exit status.
 
     Raises:

@@ -1,12 +1,12 @@
-"""What sections of the page are built from: headings, tables, tiles, and words on what is missing."""
+"""What sections of the page are built from: headings, tables, tiles, words on what is missing."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
 from services.amounts import human_bytes, human_seconds
-from services.report.charts import Scale
 from services.report.axes import axis_of
+from services.report.charts import Scale
 from services.report.markup import Child, el
 
 _UNITS_S: Final = ((1, "s"), (60, "min"), (3600, "h"), (86400, "days"))
@@ -15,9 +15,7 @@ _UNITS_S: Final = ((1, "s"), (60, "min"), (3600, "h"), (86400, "days"))
 def section(name: str, title: str, *children: Child | Iterable[Child]) -> Element:
     """Return a section with its heading; `name` is its anchor."""
     heading = f"{name}-title"
-    return el(
-        "section", el("h2", title, id=heading), *children, id=name, aria_labelledby=heading
-    )
+    return el("section", el("h2", title, id=heading), *children, id=name, aria_labelledby=heading)
 
 
 def paragraph(*children: Child, kind: str | None = None) -> Element:
@@ -52,6 +50,7 @@ def table(
     rows: Iterable[Sequence[Child]],
     *,
     foot: Sequence[Child] = (),
+    narrow: bool = False,
 ) -> Element:
     """Return a table in a box of its own that scrolls where the page is narrower.
 
@@ -60,6 +59,7 @@ def table(
         columns: (heading, class): class "number" is set to the right.
         rows: cells; the first of each is its heading.
         foot: the last row, if any.
+        narrow: few columns, which are not to be drawn apart.
     """
     head = el("tr", (el("th", name, scope="col", class_=kind or None) for name, kind in columns))
     kinds = [kind or None for _, kind in columns]
@@ -67,7 +67,8 @@ def table(
     whole.append(el("tbody", (_row(cells, kinds) for cells in rows)))
     if foot:
         whole.append(el("tfoot", _row(foot, kinds)))
-    return el("div", whole, class_="scroll", role="region", aria_label=caption, tabindex=0)
+    kind = "scroll narrow" if narrow else "scroll"
+    return el("div", whole, class_=kind, role="region", aria_label=caption, tabindex=0)
 
 
 def _row(cells: Sequence[Child], kinds: Sequence[str | None]) -> Element:
@@ -133,5 +134,3 @@ def plural(number: int, word: str) -> str:
 def at(seconds: float) -> str:
     """Return an instant of the run."""
     return f"at {human_seconds(seconds)}"
-
-

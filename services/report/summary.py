@@ -24,6 +24,7 @@ from services.report.run_folder import RunData
 from services.report.traffic import saved_share
 
 _MOST_WORKERS: Final = 500
+MINUS: Final = "\N{MINUS SIGN}"
 
 
 def header(run: RunData) -> Element:
@@ -55,21 +56,26 @@ def header(run: RunData) -> Element:
 def headline(run: RunData, price_per_gb: float) -> Element:
     """Return the tiles."""
     r = run.result
-    first = run.measured[0] if run.measured else None
+    begun = run.measured[0] if run.measured else None
     saved = saved_share(r.bytes_moved, r.bytes_float32_fedavg)
-    tiles = [
+    against = "-" if saved is None else f"{-saved:+.0%}".replace("-", MINUS)
+    both = f"{human_bytes(r.bytes_up)} up, {human_bytes(r.bytes_down)} down"
+    tiles = (
+        _learned(
+            "validation loss", "{:.3f}", r.loss_nats, begun.loss_nats if begun else None, " nats"
+        ),
+        _learned("perplexity", "{:,.2f}", r.perplexity, begun.perplexity if begun else None),
+        _learned("accuracy", "{:.1%}", r.accuracy, begun.accuracy if begun else None),
         tile("versions", count(r.versions), _rounds_aborted(r.rounds_aborted)),
-        _learned("validation loss", r.loss_nats, "{:.3f}", "nats, from {}", first and first.loss_nats),
-        _learned("perplexity", r.perplexity, "{:,.2f}", "from {}", first and first.perplexity),
-        _learned("accuracy", r.accuracy, "{:.1%}", "from {}", first and first.accuracy),
-        tile("moved", human_bytes(r.bytes_moved), f"{human_bytes(r.bytes_up)} up, "
-             f"{human_bytes(r.bytes_down)} down"),
-        tile("against FedAvg", "-" if saved is None else f"{-saved:+.0%}".replace("-", "−"),
-             "bytes, float32 FedAvg for the same contributions"),
-        tile("egress", human_dollars(r.bytes_moved / 1e9 * price_per_gb),
-             f"at ${price_per_gb:g} per GB"),
+        tile("moved", human_bytes(r.bytes_moved), both),
+        tile("bytes against FedAvg", against, "float32, same contributions"),
+        tile(
+            "egress",
+            human_dollars(r.bytes_moved / 1e9 * price_per_gb),
+            f"at ${price_per_gb:g} per GB",
+        ),
         tile("tokens", human_count(r.tokens), _rate(r.tokens, r.seconds)),
-    ]  # fmt: skip
+    )
     return el(
         "section",
         el("h2", "In short", id="summary-title"),
@@ -90,10 +96,10 @@ def privacy(run: RunData) -> Element:
     if run.genesis is not None and statement.private:
         a = run.genesis.algorithm
         fewest = paragraph(
-            f"In this run no sum has fewer than {a.min_cohort} members (", el("var", "m"),
-            f"), and {plural(a.colluding, 'worker')} in league with the coordinator (",
-            el("var", "c"), ") is allowed for." if a.colluding == 1 else ") are allowed for.",
-        )  # fmt: skip
+            f"In this run no sum has fewer than {a.min_cohort} members. Masks withstand ",
+            plural(a.colluding, "worker") if a.colluding else "no worker",
+            " in league with the coordinator.",
+        )
     return section(
         "privacy",
         "Privacy",
@@ -126,7 +132,9 @@ def final_table(run: RunData) -> Element:
         (
             name,
             count(w.contributions),
-            percent(min(1.0, w.contributions / run.result.versions)) if run.result.versions else "-",
+            percent(min(1.0, w.contributions / run.result.versions))
+            if run.result.versions
+            else "-",
             human_count(w.tokens),
             count(w.steps),
             f"{w.staleness_mean:.2f}",
@@ -136,15 +144,17 @@ def final_table(run: RunData) -> Element:
         )
         for name, w in shown
     ]
-    columns = ("contributions", "of versions", "tokens", "steps", "staleness", "idle", "sent",
-               "received")  # fmt: skip
+    columns = (
+        *("contributions", "of versions", "tokens", "steps"),
+        *("staleness", "idle", "sent", "received"),
+    )
     return section(
         "final",
         title,
         paragraph(
             "Staleness: versions behind, mean over the worker's contributions. Idle: share of its "
-            "time that it waited for something remote. Tokens and steps: also those that no version "
-            "holds."
+            "time that it waited for something remote. Tokens and steps: also those that no "
+            "version holds."
         ),
         table(
             f"Workers{some}",
@@ -159,12 +169,13 @@ def _told(title: str, sentences: Sequence[str]) -> Element:
 
 
 def _learned(
-    label: str, value: float | None, form: str, note: str, first: float | None
+    label: str, form: str, value: float | None, begun: float | None, unit: str = ""
 ) -> Element:
     if value is None:
         return tile(label, "-", "no version was evaluated")
-    begun = "" if first is None else note.format(form.format(first))
-    return tile(label, form.format(value), begun)
+    return tile(
+        label, form.format(value), "" if begun is None else f"from {form.format(begun)}{unit}"
+    )
 
 
 def _rounds_aborted(num_aborted: int) -> str:

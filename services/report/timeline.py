@@ -9,10 +9,13 @@ from xml.etree.ElementTree import Element
 from services.amounts import human_seconds
 from services.report.axes import axis_of
 from services.report.charts import (
+    CROSS,
     NUM_STYLES,
     Cell,
+    Column,
     Curve,
     Scale,
+    columns,
     curves,
     legend,
     ruler,
@@ -74,7 +77,7 @@ def rounds(run: RunData) -> Element:
                 summary=f"{len(run.rounds) - len(aborted)} committed, {len(aborted)} aborted.",
             ),
             ruler(x),
-            swatches((("ok", "committed"), ("bad", "aborted (×)"))),
+            swatches((("ok", "committed"), ("bad", f"aborted ({CROSS})"))),
             wide=True,
         ),
         _phases(run.rounds, groups),
@@ -112,13 +115,15 @@ def workers(run: RunData) -> Element:
         "workers",
         title,
         paragraph(
-            "One cell per round that had the worker's update in its sum. A tall cell is fresh work; "
-            "half as tall: two versions behind when it was summed.",
+            "One cell per round that had the worker's update in its sum. A tall cell is fresh "
+            "work; half as tall: two versions behind when it was summed.",
         ),
         figure(
             f"Contributions{f' (the first {len(shown)} of {len(names)} workers)' if more else ''}",
             el("div", lanes, class_="lanes"),
-            swatches((("here", "contributed"), ("bad", "in the cohort, not in the sum (×)"))),
+            swatches(
+                (("here", "contributed"), ("bad", f"in the cohort, not in the sum ({CROSS})"))
+            ),
             wide=True,
         ),
         _staleness(found, unit_s, x),
@@ -182,7 +187,9 @@ def _part(name: str, group: _Group, x: Scale, unit_s: float) -> Cell:
         gone = bool(lost)
         note = f"{name}: {'in the cohort, not in the sum' if gone else 'not in'} {group.label}"
         kind = "bad" if gone else "away"
-        return _cell(group, x, unit_s, kind=kind, note=note, height=0.3 if gone else 0, crossed=gone)
+        return _cell(
+            group, x, unit_s, kind=kind, note=note, height=0.3 if gone else 0, crossed=gone
+        )
     mean = statistics.fmean(stale)
     return _cell(
         group,
@@ -218,13 +225,17 @@ def _phases(ended: Sequence[RoundLine], groups: Sequence[_Group]) -> Element:
         return left_out("Phases are", "no round of this coordinator ended; an earlier one's did")
     names = names[:NUM_STYLES]
     longest_s = max(statistics.fmean(r.duration_s for r in g.rounds) for g in groups) or 1.0
-    y = Scale(axis_of([0.0, longest_s], from_zero=True), "seconds", plain)
+    y = Scale(axis_of([0.0, longest_s], from_zero=True), "", lambda s: f"{plain(s)} s")
     total_s = sum(r.duration_s for r in ended)
     return el(
         "div",
         figure(
             "How long rounds took, by phase",
-            _stacks(groups, names, y),
+            columns(
+                [_stack(g, names) for g in groups],
+                y,
+                summary=f"A round took {human_seconds(total_s / len(ended))} on average.",
+            ),
             swatches([(f"s{i + 1}", name) for i, name in enumerate(names)]),
             wide=True,
         ),
@@ -253,39 +264,12 @@ def _phase(name: str, seconds: Sequence[float], total_s: float) -> tuple[str, ..
     )
 
 
-_STACK_HEIGHT: Final = 150
-
-
-def _stacks(groups: Sequence[_Group], names: Sequence[str], y: Scale) -> Element:
-    """Return one stacked column per group, as wide as there is room."""
-    plot = el("svg", class_="stacks", width="100%", height=_STACK_HEIGHT + 22, role="img")
-    mean_s = statistics.fmean(r.duration_s for g in groups for r in g.rounds)
-    plot.set("aria-label", f"A round took {human_seconds(mean_s)} on average, from its close.")
-    for tick in y.axis.ticks(4):
-        level = _STACK_HEIGHT * (1 - y.axis.at(tick)) + 10
-        plot.append(el("line", x1="0", x2="100%", y1=level, y2=level, class_="grid"))
-        if tick:
-            plot.append(el("text", f"{y.text(tick)} s", x=0, y=level - 3, class_="axis"))
-    width = 94 / len(groups)
-    for i, group in enumerate(groups):
-        top = float(_STACK_HEIGHT + 10)
-        for j, name in enumerate(names):
-            spent_s = statistics.fmean(r.phases_s.get(name, 0.0) for r in group.rounds)
-            tall = _STACK_HEIGHT * spent_s / y.axis.high
-            top -= tall
-            note = f"{name}: {human_seconds(spent_s)}; {group.label}"
-            rect = el(
-                "rect",
-                el("title", note),
-                x=f"{6 + i * width:.3f}%",
-                width=f"{width * 0.82:.3f}%",
-                y=top,
-                height=tall,
-                class_=f"part s{j + 1}",
-            )
-            if tall:
-                plot.append(rect)
-    return plot
+def _stack(group: _Group, names: Sequence[str]) -> Column:
+    parts = []
+    for i, name in enumerate(names):
+        spent_s = statistics.fmean(r.phases_s.get(name, 0.0) for r in group.rounds)
+        parts.append((f"s{i + 1}", spent_s, f"{name}: {human_seconds(spent_s)}; {group.label}"))
+    return Column(parts)
 
 
 def _aborts(aborted: Sequence[RoundLine]) -> Element | None:
@@ -313,14 +297,11 @@ def _staleness(
     )
     means = ", ".join(f"{n} {statistics.fmean(s for _, s in found[n]):.2f}" for n in names)
     some = "" if len(found) == len(names) else f" (the {len(names)} most active)"
-    return el(
-        "div",
-        figure(
-            f"Staleness, versions behind{some}",
-            curves(lines, x, y, summary=f"Mean staleness in versions: {means}."),
-            legend(names),
-        ),
-        class_="charts",
+    return figure(
+        f"Staleness, versions behind{some}",
+        curves(lines, x, y, summary=f"Mean staleness in versions: {means}."),
+        legend(names),
+        wide=True,
     )
 
 

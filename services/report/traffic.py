@@ -55,8 +55,8 @@ def traffic(run: RunData) -> Element:
         "bytes",
         "Bytes",
         paragraph(
-            "All bytes on the wire of the workers, up and down, control traffic too, as they counted "
-            "them. ",
+            "All bytes on the wire of the workers, up and down, control traffic too, as they "
+            "counted them. ",
             _against(moved, fedavg),
         ),
         figure("This run against float32 FedAvg", _bars(bars), _legend(), wide=True),
@@ -108,6 +108,7 @@ def cost(run: RunData, price_per_gb: float) -> Element:
             (("cloud", ""), ("bytes out", "number"), ("cost", "number")),
             rows,
             foot=("all", human_bytes(moved), _price(moved, price_per_gb)),
+            narrow=True,
         ),
     )
 
@@ -203,14 +204,13 @@ def _over_time(run: RunData) -> Element | None:
         lines,
         x,
         y,
-        summary=f"Bytes moved over time, in {unit}: this run {human_bytes(run.result.bytes_moved)}, "
-        f"float32 FedAvg {human_bytes(run.result.bytes_float32_fedavg)} at the end.",
+        summary=f"Bytes moved over time, in {unit}: this run "
+        f"{human_bytes(run.result.bytes_moved)}, float32 FedAvg "
+        f"{human_bytes(run.result.bytes_float32_fedavg)} at the end.",
         marks=12,
     )
-    return el(
-        "div",
-        figure(f"Bytes moved over time, {unit}", chart, legend([line.name for line in lines])),
-        class_="charts",
+    return figure(
+        f"Bytes moved over time, {unit}", chart, legend([line.name for line in lines]), wide=True
     )
 
 
@@ -228,7 +228,10 @@ def _by_worker(workers: Mapping[str, WorkerResult]) -> Element | None:
         else:
             sent, received = human_bytes(w.bytes_sent), human_bytes(w.bytes_received)
             drawn = bar(
-                [("s1", w.bytes_sent, f"up: {sent}"), ("s2", w.bytes_received, f"down: {received}")],
+                [
+                    ("s1", w.bytes_sent, f"up: {sent}"),
+                    ("s2", w.bytes_received, f"down: {received}"),
+                ],
                 most,
                 summary=f"{sent} up, {received} down",
             )
