@@ -8,8 +8,6 @@ to ends the process: a supervisor starts the next one, which goes on from the lo
 """
 
 import asyncio
-import contextlib
-import json
 import logging
 import os
 import secrets
@@ -47,7 +45,7 @@ from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0, settle
-from services.coordinator.status import StatusSource, write_result
+from services.coordinator.status import MetricsFile, StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.grpc_status import AioStatusInterceptor
 from services.health import Health
@@ -172,14 +170,16 @@ class Coordinator:
             await self.leading.driver.feed(Ticked())
 
     async def _watch(self) -> None:
-        """Show the status to Prometheus and append it to metrics.jsonl, once a second."""
-        with (self._settings.data_dir / "metrics.jsonl").open("a") as lines:
+        """Show the status to Prometheus, and append it to metrics.jsonl: each second, and last."""
+        lines = MetricsFile(self._settings.data_dir / "metrics.jsonl")
+        try:
             while True:
                 self._observer.status(self.look())
-                with contextlib.suppress(OSError):  # a full disk: the log is what must not fail
-                    lines.write(json.dumps(self.status.line(time.time())) + "\n")
-                    lines.flush()
+                lines.append(self.status.line(time.time(), self._observer.rounds.take()))
                 await asyncio.sleep(1.0)
+        finally:
+            lines.append(self.status.line(time.time(), self._observer.rounds.take()))
+            lines.close()
 
 
 async def _serve(config: Path) -> int:

@@ -7,6 +7,7 @@ from coordinator.ports import Append, Effect, Publish, Send
 from coordinator.status import Status
 from services.coordinator.messages import Carried, VersionComputed
 from services.coordinator.reports import Reports
+from services.coordinator.round_times import RoundTimes
 from services.metrics import CoordinatorMetrics, WorkerReport
 
 
@@ -24,9 +25,11 @@ class Observer:
         self._reports = reports
         self._now_s = now_s
         self._closed_at_s: dict[str, float] = {}
+        self.rounds = RoundTimes(now_s)
 
     def effect(self, effect: Effect, seconds: float) -> None:
         """An effect was carried out, in so many seconds."""
+        self.rounds.effect(effect)
         match effect:
             case Append():
                 self._metrics.append_took(seconds)

@@ -4,7 +4,7 @@ A worker's counters begin at zero when its process does; here they go on. Bounde
 list.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from common.ids import WorkerId
@@ -54,6 +54,14 @@ class Report:
         """What the content of bytes received would be as float32, by kind."""
         return _added(self.earlier_float32_received, self.last.float32_received)
 
+    def by_kind(self) -> dict[str, int]:
+        """Return bytes by kind, `up_` and `down_` apart."""
+        return _both_ways(self.sent, self.received)
+
+    def float32_by_kind(self) -> dict[str, int]:
+        """Return what the content of those bytes would be as float32."""
+        return _both_ways(self.float32_sent, self.float32_received)
+
 
 class Reports:
     """The newest report of every worker."""
@@ -93,20 +101,25 @@ class Reports:
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
-        return self._by_kind(lambda r: r.sent, lambda r: r.received)
+        return _summed(r.by_kind() for r in self._by_worker.values())
 
     def float32_bytes_by_kind(self) -> dict[str, int]:
         """Return what the content of those bytes would be as float32."""
-        return self._by_kind(lambda r: r.float32_sent, lambda r: r.float32_received)
-
-    def _by_kind(self, *reads: Callable[[Report], Mapping[str, int]]) -> dict[str, int]:
-        total: dict[str, int] = {}
-        for way, read in zip(("up", "down"), reads, strict=True):
-            for report in self._by_worker.values():
-                for kind, n in read(report).items():
-                    total[f"{way}_{kind}"] = total.get(f"{way}_{kind}", 0) + n
-        return dict(sorted(total.items()))
+        return _summed(r.float32_by_kind() for r in self._by_worker.values())
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {k: one.get(k, 0) + other.get(k, 0) for k in one.keys() | other.keys()}
+
+
+def _both_ways(sent: Mapping[str, int], received: Mapping[str, int]) -> dict[str, int]:
+    ways = (("up", sent), ("down", received))
+    return {f"{way}_{kind}": n for way, kinds in ways for kind, n in sorted(kinds.items())}
+
+
+def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for kind, n in part.items():
+            total[kind] = total.get(kind, 0) + n
+    return dict(sorted(total.items()))

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from services.amounts import human_bytes, human_count
 from services.operator_link import RunStatus, WorkerStatus
 
 
@@ -48,25 +49,6 @@ def saved(moved_bytes: int, fedavg_bytes: int) -> str:
     return f"{moved}  float32 FedAvg {human_bytes(fedavg_bytes)}  saved {share:.0%}"
 
 
-def human_bytes(num_bytes: int) -> str:
-    """Return a decimal size of at most eight columns, such as "12.3 MB"."""
-    value, unit = float(num_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 999.95:  # 1000.0 once rounded
-            break
-        value, unit = value / 1000, larger
-    return f"{num_bytes} B" if unit == "B" else f"{value:.1f} {unit}"
-
-
-def _human_count(count: int) -> str:
-    value, unit = float(count), ""
-    for larger in ("k", "M", "G", "T"):
-        if value < 999.95:
-            break
-        value, unit = value / 1000, larger
-    return f"{count}" if not unit else f"{value:.1f}{unit}"
-
-
 def _first_line(status: RunStatus) -> str:
     return f"{status.run}  version {status.version}  {measured(status)}  {status.seconds:.0f} s"
 
@@ -82,7 +64,7 @@ def _cells(worker: WorkerStatus) -> tuple[str, ...]:
         str(worker.version),
         f"{worker.staleness:.1f}",
         f"{worker.steps_per_s:.1f}",
-        _human_count(worker.tokens),
+        human_count(worker.tokens),
         human_bytes(worker.bytes_sent),
         worker.state.removeprefix("in round: ").replace("_", " "),
     )

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from common.documents import Evaluation
 from protos.v1 import operator_pb2
-from services.local.table import human_bytes, live_table, plain_line, saved
+from services.local.table import live_table, plain_line, saved
 from services.operator_link import RunStatus, WorkerStatus, run_status
 
 WIDTH = 80
@@ -116,18 +116,3 @@ def test_the_plain_line_counts_live_workers():
 
 def test_before_the_first_version_nothing_is_called_saved():
     assert saved(1200, 0) == "moved 1.2 kB"
-
-
-@pytest.mark.parametrize(
-    ("num_bytes", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (999_949, "999.9 kB"),
-        (999_951, "1.0 MB"),
-        (12_345_678, "12.3 MB"),
-    ],
-)
-def test_sizes_are_decimal_and_short(num_bytes, text):
-    assert human_bytes(num_bytes) == text
