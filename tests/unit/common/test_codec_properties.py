@@ -103,9 +103,7 @@ def test_no_sum_wraps_whatever_its_members_send(
 ) -> None:
     bits, counts = cohort
     num = sum(counts)
-    codec = Dense(
-        bits, num, 3.5, round_scales(np.ones(1, np.float32), 1.0, num), rotation_signs(1)
-    )
+    codec = Dense(bits, num, 3.5, round_scales(np.ones(1, np.float32), 1.0, num), rotation_signs(1))
     rng, ring = np.random.default_rng(seed), Ring(bits)
     total, words = codec.total(1), ring.empty_sum(BLOCK * bits // 8)
     true = np.zeros(BLOCK, np.int64)
