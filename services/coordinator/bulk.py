@@ -63,7 +63,9 @@ _CALLS_PER_THREAD: Final = 16
 """Calls that may wait for a spare thread; gRPC itself refuses more."""
 
 _STREAMS_PER_CONNECTION: Final = 64
-_PIECE_BYTES: Final = 2**20
+PIECE_BYTES: Final = 2**20
+"""Of a file in one message of a download."""
+
 _REPORT_INTERVAL_S: Final = 0.5
 
 _FIXED_WINDOW: Final = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 8 * 2**20))
@@ -176,8 +178,8 @@ class BulkService:
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
         with self.calls.by(identity.name, context, upload=False) as call:
-            for offset in range(request.offset, total, _PIECE_BYTES):
-                piece = self._piece(digest, offset, min(_PIECE_BYTES, total - offset))
+            for offset in range(request.offset, total, PIECE_BYTES):
+                piece = self._piece(digest, offset, min(PIECE_BYTES, total - offset))
                 message = framing.download_response(total, piece)
                 yield message
                 call.moved()
