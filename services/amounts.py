@@ -1,5 +1,10 @@
 """Numbers as people read them: bytes, counts, money, seconds. Decimal units throughout."""
 
+from typing import Final
+
+EGRESS_DOLLARS_PER_GB: Final = 0.09
+"""Per 10**9 bytes: what large clouds list for the first terabytes to the internet. A default."""
+
 
 def human_bytes(num_bytes: int) -> str:
     """Return a decimal size of at most eight columns, such as "12.3 MB"."""

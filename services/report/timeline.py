@@ -243,10 +243,10 @@ def _phases(ended: Sequence[RoundLine], groups: Sequence[_Group]) -> Element:
             "Phases of a round",
             (
                 ("phase", ""),
-                ("what happens", "words"),
                 ("median", "number"),
                 ("longest", "number"),
                 ("share of round", "number"),
+                ("what happens", "words"),
             ),
             (_phase(name, [r.phases_s[name] for r in ended if name in r.phases_s], total_s)
              for name in names),
@@ -257,10 +257,10 @@ def _phases(ended: Sequence[RoundLine], groups: Sequence[_Group]) -> Element:
 def _phase(name: str, seconds: Sequence[float], total_s: float) -> tuple[str, ...]:
     return (
         name,
-        PHASES.get(name, "a phase that this version of the report does not know"),
         human_seconds(statistics.median(seconds)),
         human_seconds(max(seconds)),
         percent(sum(seconds) / total_s) if total_s else "-",
+        PHASES.get(name, "a phase that this version of the report does not know"),
     )
 
 
