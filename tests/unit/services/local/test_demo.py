@@ -83,7 +83,11 @@ def test_what_the_run_made_stays_and_what_only_the_processes_needed_goes(folder)
 def test_keep_leaves_everything(folder):
     before = {p.name for p in folder.iterdir()}
     demo._collect(folder, keep=True)
-    assert {p.name for p in folder.iterdir()} == before | {"result.json", "metrics.jsonl", "genesis.json"}
+    assert {p.name for p in folder.iterdir()} == before | {
+        "result.json",
+        "metrics.jsonl",
+        "genesis.json",
+    }
 
 
 def test_the_summary_says_the_numbers_and_where_the_files_are(folder):

@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import hashlib
+import itertools
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -151,7 +152,12 @@ def test_every_constant_is_told_with_its_meaning(folder):
     text = made(folder).sections["configuration"]
     assert genesis_hash(made_up_genesis("demo")) in text
     names = {f.name for f in dataclasses.fields(Algorithm)} - {"codec", "outer", "schedule"}
-    for before, kind in (("codec", Codec), ("outer", Outer), ("schedule", Schedule), ("stop", Stop)):
+    for before, kind in (
+        ("codec", Codec),
+        ("outer", Outer),
+        ("schedule", Schedule),
+        ("stop", Stop),
+    ):
         names |= {f"{before}.{f.name}" for f in dataclasses.fields(kind)}
     assert names == set(MEANINGS)
     for name in names:
@@ -242,7 +248,7 @@ def test_headings_are_in_order_and_every_section_charts_and_tables_are_named(fol
     levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
     ids = [a["id"] for _, a in reader.tags if "id" in a]
     assert len(ids) == len(set(ids))
     for tag, attributes in reader.tags:

@@ -120,7 +120,7 @@ def test_a_damaged_result_is_named_with_field_and_fix(folder, changes, said):
 def test_half_a_result_is_damaged(folder):
     path = folder / "result.json"
     path.write_text(path.read_text()[:80])
-    with pytest.raises(ConfigError, match="result.json is damaged"):
+    with pytest.raises(ConfigError, match=r"result\.json is damaged"):
         read_run(folder)
 
 
