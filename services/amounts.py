@@ -34,7 +34,8 @@ def human_seconds(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 7170:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 99.95 else f"{hours:.0f} h"
 
 
 def human_dollars(dollars: float) -> str:
