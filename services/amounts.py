@@ -1,5 +1,10 @@
 """Numbers as people read them: bytes, counts, money, seconds. Decimal units throughout."""
 
+from typing import Final
+
+EGRESS_DOLLARS_PER_GB: Final = 0.09
+"""Per 10**9 bytes: what large clouds list for the first terabytes to the internet. A default."""
+
 
 def human_bytes(num_bytes: int) -> str:
     """Return a decimal size of at most eight columns, such as "12.3 MB"."""
@@ -29,7 +34,8 @@ def human_seconds(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 7170:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 99.95 else f"{hours:.0f} h"
 
 
 def human_dollars(dollars: float) -> str:

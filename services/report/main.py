@@ -10,7 +10,7 @@ from services.files import Draft
 from services.report.page import page
 from services.report.run_folder import read_run
 
-DEFAULT_NAME: Final = "report.html"
+REPORT: Final = "report.html"
 
 
 def main(folder: Path, *, out: Path | None, genesis: Path | None, price_per_gb: float) -> int:
@@ -28,11 +28,14 @@ def write_report(
     folder: Path, *, price_per_gb: float, out: Path | None = None, genesis: Path | None = None
 ) -> Path:
     """Write the report; return its path. See `main`."""
-    path = out or folder / DEFAULT_NAME
+    path = out or folder / REPORT
     content = page(read_run(folder, genesis), price_per_gb)
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder; give --out the name of a file")
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent}: no such folder; make it, or give another --out")
     with Draft(path.parent, path.stem) as draft:
         draft.append(content.encode())
+        draft.path.chmod(0o644)  # to be shown around; nothing on it is secret to the run's people
         draft.rename(path)
     return path

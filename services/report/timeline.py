@@ -1,6 +1,7 @@
 """Rounds and workers along the run's time: outcomes, phases, contributions, staleness."""
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,7 @@ from services.report.charts import (
 from services.report.markup import el
 from services.report.parts import (
     at,
+    count,
     figure,
     left_out,
     paragraph,
@@ -48,6 +50,7 @@ PHASES: Final = {
 
 _MOST_CELLS: Final = 100
 _MOST_WORKERS: Final = 40
+_MOST_REASONS: Final = 20
 _OLD: Final = (
     "this run's metrics.jsonl has no rounds: the coordinator that wrote it did not record them yet"
 )
@@ -243,10 +246,10 @@ def _phases(ended: Sequence[RoundLine], groups: Sequence[_Group]) -> Element:
             "Phases of a round",
             (
                 ("phase", ""),
-                ("what happens", "words"),
                 ("median", "number"),
                 ("longest", "number"),
                 ("share of round", "number"),
+                ("what happens", "words"),
             ),
             (_phase(name, [r.phases_s[name] for r in ended if name in r.phases_s], total_s)
              for name in names),
@@ -257,10 +260,10 @@ def _phases(ended: Sequence[RoundLine], groups: Sequence[_Group]) -> Element:
 def _phase(name: str, seconds: Sequence[float], total_s: float) -> tuple[str, ...]:
     return (
         name,
-        PHASES.get(name, "a phase that this version of the report does not know"),
         human_seconds(statistics.median(seconds)),
         human_seconds(max(seconds)),
         percent(sum(seconds) / total_s) if total_s else "-",
+        PHASES.get(name, "a phase that this version of the report does not know"),
     )
 
 
@@ -275,12 +278,15 @@ def _stack(group: _Group, names: Sequence[str]) -> Column:
 def _aborts(aborted: Sequence[RoundLine]) -> Element | None:
     if not aborted:
         return None
-    shown = aborted[-_MOST_WORKERS:]
-    some = "" if len(shown) == len(aborted) else f", the last {len(shown)} of {len(aborted)}"
+    reasons = Counter(r.outcome for r in aborted).most_common(_MOST_REASONS)
+    last = {r.outcome: r for r in aborted}
     return table(
-        f"Aborted rounds{some}",
-        (("closed", "number"), ("reason", ""), ("detail", "words"), ("cohort", "words")),
-        ((human_seconds(r.closed_s), r.outcome, r.detail, ", ".join(r.lost)) for r in shown),
+        "Aborted rounds",
+        (("reason", ""), ("rounds", "number"), ("last closed", "number"), ("its detail", "words")),
+        (
+            (reason, count(num), human_seconds(last[reason].closed_s), last[reason].detail)
+            for reason, num in reasons
+        ),
     )
 
 

@@ -20,9 +20,6 @@ from services.report.parts import (
 )
 from services.report.run_folder import RunData, WorkerResult
 
-DEFAULT_PRICE_PER_GB: Final = 0.09
-"""US dollars per 10**9 bytes: what large clouds list for the first terabytes to the internet."""
-
 KINDS: Final = {
     "up_update": ("s1", "updates", "what members of cohorts upload: compressed, masked"),
     "down_aggregate": ("s2", "sums", "what every worker replays to stand on the next version"),
@@ -43,7 +40,7 @@ def traffic(run: RunData) -> Element:
     moved, fedavg = result.bytes_moved, result.bytes_float32_fedavg
     if not moved:
         return section("bytes", "Bytes", left_out("Bytes are", "no worker reported any"))
-    whole = float(max(moved, fedavg, 1))
+    whole = float(max(moved, fedavg, sum(result.bytes_by_kind.values())))
     bars = [("This run", _kinds(result.bytes_by_kind, whole, moved), human_bytes(moved))]
     if fedavg:
         note = f"float32 FedAvg: {human_bytes(fedavg)}"
@@ -63,10 +60,15 @@ def traffic(run: RunData) -> Element:
         _over_time(run),
         table(
             "Bytes by kind",
-            (("kind", ""), ("what", "words"), ("bytes", "number"), ("share", "number"),
-             ("per version", "number")),
+            (
+                ("kind", ""),
+                ("bytes", "number"),
+                ("share", "number"),
+                ("per version", "number"),
+                ("what", "words"),
+            ),
             (_kind(k, n, moved, result.versions) for k, n in _ordered(result.bytes_by_kind)),
-            foot=("all", "", human_bytes(moved), percent(1), _per(moved, result.versions)),
+            foot=("all", human_bytes(moved), percent(1), _per(moved, result.versions), ""),
         ),
         _by_worker(result.workers),
     )  # fmt: skip
@@ -153,10 +155,10 @@ def _name(kind: str) -> str:
 def _kind(kind: str, num_bytes: int, moved: int, versions: int) -> tuple[str, ...]:
     return (
         _name(kind),
-        KINDS.get(kind, _OTHER)[2],
         human_bytes(num_bytes),
         percent(num_bytes / moved),
         _per(num_bytes, versions),
+        KINDS.get(kind, _OTHER)[2],
     )
 
 
@@ -218,11 +220,11 @@ def _by_worker(workers: Mapping[str, WorkerResult]) -> Element | None:
     if not workers:
         return None
     names = sorted(workers)[:_MOST_WORKERS]
-    most = float(max(1, *(w.bytes_sent + w.bytes_received for w in workers.values())))
+    most = float(max(1, *(max(_moved(w), _known(w)) for w in workers.values())))
     rows = []
     for name in names:
         w = workers[name]
-        moved = w.bytes_sent + w.bytes_received
+        moved = _moved(w)
         if w.bytes_by_kind is not None:
             drawn = _kinds(w.bytes_by_kind, most, moved)
         else:
@@ -253,6 +255,14 @@ def _by_worker(workers: Mapping[str, WorkerResult]) -> Element | None:
             "the coordinator that wrote result.json did not record them yet",
         ),
     )
+
+
+def _moved(worker: WorkerResult) -> int:
+    return worker.bytes_sent + worker.bytes_received
+
+
+def _known(worker: WorkerResult) -> int:
+    return sum((worker.bytes_by_kind or {}).values())
 
 
 def _price(num_bytes: int, price_per_gb: float) -> str:

@@ -36,6 +36,7 @@ def test_counts_are_short(count, text):
         (100.2, "100 s"),
         (120, "2 min"),
         (7200, "2.0 h"),
+        (3.6e6, "1000 h"),
     ],
 )
 def test_durations_have_the_unit_that_fits(seconds, text):
