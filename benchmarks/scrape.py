@@ -18,9 +18,11 @@ from typing import Final
 from benchmarks.result import write_result
 from common.documents import Counters, WorkerCounters
 from services.metrics import PHASES, CoordinatorMetrics, WorkerReport, add_health, serve
+from services.wire import Direction
 
 _INTERVAL_S: Final = 15.0
 _WORKERS: Final = (0, 8, 64)
+_BULK: Final[tuple[tuple[Direction, str], ...]] = (("sent", "update"), ("received", "download"))
 _KINDS: Final = {"control": 1000, "update": 2**30, "aggregate": 2**31, "version": 2**20, "new": 1}
 
 
@@ -28,17 +30,19 @@ def filled(num_workers: int) -> CoordinatorMetrics:
     """Return metrics of a run with so many workers, every series there."""
     metrics = CoordinatorMetrics(run="scrape", software="0", tier="masked")
     report = WorkerReport(
-        *(7, 1200, 1_843_200, 11, 4.5, 0.02, 6912.5, 8.1e6, _KINDS, _KINDS, 400_000_000, 7, 0)
+        *(7, 1200, 1_843_200, 11, 4.5, 0.02, 6912.5, 8.1e6),
+        *(_KINDS, _KINDS, _KINDS, _KINDS, 400_000_000, 7, 0),
     )
     names = [f"cloud-{i:02}" for i in range(num_workers)]
     for name in names:
         metrics.worker_listed(name, f"organisation-{name}")
         metrics.worker_heartbeat(name, report, lag=1, not_after_s=1.8e9)
-        metrics.bytes_moved(name, "sent", "update", 2**40)
-        metrics.bytes_moved(name, "received", "download", 2**40)
+        for direction, kind in _BULK:
+            metrics.bytes_moved(name, direction, kind, 2**40)
+            metrics.bytes_moved(name, direction, "control", 2**30)
     for outcome in ("committed", "aborted"):
         metrics.round_ended(outcome, "", 3.5, min(8, num_workers))
-    for phase in PHASES:
+    for phase in (*PHASES, "commit"):
         metrics.phase_took(phase, 0.5)
     metrics.store_answered(2**20, 2**30)
     counters = Counters(workers={name: WorkerCounters(contributions=5) for name in names})

@@ -11,7 +11,7 @@ metric on the coordinator.
 It is long because every metric is declared here, and nowhere else.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -19,6 +19,7 @@ from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
 from services.prometheus import Family, MetricsServer, Registry, Reported, Sampled, serve
+from services.wire import DIRECTIONS, Direction, Tally
 
 __all__ = [
     "CoordinatorMetrics",
@@ -45,11 +46,10 @@ ABORT_REASONS: Final = (
 """Why a round can abort: each has a series from the start, so that its first is an increase."""
 
 KINDS: Final = ("control", "update", "aggregate", "version", "download")
-"""What bytes are for: the control stream, uploads, published sums, whole versions; "download" is
-either of the last two, where only the downloading side can tell."""
+"""What bytes on the wire (`services/wire.py`) are for: the control stream, uploads, published sums,
+whole versions; "download" is either of the last two, where only the downloading side can tell."""
 
-Direction = Literal["sent", "received"]
-"""As the worker (or the evaluator) sees it."""
+_Traffic = Mapping[Direction, Mapping[str, int]]
 
 _COHORT: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0, 32.0)
 _STALENESS: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)
@@ -67,7 +67,8 @@ class WorkerReport:
         idle_share: of its time, blocked on anything remote, in [0, 1].
         speed: tokens per second.
         link_bps: measured upload speed in bits per second; 0 = not measured yet.
-        bytes_sent, bytes_received: by kind, since its process started.
+        bytes_sent, bytes_received: on the wire, by kind, since its process started.
+        float32_sent, float32_received: what their content would be as float32, by kind.
         resident_bytes: memory of its processes.
         merges_total: versions that it moved onto.
         healed_leaves_total: damaged leaves that it fetched again.
@@ -83,6 +84,8 @@ class WorkerReport:
     link_bps: float
     bytes_sent: Mapping[str, int]
     bytes_received: Mapping[str, int]
+    float32_sent: Mapping[str, int]
+    float32_received: Mapping[str, int]
     resident_bytes: int
     merges_total: int
     healed_leaves_total: int
@@ -101,10 +104,18 @@ def _report_families(owner: str, *labels: str) -> tuple[Family, ...]:
         family("idle_ratio", "Share of the worker's time blocked on anything remote."),
         family("tokens_per_second", "Measured training speed, pacing included."),
         family("link_bits_per_second", "Measured upload speed; 0 = not measured yet."),
-        family("network_bytes_total", "Bytes that the worker moved.", "direction", "kind"),
+        *_traffic_families(owner, *labels),
         family("resident_memory_bytes", "Memory of the worker's processes."),
         family("merges_total", "Versions that the worker moved onto."),
         family("healed_leaves_total", "Damaged leaves that the worker fetched again."),
+    )
+
+
+def _traffic_families(owner: str, *labels: str) -> tuple[Family, ...]:
+    by = (*labels, "direction", "kind")
+    return (
+        Family(f"{owner}_network_bytes_total", "Bytes on the wire, TCP's payload.", by),
+        Family(f"{owner}_float32_bytes_total", "What their content would be as float32.", by),
     )
 
 
@@ -123,9 +134,18 @@ def _set_report(series: Reported, owner: str, labels: tuple[str, ...], r: Worker
         ("healed_leaves_total", r.healed_leaves_total),
     ):
         series.set(f"{owner}_{name}", value, *labels)
-    for direction, by_kind in (("sent", r.bytes_sent), ("received", r.bytes_received)):
-        for kind, num_bytes in _known(by_kind).items():
-            series.set(f"{owner}_network_bytes_total", num_bytes, *labels, direction, kind)
+    wire: _Traffic = {"sent": r.bytes_sent, "received": r.bytes_received}
+    float32: _Traffic = {"sent": r.float32_sent, "received": r.float32_received}
+    _set_traffic(series, owner, labels, wire, float32)
+
+
+def _set_traffic(
+    series: Reported, owner: str, labels: tuple[str, ...], wire: _Traffic, float32: _Traffic
+) -> None:
+    for name, traffic in (("network_bytes_total", wire), ("float32_bytes_total", float32)):
+        for direction, by_kind in traffic.items():
+            for kind, num_bytes in _known(by_kind).items():
+                series.set(f"{owner}_{name}", num_bytes, *labels, direction, kind)
 
 
 def _known(by_kind: Mapping[str, int]) -> dict[str, int]:
@@ -170,7 +190,7 @@ _COORDINATOR_FAMILIES: Final = (
     ),
     Family(
         "coordinator_network_bytes_total",
-        "Bulk bytes of each member, as the coordinator counts them, over its restarts.",
+        "Bytes on the wire of each member, as the coordinator counts them.",
         (*_WORKER, "direction", "kind"),
     ),
     Family("worker_contributions_total", "Committed updates of the worker.", _WORKER),
@@ -253,9 +273,12 @@ class CoordinatorMetrics:
         for name in ("live", "offered", "steps_per_second", "tokens_per_second"):
             self._reported.set(f"worker_{name}", 0, worker)
 
+    def listed(self, names: Set[str]) -> None:
+        """These names, and no others, are on the member list."""
+        self._removed -= names
+
     def worker_listed(self, worker: str, organisation: str) -> None:
         """The name is on the member list, as a worker."""
-        self._removed.discard(worker)
         self._reported.set("worker_info", 1, worker, organisation)
 
     def worker_removed(self, worker: str) -> None:
@@ -265,6 +288,8 @@ class CoordinatorMetrics:
 
     def bytes_moved(self, worker: str, direction: Direction, kind: str, num_bytes: int) -> None:
         """So many bytes went to or came from a member in all; `direction` as the member sees it."""
+        if worker in self._removed:
+            return
         for known, n in _known({kind: num_bytes}).items():
             self._reported.set("coordinator_network_bytes_total", n, worker, direction, known)
 
@@ -300,7 +325,7 @@ class CoordinatorMetrics:
             self._phase.labels(p).set(int(p == phase))
 
     def phase_took(self, phase: str, seconds: float) -> None:
-        """A round left this phase, one of PHASES."""
+        """A round left this phase: one of PHASES, or "commit", the sum and its way to the disk."""
         self._phase_s.labels(phase).observe(seconds)
 
     def round_ended(
@@ -407,7 +432,7 @@ class EvaluatorMetrics:
         self._evaluation = _EvaluationGauges("evaluator", r)
         self._measured = r.counter("evaluator_measurements", "Versions measured.")
         self._took = r.seconds("evaluator_measurement_duration", "Measuring one version.")
-        self._bytes = r.counter("evaluator_network_bytes", "Bytes moved.", "direction", "kind")
+        self._reported = Reported(r, _traffic_families("evaluator"))
 
     def evaluated(self, evaluation: Evaluation, seconds: float) -> None:
         """A version was measured."""
@@ -415,10 +440,10 @@ class EvaluatorMetrics:
         self._measured.inc()
         self._took.observe(seconds)
 
-    def bytes_moved(self, direction: Direction, kind: str, num_bytes: int) -> None:
-        """Bytes went to or came from the coordinator."""
-        for known, n in _known({kind: num_bytes}).items():
-            self._bytes.labels(direction, known).inc(n)
+    def moved(self, tally: Tally) -> None:
+        """So much went to the coordinator and came from it since the process started."""
+        wire, float32 = ({d: read(d) for d in DIRECTIONS} for read in (tally.wire, tally.float32))
+        _set_traffic(self._reported, "evaluator", (), wire, float32)
 
 
 class _EvaluationGauges:

@@ -8,8 +8,6 @@ to ends the process: a supervisor starts the next one, which goes on from the lo
 """
 
 import asyncio
-import contextlib
-import json
 import logging
 import os
 import secrets
@@ -47,7 +45,7 @@ from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0, settle
-from services.coordinator.status import StatusSource, write_result
+from services.coordinator.status import MetricsFile, StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.grpc_status import AioStatusInterceptor
 from services.health import Health
@@ -83,6 +81,7 @@ class Coordinator:
         self.reports.load(self._totals)
         add_health(self.metrics.registry, process_health(settings.tls, settings.data_dir))
         self._observer = Observer(self.metrics, self.reports, time.monotonic)
+        self._observer.listed(self.members.members.values())
         commit_log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
         timings = settings.timings
         self._store = SteadyStore(store, timings.leader_lease_s, commit_log.ends_with_ours)
@@ -182,16 +181,18 @@ class Coordinator:
             await self.leading.driver.feed(Ticked())
 
     async def _watch(self) -> None:
-        """Show the status to Prometheus and append it to metrics.jsonl, once a second."""
-        with (self._settings.data_dir / "metrics.jsonl").open("a") as lines:
+        """Show the status to Prometheus, and append it to metrics.jsonl: each second, and last."""
+        lines = MetricsFile(self._settings.data_dir / "metrics.jsonl")
+        try:
             while True:
                 self._observer.listed(self.members.members.values())
                 self.reports.save(self._totals)  # before it is shown: no count ever goes back
                 self._observer.status(self.look())
-                with contextlib.suppress(OSError):  # a full disk: the log is what must not fail
-                    lines.write(json.dumps(self.status.line(time.time())) + "\n")
-                    lines.flush()
+                lines.append(self.status.line(time.time(), self._observer.rounds.take()))
                 await asyncio.sleep(1.0)
+        finally:
+            lines.append(self.status.line(time.time(), self._observer.rounds.take()))
+            lines.close()
 
     async def _watch_slowly(self) -> None:
         """Ask the store how full it is."""
@@ -278,6 +279,7 @@ def _control_server(
             admission=admission,
             members=coordinator.members,
             heartbeat_interval_s=settings.timings.heartbeat_s,
+            moved=coordinator.reports.carried,
         ),
         server,
     )

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
-from common import canonical
 from common.documents import Plan, Record
-from common.ids import WorkerId
-from coordinator.ports import Append, Effect, Publish, Put, Save, Send
-from coordinator.round import OPEN, SavedRound
+from coordinator.ports import Append, Effect, Publish, Send
 from coordinator.status import Status
 from services.coordinator.messages import Carried, VersionComputed
 from services.coordinator.reports import Reports
+from services.coordinator.round_times import RoundTimes
 from services.identity import Identity, Role
 from services.metrics import CoordinatorMetrics, WorkerReport
 
@@ -28,16 +26,18 @@ class Observer:
         self._reports = reports
         self._now_s = now_s
         self._closed_at_s: dict[str, float] = {}
-        self._phase: tuple[str, float] | None = None  # of the open round, and since when
+        self.rounds = RoundTimes(now_s)
         self._shown: set[str] = set()
         self._listed: set[str] = set()
 
     def listed(self, members: Iterable[Identity]) -> None:
         """These are on the member list."""
-        workers = {m.name: m.organisation for m in members if m.role is Role.WORKER}
-        self._listed = set(workers)
-        for name, organisation in workers.items():
-            self._metrics.worker_listed(name, organisation)
+        identities = tuple(members)
+        self._metrics.listed({m.name for m in identities})
+        workers = [m for m in identities if m.role is Role.WORKER]
+        self._listed = {m.name for m in workers}
+        for m in workers:
+            self._metrics.worker_listed(m.name, m.organisation)
 
     def recalled(self, record: Record) -> None:
         """A record of the log was read at start: what it counts goes on where it was."""
@@ -47,6 +47,7 @@ class Observer:
 
     def effect(self, effect: Effect, seconds: float) -> None:
         """An effect was carried out, in so many seconds."""
+        self.rounds.effect(effect)
         match effect:
             case Append():
                 self._metrics.append_took(seconds)
@@ -54,10 +55,6 @@ class Observer:
                 self._closed_at_s.setdefault(plan.round, self._now_s())
             case Publish(record):
                 self.record(record)
-            case Save(changes):
-                for change in changes:
-                    if isinstance(change, Put) and change.field == OPEN:
-                        self._enter(canonical.decode(change.value, SavedRound).phase)
 
     def record(self, record: Record) -> None:
         """A new record is in the log."""
@@ -75,6 +72,9 @@ class Observer:
             self._count(record, self._duration_s(abort.round))
         else:
             self._count(record, None)
+        if record.commit is not None or record.abort is not None:
+            for phase, phase_s in self.rounds.newest_phases_s.items():
+                self._metrics.phase_took(phase, phase_s)
         if record.evaluation is not None:
             self._metrics.evaluated(record.evaluation)
 
@@ -96,9 +96,9 @@ class Observer:
                 self._metrics.commit_took(seconds, sum_s)
             case Carried(received, sent):
                 for name, n in received.items():
-                    self._reports.carried(WorkerId(name), up=n)
+                    self._reports.carried(name, "sent", "update", n)
                 for name, n in sent.items():
-                    self._reports.carried(WorkerId(name), down=n)
+                    self._reports.carried(name, "received", "download", n)
 
     def status(self, status: Status) -> None:
         """The run looks like this now."""
@@ -112,9 +112,9 @@ class Observer:
         )
         self._metrics.round_phase(status.phase)
         for name in self._reports.names():
-            report = self._reports.of(name)
-            self._metrics.bytes_moved(name, "sent", "update", report.carried_up)
-            self._metrics.bytes_moved(name, "received", "download", report.carried_down)
+            for direction, kinds in self._reports.of(name).carried.items():
+                for kind, n in kinds.items():
+                    self._metrics.bytes_moved(name, direction, kind, n)
         joined = {str(w.worker) for w in status.workers}
         for worker in self._shown - joined:  # it left
             self._metrics.worker_lost(worker)
@@ -138,6 +138,8 @@ class Observer:
                     link_bps=last.link_bps,
                     bytes_sent=report.sent,
                     bytes_received=report.received,
+                    float32_sent=report.float32_sent,
+                    float32_received=report.float32_received,
                     resident_bytes=last.resident_bytes,
                     merges_total=last.merges_total,
                     healed_leaves_total=last.healed_leaves_total,
@@ -147,20 +149,7 @@ class Observer:
                 not_after_s=report.not_after_s,
             )
 
-    def _enter(self, phase: str) -> None:
-        """The open round was saved in this phase."""
-        if self._phase is None or self._phase[0] != phase:
-            self._leave()
-            self._phase = (phase, self._now_s())
-
-    def _leave(self) -> None:
-        if self._phase is not None:
-            phase, since_s = self._phase
-            self._metrics.phase_took(phase, self._now_s() - since_s)
-            self._phase = None
-
     def _duration_s(self, round_id: str) -> float:
-        self._leave()
         closed_at_s = self._closed_at_s.pop(round_id, self._now_s())
         self._closed_at_s.clear()  # one round is open at a time
         return self._now_s() - closed_at_s

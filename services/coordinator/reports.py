@@ -8,13 +8,14 @@ back for one that began anew, and adds all of it again. Bounded by the member li
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from common.ids import WorkerId
 from protos.v1 import session_pb2
+from services.wire import DIRECTIONS, Direction
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class Report:
     """One member's totals over all its boots, and the last heartbeat.
 
     Args:
-        carried_up, carried_down: bytes of its uploads and downloads, as bulk counts them.
+        carried: bytes on the wire by direction and kind, as this side counts them.
         not_after_s: Unix time at which the certificate ends that it joined with; 0 = not known.
     """
 
@@ -34,8 +35,9 @@ class Report:
     earlier_tokens: int = 0
     earlier_sent: dict[str, int] = field(default_factory=dict)
     earlier_received: dict[str, int] = field(default_factory=dict)
-    carried_up: int = 0
-    carried_down: int = 0
+    earlier_float32_sent: dict[str, int] = field(default_factory=dict)
+    earlier_float32_received: dict[str, int] = field(default_factory=dict)
+    carried: dict[Direction, dict[str, int]] = field(default_factory=dict)
     not_after_s: float = 0.0
 
     @property
@@ -58,19 +60,36 @@ class Report:
         """Bytes received, by kind."""
         return _added(self.earlier_received, self.last.bytes_received)
 
+    @property
+    def float32_sent(self) -> Mapping[str, int]:
+        """What the content of bytes sent would be as float32, by kind."""
+        return _added(self.earlier_float32_sent, self.last.float32_sent)
+
+    @property
+    def float32_received(self) -> Mapping[str, int]:
+        """What the content of bytes received would be as float32, by kind."""
+        return _added(self.earlier_float32_received, self.last.float32_received)
+
+    def by_kind(self) -> dict[str, int]:
+        """Return bytes by kind, `up_` and `down_` apart."""
+        return _both_ways(self.sent, self.received)
+
+    def float32_by_kind(self) -> dict[str, int]:
+        """Return what the content of those bytes would be as float32."""
+        return _both_ways(self.float32_sent, self.float32_received)
+
     def stored(self) -> dict[str, Any]:
         """Return what `restored` takes."""
+        last = self.last
         return {
             "boot": self.boot,
-            "earlier": [
-                *(self.earlier_steps, self.earlier_tokens),
-                *(self.earlier_sent, self.earlier_received),
-            ],
-            "last": [
-                *(self.last.steps_total, self.last.tokens_total),
-                *(dict(self.last.bytes_sent), dict(self.last.bytes_received)),
-            ],
-            "carried": [self.carried_up, self.carried_down],
+            "steps": [self.earlier_steps, last.steps_total],
+            "tokens": [self.earlier_tokens, last.tokens_total],
+            "sent": [self.earlier_sent, dict(last.bytes_sent)],
+            "received": [self.earlier_received, dict(last.bytes_received)],
+            "float32_sent": [self.earlier_float32_sent, dict(last.float32_sent)],
+            "float32_received": [self.earlier_float32_received, dict(last.float32_received)],
+            "carried": self.carried,
         }
 
     @classmethod
@@ -80,11 +99,19 @@ class Report:
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
-        steps, tokens, sent, received = stored["last"]
-        last = session_pb2.Heartbeat(
-            steps_total=steps, tokens_total=tokens, bytes_sent=sent, bytes_received=received
+        kinds = ("steps", "tokens", "sent", "received", "float32_sent", "float32_received")
+        earlier, last = zip(*(stored[kind] for kind in kinds), strict=True)
+        steps, tokens, sent, received, float32_sent, float32_received = last
+        heartbeat = session_pb2.Heartbeat(
+            steps_total=steps,
+            tokens_total=tokens,
+            bytes_sent=sent,
+            bytes_received=received,
+            float32_sent=float32_sent,
+            float32_received=float32_received,
         )
-        return cls(str(stored["boot"]), last, *stored["earlier"], *stored["carried"])
+        carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
+        return cls(str(stored["boot"]), heartbeat, *earlier, carried)
 
 
 class Reports:
@@ -124,17 +151,19 @@ class Reports:
         if report.boot != boot:
             report.earlier_steps, report.earlier_tokens = report.steps, report.tokens
             report.earlier_sent, report.earlier_received = dict(report.sent), dict(report.received)
+            report.earlier_float32_sent = dict(report.float32_sent)
+            report.earlier_float32_received = dict(report.float32_received)
             report.boot, report.last = boot, session_pb2.Heartbeat()
 
     def heard(self, worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> None:
         """Keep the newest heartbeat."""
         self._by_worker.setdefault(worker, Report()).last = heartbeat
 
-    def carried(self, name: WorkerId, *, up: int = 0, down: int = 0) -> None:
-        """Bulk moved bytes of a member."""
-        report = self._by_worker.setdefault(name, Report())
-        report.carried_up += up
-        report.carried_down += down
+    def carried(self, name: str, direction: Direction, kind: str, num_bytes: int) -> None:
+        """Bytes on the wire went to or came from a member."""
+        report = self._by_worker.setdefault(WorkerId(name), Report())
+        kinds = report.carried.setdefault(direction, {})
+        kinds[kind] = kinds.get(kind, 0) + num_bytes
 
     def of(self, worker: WorkerId) -> Report:
         """Return what is known of `worker`, zeros if nothing."""
@@ -154,13 +183,25 @@ class Reports:
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
-        total: dict[str, int] = {}
-        for r in self._by_worker.values():
-            for way, kinds in (("up", r.sent), ("down", r.received)):
-                for kind, n in kinds.items():
-                    total[f"{way}_{kind}"] = total.get(f"{way}_{kind}", 0) + n
-        return dict(sorted(total.items()))
+        return _summed(r.by_kind() for r in self._by_worker.values())
+
+    def float32_bytes_by_kind(self) -> dict[str, int]:
+        """Return what the content of those bytes would be as float32."""
+        return _summed(r.float32_by_kind() for r in self._by_worker.values())
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {k: one.get(k, 0) + other.get(k, 0) for k in one.keys() | other.keys()}
+
+
+def _both_ways(sent: Mapping[str, int], received: Mapping[str, int]) -> dict[str, int]:
+    ways = (("up", sent), ("down", received))
+    return {f"{way}_{kind}": n for way, kinds in ways for kind, n in sorted(kinds.items())}
+
+
+def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for kind, n in part.items():
+            total[kind] = total.get(kind, 0) + n
+    return dict(sorted(total.items()))

@@ -5,11 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common import canonical
 from common.documents import Abort, Counters, Evaluation, Record, WorkerCounters
 from common.ids import Digest, RoundId, SessionId, WorkerId
-from coordinator.ports import Publish, Put, Save, Send, Table
-from coordinator.round import OPEN, SavedRound
+from coordinator.ports import Append, Compute, OpenSpool, Publish, Seal, Send
 from coordinator.status import Status, WorkerStatus
 from services.coordinator.messages import Carried, VersionComputed
 from services.coordinator.observer import Observer
@@ -58,18 +56,21 @@ def test_a_rounds_phases_and_its_whole_are_timed(watched: Watched) -> None:
     record = commit_record()
     assert record.commit is not None
     plan = record.commit.plan
-    for at_s, phase in ((10.0, "share_keys"), (12.0, "collect_masked"), (15.0, "unmask")):
-        watched.now_s = at_s
-        saved = SavedRound(2, plan, phase, {}, ())
-        put = Put(Table.ROUND, OPEN, canonical.encode(saved))
-        watched.observer.effect(Save((put,)), 0.0)
-        watched.observer.effect(Send(SessionId("s"), plan), 0.0)
-    watched.now_s = 19.0
-    watched.observer.effect(Publish(record), 0.0)
+    members, survivors = tuple(plan.roster), record.commit.survivors
+    effects = (
+        (10.0, Send(SessionId("s"), plan)),
+        (12.0, OpenSpool(plan.round, members, plan.bits, plan.fragment)),
+        (15.0, Seal(plan.round)),
+        (19.0, Compute(plan, record.commit.numbers, survivors)),
+        (24.0, Append(record)),
+        (24.0, Publish(record)),
+    )
+    for watched.now_s, effect in effects:
+        watched.observer.effect(effect, 0.0)
     took = "round_phase_duration_seconds_sum"
-    phases = ("share_keys", "collect_masked", "unmask")
-    assert [watched.value(took, phase=p) for p in phases] == [2.0, 3.0, 4.0]
-    assert watched.value("round_duration_seconds_sum", outcome="committed") == 9.0
+    phases = ("share_keys", "collect_masked", "unmask", "commit")
+    assert [watched.value(took, phase=p) for p in phases] == [2.0, 3.0, 4.0, 5.0]
+    assert watched.value("round_duration_seconds_sum", outcome="committed") == 14.0
     assert watched.value("rounds_total", outcome="committed", reason="") == 1
     assert watched.value("update_staleness_versions_count") == 4
 
@@ -94,7 +95,7 @@ def test_counts_of_the_log_go_on_after_a_restart_and_durations_are_not_made_up(
 
 def test_what_bulk_carried_adds_up_and_goes_on_after_a_restart(watched: Watched) -> None:
     sent = {"worker": "aws", "direction": "sent", "kind": "update"}
-    watched.reports.carried(WorkerId("aws"), up=1000)  # by the coordinator before
+    watched.reports.carried("aws", "sent", "update", 1000)  # by the coordinator before
     watched.observer.answer(Carried({"aws": 5}, {"evaluator": 3}))
     watched.observer.answer(Carried({"aws": 6}, {}))
     assert watched.value("coordinator_network_bytes_total", **sent) is None  # not kept yet
