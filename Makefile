@@ -29,6 +29,12 @@ test: $(STAMP)  ## All tests but the slow ones
 test-all: $(STAMP)  ## All tests: also killed processes and deployment
 	$(BIN)/pytest tests --histories 6000 --soak-minutes 10 $(ARGS)
 
+test-browser: $(STAMP)  ## The report page in a headless Chromium, if there is one (part of test-all)
+	$(BIN)/pytest tests/e2e/test_report_page.py $(ARGS)
+
+pictures: $(STAMP)  ## Make docs/pictures again from a run of the demo; needs a Chromium
+	$(BIN)/python -m benchmarks.pictures $(ARGS)
+
 chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothing may be lost
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
@@ -63,4 +69,4 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
 	@touch $@
 
-.PHONY: help demo chaos fuzz test test-all lint protos verify-protos
+.PHONY: help demo chaos fuzz test test-all test-browser pictures lint protos verify-protos
