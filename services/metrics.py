@@ -17,6 +17,7 @@ from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
 from services.prometheus import Family, MetricsServer, Registry, Reported, serve
+from services.wire import Direction, Tally
 
 __all__ = ["CoordinatorMetrics", "EvaluatorMetrics", "MetricsServer", "WorkerMetrics", "serve"]
 
@@ -24,11 +25,11 @@ PHASES: Final = ("collecting_offers", "share_keys", "collect_masked", "unmask")
 """What a run can be in."""
 
 KINDS: Final = ("control", "update", "aggregate", "version", "download")
-"""What bytes are for: the control stream, uploads, published sums, whole versions; "download" is
-either of the last two, where only the downloading side can tell."""
+"""What bytes on the wire (`services/wire.py`) are for: the control stream, uploads, published sums,
+whole versions; "download" is either of the last two, where only the downloading side can tell."""
 
-Direction = Literal["sent", "received"]
-"""As the worker (or the evaluator) sees it."""
+_DIRECTIONS: Final[tuple[Direction, ...]] = ("sent", "received")
+_Traffic = Mapping[Direction, Mapping[str, int]]
 
 _COHORT: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0, 32.0)
 _STALENESS: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)
@@ -46,7 +47,8 @@ class WorkerReport:
         idle_share: of its time, blocked on anything remote, in [0, 1].
         speed: tokens per second.
         link_bps: measured upload speed in bits per second; 0 = not measured yet.
-        bytes_sent, bytes_received: by kind, since its process started.
+        bytes_sent, bytes_received: on the wire, by kind, since its process started.
+        float32_sent, float32_received: what their content would be as float32, by kind.
         resident_bytes: memory of its processes.
         merges_total: versions that it moved onto.
         healed_leaves_total: damaged leaves that it fetched again.
@@ -62,6 +64,8 @@ class WorkerReport:
     link_bps: float
     bytes_sent: Mapping[str, int]
     bytes_received: Mapping[str, int]
+    float32_sent: Mapping[str, int]
+    float32_received: Mapping[str, int]
     resident_bytes: int
     merges_total: int
     healed_leaves_total: int
@@ -80,10 +84,18 @@ def _report_families(owner: str, *labels: str) -> tuple[Family, ...]:
         family("idle_ratio", "Share of the worker's time blocked on anything remote."),
         family("tokens_per_second", "Measured training speed, pacing included."),
         family("link_bits_per_second", "Measured upload speed; 0 = not measured yet."),
-        family("network_bytes_total", "Bytes that the worker moved.", "direction", "kind"),
+        *_traffic_families(owner, *labels),
         family("resident_memory_bytes", "Memory of the worker's processes."),
         family("merges_total", "Versions that the worker moved onto."),
         family("healed_leaves_total", "Damaged leaves that the worker fetched again."),
+    )
+
+
+def _traffic_families(owner: str, *labels: str) -> tuple[Family, ...]:
+    by = (*labels, "direction", "kind")
+    return (
+        Family(f"{owner}_network_bytes_total", "Bytes on the wire, TCP's payload.", by),
+        Family(f"{owner}_float32_bytes_total", "What their content would be as float32.", by),
     )
 
 
@@ -102,9 +114,18 @@ def _set_report(series: Reported, owner: str, labels: tuple[str, ...], r: Worker
         ("healed_leaves_total", r.healed_leaves_total),
     ):
         series.set(f"{owner}_{name}", value, *labels)
-    for direction, by_kind in (("sent", r.bytes_sent), ("received", r.bytes_received)):
-        for kind, num_bytes in _known(by_kind).items():
-            series.set(f"{owner}_network_bytes_total", num_bytes, *labels, direction, kind)
+    wire: _Traffic = {"sent": r.bytes_sent, "received": r.bytes_received}
+    float32: _Traffic = {"sent": r.float32_sent, "received": r.float32_received}
+    _set_traffic(series, owner, labels, wire, float32)
+
+
+def _set_traffic(
+    series: Reported, owner: str, labels: tuple[str, ...], wire: _Traffic, float32: _Traffic
+) -> None:
+    for name, traffic in (("network_bytes_total", wire), ("float32_bytes_total", float32)):
+        for direction, by_kind in traffic.items():
+            for kind, num_bytes in _known(by_kind).items():
+                series.set(f"{owner}_{name}", num_bytes, *labels, direction, kind)
 
 
 def _known(by_kind: Mapping[str, int]) -> dict[str, int]:
@@ -161,7 +182,7 @@ class CoordinatorMetrics:
         self._append_s = r.seconds("log_append_duration", "Making one record durable.")
         self._bytes = r.counter(
             "coordinator_network_bytes",
-            "Bytes moved by each worker, as the coordinator counts them.",
+            "Bytes on the wire of each worker, as the coordinator counts them.",
             *("worker", "direction", "kind"),
         )
         self._evaluation = _EvaluationGauges("evaluation", r)
@@ -187,6 +208,8 @@ class CoordinatorMetrics:
 
     def bytes_moved(self, worker: str, direction: Direction, kind: str, num_bytes: int) -> None:
         """Bytes went to or came from a worker; `direction` as the worker sees it."""
+        if worker in self._removed:
+            return
         for known, n in _known({kind: num_bytes}).items():
             self._bytes.labels(worker, direction, known).inc(n)
 
@@ -298,7 +321,7 @@ class EvaluatorMetrics:
         self._evaluation = _EvaluationGauges("evaluator", r)
         self._measured = r.counter("evaluator_measurements", "Versions measured.")
         self._took = r.seconds("evaluator_measurement_duration", "Measuring one version.")
-        self._bytes = r.counter("evaluator_network_bytes", "Bytes moved.", "direction", "kind")
+        self._reported = Reported(r, _traffic_families("evaluator"))
 
     def evaluated(self, evaluation: Evaluation, seconds: float) -> None:
         """A version was measured."""
@@ -306,10 +329,10 @@ class EvaluatorMetrics:
         self._measured.inc()
         self._took.observe(seconds)
 
-    def bytes_moved(self, direction: Direction, kind: str, num_bytes: int) -> None:
-        """Bytes went to or came from the coordinator."""
-        for known, n in _known({kind: num_bytes}).items():
-            self._bytes.labels(direction, known).inc(n)
+    def moved(self, tally: Tally) -> None:
+        """So much went to the coordinator and came from it since the process started."""
+        wire, float32 = ({d: read(d) for d in _DIRECTIONS} for read in (tally.wire, tally.float32))
+        _set_traffic(self._reported, "evaluator", (), wire, float32)
 
 
 class _EvaluationGauges:

@@ -49,6 +49,7 @@ from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
+from services.wire import wire_bytes
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,9 @@ _CALLS_PER_THREAD: Final = 16
 """Calls that may wait for a spare thread; gRPC itself refuses more."""
 
 _STREAMS_PER_CONNECTION: Final = 64
-_PIECE_BYTES: Final = 2**20
+PIECE_BYTES: Final = 2**20
+"""Of a file in one message of a download."""
+
 _REPORT_INTERVAL_S: Final = 0.5
 
 _FIXED_WINDOW: Final = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 8 * 2**20))
@@ -86,15 +89,15 @@ class Outbox:
             self._line.send(message)
 
     def received(self, worker: WorkerId, num_bytes: int) -> None:
-        """Bytes of a member's upload arrived."""
+        """A message of a member's upload arrived."""
         with self._lock:
-            self._received[worker] = self._received.get(worker, 0) + num_bytes
+            self._received[worker] = self._received.get(worker, 0) + wire_bytes(num_bytes)
             self._advanced.add(worker)
 
     def sent(self, name: str, num_bytes: int) -> None:
-        """Bytes of a download left."""
+        """A message of a download left."""
         with self._lock:
-            self._sent[name] = self._sent.get(name, 0) + num_bytes
+            self._sent[name] = self._sent.get(name, 0) + wire_bytes(num_bytes)
 
     def report(self) -> None:
         """Send what was saved up, for as long as control lives."""
@@ -175,8 +178,8 @@ class BulkService:
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
         with self.calls.by(identity.name, context, upload=False) as call:
-            for offset in range(request.offset, total, _PIECE_BYTES):
-                piece = self._piece(digest, offset, min(_PIECE_BYTES, total - offset))
+            for offset in range(request.offset, total, PIECE_BYTES):
+                piece = self._piece(digest, offset, min(PIECE_BYTES, total - offset))
                 message = framing.download_response(total, piece)
                 yield message
                 call.moved()

@@ -29,7 +29,7 @@ from coordinator.round import Phase
 from coordinator.run import Run
 from services.coordinator import convert
 from services.coordinator.admission import Admission
-from services.coordinator.control import SessionService
+from services.coordinator.control import Moved, SessionService, nowhere
 from services.coordinator.drain import drain
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
@@ -122,7 +122,12 @@ class Leading:
         return head
 
     def session_service(
-        self, *, admission: Admission, members: MemberList, heartbeat_interval_s: float
+        self,
+        *,
+        admission: Admission,
+        members: MemberList,
+        heartbeat_interval_s: float,
+        moved: Moved = nowhere,
     ) -> SessionService:
         """Return the service for workers' control streams."""
         return SessionService(
@@ -135,6 +140,7 @@ class Leading:
             heartbeat_interval_s=heartbeat_interval_s,
             lease_s=self._timings.lease_s,
             door=self._door,
+            moved=moved,
         )
 
     # The life of a leader -------------------------------------------------------------------------

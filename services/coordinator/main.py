@@ -256,6 +256,7 @@ def _control_server(
             admission=admission,
             members=coordinator.members,
             heartbeat_interval_s=settings.timings.heartbeat_s,
+            moved=coordinator.metrics.bytes_moved,
         ),
         server,
     )

@@ -84,7 +84,7 @@ class RoundSealed:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Bytes moved since the last such message, by worker."""
+    """Bytes on the wire since the last such message, by worker."""
 
     received: Mapping[str, int]
     sent: Mapping[str, int]

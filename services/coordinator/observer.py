@@ -100,6 +100,8 @@ class Observer:
                     link_bps=last.link_bps,
                     bytes_sent=report.sent,
                     bytes_received=report.received,
+                    float32_sent=report.float32_sent,
+                    float32_received=report.float32_received,
                     resident_bytes=last.resident_bytes,
                     merges_total=last.merges_total,
                     healed_leaves_total=last.healed_leaves_total,

@@ -4,7 +4,7 @@ A worker's counters begin at zero when its process does; here they go on. Bounde
 list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from common.ids import WorkerId
@@ -21,6 +21,8 @@ class Report:
     earlier_tokens: int = 0
     earlier_sent: dict[str, int] = field(default_factory=dict)
     earlier_received: dict[str, int] = field(default_factory=dict)
+    earlier_float32_sent: dict[str, int] = field(default_factory=dict)
+    earlier_float32_received: dict[str, int] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -42,10 +44,23 @@ class Report:
         """Bytes received, by kind."""
         return _added(self.earlier_received, self.last.bytes_received)
 
+    @property
+    def float32_sent(self) -> Mapping[str, int]:
+        """What the content of bytes sent would be as float32, by kind."""
+        return _added(self.earlier_float32_sent, self.last.float32_sent)
+
+    @property
+    def float32_received(self) -> Mapping[str, int]:
+        """What the content of bytes received would be as float32, by kind."""
+        return _added(self.earlier_float32_received, self.last.float32_received)
+
     def by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
-        ways = (("up", self.sent), ("down", self.received))
-        return {f"{way}_{kind}": n for way, kinds in ways for kind, n in sorted(kinds.items())}
+        return _both_ways(self.sent, self.received)
+
+    def float32_by_kind(self) -> dict[str, int]:
+        """Return what the content of those bytes would be as float32."""
+        return _both_ways(self.float32_sent, self.float32_received)
 
 
 class Reports:
@@ -60,6 +75,8 @@ class Reports:
         if report.boot != boot:
             report.earlier_steps, report.earlier_tokens = report.steps, report.tokens
             report.earlier_sent, report.earlier_received = dict(report.sent), dict(report.received)
+            report.earlier_float32_sent = dict(report.float32_sent)
+            report.earlier_float32_received = dict(report.float32_received)
             report.boot, report.last = boot, session_pb2.Heartbeat()
 
     def heard(self, worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> None:
@@ -84,12 +101,25 @@ class Reports:
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
-        total: dict[str, int] = {}
-        for r in self._by_worker.values():
-            for kind, n in r.by_kind().items():
-                total[kind] = total.get(kind, 0) + n
-        return dict(sorted(total.items()))
+        return _summed(r.by_kind() for r in self._by_worker.values())
+
+    def float32_bytes_by_kind(self) -> dict[str, int]:
+        """Return what the content of those bytes would be as float32."""
+        return _summed(r.float32_by_kind() for r in self._by_worker.values())
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {k: one.get(k, 0) + other.get(k, 0) for k in one.keys() | other.keys()}
+
+
+def _both_ways(sent: Mapping[str, int], received: Mapping[str, int]) -> dict[str, int]:
+    ways = (("up", sent), ("down", received))
+    return {f"{way}_{kind}": n for way, kinds in ways for kind, n in sorted(kinds.items())}
+
+
+def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for kind, n in part.items():
+            total[kind] = total.get(kind, 0) + n
+    return dict(sorted(total.items()))

@@ -98,6 +98,7 @@ class StatusSource:
             "bytes_up": reports.bytes_up(),
             "bytes_down": reports.bytes_down(),
             "bytes_by_kind": reports.bytes_by_kind(),
+            "float32_bytes_by_kind": reports.float32_bytes_by_kind(),
             # FedAvg moves float32 both ways for each contribution
             "bytes_float32_fedavg": 2 * counters.float32_bytes,
             "workers": {

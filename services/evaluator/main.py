@@ -20,6 +20,7 @@ from common import canonical
 from common.documents import Evaluation, Genesis, Record
 from common.errors import CrosscloudError
 from common.ids import Digest
+from common.progress import float32_bytes
 from protos.v1 import session_pb2, session_pb2_grpc
 from services import __version__, logs
 from services.bulk_link import BulkLink, GivenUpError
@@ -72,6 +73,7 @@ class Evaluator:
             self._fetch,
             self._position or genesis_position(genesis),
         )
+        self._float32_bytes = float32_bytes(genesis.schema)
         self._learner = learner
         self._vector = ParameterVector(learner)
         self._metrics = metrics
@@ -107,7 +109,8 @@ class Evaluator:
 
     def _fetch(self, digest: Digest, kind: Literal["aggregate", "version"]) -> None:
         self._bulk.fetch(digest, kind, self._store)
-        self._metrics.bytes_moved("received", kind, self._store.size(digest))
+        content = self._store.size(digest) if kind == "version" else self._float32_bytes
+        self._bulk.tally.content("received", kind, content)
 
     def wake(self) -> None:
         """Let `run` look whether it is to end."""
@@ -120,6 +123,7 @@ class Evaluator:
             self._replica.apply(record)
         self._position = self._replica.position
         self._state.save(self._position)
+        self._metrics.moved(self._bulk.tally)
         self._replica.collect()
 
     def _measure(self) -> None:
@@ -151,6 +155,7 @@ class Evaluator:
 
     def _report(self, evaluation: Evaluation) -> None:
         request = session_pb2.ReportEvaluationRequest(evaluation=canonical.encode(evaluation))
+        self._bulk.tally.message("sent", "control", request.ByteSize())
         try:
             self._session.ReportEvaluation(request, timeout=10.0)
         except grpc.RpcError as e:  # the next version will be reported; this one is in our metrics
@@ -165,6 +170,7 @@ class Evaluator:
             request = session_pb2.WatchLogRequest(from_seq=next_seq, follow=True)
             try:
                 for response in self._session.WatchLog(request):
+                    self._bulk.tally.message("received", "control", response.ByteSize())
                     record = canonical.decode(response.record, Record)
                     next_seq = record.seq + 1
                     patience.reset()

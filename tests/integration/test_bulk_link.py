@@ -117,7 +117,7 @@ def test_every_shard_arrives_once(link: BulkLink, other: Other) -> None:
     push(link, lambda i: asked.append(i) or shard(i))  # type: ignore[func-returns-value]
     assert other.arrived == {i: shard(i) for i in range(NUM_SHARDS)}
     assert asked == list(range(NUM_SHARDS))
-    assert link.bytes_sent > NUM_SHARDS * 100
+    assert link.tally.wire("sent")["update"] > NUM_SHARDS * 100
     assert link.link_bps > 0
 
 
@@ -175,7 +175,7 @@ def test_a_broken_download_goes_on_where_it_broke(
     digest = digest_of(other.content)
     link.fetch(digest, "version", store)
     assert store.read(digest) == other.content
-    assert link.bytes_received["version"] > len(other.content)
+    assert link.tally.wire("received")["version"] > len(other.content)
 
 
 def test_a_file_that_is_not_kept_says_so(link: BulkLink, other: Other, tmp_path: Path) -> None:
@@ -197,4 +197,4 @@ def test_a_download_that_never_ends_does_not_keep_a_process_that_does(
     Timer(0.3, closing.set).start()
     with pytest.raises(GivenUpError):
         link.fetch(digest_of(b""), "version", DataStore(tmp_path))
-    assert link.bytes_received["version"] > 0
+    assert link.tally.wire("received")["version"] > 0

@@ -13,6 +13,7 @@ from services.metrics import (
     WorkerReport,
     serve,
 )
+from services.wire import Tally
 
 REPORT = WorkerReport(
     version=7,
@@ -25,6 +26,8 @@ REPORT = WorkerReport(
     link_bps=8e6,
     bytes_sent={"update": 5_000_000, "control": 9000},
     bytes_received={"aggregate": 6_000_000},
+    float32_sent={"update": 20_000_000},
+    float32_received={"aggregate": 20_000_000},
     resident_bytes=400_000_000,
     merges_total=7,
     healed_leaves_total=0,
@@ -75,7 +78,10 @@ def worker() -> WorkerMetrics:
 def evaluator() -> EvaluatorMetrics:
     metrics = EvaluatorMetrics(run="demo", software="0.1.0")
     metrics.evaluated(EVALUATION, 1.2)
-    metrics.bytes_moved("received", "version", 4_000_000)
+    tally = Tally()
+    tally.message("received", "version", 4_000_000)
+    tally.content("received", "version", 4_000_000)
+    metrics.moved(tally)
     return metrics
 
 
@@ -128,6 +134,7 @@ def test_heartbeat_numbers_stand_under_their_worker():
     assert found["crosscloud_worker_lag_versions", (("worker", "aws"),)] == 1
     sent = (("direction", "sent"), ("kind", "update"), ("worker", "aws"))
     assert found["crosscloud_worker_network_bytes_total", sent] == 5_000_000
+    assert found["crosscloud_worker_float32_bytes_total", sent] == 20_000_000
 
 
 def test_cumulative_counts_of_the_log_are_shown_with_the_mean_staleness():
