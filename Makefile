@@ -33,6 +33,12 @@ test-all: $(STAMP)  ## All tests: also killed processes and deployment
 test-prometheus: $(STAMP)  ## Dashboards and rules, under a real Prometheus where there is one
 	$(BIN)/pytest $(WATCH_TESTS) $(ARGS)
 
+test-browser: $(STAMP)  ## The report page in a headless Chromium, if there is one (part of test-all)
+	$(BIN)/pytest tests/e2e/test_report_page.py $(ARGS)
+
+pictures: $(STAMP)  ## Make docs/pictures again from a run of the demo; needs a Chromium
+	$(BIN)/python -m benchmarks.pictures $(ARGS)
+
 chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothing may be lost
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
@@ -67,4 +73,4 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
 	@touch $@
 
-.PHONY: help demo chaos fuzz test test-all test-prometheus lint protos verify-protos
+.PHONY: help demo chaos fuzz test test-all test-prometheus lint protos verify-protos test-browser pictures
