@@ -15,6 +15,8 @@ STAMP := $(VENV)/.stamp-$(KEY)
 PROTOS := $(wildcard protos/v1/*.proto)
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) \
+	-f deploy/compose/compose.yaml $(addprefix -f deploy/compose/,$(OVERLAYS))
 FAST_TESTS := $(wildcard tests/unit tests/scenarios tests/vectors tests/attacks tests/fuzz tests/integration)
 
 help:  ## Show this help
@@ -34,6 +36,18 @@ chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothin
 
 fuzz: $(STAMP)  ## Over a million damaged inputs to everything that reads bytes (a minute or two)
 	$(BIN)/python -m tests.fuzz.campaign $(ARGS)
+
+up:  ## Build images and start a whole federation in containers (OVERLAYS=compose.no-grafana.yaml)
+	$(COMPOSE) up --build --detach --wait $(ARGS)
+
+down:  ## Stop it; its run stays and goes on with the next `up` (ARGS=--volumes: forget it)
+	$(COMPOSE) --profile tools down $(ARGS)
+
+logs:  ## Follow what its processes print
+	$(COMPOSE) logs --follow --tail 50 $(ARGS)
+
+test-compose: $(STAMP)  ## Start it, kill each container, look at the walls (needs Docker; long)
+	$(BIN)/pytest tests/deploy/test_compose.py $(ARGS)
 
 lint: $(STAMP) verify-protos  ## ruff, mypy, import-linter, stubs
 	$(BIN)/ruff check .
@@ -63,4 +77,4 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
 	@touch $@
 
-.PHONY: help demo chaos fuzz test test-all lint protos verify-protos
+.PHONY: help demo chaos fuzz test test-all test-compose up down logs lint protos verify-protos
