@@ -111,7 +111,7 @@ class Report:
             float32_received=float32_received,
         )
         carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
-        return cls(str(stored["boot"]), heartbeat, *earlier, carried)
+        return cls(str(stored["boot"]), heartbeat, *earlier, carried=carried)
 
 
 class Reports:
