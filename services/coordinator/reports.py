@@ -110,18 +110,9 @@ class Report:
             float32_sent=float32_sent,
             float32_received=float32_received,
         )
-        carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
-        return cls(
-            boot=str(stored["boot"]),
-            last=heartbeat,
-            earlier_steps=earlier[0],
-            earlier_tokens=earlier[1],
-            earlier_sent=earlier[2],
-            earlier_received=earlier[3],
-            earlier_float32_sent=earlier[4],
-            earlier_float32_received=earlier[5],
-            carried=carried,
-        )
+        report = cls(str(stored["boot"]), heartbeat, *earlier)
+        report.carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
+        return report
 
 
 class Reports:
