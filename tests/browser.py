@@ -58,9 +58,21 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def screenshot(self, *, full: bool = True) -> bytes:
-        """Return a PNG of the whole page, or of what a window shows first."""
-        parameters = {"format": "png", "captureBeyondViewport": full}
+    def screenshot(self, first: str = "", last: str = "") -> bytes:
+        """Return a PNG of what a window shows, or from one element to another, edge to edge.
+
+        Args:
+            first, last: selectors.
+        """
+        parameters: dict[str, Any] = {"format": "png"}
+        if first:
+            top, bottom = (
+                self.evaluate(f"document.querySelector('{which}').getBoundingClientRect().{edge}")
+                for which, edge in ((first, "top"), (last, "bottom"))
+            )
+            width = self.evaluate("document.documentElement.clientWidth")
+            clip = {"x": 0, "y": top - 8, "width": width, "height": bottom - top + 16, "scale": 1}
+            parameters |= {"clip": clip, "captureBeyondViewport": True}
         answer = self.browser.call("Page.captureScreenshot", parameters, self.session)
         return base64.b64decode(answer["data"])
 

@@ -16,6 +16,8 @@ KINDS = {
     "up_update": 1_000_000,
     "down_aggregate": 1_000_000,
     "up_control": 20_000,
+    "up_aggregate": 2_000,
+    "down_update": 3_000,
     "down_control": 60_000,
 }
 ABORT_EVERY = 7
@@ -47,10 +49,12 @@ def write_run(
         lines.append(_totals(run, tier, version, i, len(workers)) | {"time_s": 1.79e9 + 3.3 * i})
         lines[-1]["rounds"] = ended
         if old:
-            del lines[-1]["rounds"]
+            del lines[-1]["rounds"], lines[-1]["float32_bytes_by_kind"]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     result = _totals(run, tier, version, num_rounds, len(workers))
     result["workers"] = {name: _worker(version, num_rounds, old=old) for name in workers}
+    if old:
+        del result["float32_bytes_by_kind"]
     (folder / "result.json").write_text(json.dumps(result, indent=2))
     if not old:
         (folder / "genesis.json").write_bytes(canonical.encode(made_up_genesis(run)) + b"\n")
@@ -96,6 +100,11 @@ def _totals(run: str, tier: str, version: int, i: int, num_workers: int) -> dict
         "bytes_up": up,
         "bytes_down": sum(by_kind.values()) - up,
         "bytes_by_kind": by_kind,
+        "float32_bytes_by_kind": {
+            "up_update": 4_000_000 * version * num_workers,
+            "down_aggregate": 4_000_000 * version * num_workers,
+            "down_version": 2_000_000 * num_workers,
+        },
         "bytes_float32_fedavg": 8_000_000 * version * num_workers,
     }
 

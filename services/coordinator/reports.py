@@ -110,8 +110,9 @@ class Report:
             float32_sent=float32_sent,
             float32_received=float32_received,
         )
-        carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
-        return cls(str(stored["boot"]), heartbeat, *earlier, carried)
+        report = cls(str(stored["boot"]), heartbeat, *earlier)
+        report.carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
+        return report
 
 
 class Reports:

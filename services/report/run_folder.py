@@ -50,7 +50,12 @@ class WorkerResult(_Read):
 
 
 class Totals(_Read):
-    """What `result.json` and each line of `metrics.jsonl` have in common."""
+    """What `result.json` and each line of `metrics.jsonl` have in common.
+
+    Args:
+        float32_bytes_by_kind: what the content that was moved would be as float32; None in older
+            runs.
+    """
 
     run: str
     versions: Count
@@ -65,6 +70,7 @@ class Totals(_Read):
     bytes_up: Count
     bytes_down: Count
     bytes_by_kind: dict[str, Count]
+    float32_bytes_by_kind: dict[str, Count] | None = None
     bytes_float32_fedavg: Count
 
     @property

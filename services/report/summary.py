@@ -24,7 +24,6 @@ from services.report.run_folder import RunData
 from services.report.traffic import saved_share
 
 _MOST_WORKERS: Final = 500
-MINUS: Final = "\N{MINUS SIGN}"
 
 
 def header(run: RunData) -> Element:
@@ -58,7 +57,6 @@ def headline(run: RunData, price_per_gb: float) -> Element:
     r = run.result
     begun = run.measured[0] if run.measured else None
     saved = saved_share(r.bytes_moved, r.bytes_float32_fedavg)
-    against = "-" if saved is None else f"{-saved:+.0%}".replace("-", MINUS)
     both = f"{human_bytes(r.bytes_up)} up, {human_bytes(r.bytes_down)} down"
     tiles = (
         _learned(
@@ -68,7 +66,7 @@ def headline(run: RunData, price_per_gb: float) -> Element:
         _learned("accuracy", "{:.1%}", r.accuracy, begun.accuracy if begun else None),
         tile("versions", count(r.versions), _rounds_aborted(r.rounds_aborted)),
         tile("moved", human_bytes(r.bytes_moved), both),
-        tile("bytes against FedAvg", against, "float32, same contributions"),
+        tile("saved", "-" if saved is None else f"{saved:.0%}", "of float32 FedAvg's bytes"),
         tile(
             "egress",
             human_dollars(r.bytes_moved / 1e9 * price_per_gb),

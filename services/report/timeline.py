@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -68,15 +68,16 @@ def rounds(run: RunData) -> Element:
     outcome = "every round ended in a new version" if not aborted else (
         f"{plural(len(aborted), 'round')} ended without one"
     )  # fmt: skip
-    each = "" if len(groups) == len(run.rounds) else f"; each cell is {groups[0].size} of them"
+    several = f" Each cell is {groups[0].size} of them; how much of it is red, were aborted."
+    each = "" if len(groups) == len(run.rounds) else several
     return section(
         "rounds",
         "Rounds",
-        paragraph(f"{plural(len(run.rounds), 'round')} closed: {outcome}{each}."),
+        paragraph(f"{plural(len(run.rounds), 'round')} closed: {outcome}.{each}"),
         figure(
             "Outcome of each round",
             strip(
-                [_outcome(g, x, unit_s) for g in groups],
+                [cell for g in groups for cell in _outcome(g, x, unit_s)],
                 summary=f"{len(run.rounds) - len(aborted)} committed, {len(aborted)} aborted.",
             ),
             ruler(x),
@@ -169,18 +170,18 @@ def _time(ended: Sequence[RoundLine]) -> tuple[Scale, float]:
     return time_scale([0.0, *(r.ended_s for r in ended)], "time since the run began")
 
 
-def _outcome(group: _Group, x: Scale, unit_s: float) -> Cell:
+def _outcome(group: _Group, x: Scale, unit_s: float) -> Iterator[Cell]:
+    """Yield a cell, and over it one as tall as the share of aborted rounds, if any were."""
     aborted = sum(not r.committed for r in group.rounds)
     took_s = statistics.fmean(r.duration_s for r in group.rounds)
-    return _cell(
-        group,
-        x,
-        unit_s,
-        kind="bad" if aborted else "ok",
-        note=f"{group.label}; took {human_seconds(took_s)}"
-        + (f"; {aborted} aborted" if aborted and group.size > 1 else ""),
-        crossed=bool(aborted),
-    )
+    note = f"{group.label}; took {human_seconds(took_s)}"
+    if group.size > 1:
+        note += f" on average; {aborted} of {group.size} aborted"
+    if aborted < group.size:
+        yield _cell(group, x, unit_s, kind="ok", note=note)
+    if aborted:
+        share, alone = aborted / group.size, group.size == 1
+        yield _cell(group, x, unit_s, kind="bad", note=note, height=share, crossed=alone)
 
 
 def _part(name: str, group: _Group, x: Scale, unit_s: float) -> Cell:

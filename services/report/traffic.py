@@ -1,6 +1,8 @@
 """What the run moved, by kind and by worker, against float32 FedAvg, and what that costs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 from xml.etree.ElementTree import Element
 
@@ -21,11 +23,10 @@ from services.report.parts import (
 from services.report.run_folder import RunData, WorkerResult
 
 KINDS: Final = {
-    "up_update": ("s1", "updates", "what members of cohorts upload: compressed, masked"),
-    "down_aggregate": ("s2", "sums", "what every worker replays to stand on the next version"),
-    "down_version": ("s3", "whole versions", "for workers that begin, or are far behind"),
-    "up_control": ("s4", "control, up", "heartbeats, offers, keys and shares"),
-    "down_control": ("s5", "control, down", "plans, lists of members, the log"),
+    "update": ("s1", "updates", "what members of cohorts upload: compressed, masked"),
+    "aggregate": ("s2", "sums", "what every worker replays to stand on the next version"),
+    "version": ("s3", "whole versions", "for workers that begin, or are far behind"),
+    "control": ("s4", "control", "heartbeats, offers, plans, keys and shares, the log"),
 }
 """Class, name and meaning of each kind of bytes, in the order of the bars."""
 
@@ -41,7 +42,7 @@ def traffic(run: RunData) -> Element:
     if not moved:
         return section("bytes", "Bytes", left_out("Bytes are", "no worker reported any"))
     whole = float(max(moved, fedavg, sum(result.bytes_by_kind.values())))
-    bars = [("This run", _kinds(result.bytes_by_kind, whole, moved), human_bytes(moved))]
+    bars = [("This run", _stacked(result.bytes_by_kind, whole, moved), human_bytes(moved))]
     if fedavg:
         note = f"float32 FedAvg: {human_bytes(fedavg)}"
         bars.append(
@@ -58,18 +59,7 @@ def traffic(run: RunData) -> Element:
         ),
         figure("This run against float32 FedAvg", _bars(bars), _legend(), wide=True),
         _over_time(run),
-        table(
-            "Bytes by kind",
-            (
-                ("kind", ""),
-                ("bytes", "number"),
-                ("share", "number"),
-                ("per version", "number"),
-                ("what", "words"),
-            ),
-            (_kind(k, n, moved, result.versions) for k, n in _ordered(result.bytes_by_kind)),
-            foot=("all", human_bytes(moved), percent(1), _per(moved, result.versions), ""),
-        ),
+        _by_kind(run),
         _by_worker(result.workers),
     )  # fmt: skip
 
@@ -131,35 +121,90 @@ def _against(moved: int, fedavg: int) -> str:
     )
 
 
-def _kinds(by_kind: Mapping[str, int], whole: float, moved: int) -> Element:
-    parts = [
-        (KINDS.get(k, _OTHER)[0], float(n), f"{_name(k)}: {human_bytes(n)}")
-        for k, n in _ordered(by_kind)
-    ]
-    rest = moved - sum(by_kind.values())
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of bytes, both ways."""
+
+    kind: str
+    up: int
+    down: int
+
+    @property
+    def both(self) -> int:
+        return self.up + self.down
+
+    @property
+    def style(self) -> str:
+        return KINDS.get(self.kind, _OTHER)[0]
+
+    @property
+    def name(self) -> str:
+        return KINDS[self.kind][1] if self.kind in KINDS else self.kind
+
+
+def _kinds(by_kind: Mapping[str, int]) -> list[_Kind]:
+    """Return kinds in the order of the bars, from names such as "up_update"."""
+    up, down = Counter[str](), Counter[str]()
+    for name, num_bytes in by_kind.items():
+        way, _, kind = name.partition("_")
+        if way == "down" and kind:
+            down[kind] += num_bytes
+        else:
+            up[kind if way == "up" and kind else name] += num_bytes
+    order = {kind: i for i, kind in enumerate(KINDS)}
+    names = sorted(up.keys() | down.keys(), key=lambda k: (order.get(k, len(order)), k))
+    return [_Kind(name, up[name], down[name]) for name in names]
+
+
+def _stacked(by_kind: Mapping[str, int], whole: float, moved: int) -> Element:
+    kinds = _kinds(by_kind)
+    parts = [(k.style, float(k.both), f"{k.name}: {human_bytes(k.both)}") for k in kinds]
+    rest = moved - sum(k.both for k in kinds)
     if rest > 0:
         parts.append((_OTHER[0], float(rest), f"other: {human_bytes(rest)}"))
-    said = ", ".join(f"{_name(k)} {human_bytes(n)}" for k, n in _ordered(by_kind))
+    said = ", ".join(f"{k.name} {human_bytes(k.both)}" for k in kinds)
     return bar(parts, whole, summary=f"{human_bytes(moved)}: {said}.")
 
 
-def _ordered(by_kind: Mapping[str, int]) -> list[tuple[str, int]]:
-    order = {kind: i for i, kind in enumerate(KINDS)}
-    return sorted(by_kind.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
-
-
-def _name(kind: str) -> str:
-    return KINDS[kind][1] if kind in KINDS else kind
-
-
-def _kind(kind: str, num_bytes: int, moved: int, versions: int) -> tuple[str, ...]:
-    return (
-        _name(kind),
-        human_bytes(num_bytes),
-        percent(num_bytes / moved),
-        _per(num_bytes, versions),
-        KINDS.get(kind, _OTHER)[2],
+def _by_kind(run: RunData) -> Element:
+    result = run.result
+    raw = result.float32_bytes_by_kind
+    stands_for = {} if raw is None else {k.kind: k.both for k in _kinds(raw)}
+    rows: list[Sequence[Child]] = [
+        (
+            k.name,
+            human_bytes(k.up),
+            human_bytes(k.down),
+            percent(k.both / result.bytes_moved),
+            _per(k.both, result.versions),
+            *([] if raw is None else _as_float32(k.both, stands_for.get(k.kind, 0))),
+            KINDS.get(k.kind, _OTHER)[2],
+        )
+        for k in _kinds(result.bytes_by_kind)
+    ]
+    names = ["up", "down", "share", "per version"]
+    foot = [
+        human_bytes(result.bytes_up),
+        human_bytes(result.bytes_down),
+        percent(1),
+        _per(result.bytes_moved, result.versions),
+    ]
+    if raw is not None:
+        names += ["as float32", "saved"]
+        foot += _as_float32(result.bytes_moved, sum(stands_for.values()))
+    return table(
+        "Bytes by kind",
+        (("kind", ""), *((name, "number") for name in names), ("what", "words")),
+        rows,
+        foot=("all", *foot, ""),
     )
+
+
+def _as_float32(num_bytes: int, stands_for: int) -> list[str]:
+    """Return what the content would be as float32, and how much less was moved."""
+    if not stands_for:
+        return ["-", "-"]
+    return [human_bytes(stands_for), f"{1 - num_bytes / stands_for:.0%}"]
 
 
 def _per(num_bytes: int, versions: int) -> str:
@@ -226,7 +271,7 @@ def _by_worker(workers: Mapping[str, WorkerResult]) -> Element | None:
         w = workers[name]
         moved = _moved(w)
         if w.bytes_by_kind is not None:
-            drawn = _kinds(w.bytes_by_kind, most, moved)
+            drawn = _stacked(w.bytes_by_kind, most, moved)
         else:
             sent, received = human_bytes(w.bytes_sent), human_bytes(w.bytes_received)
             drawn = bar(

@@ -80,7 +80,7 @@ def test_the_page_fits_complains_of_nothing_and_asks_nobody(
         assert page.evaluate(CUT_OFF) == []
         assert page.evaluate(OVERLAPPING) == []
         assert page.evaluate("document.title") != "taken"
-        assert page.screenshot(full=False).startswith(b"\x89PNG")
+        assert page.screenshot().startswith(b"\x89PNG")
         assert page.complaints == []
         assert page.requests == [url]
 
