@@ -28,6 +28,8 @@ _RECORD_CONTENT: Final = 16_284
 Direction = Literal["sent", "received"]
 """As whoever dialled sees it: the worker, or the evaluator."""
 
+DIRECTIONS: Final[tuple[Direction, ...]] = ("sent", "received")
+
 
 def wire_bytes(message_bytes: int) -> int:
     """Return what TCP carries for one message, in its own direction."""
@@ -50,11 +52,13 @@ class Tally:
         self._wire: dict[Direction, dict[str, int]] = {"sent": {}, "received": {}}
         self._float32: dict[Direction, dict[str, int]] = {"sent": {}, "received": {}}
 
-    def message(self, direction: Direction, kind: str, message_bytes: int) -> None:
-        """A message of `message_bytes` passed."""
+    def message(
+        self, direction: Direction, kind: str, message_bytes: int, num_messages: int = 1
+    ) -> None:
+        """So many messages of `message_bytes` each passed."""
         with self._lock:
             for way, num_bytes in both_ways(direction, message_bytes):
-                _add(self._wire[way], kind, num_bytes)
+                _add(self._wire[way], kind, num_messages * num_bytes)
 
     def content(self, direction: Direction, kind: str, float32_bytes: int) -> None:
         """Content arrived whole that had so many bytes as float32."""

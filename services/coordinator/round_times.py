@@ -27,6 +27,7 @@ class RoundTimes:
         self._phase = ""
         self._since_s = 0.0
         self._phases_s: dict[str, float] = {}
+        self._newest_phases_s: dict[str, float] = {}
         self._ended: list[dict[str, Any]] = []
 
     def effect(self, effect: Effect) -> None:
@@ -45,6 +46,11 @@ class RoundTimes:
                 self._enter("ending")
             case Append(record) if record.commit is not None or record.abort is not None:
                 self._end(record)
+
+    @property
+    def newest_phases_s(self) -> dict[str, float]:
+        """How long the newest round that ended was in each phase; nothing of a former leader's."""
+        return self._newest_phases_s
 
     def take(self) -> list[dict[str, Any]]:
         """Return the rounds that ended since the last call, oldest first, ready for JSON."""
@@ -69,6 +75,7 @@ class RoundTimes:
             phases_s = {}
         else:
             closed_s = plan.hours * 3600
+        self._newest_phases_s = phases_s
         if (commit := record.commit) is not None:
             round_id, outcome, detail = commit.plan.round, "committed", ""
             staleness = {w: round(commit.numbers[w].age_256 / 256, 3) for w in commit.survivors}

@@ -149,18 +149,18 @@ def read_options(
         name, up, down = _link(text)
         places.of(name, f"--link {text}", up_mbps=up, down_mbps=down)
     everybody = [text for text in speeds if "=" not in text]
+    if coordinator is not None:
+        places.of(COORDINATOR, f"--coordinator {coordinator}", cloud=coordinator)
+    named = [text.partition("=")[0] for text in speeds if "=" in text]
+    for name in named or (() if raw.get("workers") else WORKERS):
+        places.of(name, "the default")
+    for text in everybody:
+        for name in list(raw["workers"]):
+            places.of(name, f"--tokens-per-s {text}", tokens_per_s=text)
     for text in speeds:
         if "=" in text:
             name, _, speed = text.partition("=")
             places.of(name, f"--tokens-per-s {text}", tokens_per_s=speed)
-    if coordinator is not None:
-        places.of(COORDINATOR, f"--coordinator {coordinator}", cloud=coordinator)
-    if not raw.get("workers"):
-        for name in WORKERS:
-            places.of(name, "the default")
-    for text in everybody:
-        for name in list(raw["workers"]):
-            places.of(name, f"--tokens-per-s {text}", tokens_per_s=text)
     for text in prices:
         cloud, sign, price = text.partition("=")
         if not sign:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.plan.forecast import Forecast
+from services.plan.options import COORDINATOR
 from services.plan.traffic import Traffic
 
 _UNKNOWN = "-"
@@ -139,5 +140,8 @@ def _notes(found: Forecast) -> Iterator[str]:
     if t.steps_s is None:
         yield "No training time: give a speed (--tokens-per-s NUMBER)."
     for cloud in found.money.unpriced:
+        if cloud == COORDINATOR:
+            yield "What the coordinator sends is free here: say where it is (--coordinator CLOUD)."
+            continue
         yield f"No price for {cloud}: its traffic is free here (--price {cloud}=USD_PER_GB)."
     yield "Prices are list prices; worker memory is without the activations of a batch."

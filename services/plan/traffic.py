@@ -4,7 +4,7 @@ Nobody is lost, and no transfer breaks.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from common.documents import Genesis
 from common.shards import PayloadLayout
@@ -26,10 +26,11 @@ def round_traffic(
     tally = Tally()
     for direction, size in talk.round:
         tally.message(direction, "control", size)
-    last = layout.num_shards - 1
-    for length, num in Counter(layout.shard(i)[1] for i in range(layout.num_shards)).items():
-        message = len(framing.shard(bytes(16), last, bytes(length)))
-        _messages(tally, "sent", "update", message, num)
+    last = layout.num_shards - 1  # its number takes as many bytes as most do
+    for section in (layout.data_bytes, layout.lanes_bytes, layout.tags_bytes):
+        for length, num in _pieces(section, layout.shard_bytes):
+            message = len(framing.shard(bytes(16), last, bytes(length)))
+            tally.message("sent", "update", message, num)
     answer = bulk_pb2.PushShardsResponse()
     tally.message("received", "update", answer.ByteSize())
     _download(tally, "aggregate", layout.aggregate_bytes(num_members))
@@ -39,24 +40,26 @@ def round_traffic(
 def download_traffic(kind: str, files: Iterable[int]) -> Traffic:
     """Return the bytes of downloading files of these sizes."""
     tally = Tally()
-    for size in files:
-        _download(tally, kind, size)
+    for size, num in Counter(files).items():
+        _download(tally, kind, size, num)
     return _of(tally)
 
 
-def _download(tally: Tally, kind: str, size: int) -> None:
+def _download(tally: Tally, kind: str, size: int, num_files: int = 1) -> None:
     request = bulk_pb2.DownloadRequest(digest=bytes(32))
-    tally.message("sent", kind, request.ByteSize())
-    num_whole, rest = divmod(size, PIECE_BYTES)
-    for length, num in ((PIECE_BYTES, num_whole), (rest, 1 if rest else 0)):
-        if num:
-            message = len(framing.download_response(size, bytes(length)))
-            _messages(tally, "received", kind, message, num)
+    tally.message("sent", kind, request.ByteSize(), num_files)
+    for length, num in _pieces(size, PIECE_BYTES):
+        message = len(framing.download_response(size, bytes(length)))
+        tally.message("received", kind, message, num * num_files)
 
 
-def _messages(tally: Tally, direction: Direction, kind: str, size: int, num: int) -> None:
-    for _ in range(num):
-        tally.message(direction, kind, size)
+def _pieces(size: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield the lengths of what a body is cut into, and how many there are of each."""
+    num_whole, rest = divmod(size, most)
+    if num_whole:
+        yield most, num_whole
+    if rest:
+        yield rest, 1
 
 
 def _of(tally: Tally) -> Traffic:

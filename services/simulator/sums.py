@@ -98,6 +98,9 @@ class Sums:
         self._root = _ROOT if self._kind in RINGS else 1.0
         self._selections: dict[Digest, Selection] = {}
         self._bases: dict[str, Digest] = {}
+        self._sent: F64
+        self._highest: F64
+        self._commits: list[_Committed]
         self.rolled_back()
 
     def stands_on(self, version: Version, read_blob: ReadBlob) -> None:
@@ -111,9 +114,9 @@ class Sums:
 
     def rolled_back(self) -> None:
         """From here on nobody keeps a residual, and nothing before counts."""
-        self._sent: F64 = np.zeros((self._num_blocks, BLOCK))
-        self._highest: F64 = np.zeros((self._num_blocks, BLOCK))
-        self._commits: list[_Committed] = []
+        self._sent = np.zeros((self._num_blocks, BLOCK))
+        self._highest = np.zeros((self._num_blocks, BLOCK))
+        self._commits = []
 
     def commit(
         self, version: Version, commit: Commit, content: bytes, read_blob: ReadBlob

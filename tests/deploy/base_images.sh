@@ -35,7 +35,7 @@ DOCKERFILE
 
 there crosscloud-test/prometheus || build crosscloud-test/prometheus <<'DOCKERFILE'
 FROM crosscloud-test/python
-RUN apt-get update -q && apt-get install -y -q --no-install-recommends prometheus \
+RUN apt-get update -q && apt-get install -y -q --no-install-recommends prometheus wget \
  && rm -rf /var/lib/apt/lists/* && mkdir /prometheus && chown 65534:65534 /prometheus
 USER 65534
 WORKDIR /prometheus

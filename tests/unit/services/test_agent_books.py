@@ -1,8 +1,8 @@
 """What a worker keeps of its work, to the bit, over any sequence of rounds, ends and restarts.
 
 The real agent, trainer, state folder and replica stand beside a reference that follows
-docs/arithmetic.md in float32 (`tests/arithmetic.py` for what commits decide, `Kept` here for what
-is the worker's own). After every event, bit for bit:
+docs/arithmetic.md in float32: `tests/arithmetic.py` for what commits decide, `tests/kept_work.py`
+for what is the worker's own. After every event, bit for bit:
 
     theta    the live parameters; base, and so the head's theta, acc, momentum, scales, Phi
     e        the residual on the disk: y - q*step where a block travelled, else what it was
@@ -13,7 +13,7 @@ and, but for float32's roundings, nothing is lost: in every block
     H . signs . w*D = q*step of all that was encoded + e        topk without H; where beta_e = 1
 
 Only the rotation is the product's own: the page does not fix its bits, so it is compared closely.
-C is off. It is long because the reference's rules and the machine that drives both belong together.
+C is off. It is long because all that may happen to one worker has its method here.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -68,6 +68,7 @@ from services.worker.state import StateFolder
 from services.worker.trainer_process import PacedTrainer
 from tests import arithmetic
 from tests.arithmetic import BLOCK, F32, F64, Rules
+from tests.kept_work import Kept, Round, Sent, blocks_of, vector
 from tests.small_chain import Coordinator
 from tests.small_run import NUMBERS, SEED, Run, bytes_of, random_vector
 from tests.walking_learner import SCHEMA, Walking, stride
@@ -108,109 +109,6 @@ def algorithm(codec: Codec, *, masked: bool, momentum: float, max_staleness: flo
         codec=codec,
         outer=Outer("nesterov" if momentum else "sgd", 0.7, momentum),
     )
-
-
-def vector() -> F64:
-    return np.zeros(SCHEMA.length)
-
-
-def blocks_of(x: Any) -> Any:
-    return x.reshape(-1, BLOCK)
-
-
-@dataclass
-class Sent:
-    """What a round took of the work. Args: wire: w*D, of the blocks that travelled."""
-
-    blocks: list[int]
-    residual: F32
-    wire: F64
-    read: F64
-
-
-@dataclass
-class Round:
-    """A round that is open for this worker. Args: at_close: of the parameters."""
-
-    plan: Plan
-    at_close: F32
-    steps: int
-    numbers: Numbers
-    exposed: Sent | None = None
-
-
-@dataclass
-class Kept:
-    """The reference: one worker's own.
-
-    Args:
-        e: None = zero.
-        pending: local steps that no round holds.
-        trained, contributed, spent: sums of work, float64[length].
-        wire, read: of all that was encoded: H . signs . w*D, and what others read of it.
-    """
-
-    theta: F32
-    base: F32
-    e: F32 | None = None
-    pending: int = 0
-    round: Round | None = None
-    trained: F64 = field(default_factory=vector)
-    contributed: F64 = field(default_factory=vector)
-    spent: F64 = field(default_factory=vector)
-    wire: F64 = field(default_factory=vector)
-    read: F64 = field(default_factory=vector)
-
-    def copy(self) -> "Kept":
-        return replace(self, **{k: v.copy() for k, v in vars(self).items() if hasattr(v, "copy")})
-
-    def step(self, delta: F32) -> None:
-        self.theta = self.theta + delta
-        self.trained += delta
-        self.pending += 1
-
-    def free(self) -> None:
-        assert self.round is not None
-        self.pending += self.round.steps
-        self.round = None
-
-    def spend(self) -> None:
-        """What travelled leaves the parameters, or everything, and what it rounded off stays."""
-        closed, self.round = self.round, None
-        assert closed is not None
-        anchor = closed.at_close
-        if closed.exposed is not None:
-            anchor = self._anchor(closed)
-            self._encoded(closed.exposed)
-        self.theta = self.theta + (self.base - anchor)
-        self.spent += anchor.astype(np.float64) - self.base
-
-    def contribute(self, head: F32) -> None:
-        closed, self.round = self.round, None
-        assert closed is not None
-        assert closed.exposed is not None
-        anchor = self._anchor(closed)
-        self.contributed += anchor.astype(np.float64) - self.base
-        self._encoded(closed.exposed)
-        self.theta = self.theta + (head - anchor)
-        self.base = head
-
-    def merge(self, head: F32) -> None:
-        self.theta = self.theta + (head - self.base)
-        self.base = head
-
-    def _anchor(self, closed: Round) -> F32:
-        """Return theta at close where it travelled, and the base elsewhere."""
-        assert closed.exposed is not None
-        anchor = self.base.copy()
-        for block in closed.exposed.blocks:
-            blocks_of(anchor)[block] = blocks_of(closed.at_close)[block]
-        return anchor
-
-    def _encoded(self, sent: Sent) -> None:
-        self.e = sent.residual
-        self.wire += sent.wire.reshape(-1)
-        self.read += sent.read.reshape(-1)
 
 
 class Trained:
@@ -471,8 +369,6 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def every_bit_is_as_the_page_says(self) -> None:
-        if not hasattr(self, "kept"):
-            return
         version, head = self.coordinator.run.version, self.head
         read = self.coordinator.run.blobs.vector
         assert read(version.theta).tobytes() == head.theta.tobytes()
@@ -491,8 +387,6 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        if not hasattr(self, "kept"):
-            return
         kept, codec = self.kept, self.algorithm.codec
         moved = kept.theta.astype(np.float64) - kept.base
         accounted = kept.contributed + kept.spent + moved
