@@ -7,28 +7,48 @@ the label, as `crosscloud_local_*`, so that a sum never counts them twice.
 It refuses labels from outside: kinds of bytes that we do not know become "other", and a worker's
 series go when its name goes from the member list. No loss and no norm of a single worker has a
 metric on the coordinator.
+
+It is long because every metric is declared here, and nowhere else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
-from services.prometheus import Family, MetricsServer, Registry, Reported, serve
-from services.wire import Direction, Tally
+from services.prometheus import Family, MetricsServer, Registry, Reported, Sampled, serve
+from services.wire import DIRECTIONS, Direction, Tally
 
-__all__ = ["CoordinatorMetrics", "EvaluatorMetrics", "MetricsServer", "WorkerMetrics", "serve"]
+__all__ = [
+    "CoordinatorMetrics",
+    "EvaluatorMetrics",
+    "MetricsServer",
+    "WorkerMetrics",
+    "add_health",
+    "serve",
+]
 
-PHASES: Final = ("collecting_offers", "share_keys", "collect_masked", "unmask")
+PHASES: Final = ("collecting_offers", "share_keys", "collect_masked", "unmask", "ending")
 """What a run can be in."""
+
+ABORT_REASONS: Final = (
+    "below_threshold",
+    "bad_update",
+    "bad_shares",
+    "damaged_shard",
+    "storage_full",
+    "storage_failed",
+    "coordinator_restarted",
+    "stopped",
+)
+"""Why a round can abort: each has a series from the start, so that its first is an increase."""
 
 KINDS: Final = ("control", "update", "aggregate", "version", "download")
 """What bytes on the wire (`services/wire.py`) are for: the control stream, uploads, published sums,
 whole versions; "download" is either of the last two, where only the downloading side can tell."""
 
-_DIRECTIONS: Final[tuple[Direction, ...]] = ("sent", "received")
 _Traffic = Mapping[Direction, Mapping[str, int]]
 
 _COHORT: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0, 32.0)
@@ -77,8 +97,8 @@ def _report_families(owner: str, *labels: str) -> tuple[Family, ...]:
 
     return (
         family("version", "Version that the worker stands on."),
-        family("steps_total", "Local steps since the worker started, committed or not."),
-        family("tokens_total", "Tokens trained on since the worker started, committed or not."),
+        family("steps_total", "Local steps, committed or not."),
+        family("tokens_total", "Tokens trained on, committed or not."),
         family("pending_steps", "Local steps that no commit holds yet."),
         family("steps_per_second", "Local steps per second while training, smoothed."),
         family("idle_ratio", "Share of the worker's time blocked on anything remote."),
@@ -136,14 +156,48 @@ def _known(by_kind: Mapping[str, int]) -> dict[str, int]:
     return known
 
 
+_HEALTH_FAMILIES: Final = (
+    Family(
+        "certificate_not_after_timestamp_seconds",
+        "When this process's certificate, or its CA's, ends.",
+        ("file",),
+    ),
+    Family("disk_free_bytes", "Room left for this process where it keeps what lasts."),
+    Family("disk_size_bytes", "Size of that file system."),
+)
+"""Of every process under the same name, as those of `process_`."""
+
+
+def add_health(
+    registry: Registry, read: Callable[[], Iterable[tuple[str, float, tuple[str, ...]]]]
+) -> None:
+    """Export what `services/process_health.py` reads at each scrape."""
+    Sampled(registry, _HEALTH_FAMILIES, read)
+
+
 _WORKER = ("worker",)
 
 _COORDINATOR_FAMILIES: Final = (
     *_report_families("worker", "worker"),
     Family("worker_lag_versions", "Versions from where the worker stands to the head.", _WORKER),
     Family("worker_live", "1 while the worker's lease holds, else 0.", _WORKER),
+    Family("worker_offered", "1 while an offer of the worker waits for a plan.", _WORKER),
+    Family("worker_info", "1 for each name on the member list.", (*_WORKER, "organisation")),
+    Family(
+        "worker_certificate_not_after_timestamp_seconds",
+        "When the certificate ends with which the worker opened its control stream.",
+        _WORKER,
+    ),
+    Family(
+        "coordinator_network_bytes_total",
+        "Bytes on the wire of each member, as the coordinator counts them.",
+        (*_WORKER, "direction", "kind"),
+    ),
     Family("worker_contributions_total", "Committed updates of the worker.", _WORKER),
     Family("worker_staleness_versions", "Mean staleness of its committed updates.", _WORKER),
+    Family("store_up", "1 while Redis or Valkey answers, else 0; none before the first look."),
+    Family("store_memory_used_bytes", "Memory of Redis or Valkey in use."),
+    Family("store_memory_max_bytes", "Its maxmemory; 0 = no limit."),
     Family("log_records_total", "Records in the commit log."),
     Family("committed_tokens_total", "Tokens in committed updates."),
     Family("committed_steps_total", "Local steps in committed updates."),
@@ -164,6 +218,7 @@ class CoordinatorMetrics:
         self._version = r.gauge("model_version", "Number of the head.")
         self._progress = r.gauge("run_progress_ratio", "How much of the run is done, 0 to 1.")
         self._paused = r.gauge("run_paused", "1 while an operator holds the run.")
+        self._ended = r.gauge("run_ended", "1 once the run is over.")
         self._waiting_s = r.gauge(
             "run_waiting_seconds", "Since the round's phase began, or the last round ended."
         )
@@ -171,7 +226,11 @@ class CoordinatorMetrics:
         self._offers = r.gauge("offers_waiting", "Offers that no plan has taken yet.")
         self._phase = r.gauge("round_phase", "1 for the current phase, else 0.", "phase")
         self._rounds = r.counter("rounds", "Rounds that ended.", "outcome", "reason")
+        self._rounds.labels("committed", "")
+        for reason in ABORT_REASONS:
+            self._rounds.labels("aborted", reason)
         self._round_s = r.seconds("round_duration", "From close to outcome.", "outcome")
+        self._phase_s = r.seconds("round_phase_duration", "Time in each phase.", "phase")
         self._rollbacks = r.counter("rollbacks", "Earlier versions that became the head again.")
         self._cohort = r.histogram("cohort_workers", "Members of a cohort.", _COHORT)
         self._staleness = r.histogram(
@@ -179,56 +238,107 @@ class CoordinatorMetrics:
         )
         self._norm = r.gauge("aggregate_norm", "Length of the newest mean of two updates or more.")
         self._commit_s = r.seconds("commit_duration", "Summing, stepping, writing a version.")
+        self._sum_s = r.seconds("sum_duration", "Summing uploads and taking the masks off.")
         self._append_s = r.seconds("log_append_duration", "Making one record durable.")
-        self._bytes = r.counter(
-            "coordinator_network_bytes",
-            "Bytes on the wire of each worker, as the coordinator counts them.",
-            *("worker", "direction", "kind"),
-        )
         self._evaluation = _EvaluationGauges("evaluation", r)
         self.round_phase(PHASES[0])
 
-    def worker_heartbeat(self, worker: str, report: WorkerReport, lag: int) -> None:
-        """A live worker reported; `lag` is in versions behind the head."""
+    def worker_heartbeat(
+        self,
+        worker: str,
+        report: WorkerReport,
+        lag: int,
+        *,
+        offered: bool = False,
+        not_after_s: float = 0.0,
+    ) -> None:
+        """A live worker reported.
+
+        Args:
+            lag: in versions behind the head.
+            offered: whether an offer of it waits.
+            not_after_s: Unix time at which its certificate ends; 0 = not known.
+        """
         self._removed.discard(worker)
         _set_report(self._reported, "worker", (worker,), report)
         self._reported.set("worker_lag_versions", lag, worker)
         self._reported.set("worker_live", 1, worker)
+        self._reported.set("worker_offered", int(offered), worker)
+        if not_after_s:
+            name = "worker_certificate_not_after_timestamp_seconds"
+            self._reported.set(name, not_after_s, worker)
 
     def worker_lost(self, worker: str) -> None:
-        """The worker's lease ended: it has no speed now; its counts stay."""
-        for name in ("worker_live", "worker_steps_per_second", "worker_tokens_per_second"):
-            self._reported.set(name, 0, worker)
+        """The worker's lease ended, or it left: it has no speed now; its counts stay."""
+        for name in ("live", "offered", "steps_per_second", "tokens_per_second"):
+            self._reported.set(f"worker_{name}", 0, worker)
+
+    def listed(self, names: Set[str]) -> None:
+        """These names, and no others, are on the member list."""
+        self._removed -= names
+
+    def worker_listed(self, worker: str, organisation: str) -> None:
+        """The name is on the member list, as a worker."""
+        self._reported.set("worker_info", 1, worker, organisation)
 
     def worker_removed(self, worker: str) -> None:
         """The name is off the member list: its series go."""
         self._removed.add(worker)
         self._reported.forget(worker)
-        self._bytes.remove_by_labels({"worker": worker})
 
     def bytes_moved(self, worker: str, direction: Direction, kind: str, num_bytes: int) -> None:
-        """Bytes went to or came from a worker; `direction` as the worker sees it."""
+        """So many bytes went to or came from a member in all; `direction` as the member sees it."""
         if worker in self._removed:
             return
         for known, n in _known({kind: num_bytes}).items():
-            self._bytes.labels(worker, direction, known).inc(n)
+            self._reported.set("coordinator_network_bytes_total", n, worker, direction, known)
 
-    def waiting(self, *, seconds: float, live_workers: int, offers: int, paused: bool) -> None:
+    def waiting(
+        self,
+        *,
+        seconds: float,
+        live_workers: int,
+        offers: int,
+        paused: bool,
+        ended: bool = False,
+    ) -> None:
         """For how long nothing has moved, and what the run has to go on with."""
         self._waiting_s.set(seconds)
         self._live_workers.set(live_workers)
         self._offers.set(offers)
         self._paused.set(int(paused))
+        self._ended.set(int(ended))
+
+    def store_answered(self, used_bytes: int, max_bytes: int) -> None:
+        """Redis or Valkey said how full it is; `max_bytes` 0 = no limit."""
+        self._reported.set("store_up", 1)
+        self._reported.set("store_memory_used_bytes", used_bytes)
+        self._reported.set("store_memory_max_bytes", max_bytes)
+
+    def store_failed(self) -> None:
+        """It did not answer: its memory stays as it was last known."""
+        self._reported.set("store_up", 0)
 
     def round_phase(self, phase: str) -> None:
         """The run is in `phase`, one of PHASES."""
         for p in PHASES:
             self._phase.labels(p).set(int(p == phase))
 
-    def round_ended(self, outcome: str, reason: str, duration_s: float, cohort_size: int) -> None:
-        """A round is over: "committed" for "", or "aborted" for an AbortReason's value."""
+    def phase_took(self, phase: str, seconds: float) -> None:
+        """A round left this phase: one of PHASES, or "commit", the sum and its way to the disk."""
+        self._phase_s.labels(phase).observe(seconds)
+
+    def round_ended(
+        self, outcome: str, reason: str, duration_s: float | None, cohort_size: int
+    ) -> None:
+        """A round is over: "committed" for "", or "aborted" for an AbortReason's value.
+
+        Args:
+            duration_s: from its close; None where it was an earlier coordinator's.
+        """
         self._rounds.labels(outcome, reason).inc()
-        self._round_s.labels(outcome).observe(duration_s)
+        if duration_s is not None:
+            self._round_s.labels(outcome).observe(duration_s)
         self._cohort.observe(cohort_size)
 
     def rolled_back(self) -> None:
@@ -244,9 +354,10 @@ class CoordinatorMetrics:
         if num_survivors > 1:
             self._norm.set(norm)
 
-    def commit_took(self, seconds: float) -> None:
-        """The commit process made a version's files durable."""
+    def commit_took(self, seconds: float, sum_s: float) -> None:
+        """The commit process made a version's files durable; `sum_s` of it went into the sum."""
         self._commit_s.observe(seconds)
+        self._sum_s.observe(sum_s)
 
     def append_took(self, seconds: float) -> None:
         """The log made a record durable."""
@@ -331,7 +442,7 @@ class EvaluatorMetrics:
 
     def moved(self, tally: Tally) -> None:
         """So much went to the coordinator and came from it since the process started."""
-        wire, float32 = ({d: read(d) for d in _DIRECTIONS} for read in (tally.wire, tally.float32))
+        wire, float32 = ({d: read(d) for d in DIRECTIONS} for read in (tally.wire, tally.float32))
         _set_traffic(self._reported, "evaluator", (), wire, float32)
 
 

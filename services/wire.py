@@ -28,6 +28,8 @@ _RECORD_CONTENT: Final = 16_284
 Direction = Literal["sent", "received"]
 """As whoever dialled sees it: the worker, or the evaluator."""
 
+DIRECTIONS: Final[tuple[Direction, ...]] = ("sent", "received")
+
 
 def wire_bytes(message_bytes: int) -> int:
     """Return what TCP carries for one message, in its own direction."""

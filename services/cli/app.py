@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import ConfigError, CrosscloudError
+from services.amounts import EGRESS_DOLLARS_PER_GB
 
 app = typer.Typer(
     name="crosscloud",
@@ -156,6 +157,12 @@ def doctor(config: Config, json: Json = False) -> None:
 
 
 @app.command()
+def probe(config: Config) -> None:
+    """Ask the process that runs on a settings file here whether it is alive: 0 if it is, else 1."""
+    _run("services.doctor.probe", "main", config)
+
+
+@app.command()
 def status(
     config: Config,
     json: Json = False,
@@ -190,6 +197,22 @@ def rollback(
 ) -> None:
     """Make an earlier version the head again; local work on the newer ones is lost."""
     _run("services.cli.operator", "rollback", config, version)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The run's folder, or a coordinator's data_dir.")],
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in RUN if none.")] = None,
+    genesis: Annotated[
+        Path | None, typer.Option(help="The run's genesis.json, where it lies elsewhere.")
+    ] = None,
+    price_per_gb: Annotated[
+        float, typer.Option(min=0, max=1000, help="US dollars per 10^9 bytes that leave a cloud.")
+    ] = EGRESS_DOLLARS_PER_GB,
+) -> None:
+    """Make one HTML page on a run that has ended: curves, rounds, bytes, cost, privacy."""
+    arguments = {"out": out, "genesis": genesis, "price_per_gb": price_per_gb}
+    _run("services.report.main", "main", run, **arguments)
 
 
 @certs.command("init")

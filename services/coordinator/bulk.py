@@ -47,6 +47,7 @@ from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
+from services.reflection import reflect
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
 from services.wire import wire_bytes
@@ -241,6 +242,8 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
         ),
     )
     server.add_generic_rpc_handlers((service.handler(),))
+    if settings.reflection:
+        reflect(server, bulk_pb2)
     credentials = server_credentials(settings.tls, genesis.run)
     port = server.add_secure_port(f"{settings.host}:{settings.bulk_port}", credentials)
     server.start()

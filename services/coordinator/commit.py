@@ -123,16 +123,17 @@ class Computer:
         """Return the new version, or why there is none; the old one stays in either case."""
         start_s = time.monotonic()
         try:
-            commit, digest, step_length = self._compute(order)
+            commit, digest, step_length, sum_s = self._compute(order)
         except tuple(kind for kind, _ in _REASONS) as e:
             reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
             blamed = e.worker if isinstance(e, BadUpdateError) else None
             return VersionFailed(RoundId(order.plan.round), reason.value, str(e), blamed)
-        return VersionComputed(commit, digest, step_length, time.monotonic() - start_s)
+        return VersionComputed(commit, digest, step_length, time.monotonic() - start_s, sum_s)
 
-    def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float]:
+    def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float, float]:
         base = canonical.decode(self._store.read(order.plan.digest, verify=True), Version)
         numbers = order.numbers
+        start_s = time.monotonic()
         terms = round_terms(self._genesis, base, order.plan, numbers, self._read)
         with contextlib.ExitStack() as open_files:
             uploads = {
@@ -148,6 +149,7 @@ class Computer:
                 lanes = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
             aggregate_bytes = writer.length
             aggregate_digest = writer.commit()
+        sum_s = time.monotonic() - start_s
         commit = Commit(
             plan=order.plan,
             numbers=numbers,
@@ -161,7 +163,7 @@ class Computer:
         version = self._advance(base, commit, step_lengths.append)
         digest = self._store.write(canonical.encode(version))
         self._store.sync()
-        return commit, digest, step_lengths[0]
+        return commit, digest, step_lengths[0], sum_s
 
     def _unmasked(
         self,

@@ -50,7 +50,14 @@ from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door, LogTail, Session, Sessions
 from services.coordinator.status import StatusSource
-from services.identity import Identity, MemberList, Role, identity_in, identity_of
+from services.identity import (
+    Identity,
+    MemberList,
+    Role,
+    certificate_end_s,
+    identity_in,
+    identity_of,
+)
 from services.wire import Direction, both_ways
 
 log = logging.getLogger(__name__)
@@ -126,7 +133,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         session = Session(SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq)
         # No await from here to the registration: records appended meanwhile must not be missed.
         self._sessions.add(session)
-        self._reports.joined(worker, join.boot)
+        self._reports.joined(worker, join.boot, certificate_end_s(context))
         reader = asyncio.create_task(self._read(session, request_iterator, join))
         reader.add_done_callback(lambda _: session.end())
         try:
@@ -162,7 +169,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
             try:
                 await self._receive(session, request)
             except ProtocolError as e:
-                log.warning("refused from %s: %s", session.worker, e)
+                about = {"worker": session.worker}
+                log.warning("refused from %s: %s", session.worker, e, extra=about)
                 rejected = session_pb2.Rejected(error=type(e).__name__, sentence=str(e))
                 session.send(session_pb2.ConnectResponse(rejected=rejected))
 

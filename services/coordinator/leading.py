@@ -62,6 +62,7 @@ class Leading:
         reports: what workers say of themselves.
         door: to the control port.
         watch: sees every effect that was carried out, and how long it took.
+        recall: sees every record that the log holds already.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Leading:
         reports: Reports,
         door: Door,
         watch: Callable[[Effect, float], None],
+        recall: Callable[[Record], None],
     ) -> None:
         self._genesis = genesis
         self._store = store
@@ -93,7 +95,7 @@ class Leading:
         self.keeping = Keeping(genesis.version0, snapshot_every)
         self.core = Run(
             genesis,
-            head=self._fold_log(),
+            head=self._fold_log(recall),
             leader=name,
             new_round_id=new_round_id,
             unix_offset_s=unix_offset_s,
@@ -111,7 +113,7 @@ class Leading:
         self._processes: Processes
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _fold_log(self) -> RunHead:
+    def _fold_log(self, recall: Callable[[Record], None]) -> RunHead:
         """Check the log and return what follows from it."""
         self._log.load()
         head = RunHead.of(self._genesis)
@@ -119,6 +121,7 @@ class Leading:
             record = canonical.decode(content, Record)
             head = head.after(record)
             self.keeping.recorded(record)
+            recall(record)
         return head
 
     def session_service(

@@ -166,12 +166,14 @@ class VersionComputed:
     Args:
         step_length: euclidean length of the step in theta.
         seconds: spent.
+        sum_s: of these, on the sum, masks taken off.
     """
 
     commit: Commit
     digest: Digest
     step_length: float
     seconds: float
+    sum_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,9 @@ from services.export import build_learner, load_version
 from services.genesis_file import load_genesis
 from services.grpc_status import error_of, retry_after_s
 from services.identity import Role
-from services.metrics import EvaluatorMetrics, serve
+from services.metrics import EvaluatorMetrics, add_health, serve
 from services.patience import Patience
+from services.process_health import process_health
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
@@ -217,6 +218,7 @@ def main(config: Path) -> int:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:
         evaluator.run()

@@ -31,7 +31,8 @@ from services.child import ChildEndedError
 from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import Role
-from services.metrics import WorkerMetrics, WorkerReport, serve
+from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
+from services.process_health import process_health
 from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
@@ -294,8 +295,10 @@ def main(config: Path) -> int:
         settings.log.level,
         run=genesis.run,
         process=f"worker {settings.name}",
+        worker=settings.name,
     )
     metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
+    add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     with contextlib.closing(server):
         try:
