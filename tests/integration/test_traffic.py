@@ -94,9 +94,10 @@ def test_exported_bytes_are_those_that_tcp_carried(tmp_path: Path, tier: dict[st
         with federation:
             until(federation, lambda s: s.version >= VERSIONS)
             federation.run("pause", "--config", federation.config(OPERATOR))
-            until(federation, lambda s: (s.state, s.phase) == ("paused", "collecting_offers"))
-            num_versions = max(r.version for r in records(federation))
-            raw = float32_bytes(genesis.schema) * num_versions
+            rests = until(
+                federation, lambda s: (s.state, s.phase) == ("paused", "collecting_offers")
+            )
+            raw = float32_bytes(genesis.schema) * rests.version
             until(federation, lambda _: all(settled(federation, n, raw) for n in NAMES))
             told = {name: _told(federation, name, lines[name]) for name in NAMES}
             coordinator = scrape(federation.layout.metrics_ports[COORDINATOR])

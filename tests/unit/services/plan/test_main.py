@@ -37,7 +37,7 @@ def run_file(tmp_path: Path, content: str = RUN) -> Path:
 
 def test_the_table_fits_eighty_columns_and_says_what_was_not_told(tmp_path: Path) -> None:
     config = str(run_file(tmp_path))
-    done = CliRunner().invoke(app, ["plan", "--config", config])
+    done = CliRunner().invoke(app, ["plan", config])
     assert done.exit_code == 0, done.output
     assert "planned: 6,144 parameters, dense 8 bit, tier masked, 3 workers" in done.output
     assert "give each worker's link" in done.output

@@ -1,0 +1,142 @@
+"""What `crosscloud plan` says before a run, against what a real small run moved and kept."""
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.genesis_file import load_genesis
+from services.local.federation import Federation
+from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
+from services.plan import room
+from services.plan.forecast import Forecast, forecast
+from services.plan.options import read_options
+from services.plan.traffic import Traffic
+from tests.integration.test_federation import MASKED, records, scrape, spec, until
+
+NAMES = ("aws", "azure", "gcp")
+WIDTH = 3200  # 2.5 million values
+SNAPSHOT_EVERY = 3
+HEARTBEAT_S = 5.0
+SGD = {"outer": {"kind": "sgd", "learning_rate": 0.6, "momentum": 0.0}}
+
+
+def moved(federation: Federation, name: str) -> dict[tuple[str, str], float]:
+    seen = scrape(federation.layout.metrics_ports[name])["crosscloud_local_network_bytes_total"]
+    return {(s.labels["direction"], s.labels["kind"]): s.value for s in seen}
+
+
+def size(folder: Path) -> int:
+    """Return the bytes on disk of a folder in which files come and go."""
+    found = 0
+    for place, _, files in os.walk(folder):  # a folder that went is skipped
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                found += os.stat(os.path.join(place, name)).st_blocks * 512
+    return found
+
+
+def resting(federation: Federation) -> None:
+    """Pause; return once no round is open and every worker stands on the newest version."""
+    federation.run("pause", "--config", federation.config(OPERATOR))
+    rests = until(federation, lambda s: (s.state, s.phase) == ("paused", "collecting_offers"))
+    ports = federation.layout.metrics_ports
+    until(
+        federation,
+        lambda _: all(
+            scrape(ports[n])["crosscloud_local_version"][0].value == rests.version for n in NAMES
+        ),
+    )
+
+
+def between(before: dict[Any, float], after: dict[Any, float]) -> dict[Any, float]:
+    return {key: after[key] - before.get(key, 0) for key in after}
+
+
+def of(traffic: Traffic, direction: str, kind: str) -> int:
+    return {str(d): by_kind for d, by_kind in traffic.items()}[direction].get(kind, 0)
+
+
+@pytest.mark.parametrize("algorithm", [SGD, MASKED], ids=["tls sgd", "masked nesterov"])
+def test_a_plan_is_within_five_percent_of_a_real_run(
+    tmp_path: Path, algorithm: dict[str, Any]
+) -> None:
+    described = spec(tmp_path / "run", width=WIDTH, versions=1000, names=NAMES, **algorithm)
+    timings = {**described.timings, "heartbeat_s": HEARTBEAT_S, "worker_lease_s": 60.0}
+    timings["first_grace_s"] = 60.0  # every cohort is all three
+    federation = Federation(replace(described, timings=timings))
+    federation.prepare()
+    config = federation.config(COORDINATOR)
+    settings = {**yaml.safe_load(config.read_text()), "snapshot_every": SNAPSHOT_EVERY}
+    config.write_text(yaml.safe_dump(settings))
+    genesis = load_genesis(federation.layout.genesis)
+    told = read_options(None)
+    told = told.model_copy(
+        update={
+            "snapshot_every": SNAPSHOT_EVERY,
+            "heartbeat_s": HEARTBEAT_S,
+            "optimizer_bytes": 0.0,  # the learner has none
+        }
+    )
+    plan = forecast(genesis, told)
+    peaks = dict.fromkeys((COORDINATOR, EVALUATOR, "aws"), 0)
+
+    def watched(version: int) -> Any:
+        def reached(status: Any) -> bool:
+            for name in peaks:
+                peaks[name] = max(peaks[name], size(federation.layout.state(name)))
+            return bool(status.version >= version)
+
+        return reached
+
+    with federation:
+        until(federation, watched(2))
+        resting(federation)
+        before, began = {n: moved(federation, n) for n in NAMES}, records(federation)
+        since_s = time.monotonic()
+        federation.run("resume", "--config", federation.config(OPERATOR))
+        until(federation, watched(began[-1].version + 6))
+        resting(federation)
+        federation.sleep(2 * HEARTBEAT_S)  # until what goes is deleted
+        after, log = {n: moved(federation, n) for n in NAMES}, records(federation)
+        seconds = round(time.monotonic() - since_s)
+        data = size(federation.layout.state(COORDINATOR) / "data")
+
+    commits = [r.commit for r in log[len(began) :] if r.commit is not None]
+    assert all(c.survivors == NAMES for c in commits)
+    assert not [r for r in log if r.abort is not None]
+    for name in NAMES:
+        found = between(before[name], after[name])
+        check_traffic(plan, found, len(commits), seconds)
+    check_disks(plan, peaks)
+    kept = room.kept_after(log[-1].version, SNAPSHOT_EVERY)
+    planned = room.coordinator_data_bytes(genesis, kept, len(NAMES))
+    if "outer" in algorithm:
+        assert data == pytest.approx(planned, rel=0.05)
+    else:  # while nobody is missing, acc is zeros: one file
+        assert 0.6 * planned <= data <= 1.02 * planned
+
+
+def check_traffic(
+    plan: Forecast, found: dict[tuple[str, str], float], num_rounds: int, seconds: int
+) -> None:
+    """Compare what one worker moved in some rounds."""
+    for direction, kind in (("sent", "update"), ("received", "aggregate")):
+        planned = num_rounds * of(plan.version, direction, kind)
+        assert found[direction, kind] == pytest.approx(planned, rel=0.01)
+    for direction in ("sent", "received"):
+        beats = of(plan.heartbeats_per_hour, direction, "control") * seconds / 3600
+        control = num_rounds * of(plan.version, direction, "control") + beats
+        assert found[direction, "control"] == pytest.approx(control, rel=0.05)
+
+
+def check_disks(plan: Forecast, peaks: dict[str, int]) -> None:
+    """The most that was seen is no more than planned, and at least half of it."""
+    roles = {COORDINATOR: "coordinator", EVALUATOR: "evaluator", "aws": "worker"}
+    for name, role in roles.items():
+        assert 0.5 * plan.needs.disk[role] <= peaks[name] <= 1.02 * plan.needs.disk[role], name
