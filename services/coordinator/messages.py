@@ -165,12 +165,14 @@ class VersionComputed:
 
     Args:
         step_length: euclidean length of the step in theta.
+        saturation: expected share of values clipped in the sum; None where nothing is clipped.
         seconds: spent.
     """
 
     commit: Commit
     digest: Digest
     step_length: float
+    saturation: float | None
     seconds: float
 
 

@@ -59,8 +59,8 @@ class Observer:
     def answer(self, answer: object) -> None:
         """A child process said something."""
         match answer:
-            case VersionComputed(commit, _, step_length, seconds):
-                self._metrics.aggregated(step_length, len(commit.survivors))
+            case VersionComputed(commit, _, step_length, saturation, seconds):
+                self._metrics.aggregated(step_length, saturation, len(commit.survivors))
                 self._metrics.commit_took(seconds)
             case Carried(received, sent):
                 for worker, n in received.items():
