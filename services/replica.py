@@ -12,21 +12,26 @@ Everything here blocks: call it from a thread.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from common import canonical
+from common.canonical import MAX_DOCUMENT_BYTES
 from common.chain import advance
+from common.checks import check_plan
 from common.documents import Commit, Genesis, Record, Version
 from common.errors import DivergedError, ProtocolError, UnknownFileError
 from common.ids import Digest
+from common.schema import LEAF
 from common.secagg.sums import check_aggregate
 from common.terms import round_layout
 from services.data_store import DataStore
 
 log = logging.getLogger(__name__)
 
-Fetch = Callable[[Digest, Literal["aggregate", "version"]], None]
-"""Download one file into the data store; UnknownFileError where it is no longer kept."""
+_LEAF_BYTES: Final = 4 * LEAF
+
+Fetch = Callable[[Digest, Literal["aggregate", "version"], int], None]
+"""Download one file of at most so many bytes; UnknownFileError where it is no longer kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +177,8 @@ class Replica:
             BadCommitError: it is not (rule 14).
             UnknownFileError: its aggregate is no longer kept.
         """
-        if not self._store.has(commit.aggregate):
-            self._fetch(commit.aggregate, "aggregate")
         layout = round_layout(self._genesis, commit.plan.bits, commit.plan.fragment)
+        self._fetch_aggregate(commit)
 
         def read(offset: int, length: int) -> bytes:
             return self._store.read_slice(commit.aggregate, offset, length)
@@ -191,8 +195,8 @@ class Replica:
         self._store.retain(files)
 
     def _step(self, record: Record, commit: Commit) -> None:
-        if not self._store.has(commit.aggregate):
-            self._fetch(commit.aggregate, "aggregate")
+        check_plan(self._genesis, self.version(), commit.plan)  # how long its sum may be
+        self._fetch_aggregate(commit)
         if (found := self._advance(commit)) == record.digest:
             return
         suspects = (commit.aggregate, *self.version().blobs())
@@ -204,11 +208,18 @@ class Replica:
                 "the coordinator do not compute alike; compare their crosscloud and numpy versions"
             )
         for digest in damaged:
-            self._fetch(digest, "version")
+            self._fetch(digest, "version", max(MAX_DOCUMENT_BYTES, commit.aggregate_bytes))
         self.healed_leaves += len(damaged)
         log.warning("healed %d damaged file(s) of version %d", len(damaged), self.position.version)
         if (found := self._advance(commit)) != record.digest:
             raise DivergedError(f"version {record.version}: healing did not help: {found[:16]}...")
+
+    def _fetch_aggregate(self, commit: Commit) -> None:
+        if not self._store.has(commit.aggregate):
+            plan = commit.plan
+            layout = round_layout(self._genesis, plan.bits, plan.fragment)
+            most_bytes = layout.aggregate_bytes(len(plan.offers))
+            self._fetch(commit.aggregate, "aggregate", most_bytes)
 
     def _advance(self, commit: Commit) -> Digest:
         def read_aggregate(offset: int, length: int) -> bytes:
@@ -227,11 +238,11 @@ class Replica:
     def _complete(self, digest: Digest) -> Version:
         """Return a version, all its files in the store; what is fetched is checked by name."""
         if not self._store.has(digest):
-            self._fetch(digest, "version")
+            self._fetch(digest, "version", MAX_DOCUMENT_BYTES)
         version = canonical.decode(self._store.read(digest), Version)
         for blob in dict.fromkeys(version.blobs()):
             if not self._store.has(blob):
-                self._fetch(blob, "version")
+                self._fetch(blob, "version", _LEAF_BYTES)
         return version
 
 

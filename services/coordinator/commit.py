@@ -51,6 +51,7 @@ from services.coordinator.messages import (
     VersionFailed,
     VersionRestored,
 )
+from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
@@ -94,6 +95,7 @@ class Computer:
         self._genesis = genesis
         self._spool = spool
         self._store = store
+        self._packed = PackedFiles(store)
         self._fence: Fence
 
     def work(self, order: object) -> object:
@@ -161,9 +163,13 @@ class Computer:
             aggregate_bytes=aggregate_bytes,
             signatures=order.signatures,
         )
-        step_lengths: list[float] = []
-        version = self._advance(base, commit, step_lengths.append)
-        digest = self._store.write(canonical.encode(version))
+        packing = self._pool.submit(self._packed.pack, commit.aggregate)
+        try:
+            step_lengths: list[float] = []
+            version = self._advance(base, commit, step_lengths.append)
+            digest = self._store.write(canonical.encode(version))
+        finally:
+            packing.result()
         self._store.sync()
         return commit, digest, step_lengths[0], self._saturation(terms, commit)
 

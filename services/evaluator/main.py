@@ -105,9 +105,13 @@ class Evaluator:
         if self._refusal is not None:
             raise self._refusal
 
-    def _fetch(self, digest: Digest, kind: Literal["aggregate", "version"]) -> None:
-        self._bulk.fetch(digest, kind, self._store)
-        self._metrics.bytes_moved("received", kind, self._store.size(digest))
+    def _fetch(
+        self, digest: Digest, kind: Literal["aggregate", "version"], most_bytes: int
+    ) -> None:
+        before = self._bulk.bytes_received.get(kind, 0)
+        self._bulk.fetch(digest, kind, self._store, most_bytes)
+        now = self._bulk.bytes_received[kind]
+        self._metrics.bytes_moved("received", kind, now - before)
 
     def wake(self) -> None:
         """Let `run` look whether it is to end."""

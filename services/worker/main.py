@@ -69,7 +69,7 @@ class Worker:
         self._replica = Replica(
             genesis,
             store,
-            lambda digest, kind: self._bulk.fetch(digest, kind, store),
+            lambda digest, kind, most: self._bulk.fetch(digest, kind, store, most),
             genesis_position(genesis),
         )
         self._link = Link(
