@@ -134,6 +134,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             start_record=self._tail.read(start_seq),
             heartbeat_interval_ms=round(self._heartbeat_interval_s * 1000),
             lease_ms=round(self._lease_s * 1000),
+            num_records=self._tail.num_records,
         )
         return session_pb2.ConnectResponse(welcome=welcome)
 
