@@ -108,7 +108,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
         join = first.join
         self._admission.check(join)
 
-        start_seq = self._tail.start_seq
+        has_first = join.has_version and join.version == 0
+        start_seq = self._tail.first_start_seq if has_first else self._tail.start_seq
         next_seq = join.next_seq if join.HasField("next_seq") else start_seq + 1
         self._tail.check_seen(next_seq, worker)
         session = Session(SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq)

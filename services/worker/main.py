@@ -156,6 +156,7 @@ class Worker:
             slowdown=s.pace.slowdown,
             max_steps_per_s=s.pace.max_steps_per_s,
             order=secrets.randbits(63),
+            first_version=str(self._state.data) if self._state.is_new else "",
         )
 
     async def _push(
@@ -189,6 +190,7 @@ class Worker:
             digest=bytes.fromhex(at.digest),
             next_seq=at.next_seq if self._agent.begun else None,
             speed=0 if progress is None else max(0, round(progress.speed)),
+            has_version=not self._agent.begun and self._replica.is_whole,
         )
 
     def _report(self) -> WorkerReport:
