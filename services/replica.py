@@ -130,7 +130,7 @@ class Replica:
             snapshot_seq: of the record whose version is kept for longest; it need not be there.
         """
         genesis, has = self._genesis, self._store.has
-        steps = [step_bytes(genesis, record, has) for record in records]
+        steps = [step_bytes(record, has) for record in records]
         if not self.behind and are_cheap(genesis, steps):
             return
         wholes = {}

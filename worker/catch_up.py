@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from common.documents import Genesis, Record, Version
 from common.ids import Digest
 from common.schema import LEAF
-from common.terms import round_layout
 
 Has = Callable[[Digest], bool]
 """Says whether a file is here."""
@@ -48,14 +47,16 @@ def ways(steps: Sequence[int | None], wholes: Mapping[int, int], *, behind: bool
     return sorted(found, key=lambda way: way.num_bytes)
 
 
-def step_bytes(genesis: Genesis, record: Record, has: Has) -> int | None:
-    """Return what a record's step has to fetch; None for a roll-back: no step leads across it."""
+def step_bytes(record: Record, has: Has) -> int | None:
+    """Return what a record's step has to fetch; None for a roll-back: no step leads across it.
+
+    It is what the record says. Whoever takes the step checks that against the layout's formula.
+    """
     if record.rollback is not None:
         return None
     if (commit := record.commit) is None or has(commit.aggregate):
         return 0
-    layout = round_layout(genesis, commit.plan.bits, commit.plan.fragment)
-    return layout.aggregate_bytes(len(commit.survivors))
+    return commit.aggregate_bytes
 
 
 def version_bytes(genesis: Genesis, version: Version, has: Has) -> int:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from common.documents import Control, Version
 from common.schema import ModelSchema, TensorSpec
+from common.terms import round_layout
 from tests.small_chain import Coordinator
 from tests.small_run import TLS, Run, with_codec
 from worker.catch_up import Way, are_cheap, step_bytes, version_bytes, ways
@@ -67,18 +68,19 @@ def test_a_step_costs_what_its_aggregate_has(kind: str, bits: int, more: dict[st
         commit = record.commit
         assert commit is not None
         num_bytes = len(coordinator.run.blobs.files[commit.aggregate])
-        assert step_bytes(coordinator.run.genesis, record, nothing) == num_bytes
-        assert step_bytes(coordinator.run.genesis, record, {commit.aggregate}.__contains__) == 0
+        layout = round_layout(coordinator.run.genesis, commit.plan.bits, commit.plan.fragment)
+        assert num_bytes == layout.aggregate_bytes(len(commit.survivors))
+        assert step_bytes(record, nothing) == num_bytes
+        assert step_bytes(record, {commit.aggregate}.__contains__) == 0
 
 
 def test_what_moves_nothing_costs_nothing_and_a_roll_back_is_no_step() -> None:
     coordinator = Coordinator()
     first = coordinator.run.version
-    genesis = coordinator.run.genesis
     pause = coordinator.append(control=Control("pause", "ann", ""))
-    assert step_bytes(genesis, pause, nothing) == 0
+    assert step_bytes(pause, nothing) == 0
     coordinator.step()
-    assert step_bytes(genesis, coordinator.roll_back(0, first), nothing) is None
+    assert step_bytes(coordinator.roll_back(0, first), nothing) is None
 
 
 SEVERAL_LEAVES = ModelSchema((TensorSpec("w", (5, 2**19)),), ())
