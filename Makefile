@@ -15,10 +15,13 @@ STAMP := $(VENV)/.stamp-$(KEY)
 PROTOS := $(wildcard protos/v1/*.proto)
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
+WATCH_TESTS := $(addprefix tests/deploy/test_,dashboards.py rules.py prometheus.py)
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) \
+	-f deploy/compose/compose.yaml $(addprefix -f deploy/compose/,$(OVERLAYS))
 FAST_TESTS := $(wildcard tests/unit tests/scenarios tests/vectors tests/attacks tests/fuzz tests/integration)
 
 help:  ## Show this help
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## Train with four workers on this machine and show it (about 3 minutes)
 	@$(BIN)/crosscloud demo $(ARGS)
@@ -29,11 +32,32 @@ test: $(STAMP)  ## All tests but the slow ones
 test-all: $(STAMP)  ## All tests: also killed processes and deployment
 	$(BIN)/pytest tests --histories 6000 --soak-minutes 10 $(ARGS)
 
+test-prometheus: $(STAMP)  ## Dashboards and rules, under a real Prometheus where there is one
+	$(BIN)/pytest $(WATCH_TESTS) $(ARGS)
+
+test-browser: $(STAMP)  ## The report page in a headless Chromium, if there is one (part of test-all)
+	$(BIN)/pytest tests/e2e/test_report_page.py $(ARGS)
+
+pictures: $(STAMP)  ## Make docs/pictures again from a run of the demo; needs a Chromium
+	$(BIN)/python -m benchmarks.pictures $(ARGS)
+
 chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothing may be lost
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 fuzz: $(STAMP)  ## Over a million damaged inputs to everything that reads bytes (a minute or two)
 	$(BIN)/python -m tests.fuzz.campaign $(ARGS)
+
+up:  ## Build images and start a whole federation in containers (OVERLAYS=compose.no-grafana.yaml)
+	$(COMPOSE) up --build --detach --wait $(ARGS)
+
+down:  ## Stop it; its run stays and goes on with the next `up` (ARGS=--volumes: forget it)
+	$(COMPOSE) --profile tools down $(ARGS)
+
+logs:  ## Follow what its processes print
+	$(COMPOSE) logs --follow --tail 50 $(ARGS)
+
+test-compose: $(STAMP)  ## Start it, kill each container, look at the walls (needs Docker; long)
+	$(BIN)/pytest tests/deploy/test_compose.py $(ARGS)
 
 lint: $(STAMP) verify-protos  ## ruff, mypy, import-linter, stubs
 	$(BIN)/ruff check .
@@ -63,4 +87,4 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
 	@touch $@
 
-.PHONY: help demo chaos fuzz test test-all lint protos verify-protos
+.PHONY: help demo chaos fuzz test test-all test-prometheus lint protos verify-protos test-browser pictures test-compose up down logs

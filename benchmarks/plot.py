@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
+from services.report.axes import linear_ticks, log_ticks
+
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 52
 _COLOURS: Final = (
@@ -94,29 +96,15 @@ class _Frame:
             _line(_LEFT, bottom, right, bottom, "#333"),
             _line(_LEFT, _TOP, _LEFT, bottom, "#333"),
         ]
-        for x in self._x_ticks():
+        for x in log_ticks(10 ** self._x[0], 10 ** self._x[1]):
             at = self.x(x)
             parts += [_line(at, bottom, at, bottom + 5, "#333")]
             parts.append(_text(at, bottom + 18, f"{x:,.0f}", "middle"))
-        for y in self._y_ticks():
+        for y in linear_ticks(*self._y):
             at = self.y(y)
             parts += [_line(_LEFT - 5, at, _LEFT, at, "#333")]
             parts.append(_text(_LEFT - 8, at + 4, f"{y:.2f}", "end"))
         return parts
-
-    def _x_ticks(self) -> list[float]:
-        low, high = self._x
-        decades = range(math.floor(low), math.ceil(high) + 1)
-        ticks = (m * 10.0**d for d in decades for m in (1, 2, 5))
-        return [t for t in ticks if low <= math.log10(t) <= high]
-
-    def _y_ticks(self) -> list[float]:
-        low, high = self._y
-        rough = (high - low) / 6
-        step = next(
-            (s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0) if s >= rough), 10.0
-        )
-        return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _family(frame: _Frame, family: Sequence[Point], colour: str) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.documents import Commit, Counters, Genesis, WorkerCounters
+from common.schema import ModelSchema
 from common.terms import round_layout
 
 _AGE_ONE = 256
@@ -23,16 +24,20 @@ def next_counters(genesis: Genesis, counters: Counters, commit: Commit, elapsed_
     numbers = [commit.numbers[w] for w in survivors]
     steps = sum(n.steps for n in numbers)
     layout = round_layout(genesis, commit.plan.bits, commit.plan.fragment)
-    raw_bytes = 4 * (schema.parameter_values + schema.buffer_values)
     return Counters(
         tokens=counters.tokens + sum(n.tokens for n in numbers),
         steps=counters.steps + steps,
         member_steps_256=counters.member_steps_256 + _AGE_ONE * steps // commit.plan.num_live,
         elapsed_s=elapsed_s,
         payload_bytes=counters.payload_bytes + len(survivors) * layout.sent_bytes,
-        float32_bytes=counters.float32_bytes + len(survivors) * raw_bytes,
+        float32_bytes=counters.float32_bytes + len(survivors) * float32_bytes(schema),
         workers=_next_workers(counters.workers, commit),
     )
+
+
+def float32_bytes(schema: ModelSchema) -> int:
+    """Return what an update, or an aggregate, stands for: every value of the model as float32."""
+    return 4 * (schema.parameter_values + schema.buffer_values)
 
 
 def progress(genesis: Genesis, versions: int, tokens: int, hours: float) -> float:

@@ -68,11 +68,12 @@ def energy(square: F32 | F64, cap: int) -> U32:
     """Return z_B = min(round(256*square/4096), cap), uint32[n].
 
     Args:
-        square: squared length of each block in units of r_B; may be infinite, not NaN.
+        square: squared length of each block in units of r_B; infinite, or NaN where a rotation
+            overflowed, is the cap.
         cap: `Scales.energy_cap`.
     """
     z = np.rint(square.astype(np.float64) * (_ENERGY_ONE / BLOCK))
-    return np.minimum(z, float(cap)).astype(np.uint32)
+    return np.fmin(z, float(cap)).astype(np.uint32)
 
 
 def next_scales(used: Scales, energy_sum: U32, num_survivors: int) -> F32:

@@ -86,7 +86,7 @@ def round_terms(
     num_members = len(plan.offers)
     w = weights(numbers, algorithm, plan.threshold)
     scales = round_scales(_read_scales(version, schema, read_blob), w.scale, num_members)
-    selection = _selection(genesis, version.commits, plan.fragment, scales.per_unit)
+    selection = round_selection(genesis, version.commits, plan.fragment, scales.per_unit)
 
     def dense(blocks: I64) -> Dense:
         multiple = algorithm.codec.step_multiple
@@ -174,7 +174,15 @@ def round_layout(genesis: Genesis, bits: int, fragment: int) -> PayloadLayout:
             raise ConfigError(f"codec is {other!r}, must be one of {', '.join(CODECS)}")
 
 
-def _selection(genesis: Genesis, commits: int, fragment: int, scales: F32) -> Selection:
+def round_selection(genesis: Genesis, commits: int, fragment: int, scales: F32) -> Selection:
+    """Return which blocks travel in a round.
+
+    Args:
+        genesis: of the run.
+        commits: of the round's base.
+        fragment: of the plan.
+        scales: R_B of the base, float32[num_blocks].
+    """
     codec, num_blocks, seed = genesis.algorithm.codec, genesis.schema.num_blocks, genesis.seed
     match codec.kind:
         case "cyclic":

@@ -508,10 +508,16 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Tell the people: one line of the coordinator's log. `kind` is a stable word."""
+    """Tell the people: one line of the coordinator's log. `kind` is a stable word.
+
+    Args:
+        worker, round: which one it is about, if it is about one.
+    """
 
     kind: str
     sentence: str
+    worker: WorkerId | None = None
+    round: RoundId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,9 +261,10 @@ class Run:
         attested = self._attestations.of(self._ledger.head)
         told = tuple(Send(event.session, attestation) for attestation in attested)
         if former is None:
-            note = Note("joined", f"{event.worker}, on version {event.version}")
+            note = Note("joined", f"{event.worker}, on version {event.version}", event.worker)
             return (saved, *told, *resent, note)
-        note = Note("rejoined", f"{event.worker}, on version {event.version}: {why}")
+        again = f"{event.worker}, on version {event.version}: {why}"
+        note = Note("rejoined", again, event.worker)
         return (saved, *_sends(former, Replaced()), *told, *resent, note)
 
     def _heard(self, event: Heard, now_s: float) -> tuple[Effect, ...]:
@@ -310,14 +311,14 @@ class Run:
         member = self._membership.of_session(event.session)
         open_round = self._round_of(event.round)
         why = open_round.refuse(member.worker, event.rule, event.sentence)
-        note = Note("refused", f"{member.worker} {why}")
+        note = Note("refused", f"{member.worker} {why}", member.worker, event.round)
         return (*_renewed(member, now_s), note)
 
     def _disconnected(self, event: Disconnected) -> tuple[Effect, ...]:
         member = self._membership.disconnect(event.session)
         if member is None:
             return ()  # it was taken over, or left: both are known
-        note = Note("disconnected", f"{member.worker}: its stream broke")
+        note = Note("disconnected", f"{member.worker}: its stream broke", member.worker)
         return (*_saves(self._withdrawn(member.worker)), note)
 
     def _expelled(self, event: Expelled) -> tuple[Effect, ...]:
@@ -334,7 +335,8 @@ class Run:
     def _removed(self, member: Member, reason: str) -> tuple[Effect, ...]:
         dropped = self._leave_open_work(member.worker, f"it left: {reason}")
         gone = self._membership.remove(member.worker)
-        return (Save((gone, *dropped)), Note("left", f"{member.worker}: {reason}"))
+        left = Note("left", f"{member.worker}: {reason}", member.worker)
+        return (Save((gone, *dropped)), left)
 
     def _operated(self, event: Operated, now_s: float) -> tuple[Effect, ...]:
         if event.command is not Command.STOP:
@@ -359,7 +361,7 @@ class Run:
         for member in self._membership.lapse(now_s):
             silence = f"not heard for {now_s - member.heard_s:.1f} s"
             effects += _saves(self._leave_open_work(member.worker, silence))
-            effects.append(Note("lost", f"{member.worker}: {silence}"))
+            effects.append(Note("lost", f"{member.worker}: {silence}", member.worker))
         if self._round is not None:
             effects += self._round.advance(now_s, self._gone(self._round))
             if self._round.outcome is not None:
@@ -430,6 +432,7 @@ class Run:
             "closed",
             f"round {plan.round} on version {plan.version}: {', '.join(plan.roster)}; "
             f"{plan.num_live} live, {plan.threshold} needed",
+            round=plan.round,
         )
         return (Save(changes), *sends, note)
 
@@ -482,7 +485,7 @@ class Run:
 
 def _renewed(member: Member, now_s: float) -> tuple[Effect, ...]:
     if member.hear(now_s):
-        return (Note("back", f"{member.worker} is heard again"),)
+        return (Note("back", f"{member.worker} is heard again", member.worker),)
     return ()
 
 

@@ -9,8 +9,8 @@ Each call has a deadline, after which the next one goes on where it stood.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from threading import Event, Lock
+from collections.abc import Callable, Iterator
+from threading import Event
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -24,6 +24,7 @@ from services.grpc_status import error_of, retry_after_s
 from services.packed import piece_at, unpack
 from services.patience import Patience
 from services.tls import explain_rpc_error
+from services.wire import Tally
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +54,14 @@ class BulkLink:
     Args:
         channel: mTLS channel, `services/tls.py`.
         closing: set when the process ends.
+        tally: where bytes are counted; an upload's as "update".
 
     Attributes:
         link_bps: speed of the newest upload stream in bits per second; 0 = none yet.
     """
 
-    def __init__(self, channel: grpc.Channel, closing: Event) -> None:
+    def __init__(self, channel: grpc.Channel, closing: Event, tally: Tally | None = None) -> None:
+        self.tally = tally or Tally()
         self._channel = channel
         self._closing = closing
         self._push = channel.stream_unary(_PUSH, None, bulk_pb2.PushShardsResponse.FromString)
@@ -70,22 +73,9 @@ class BulkLink:
         self._download = channel.unary_stream(
             _DOWNLOAD, bulk_pb2.DownloadRequest.SerializeToString, None
         )
-        self._lock = Lock()
-        self._bytes_sent = 0
+        self._payload_bytes = 0
         self.link_bps = 0
-        self._bytes_received: dict[str, int] = {}
         self._downloads: set[Any] = set()
-
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes of upload messages sent so far."""
-        return self._bytes_sent
-
-    @property
-    def bytes_received(self) -> Mapping[str, int]:
-        """Bytes of download messages received so far, by kind."""
-        with self._lock:
-            return dict(self._bytes_received)
 
     def close(self) -> None:
         """End every transfer, also one that began on a channel of before a renewal."""
@@ -121,16 +111,19 @@ class BulkLink:
             nonlocal wanted, first
             if not first:  # a broken stream: ask what arrived of it
                 answer = self._list_missing(question, timeout=_CALL_DEADLINE_S)
+                self.tally.message("sent", "update", question.ByteSize())
+                self.tally.message("received", "update", answer.ByteSize())
                 wanted = list(answer.missing)
             first = False
             if not wanted:
                 return []
-            began_s, sent_before = time.monotonic(), self._bytes_sent
+            began_s, sent_before = time.monotonic(), self._payload_bytes
             shards = self._messages(round_id, wanted, read_shard, give_up)
-            missing = list(self._called(self._push, shards, give_up).missing)
+            said = self._called(self._push, shards, give_up)
+            self.tally.message("received", "update", said.ByteSize())
             took_s = max(time.monotonic() - began_s, 1e-3)
-            self.link_bps = round(8 * (self._bytes_sent - sent_before) / took_s)
-            return missing
+            self.link_bps = round(8 * (self._payload_bytes - sent_before) / took_s)
+            return list(said.missing)
 
         while wanted:
             wanted = self._retried(attempt, give_up)
@@ -158,8 +151,8 @@ class BulkLink:
             if give_up.is_set() or self._closing.is_set():
                 return
             message = framing.shard(raw_id, index, read_shard(index))
-            with self._lock:
-                self._bytes_sent += len(message)
+            self._payload_bytes += len(message)
+            self.tally.message("sent", "update", len(message))
             yield message
 
     def fetch(self, digest: Digest, kind: str, store: DataStore, most_bytes: int) -> None:
@@ -193,10 +186,9 @@ class BulkLink:
                 request = bulk_pb2.DownloadRequest(
                     digest=bytes.fromhex(digest), offset=writer.length, packed=packed
                 )
+                self.tally.message("sent", kind, request.ByteSize())
                 for message in self._downloaded(request):
-                    with self._lock:
-                        now = self._bytes_received.get(kind, 0) + len(message)
-                        self._bytes_received[kind] = now
+                    self.tally.message("received", kind, len(message))
                     total, payload, is_packed = framing.split_download_response(message)
                     length = writer.length + (0 if is_packed else len(payload))
                     if max(total, length) > most_bytes:

@@ -43,6 +43,19 @@ def load(kind: type[S], path: Path, process: str, environ: Mapping[str, str] | N
     """
     raw = read_mapping(path)
     origins = _override(raw, process, os.environ if environ is None else environ)
+    return check(kind, raw, path, origins)
+
+
+def check(kind: type[S], raw: Mapping[str, Any], path: Path, origins: Mapping[str, str]) -> S:
+    """Turn what was read into settings.
+
+    Args:
+        path: of the file.
+        origins: by dotted path of a field, what set it in the file's place.
+
+    Raises:
+        ConfigError: as `load`.
+    """
     try:
         return kind.model_validate(raw, context={"folder": path.resolve().parent})
     except ValidationError as e:

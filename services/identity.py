@@ -119,6 +119,14 @@ def identity_of(context: Call) -> Identity:
     return identity_among(uri.decode("ascii", "replace") for uri in uris)
 
 
+def certificate_end_s(context: Call) -> float:
+    """Return the Unix time at which the caller's certificate ends; 0 where TLS does not tell."""
+    (pem, *_) = (*context.auth_context().get("x509_pem_cert", ()), b"")
+    if not pem:
+        return 0.0
+    return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+
+
 def identity_among(uris: Iterable[str]) -> Identity:
     """Return the one identity of this system among `uris`.
 

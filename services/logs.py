@@ -1,13 +1,16 @@
 """Logging of every process: lines for people, or one JSON object per line for machines.
 
-Both carry the run and the process, so that one stream can hold a whole federation. Whatever a call
-passes as `extra` becomes a field of the JSON. It never prints settings or environment.
+Every object has `run` and `process`, a worker's also `worker`, so that one stream can hold a whole
+federation. Whatever a call passes as `extra` becomes a field: `round` and `worker` where a line is
+about one, `event` for what the coordinator tells of its run. It never prints settings or
+environment.
 """
 
 import datetime
 import json
 import logging
 import sys
+from collections.abc import Mapping
 from typing import IO, Final, Literal
 
 from typing_extensions import override
@@ -21,16 +24,18 @@ def configure(
     *,
     run: str,
     process: str,
+    worker: str = "",
     stream: IO[str] | None = None,
 ) -> None:
     """Send everything from `level` on to `stream`, by default standard error.
 
     Args:
         process: which one this is, such as "worker aws".
+        worker: its name, where it is one.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
-    kind = JsonFormatter if format == "json" else ConsoleFormatter
-    handler.setFormatter(kind(run, process))
+    own = {"run": run, "process": process} | ({"worker": worker} if worker else {})
+    handler.setFormatter(JsonFormatter(own) if format == "json" else ConsoleFormatter(process))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -42,16 +47,20 @@ def configure(
 class ConsoleFormatter(logging.Formatter):
     """`12:34:56 worker aws  INFO  sentence`, local time."""
 
-    def __init__(self, run: str, process: str) -> None:
+    def __init__(self, process: str) -> None:
         super().__init__(f"%(asctime)s {process:<12.24} %(levelname)-7s %(message)s", "%H:%M:%S")
 
 
 class JsonFormatter(logging.Formatter):
-    """One object per line; `time` is UTC."""
+    """One object per line; `time` is UTC.
 
-    def __init__(self, run: str, process: str) -> None:
+    Args:
+        same: fields of every line.
+    """
+
+    def __init__(self, same: Mapping[str, str]) -> None:
         super().__init__()
-        self._same = {"run": run, "process": process}
+        self._same = same
 
     @override
     def format(self, record: logging.LogRecord) -> str:

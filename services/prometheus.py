@@ -2,10 +2,11 @@
 
 Prometheus' own counters only count up from zero. `Reported` exports numbers that another process
 or the log counted: they are set, and a restart of their owner resets them as it resets any counter.
+`Sampled` exports what is read at the scrape itself.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from wsgiref.simple_server import WSGIServer
@@ -115,6 +116,35 @@ class Reported(Collector):
             for labels, value in series:
                 metric.add_metric(labels, value)
             yield metric
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the families, so that the registry refuses a second owner of one."""
+        return (f.empty() for f in self._families.values())
+
+
+class Sampled(Collector):
+    """Series that are read at each scrape.
+
+    Args:
+        read: yields name without the prefix, value, labels; runs in the scrape's thread.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        families: Iterable[Family],
+        read: Callable[[], Iterable[tuple[str, float, tuple[str, ...]]]],
+    ) -> None:
+        self._families = {f.name: f for f in families}
+        self._read = read
+        registry.register(self)
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        found = {name: family.empty() for name, family in self._families.items()}
+        for name, value, labels in self._read():
+            found[name].add_metric(labels, value)
+        yield from found.values()
 
     def describe(self) -> Iterator[Metric]:
         """Name the families, so that the registry refuses a second owner of one."""

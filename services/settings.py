@@ -344,6 +344,11 @@ class CoordinatorSettings(_Settings):
         description="seconds after SIGTERM for the open round and its uploads; the process ends"
         " at most 20 s later; raise Kubernetes' terminationGracePeriodSeconds with it",
     )
+    reflection: bool = Field(
+        default=True,
+        description="gRPC server reflection on both ports, for whoever holds a certificate; it "
+        "tells what protos/v1 says; false = none",
+    )
     snapshot_every: int = Field(
         default=8,
         ge=1,

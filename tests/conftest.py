@@ -1,6 +1,11 @@
+import os
+import sys
+
 import pytest
 from hypothesis import settings
 
+assert "numpy" not in sys.modules, "numpy reads these when it is imported"
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # small products gain nothing
 settings.register_profile("crosscloud", deadline=None)  # a busy machine is no failure
 settings.load_profile("crosscloud")
 

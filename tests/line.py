@@ -24,6 +24,8 @@ class Line:
         self.target = target
         self.taken_bytes = 0
         """Read from diallers so far: what crossed the slow part of the line."""
+        self.given_bytes = 0
+        """Read from the target so far."""
         self.num_connections = 0
         self.stalled = threading.Event()
         """Set when `limit_bytes` is reached."""
@@ -126,6 +128,9 @@ class Line:
             while content := source.recv(_PIECE_BYTES):
                 if up:
                     self._take(len(content))
+                else:
+                    with self._lock:
+                        self.given_bytes += len(content)
                 self._flows.wait()
                 if source not in self._lost:
                     sink.sendall(content)

@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from common.canonical import Json
 from common.errors import ConfigError
+from common.schema import ModelSchema, TensorSpec
 from worker.data import END_OF_DOCUMENT, I64, TextData
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
 from worker.tokenizer import BYTES, encoder, save_tokenizer
@@ -45,6 +46,30 @@ _VALIDATION_BATCH: Final = 32
 def build(context: LearnerContext) -> Learner:
     """Build the learner; the entry point that a run names."""
     return HuggingFaceLearner(context)
+
+
+def outline(settings: Mapping[str, Json]) -> ModelSchema:
+    """Return the layout of the learner's model, its constants left out, without building it.
+
+    Of a configuration that takes no memory for values; weights that are named are loaded.
+
+    Raises:
+        ConfigError: as `build`.
+    """
+    checked = _checked(settings)
+    with torch.device("meta"):
+        model = _model(checked.get("model"), 0, checked["tokenizer"])
+    buffers = {n: b for n, b in _saved_buffers(model).items() if b.is_floating_point()}
+    trained = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
+    return ModelSchema(
+        parameters=tuple(TensorSpec(n, tuple(p.shape)) for n, p in trained),
+        buffers=tuple(TensorSpec(n, tuple(b.shape)) for n, b in buffers.items()),
+    )
+
+
+def _saved_buffers(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    saved = model.state_dict().keys()
+    return {n: b for n, b in model.named_buffers() if n in saved}
 
 
 class HuggingFaceLearner(Learner):
@@ -97,8 +122,7 @@ class HuggingFaceLearner(Learner):
         return {n: b for n, b in self._saved_buffers().items() if not b.is_floating_point()}
 
     def _saved_buffers(self) -> dict[str, torch.Tensor]:
-        saved = self._model.state_dict().keys()
-        return {n: b for n, b in self._model.named_buffers() if n in saved}
+        return _saved_buffers(self._model)
 
     @override
     def train(self, lr: float) -> Step:

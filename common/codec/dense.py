@@ -147,8 +147,11 @@ class _Encoder:
         return Encoded(y, square)
 
     def square(self, block: int, difference: F32, residual: F32 | None) -> F32:
-        """Return `Encoded.square` of a tile that does not travel; arguments as in `encode`."""
-        with np.errstate(over="ignore"):
+        """Return `Encoded.square` of a tile that does not travel; arguments as in `encode`.
+
+        Nobody has measured it: what is absurdly large overflows, and is infinite or NaN.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
             shorten_loops()
             return self._rotated(slice(block, block + len(difference)), difference, residual)[1]
 

@@ -35,7 +35,8 @@ ONE_IN: Final = (16, 32, 64, 128, 256)
 
 _SCALES: Final = np.dtype("<f2")
 _SCALE_BYTES: Final = 2 * _SCALES.itemsize
-_LARGEST: Final = float(np.finfo(_SCALES).max)
+LARGEST: Final = float(np.finfo(_SCALES).max)
+"""Magnitude of a value in units of r_B, at most."""
 
 Positions = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -135,7 +136,7 @@ class TopK:
         if (np.diff(positions, axis=1) <= 0).any():
             raise BadUpdateError("a block's positions do not ascend")
         sizes = np.ascontiguousarray(content[:, -_SCALE_BYTES:]).view(_SCALES).astype(np.float32)
-        if not ((sizes >= 0) & (sizes <= _LARGEST)).all():  # NaN too
+        if not ((sizes >= 0) & (sizes <= LARGEST)).all():  # NaN too
             raise BadUpdateError("a block's magnitude is negative, NaN or infinite")
         values = np.where(highs, sizes[:, :1], sizes[:, 1:])
         np.negative(values, out=values, where=signs.astype(bool))
@@ -203,7 +204,7 @@ def _levels(sizes: F32) -> tuple[Flags, Any]:
 
     One of Lloyd's (1982) iterations from the mean: the border lies half-way between the levels.
     """
-    sizes = np.minimum(sizes, np.float32(_LARGEST))
+    sizes = np.minimum(sizes, np.float32(LARGEST))
     border = sizes.mean(axis=1, keepdims=True)
     for _ in range(2):
         high = sizes > border

@@ -306,6 +306,46 @@ class Heartbeat(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Float32SentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Float32ReceivedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SPEED_FIELD_NUMBER: _builtins.int
     LINK_BPS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -320,6 +360,8 @@ class Heartbeat(_message.Message):
     MERGES_TOTAL_FIELD_NUMBER: _builtins.int
     HEALED_LEAVES_TOTAL_FIELD_NUMBER: _builtins.int
     OFFER_NONCE_FIELD_NUMBER: _builtins.int
+    FLOAT32_SENT_FIELD_NUMBER: _builtins.int
+    FLOAT32_RECEIVED_FIELD_NUMBER: _builtins.int
     speed: _builtins.int
     """tokens per second"""
     link_bps: _builtins.int
@@ -341,11 +383,19 @@ class Heartbeat(_message.Message):
     """of the offer that it takes to be open; empty: none"""
     @_builtins.property
     def bytes_sent(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """by kind"""
+        """on the wire, by kind"""
 
     @_builtins.property
     def bytes_received(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """by kind"""
+        """likewise"""
+
+    @_builtins.property
+    def float32_sent(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """what arrived of those bytes stands for, by kind"""
+
+    @_builtins.property
+    def float32_received(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """likewise"""
 
     def __init__(
         self,
@@ -364,10 +414,12 @@ class Heartbeat(_message.Message):
         merges_total: _builtins.int = ...,
         healed_leaves_total: _builtins.int = ...,
         offer_nonce: _builtins.str = ...,
+        float32_sent: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        float32_received: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "healed_leaves_total", b"healed_leaves_total", "idle_share", b"idle_share", "link_bps", b"link_bps", "merges_total", b"merges_total", "offer_nonce", b"offer_nonce", "pending_steps", b"pending_steps", "resident_bytes", b"resident_bytes", "speed", b"speed", "steps_per_s", b"steps_per_s", "steps_total", b"steps_total", "tokens_total", b"tokens_total", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "float32_received", b"float32_received", "float32_sent", b"float32_sent", "healed_leaves_total", b"healed_leaves_total", "idle_share", b"idle_share", "link_bps", b"link_bps", "merges_total", b"merges_total", "offer_nonce", b"offer_nonce", "pending_steps", b"pending_steps", "resident_bytes", b"resident_bytes", "speed", b"speed", "steps_per_s", b"steps_per_s", "steps_total", b"steps_total", "tokens_total", b"tokens_total", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

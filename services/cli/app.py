@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import ConfigError, CrosscloudError
+from services.amounts import EGRESS_DOLLARS_PER_GB
 
 app = typer.Typer(
     name="crosscloud",
@@ -108,9 +109,57 @@ def export(
 
 
 @app.command()
+def plan(
+    config: Annotated[Path, typer.Option("--config", "-c", help="run.yaml, or a genesis.json.")],
+    options: Annotated[
+        Path | None, typer.Option("--with", help="YAML file of clouds, links, speeds, prices.")
+    ] = None,
+    parameters: Annotated[
+        float | None, typer.Option(help="Of the model, such as 1e9, instead of building it.")
+    ] = None,
+    worker: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME=CLOUD; may be repeated.")
+    ] = None,
+    link: Annotated[
+        list[str] | None, typer.Option(help="NAME=UP_MBPS/DOWN_MBPS; may be repeated.")
+    ] = None,
+    tokens_per_s: Annotated[
+        list[str] | None, typer.Option(help="Training speed of all, or NAME=SPEED; repeatable.")
+    ] = None,
+    price: Annotated[
+        list[str] | None, typer.Option(help="CLOUD=USD per GB to the internet; repeatable.")
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(help="Cloud that the coordinator stands in.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what a run will move, cost, take and need, before anything is spent."""
+    _run(
+        "services.plan.main",
+        "main",
+        config,
+        options=options,
+        parameters=parameters,
+        workers=worker or (),
+        links=link or (),
+        speeds=tokens_per_s or (),
+        prices=price or (),
+        coordinator=coordinator,
+        as_json=json,
+    )
+
+
+@app.command()
 def doctor(config: Config, json: Json = False) -> None:
     """Check a process's settings, certificates, disk, Redis and way to the coordinator."""
     _run("services.doctor.main", "main", config, as_json=json)
+
+
+@app.command()
+def probe(config: Config) -> None:
+    """Ask the process that runs on a settings file here whether it is alive: 0 if it is, else 1."""
+    _run("services.doctor.probe", "main", config)
 
 
 @app.command()
@@ -148,6 +197,22 @@ def rollback(
 ) -> None:
     """Make an earlier version the head again; local work on the newer ones is lost."""
     _run("services.cli.operator", "rollback", config, version)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="The run's folder, or a coordinator's data_dir.")],
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in RUN if none.")] = None,
+    genesis: Annotated[
+        Path | None, typer.Option(help="The run's genesis.json, where it lies elsewhere.")
+    ] = None,
+    price_per_gb: Annotated[
+        float, typer.Option(min=0, max=1000, help="US dollars per 10^9 bytes that leave a cloud.")
+    ] = EGRESS_DOLLARS_PER_GB,
+) -> None:
+    """Make one HTML page on a run that has ended: curves, rounds, bytes, cost, privacy."""
+    arguments = {"out": out, "genesis": genesis, "price_per_gb": price_per_gb}
+    _run("services.report.main", "main", run, **arguments)
 
 
 @certs.command("init")

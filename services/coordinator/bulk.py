@@ -49,8 +49,10 @@ from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
 from services.packed import piece_at
+from services.reflection import reflect
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
+from services.wire import wire_bytes
 
 log = logging.getLogger(__name__)
 
@@ -87,15 +89,15 @@ class Outbox:
             self._line.send(message)
 
     def received(self, worker: WorkerId, num_bytes: int) -> None:
-        """Bytes of a member's upload arrived."""
+        """A message of a member's upload arrived."""
         with self._lock:
-            self._received[worker] = self._received.get(worker, 0) + num_bytes
+            self._received[worker] = self._received.get(worker, 0) + wire_bytes(num_bytes)
             self._advanced.add(worker)
 
     def sent(self, name: str, num_bytes: int) -> None:
-        """Bytes of a download left."""
+        """A message of a download left."""
         with self._lock:
-            self._sent[name] = self._sent.get(name, 0) + num_bytes
+            self._sent[name] = self._sent.get(name, 0) + wire_bytes(num_bytes)
 
     def report(self) -> None:
         """Send what was saved up, for as long as control lives."""
@@ -245,6 +247,8 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
         ),
     )
     server.add_generic_rpc_handlers((service.handler(),))
+    if settings.reflection:
+        reflect(server, bulk_pb2)
     credentials = server_credentials(settings.tls, genesis.run)
     port = server.add_secure_port(f"{settings.host}:{settings.bulk_port}", credentials)
     server.start()

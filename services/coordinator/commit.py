@@ -128,17 +128,18 @@ class Computer:
         """Return the new version, or why there is none; the old one stays in either case."""
         start_s = time.monotonic()
         try:
-            commit, digest, step_length, saturation = self._compute(order)
+            commit, digest, step_length, saturation, sum_s = self._compute(order)
         except tuple(kind for kind, _ in _REASONS) as e:
             reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
             blamed = e.worker if isinstance(e, BadUpdateError) else None
             return VersionFailed(RoundId(order.plan.round), reason.value, str(e), blamed)
         seconds = time.monotonic() - start_s
-        return VersionComputed(commit, digest, step_length, saturation, seconds)
+        return VersionComputed(commit, digest, step_length, saturation, seconds, sum_s)
 
-    def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float, float | None]:
+    def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float, float | None, float]:
         base = canonical.decode(self._store.read(order.plan.digest, verify=True), Version)
         numbers = order.numbers
+        start_s = time.monotonic()
         terms = round_terms(self._genesis, base, order.plan, numbers, self._read)
         with contextlib.ExitStack() as open_files:
             uploads = {
@@ -154,6 +155,7 @@ class Computer:
                 lanes = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
             aggregate_bytes = writer.length
             aggregate_digest = writer.commit()
+        sum_s = time.monotonic() - start_s
         commit = Commit(
             plan=order.plan,
             numbers=numbers,
@@ -171,7 +173,7 @@ class Computer:
         finally:
             packing.result()
         self._store.sync()
-        return commit, digest, step_lengths[0], self._saturation(terms, commit)
+        return commit, digest, step_lengths[0], self._saturation(terms, commit), sum_s
 
     def _saturation(self, terms: Terms, commit: Commit) -> float | None:
         """Return the expected share of values clipped; None where the codec clips nothing."""

@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc
 from cryptography import x509
+from google.protobuf.message import Message
 from typing_extensions import override
 
 from common import canonical
@@ -49,11 +50,25 @@ from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door, LogTail, Session, Sessions
 from services.coordinator.status import StatusSource
-from services.identity import Identity, MemberList, Role, identity_in, identity_of
+from services.identity import (
+    Identity,
+    MemberList,
+    Role,
+    certificate_end_s,
+    identity_in,
+    identity_of,
+)
+from services.wire import Direction, both_ways
 
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Moved = Callable[[str, Direction, str, int], None]
+"""Bytes on the wire went to or came from a name, in its direction, of a kind."""
+
+
+def nowhere(*_: object) -> None:
+    """Nobody counts."""
 
 
 class SessionService(session_pb2_grpc.SessionServicer):
@@ -71,7 +86,9 @@ class SessionService(session_pb2_grpc.SessionServicer):
         heartbeat_interval_s: float,
         lease_s: float,
         door: Door | None = None,
+        moved: Moved = nowhere,
     ) -> None:
+        self._moved = moved
         self._door = door or Door()
         self._driver = driver
         self._admission = admission
@@ -94,6 +111,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
                 self._connected(worker, request_iterator, context)
             ) as responses:
                 async for response in responses:
+                    self._count(worker, "received", response)
                     yield response
 
     async def _connected(
@@ -106,6 +124,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         if (kind := first.WhichOneof("message")) != "join":
             raise UnexpectedMessageError(f"expected join, got {kind or 'an empty message'}")
         join = first.join
+        self._count(worker, "sent", first)
         self._admission.check(join)
 
         has_first = join.has_version and join.version == 0
@@ -115,7 +134,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         session = Session(SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq)
         # No await from here to the registration: records appended meanwhile must not be missed.
         self._sessions.add(session)
-        self._reports.joined(worker, join.boot)
+        self._reports.joined(worker, join.boot, certificate_end_s(context))
         reader = asyncio.create_task(self._read(session, request_iterator, join))
         reader.add_done_callback(lambda _: session.end())
         try:
@@ -148,10 +167,12 @@ class SessionService(session_pb2_grpc.SessionServicer):
         joined = Joined(session.worker, session.id, join.boot, join.version, join.speed)
         await self._driver.feed(joined)
         async for request in requests:
+            self._count(session.worker, "sent", request)
             try:
                 await self._receive(session, request)
             except ProtocolError as e:
-                log.warning("refused from %s: %s", session.worker, e)
+                about = {"worker": session.worker}
+                log.warning("refused from %s: %s", session.worker, e, extra=about)
                 rejected = session_pb2.Rejected(error=type(e).__name__, sentence=str(e))
                 session.send(session_pb2.ConnectResponse(rejected=rejected))
 
@@ -182,10 +203,19 @@ class SessionService(session_pb2_grpc.SessionServicer):
         with self._door.entered(identity.name):
             if not request.follow:
                 for seq in range(from_seq, self._tail.num_records):
-                    yield session_pb2.WatchLogResponse(record=self._tail.read(seq))
+                    yield self._entry(identity.name, self._tail.read(seq))
                 return
             async for record in self._tail.follow(from_seq):
-                yield session_pb2.WatchLogResponse(record=record)
+                yield self._entry(identity.name, record)
+
+    def _entry(self, name: str, record: bytes) -> session_pb2.WatchLogResponse:
+        entry = session_pb2.WatchLogResponse(record=record)
+        self._count(name, "received", entry)
+        return entry
+
+    def _count(self, name: str, direction: Direction, message: Message) -> None:
+        for way, num_bytes in both_ways(direction, message.ByteSize()):
+            self._moved(name, way, "control", num_bytes)
 
     @override
     async def ReportEvaluation(

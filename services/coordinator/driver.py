@@ -193,7 +193,9 @@ class Driver:
             case Publish():
                 await self._works.publish(effect.record)
             case Note():
-                log.info("%s: %s", effect.kind, effect.sentence)
+                about = {"event": effect.kind, "worker": effect.worker, "round": effect.round}
+                known = {field: value for field, value in about.items() if value is not None}
+                log.info("%s: %s", effect.kind, effect.sentence, extra=known)
             case NotRolledBack():
                 log.warning("not rolled back: version %d: %s", effect.version, effect.detail)
             case Finish():

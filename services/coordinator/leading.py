@@ -30,7 +30,7 @@ from coordinator.round import Phase
 from coordinator.run import Run
 from services.coordinator import convert
 from services.coordinator.admission import Admission
-from services.coordinator.control import SessionService
+from services.coordinator.control import Moved, SessionService, nowhere
 from services.coordinator.drain import drain
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
@@ -63,6 +63,7 @@ class Leading:
         reports: what workers say of themselves.
         door: to the control port.
         watch: sees every effect that was carried out, and how long it took.
+        recall: sees every record that the log holds already.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Leading:
         reports: Reports,
         door: Door,
         watch: Callable[[Effect, float], None],
+        recall: Callable[[Record], None],
     ) -> None:
         self._genesis = genesis
         self._store = store
@@ -94,7 +96,7 @@ class Leading:
         self.keeping = Keeping(genesis.version0, snapshot_every, _version_bytes(genesis))
         self.core = Run(
             genesis,
-            head=self._fold_log(),
+            head=self._fold_log(recall),
             leader=name,
             new_round_id=new_round_id,
             unix_offset_s=unix_offset_s,
@@ -112,7 +114,7 @@ class Leading:
         self._processes: Processes
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _fold_log(self) -> RunHead:
+    def _fold_log(self, recall: Callable[[Record], None]) -> RunHead:
         """Check the log and return what follows from it."""
         self._log.load()
         head = RunHead.of(self._genesis)
@@ -120,10 +122,16 @@ class Leading:
             record = canonical.decode(content, Record)
             head = head.after(record)
             self.keeping.recorded(record)
+            recall(record)
         return head
 
     def session_service(
-        self, *, admission: Admission, members: MemberList, heartbeat_interval_s: float
+        self,
+        *,
+        admission: Admission,
+        members: MemberList,
+        heartbeat_interval_s: float,
+        moved: Moved = nowhere,
     ) -> SessionService:
         """Return the service for workers' control streams."""
         return SessionService(
@@ -136,6 +144,7 @@ class Leading:
             heartbeat_interval_s=heartbeat_interval_s,
             lease_s=self._timings.lease_s,
             door=self._door,
+            moved=moved,
         )
 
     # The life of a leader -------------------------------------------------------------------------

@@ -8,8 +8,6 @@ to ends the process: a supervisor starts the next one, which goes on from the lo
 """
 
 import asyncio
-import contextlib
-import json
 import logging
 import os
 import secrets
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common import canonical
 from common.documents import Genesis
@@ -31,7 +29,7 @@ from common.selftest import selftest_digest
 from coordinator.plan import Timings
 from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
-from protos.v1 import operator_pb2_grpc, session_pb2_grpc
+from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services import __version__
 from services.channels import server_options
 from services.child import Child, ChildEndedError
@@ -47,19 +45,24 @@ from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0, settle
-from services.coordinator.status import StatusSource, write_result
+from services.coordinator.status import MetricsFile, StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.grpc_status import AioStatusInterceptor
 from services.health import Health
 from services.identity import MemberList, Role
-from services.metrics import CoordinatorMetrics
+from services.metrics import CoordinatorMetrics, add_health
 from services.metrics import serve as serve_metrics
+from services.process_health import process_health
+from services.reflection import reflect
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
 
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
+SLOW_S: Final = 10.0
+"""Between two looks at what changes slowly."""
+
 LINGER_S: Final = 30.0
 """How long a finished run waits for its evaluator and for the workers to take leave."""
 
@@ -73,8 +76,12 @@ class Coordinator:
         self.metrics = CoordinatorMetrics(
             run=genesis.run, software=__version__, tier=genesis.algorithm.tier
         )
+        self._totals = settings.data_dir / "totals.json"
         self.reports = Reports()
+        self.reports.load(self._totals)
+        add_health(self.metrics.registry, process_health(settings.tls, settings.data_dir))
         self._observer = Observer(self.metrics, self.reports, time.monotonic)
+        self._observer.listed(self.members.members.values())
         commit_log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
         timings = settings.timings
         self._store = SteadyStore(store, timings.leader_lease_s, commit_log.ends_with_ours)
@@ -99,6 +106,7 @@ class Coordinator:
             reports=self.reports,
             door=Door(settings.limits.max_sessions, settings.limits.max_sessions_per_name),
             watch=self._observer.effect,
+            recall=self._observer.recalled,
         )
         self.status = StatusSource(genesis, self.look, self.reports, self._store.outage)
         self._children: tuple[Child, ...] = ()
@@ -127,6 +135,7 @@ class Coordinator:
         loops: list[asyncio.Future[None]] = [
             asyncio.create_task(self._tick()),
             asyncio.create_task(self._watch()),
+            asyncio.create_task(self._watch_slowly()),
             self._holding,
         ]
         try:
@@ -172,14 +181,28 @@ class Coordinator:
             await self.leading.driver.feed(Ticked())
 
     async def _watch(self) -> None:
-        """Show the status to Prometheus and append it to metrics.jsonl, once a second."""
-        with (self._settings.data_dir / "metrics.jsonl").open("a") as lines:
+        """Show the status to Prometheus, and append it to metrics.jsonl: each second, and last."""
+        lines = MetricsFile(self._settings.data_dir / "metrics.jsonl")
+        try:
             while True:
+                self._observer.listed(self.members.members.values())
+                self.reports.save(self._totals)  # before it is shown: no count ever goes back
                 self._observer.status(self.look())
-                with contextlib.suppress(OSError):  # a full disk: the log is what must not fail
-                    lines.write(json.dumps(self.status.line(time.time())) + "\n")
-                    lines.flush()
+                lines.append(self.status.line(time.time(), self._observer.rounds.take()))
                 await asyncio.sleep(1.0)
+        finally:
+            lines.append(self.status.line(time.time(), self._observer.rounds.take()))
+            lines.close()
+
+    async def _watch_slowly(self) -> None:
+        """Ask the store how full it is."""
+        while True:
+            memory = await self._store.memory()
+            if memory is None or self._store.outage():
+                self.metrics.store_failed()
+            else:
+                self.metrics.store_answered(memory.used_bytes, memory.max_bytes)
+            await asyncio.sleep(SLOW_S)
 
 
 async def _serve(config: Path) -> int:
@@ -256,6 +279,7 @@ def _control_server(
             admission=admission,
             members=coordinator.members,
             heartbeat_interval_s=settings.timings.heartbeat_s,
+            moved=coordinator.reports.carried,
         ),
         server,
     )
@@ -269,6 +293,8 @@ def _control_server(
         server,
     )
     health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
+    if settings.reflection:
+        reflect(server, session_pb2, operator_pb2, health_pb2)
     server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
     return server
 

@@ -84,7 +84,7 @@ class RoundSealed:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """Bytes moved since the last such message, by worker."""
+    """Bytes on the wire since the last such message, by worker."""
 
     received: Mapping[str, int]
     sent: Mapping[str, int]
@@ -167,6 +167,7 @@ class VersionComputed:
         step_length: euclidean length of the step in theta.
         saturation: expected share of values clipped in the sum; None where nothing is clipped.
         seconds: spent.
+        sum_s: of these, on the sum, masks taken off.
     """
 
     commit: Commit
@@ -174,6 +175,7 @@ class VersionComputed:
     step_length: float
     saturation: float | None
     seconds: float
+    sum_s: float
 
 
 @dataclass(frozen=True, slots=True)

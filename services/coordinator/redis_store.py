@@ -24,7 +24,7 @@ from services.coordinator.redis_connection import (
     is_cluster,
     shown,
 )
-from services.coordinator.store import Changes, StoredState, Tables, round_ttl_s
+from services.coordinator.store import Changes, StoredState, StoreMemory, Tables, round_ttl_s
 
 _TIMEOUT_S: Final = 10.0  # a busy disk may delay the server's fsync for seconds
 _LEASE_TIMEOUT_S: Final = 5.0
@@ -161,6 +161,13 @@ class RedisStore:
         """Return if the server answers."""
         with _store_errors(self._name):
             await self._client.ping()
+
+    async def memory(self) -> StoreMemory:
+        """Return how full the server is."""
+        with _store_errors(self._name):
+            said = await self._memory()
+        found = (StoreMemory(int(m["used_memory"]), int(m.get("maxmemory", 0))) for m in said)
+        return max(found, key=lambda m: (m.share, m.used_bytes))
 
     async def close(self) -> None:
         """Close the connections."""

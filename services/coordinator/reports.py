@@ -1,19 +1,33 @@
-"""What workers said of themselves in heartbeats, summed over their restarts.
+"""What workers said of themselves in heartbeats, summed over their restarts and over ours.
 
-A worker's counters begin at zero when its process does; here they go on. Bounded by the member
-list.
+A worker's counters begin at zero when its process does; here they go on. A file keeps them for the
+next coordinator. It is written before they are shown to Prometheus, which takes a count that goes
+back for one that began anew, and adds all of it again. Bounded by the member list.
 """
 
-from collections.abc import Mapping
+import contextlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
 
 from common.ids import WorkerId
 from protos.v1 import session_pb2
+from services.wire import DIRECTIONS, Direction
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Report:
-    """One worker's totals over all its boots, and the last heartbeat."""
+    """One member's totals over all its boots, and the last heartbeat.
+
+    Args:
+        carried: bytes on the wire by direction and kind, as this side counts them.
+        not_after_s: Unix time at which the certificate ends that it joined with; 0 = not known.
+    """
 
     boot: str = ""
     last: session_pb2.Heartbeat = field(default_factory=session_pb2.Heartbeat)
@@ -21,6 +35,10 @@ class Report:
     earlier_tokens: int = 0
     earlier_sent: dict[str, int] = field(default_factory=dict)
     earlier_received: dict[str, int] = field(default_factory=dict)
+    earlier_float32_sent: dict[str, int] = field(default_factory=dict)
+    earlier_float32_received: dict[str, int] = field(default_factory=dict)
+    carried: dict[Direction, dict[str, int]] = field(default_factory=dict)
+    not_after_s: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -42,6 +60,60 @@ class Report:
         """Bytes received, by kind."""
         return _added(self.earlier_received, self.last.bytes_received)
 
+    @property
+    def float32_sent(self) -> Mapping[str, int]:
+        """What the content of bytes sent would be as float32, by kind."""
+        return _added(self.earlier_float32_sent, self.last.float32_sent)
+
+    @property
+    def float32_received(self) -> Mapping[str, int]:
+        """What the content of bytes received would be as float32, by kind."""
+        return _added(self.earlier_float32_received, self.last.float32_received)
+
+    def by_kind(self) -> dict[str, int]:
+        """Return bytes by kind, `up_` and `down_` apart."""
+        return _both_ways(self.sent, self.received)
+
+    def float32_by_kind(self) -> dict[str, int]:
+        """Return what the content of those bytes would be as float32."""
+        return _both_ways(self.float32_sent, self.float32_received)
+
+    def stored(self) -> dict[str, Any]:
+        """Return what `restored` takes."""
+        last = self.last
+        return {
+            "boot": self.boot,
+            "steps": [self.earlier_steps, last.steps_total],
+            "tokens": [self.earlier_tokens, last.tokens_total],
+            "sent": [self.earlier_sent, dict(last.bytes_sent)],
+            "received": [self.earlier_received, dict(last.bytes_received)],
+            "float32_sent": [self.earlier_float32_sent, dict(last.float32_sent)],
+            "float32_received": [self.earlier_float32_received, dict(last.float32_received)],
+            "carried": self.carried,
+        }
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the report that was stored; its worker need not have begun anew since.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is none.
+        """
+        kinds = ("steps", "tokens", "sent", "received", "float32_sent", "float32_received")
+        earlier, last = zip(*(stored[kind] for kind in kinds), strict=True)
+        steps, tokens, sent, received, float32_sent, float32_received = last
+        heartbeat = session_pb2.Heartbeat(
+            steps_total=steps,
+            tokens_total=tokens,
+            bytes_sent=sent,
+            bytes_received=received,
+            float32_sent=float32_sent,
+            float32_received=float32_received,
+        )
+        report = cls(str(stored["boot"]), heartbeat, *earlier)
+        report.carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
+        return report
+
 
 class Reports:
     """The newest report of every worker."""
@@ -49,17 +121,50 @@ class Reports:
     def __init__(self) -> None:
         self._by_worker: dict[WorkerId, Report] = {}
 
-    def joined(self, worker: WorkerId, boot: str) -> None:
+    def load(self, path: Path) -> None:
+        """Go on from the totals of the coordinator before; without a sound file from zero."""
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            found = {WorkerId(name): Report.restored(r) for name, r in stored.items()}
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+            log.warning("%s cannot be read, workers' totals begin anew: %s", path, e)
+            return
+        self._by_worker = found
+
+    def save(self, path: Path) -> None:
+        """Keep the totals for `load`: whole or as they were before. A full disk is no failure."""
+        content = {name: report.stored() for name, report in self._by_worker.items()}
+        draft = path.with_suffix(".tmp")
+        with contextlib.suppress(OSError):  # no fsync: what a power cut takes begins anew
+            draft.write_text(json.dumps(content) + "\n", encoding="utf-8")
+            draft.replace(path)
+
+    def names(self) -> tuple[WorkerId, ...]:
+        """Return whom there are totals of."""
+        return tuple(self._by_worker)
+
+    def joined(self, worker: WorkerId, boot: str, not_after_s: float = 0.0) -> None:
         """A worker joined; if its process is a new one, its counters start again."""
         report = self._by_worker.setdefault(worker, Report(boot))
+        report.not_after_s = not_after_s
         if report.boot != boot:
             report.earlier_steps, report.earlier_tokens = report.steps, report.tokens
             report.earlier_sent, report.earlier_received = dict(report.sent), dict(report.received)
+            report.earlier_float32_sent = dict(report.float32_sent)
+            report.earlier_float32_received = dict(report.float32_received)
             report.boot, report.last = boot, session_pb2.Heartbeat()
 
     def heard(self, worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> None:
         """Keep the newest heartbeat."""
         self._by_worker.setdefault(worker, Report()).last = heartbeat
+
+    def carried(self, name: str, direction: Direction, kind: str, num_bytes: int) -> None:
+        """Bytes on the wire went to or came from a member."""
+        report = self._by_worker.setdefault(WorkerId(name), Report())
+        kinds = report.carried.setdefault(direction, {})
+        kinds[kind] = kinds.get(kind, 0) + num_bytes
 
     def of(self, worker: WorkerId) -> Report:
         """Return what is known of `worker`, zeros if nothing."""
@@ -79,13 +184,25 @@ class Reports:
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
-        total: dict[str, int] = {}
-        for r in self._by_worker.values():
-            for way, kinds in (("up", r.sent), ("down", r.received)):
-                for kind, n in kinds.items():
-                    total[f"{way}_{kind}"] = total.get(f"{way}_{kind}", 0) + n
-        return dict(sorted(total.items()))
+        return _summed(r.by_kind() for r in self._by_worker.values())
+
+    def float32_bytes_by_kind(self) -> dict[str, int]:
+        """Return what the content of those bytes would be as float32."""
+        return _summed(r.float32_by_kind() for r in self._by_worker.values())
 
 
 def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {k: one.get(k, 0) + other.get(k, 0) for k in one.keys() | other.keys()}
+
+
+def _both_ways(sent: Mapping[str, int], received: Mapping[str, int]) -> dict[str, int]:
+    ways = (("up", sent), ("down", received))
+    return {f"{way}_{kind}": n for way, kinds in ways for kind, n in sorted(kinds.items())}
+
+
+def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for kind, n in part.items():
+            total[kind] = total.get(kind, 0) + n
+    return dict(sorted(total.items()))

@@ -1,7 +1,9 @@
 """The run's status for operators and result files: the core's picture and workers' reports."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,7 @@ from coordinator.status import Status
 from protos.v1 import operator_pb2
 from services.coordinator.reports import Reports
 from services.files import Draft
-
-PRIVACY = {
-    "tls": "tls: the coordinator sees every worker's update, weights and loss; all workers see "
-    "the sum of each cohort; others on the way see nothing",
-    "masked": "masked: the coordinator sees each cohort's sum of updates and losses and no "
-    "worker's own, but steps, tokens, speed and staleness of each; all workers see the sum of each "
-    "cohort; others on the way see nothing",
-}
+from services.privacy import PRIVACY
 
 
 class StatusSource:
@@ -103,6 +98,7 @@ class StatusSource:
             "bytes_up": reports.bytes_up(),
             "bytes_down": reports.bytes_down(),
             "bytes_by_kind": reports.bytes_by_kind(),
+            "float32_bytes_by_kind": reports.float32_bytes_by_kind(),
             # FedAvg moves float32 both ways for each contribution
             "bytes_float32_fedavg": 2 * counters.float32_bytes,
             "workers": {
@@ -114,16 +110,44 @@ class StatusSource:
                     "idle_share": round(reports.of(w.worker).last.idle_share, 4),
                     "bytes_sent": sum(reports.of(w.worker).sent.values()),
                     "bytes_received": sum(reports.of(w.worker).received.values()),
+                    "bytes_by_kind": reports.of(w.worker).by_kind(),
                 }
                 for w in core.workers
             },
         }
 
-    def line(self, time_s: float) -> dict[str, Any]:
-        """Return one line of `metrics.jsonl`."""
+    def line(self, time_s: float, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return one line of `metrics.jsonl`.
+
+        Args:
+            time_s: Unix time, for people only.
+            rounds: that ended since the line before.
+        """
         result = self.result()
         result.pop("workers")
-        return {"time_s": round(time_s, 3), **result}
+        return {"time_s": round(time_s, 3), **result, "rounds": rounds}
+
+
+class MetricsFile:
+    """`metrics.jsonl`, to be appended to. What a kill has torn off stays a line of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = path.open("ab+")
+        end = self._lines.seek(0, os.SEEK_END)
+        self._lines.seek(max(0, end - 1))
+        if end and self._lines.read(1) != b"\n":
+            self._lines.write(b"\n")
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Write one line. A full disk is no error: the log is what must not fail."""
+        with contextlib.suppress(OSError):
+            self._lines.write(json.dumps(line).encode() + b"\n")
+            self._lines.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with contextlib.suppress(OSError):
+            self._lines.close()
 
 
 def write_result(path: Path, result: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from common.errors import StaleLeaderError, StorageError
 from coordinator.ports import Put, Table
 from services.coordinator.embedded_valkey import EmbeddedValkey
 from services.coordinator.redis_store import RedisStore
-from services.coordinator.store import Changes, Store, Tables
+from services.coordinator.store import Changes, Store, StoreMemory, Tables
 from services.settings import CoordinatorSettings
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,14 @@ class SteadyStore:
             else "the lease cannot be prolonged"
         )
         return f"{trouble.sentence}, for {self._now_s() - trouble.since_s:.1f} s; {what}"
+
+    async def memory(self) -> StoreMemory | None:
+        """Return how full the store is; None where it does not answer."""
+        try:
+            return await self._store.memory()
+        except StorageError as e:
+            log.debug("no word on memory: %s", e)
+            return None
 
     async def load(self) -> Tables:
         """Return what a former leader left."""

@@ -37,6 +37,24 @@ class StoredState:
     tables: Tables
 
 
+@dataclass(frozen=True, slots=True)
+class StoreMemory:
+    """Memory of the server; of a cluster, of the primary that has the least room.
+
+    Args:
+        used_bytes: in use.
+        max_bytes: limit; 0 = none.
+    """
+
+    used_bytes: int
+    max_bytes: int
+
+    @property
+    def share(self) -> float:
+        """How full it is; 0 without a limit."""
+        return self.used_bytes / self.max_bytes if self.max_bytes else 0.0
+
+
 def round_ttl_s(changes: Changes) -> float | None:
     """Return how long the round table stays after `changes`; inf = always, None = as before."""
     fields = {c.field for c in changes if isinstance(c, Put) and c.table is Table.ROUND}
@@ -93,6 +111,13 @@ class Store(Protocol):
 
         Raises:
             StorageError: it does not.
+        """
+
+    async def memory(self) -> StoreMemory:
+        """Return how full the server is.
+
+        Raises:
+            StorageError: it does not answer.
         """
 
     async def close(self) -> None:

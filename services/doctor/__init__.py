@@ -1,1 +1,1 @@
-"""`crosscloud doctor`: looks for what keeps a process from working, before it is started."""
+"""`crosscloud doctor` before a process is started, `crosscloud probe` while it runs."""

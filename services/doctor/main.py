@@ -7,24 +7,23 @@ get only short-lived files of its own.
 import asyncio
 import datetime
 import json
-import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import typer
 from cryptography import x509
 
 from common.documents import Genesis
-from common.errors import ConfigError, CrosscloudError, NotAMemberError
-from services.config_file import read_mapping
+from common.errors import ConfigError, CrosscloudError
 from services.doctor import disk, path
 from services.doctor.findings import Finding, Stopwatch, found
+from services.doctor.role import role_of
 from services.genesis_file import load_genesis
-from services.identity import MemberList, Role, identity_in
+from services.identity import MemberList, Role
 from services.settings import (
     CoordinatorSettings,
     EvaluatorSettings,
@@ -100,28 +99,6 @@ def examine(config: Path) -> Iterator[Finding]:
     if reached:
         credentials = channel_credentials(settings.tls, run, role, name)
         yield from path.health(ports["control"], credentials)
-
-
-def role_of(config: Path) -> Role:
-    """Return what kind of process a settings file is for.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    raw = read_mapping(config)
-    if "members" in raw or "data_dir" in raw:
-        return Role.COORDINATOR
-    if "run" in raw:
-        return Role.OPERATOR
-    # A worker's and an evaluator's file have the same fields: their certificates tell.
-    tls: Any = raw.get("tls")
-    certificate = tls.get("certificate") if isinstance(tls, dict) else None
-    certificate = os.environ.get("CROSSCLOUD_EVALUATOR__TLS__CERTIFICATE", certificate)
-    try:
-        content = (config.parent / Path(str(certificate)).expanduser()).read_bytes()
-        return identity_in(x509.load_pem_x509_certificate(content)).role
-    except (OSError, ValueError, NotAMemberError):
-        return Role.WORKER  # whose checks name what is wrong with it
 
 
 def _given(genesis: Genesis | None) -> Genesis:

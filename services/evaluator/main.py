@@ -20,6 +20,7 @@ from common import canonical
 from common.documents import Evaluation, Genesis, Record
 from common.errors import CrosscloudError
 from common.ids import Digest
+from common.progress import float32_bytes
 from protos.v1 import session_pb2, session_pb2_grpc
 from services import __version__, logs
 from services.bulk_link import BulkLink, GivenUpError
@@ -29,8 +30,9 @@ from services.first_version import make_first_version
 from services.genesis_file import load_genesis
 from services.grpc_status import error_of, retry_after_s
 from services.identity import Role
-from services.metrics import EvaluatorMetrics, serve
+from services.metrics import EvaluatorMetrics, add_health, serve
 from services.patience import Patience
+from services.process_health import process_health
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
@@ -73,6 +75,7 @@ class Evaluator:
             self._fetch,
             self._position or genesis_position(genesis),
         )
+        self._float32_bytes = float32_bytes(genesis.schema)
         self._learner = learner
         self._vector = ParameterVector(learner)
         if self._position is None:
@@ -111,10 +114,9 @@ class Evaluator:
     def _fetch(
         self, digest: Digest, kind: Literal["aggregate", "version"], most_bytes: int
     ) -> None:
-        before = self._bulk.bytes_received.get(kind, 0)
         self._bulk.fetch(digest, kind, self._store, most_bytes)
-        now = self._bulk.bytes_received[kind]
-        self._metrics.bytes_moved("received", kind, now - before)
+        content = self._store.size(digest) if kind == "version" else self._float32_bytes
+        self._bulk.tally.content("received", kind, content)
 
     def wake(self) -> None:
         """Let `run` look whether it is to end."""
@@ -146,6 +148,7 @@ class Evaluator:
     def _stand(self) -> None:
         self._position = self._replica.position
         self._state.save(self._position)
+        self._metrics.moved(self._bulk.tally)
         self._replica.collect()
 
     def _measure(self) -> None:
@@ -177,6 +180,7 @@ class Evaluator:
 
     def _report(self, evaluation: Evaluation) -> None:
         request = session_pb2.ReportEvaluationRequest(evaluation=canonical.encode(evaluation))
+        self._bulk.tally.message("sent", "control", request.ByteSize())
         try:
             self._session.ReportEvaluation(request, timeout=10.0)
         except grpc.RpcError as e:  # the next version will be reported; this one is in our metrics
@@ -191,6 +195,7 @@ class Evaluator:
             request = session_pb2.WatchLogRequest(from_seq=next_seq, follow=True)
             try:
                 for response in self._session.WatchLog(request):
+                    self._bulk.tally.message("received", "control", response.ByteSize())
                     record = canonical.decode(response.record, Record)
                     next_seq = record.seq + 1
                     patience.reset()
@@ -237,6 +242,7 @@ def main(config: Path) -> int:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:
         evaluator.run()

@@ -19,12 +19,15 @@ from rich.console import Console
 from rich.live import Live
 
 from common.errors import ConfigError
+from services.amounts import EGRESS_DOLLARS_PER_GB
 from services.identity import check_name
 from services.local.demo_settings import WORKERS, demo_spec
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, HEADER
 from services.local.processes import ProcessFailedError
 from services.local.table import live_table, plain_line, saved
+from services.report.main import REPORT, write_report
+from services.report.run_folder import GENESIS
 
 _PLAIN_LINE_EVERY_S: Final = 5.0
 _RESULTS: Final = ("result.json", "metrics.jsonl")
@@ -72,6 +75,7 @@ def main(
                 console.print(f"crosscloud: {e}")
                 return 1
         _collect(folder, keep=keep)
+        write_report(folder, price_per_gb=EGRESS_DOLLARS_PER_GB)
         console.print("\n".join(_summary(folder)))
     return 0
 
@@ -95,6 +99,7 @@ def _collect(folder: Path, *, keep: bool) -> None:
     """Move what the run made to the top; drop what only the processes needed."""
     for name in _RESULTS:
         shutil.copyfile(folder / COORDINATOR / name, folder / name)
+    shutil.copyfile(folder / "genesis" / GENESIS, folder / GENESIS)
     if keep:
         return
     for name in ("certs", "text", "genesis", "workers", COORDINATOR, EVALUATOR):
@@ -122,6 +127,7 @@ def _summary(folder: Path) -> Iterator[str]:
     yield f"model    {folder / 'model'}  (AutoModelForCausalLM.from_pretrained)"
     for name in _RESULTS:
         yield f"{name.partition('.')[0]:8} {folder / name}"
+    yield f"report   {folder / REPORT}  (open it in a browser)"
 
 
 @contextmanager

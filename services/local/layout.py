@@ -5,7 +5,8 @@
              certs/  text/<worker>/  text/validation/
              coordinator/  workers/<name>/  evaluator/    what the processes keep
              logs/<process>.log
-             model/  result.json  metrics.jsonl           what is left at the end
+             model/  result.json  metrics.jsonl           what is left at the end, with
+             genesis.json  report.html
 
 It refuses a folder that is not empty.
 """

@@ -3,11 +3,18 @@
 Pure: a status in, text out.
 """
 
+import math
+from typing import Final
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from services.amounts import human_bytes, human_count, human_seconds
 from services.operator_link import RunStatus, WorkerStatus
+
+_WIDTH: Final = 80
+_MOST_S: Final = 99_999 * 3600.0
 
 
 def live_table(status: RunStatus) -> RenderableType:
@@ -27,8 +34,9 @@ def plain_line(status: RunStatus) -> str:
     """Return the run in one line of at most 80 columns."""
     live = sum(w.live for w in status.workers)
     return (
-        f"{status.seconds:4.0f} s  version {status.version:<3}  {measured(status)}  "
-        f"moved {human_bytes(status.bytes_moved)}  workers {live}/{len(status.workers)}"
+        f"{_elapsed(status.seconds):>6}  version {_version(status.version):<3}  "
+        f"{measured(status)}  moved {human_bytes(status.bytes_moved)}  "
+        f"workers {live}/{len(status.workers)}"
     )
 
 
@@ -36,7 +44,9 @@ def measured(status: RunStatus) -> str:
     """Return loss and accuracy of the newest version that was evaluated."""
     if status.evaluation is None:
         return "loss -  accuracy -"
-    return f"loss {status.evaluation.loss:.3f}  accuracy {status.evaluation.accuracy:.1%}"
+    loss = status.evaluation.loss
+    shown = f"{loss:.3f}" if loss < 1000 else f"{loss:.0e}"
+    return f"loss {shown}  accuracy {status.evaluation.accuracy:.1%}"
 
 
 def saved(moved_bytes: int, fedavg_bytes: int) -> str:
@@ -48,27 +58,26 @@ def saved(moved_bytes: int, fedavg_bytes: int) -> str:
     return f"{moved}  float32 FedAvg {human_bytes(fedavg_bytes)}  saved {share:.0%}"
 
 
-def human_bytes(num_bytes: int) -> str:
-    """Return a decimal size of at most eight columns, such as "12.3 MB"."""
-    value, unit = float(num_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 999.95:  # 1000.0 once rounded
-            break
-        value, unit = value / 1000, larger
-    return f"{num_bytes} B" if unit == "B" else f"{value:.1f} {unit}"
+def _elapsed(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 1e6 else human_seconds(min(seconds, _MOST_S))
 
 
-def _human_count(count: int) -> str:
-    value, unit = float(count), ""
-    for larger in ("k", "M", "G", "T"):
-        if value < 999.95:
-            break
-        value, unit = value / 1000, larger
-    return f"{count}" if not unit else f"{value:.1f}{unit}"
+def _version(version: int) -> str:
+    return str(version) if version < 10**7 else human_count(version)
+
+
+def _decimal(value: float) -> str:
+    """Return a number of at most six columns with one decimal, or a short count."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.1f}" if value < 9999.95 else human_count(min(round(value), 2**63 - 1))
 
 
 def _first_line(status: RunStatus) -> str:
-    return f"{status.run}  version {status.version}  {measured(status)}  {status.seconds:.0f} s"
+    rest = f"  version {_version(status.version)}  {measured(status)}  {_elapsed(status.seconds)}"
+    run = Text(status.run)
+    run.truncate(_WIDTH - len(rest), overflow="ellipsis")  # of the run's name, not of its figures
+    return run.plain + rest
 
 
 def _second_line(status: RunStatus) -> str:
@@ -79,10 +88,10 @@ def _second_line(status: RunStatus) -> str:
 def _cells(worker: WorkerStatus) -> tuple[str, ...]:
     return (
         worker.name,
-        str(worker.version),
-        f"{worker.staleness:.1f}",
-        f"{worker.steps_per_s:.1f}",
-        _human_count(worker.tokens),
+        _version(worker.version),
+        _decimal(worker.staleness),
+        _decimal(worker.steps_per_s),
+        human_count(worker.tokens),
         human_bytes(worker.bytes_sent),
         worker.state.removeprefix("in round: ").replace("_", " "),
     )

@@ -23,7 +23,8 @@ from common.ids import Digest
 from services.coordinator.log_store import LogStore
 from services.data_store import DataStore
 from services.simulator.coordinator import SNAPSHOT_EVERY, SimulatedCoordinator
-from services.simulator.ledger import Sums, steps
+from services.simulator.ledger import steps
+from services.simulator.sums import Sums
 from services.simulator.worker import SimulatedWorker
 
 _MAX_TASKS: Final = 12
@@ -57,7 +58,7 @@ def violations(
             yield f"(iii) {worker.name} does not stand on the head"
         if worker.replica.position.version != records[-1].version:
             yield f"(iii) {worker.name} takes version {records[-1].version} for another"
-        yield from steps(worker, records)
+        yield from steps(worker, records, sums.local(worker))
         yield from _worker_files(worker)
     yield from _coordinator_files(root, leader, len(workers), left_behind)
 
@@ -92,6 +93,7 @@ def _replay(
 
     version = genesis_version(genesis.schema, genesis.algorithm, genesis.seed, zeros, write)
     versions = [version]
+    sums.stands_on(version, blobs.__getitem__)
     for record in records:
         if record.rollback is not None:
             version = versions[record.rollback.version]
@@ -112,6 +114,7 @@ def _replay(
         yield from sums.commit(version, record.commit, content, blobs.__getitem__)
         version = advance(genesis, version, record.commit, read, blobs.__getitem__, write)
         versions.append(version)
+        sums.stands_on(version, blobs.__getitem__)
         if canonical.digest(version) != record.digest:
             yield f"(iii) replaying gives another version {record.version}"
     if canonical.digest(version) != records[-1].digest:

@@ -199,6 +199,7 @@ class SimulatedCoordinator:
             reports=Reports(),
             door=Door(),
             watch=lambda effect, _: self._watch(self, effect),
+            recall=lambda _: None,
         )
         self.core, self.driver = leading.core, leading.driver
         self.tail, self.sessions = leading.tail, leading.sessions

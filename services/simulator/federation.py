@@ -23,7 +23,7 @@ from common.chain import genesis_version
 from common.documents import Genesis, Record, Stop, Version
 from common.errors import DamagedDataError, ProtocolError, StorageError
 from common.ids import Digest, RoundId, WorkerId
-from common.schema import ModelSchema, TensorSpec
+from common.schema import BLOCK, ModelSchema, TensorSpec
 from coordinator.ports import Append, Command, Effect, Operated, Publish, Save, Send
 from protos.v1 import session_pb2
 from services.child import ChildEndedError
@@ -54,15 +54,16 @@ from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
 from services.simulator.onlooker import Marks, Onlooker
 from services.simulator.past import Past
-from services.simulator.runs import algorithm_of, num_workers
+from services.simulator.runs import algorithm_of, num_blocks, num_workers
 from services.simulator.worker import SimulatedWorker
 
 NUM_VALUES: Final = 8
+"""In the last block of the parameters and in that of the buffers; others are full."""
+
 CALM_S: Final = 40.0
 """Virtual seconds within which a version must come, and then everybody must settle."""
 
 _RUN_SEED: Final = 1
-_SCHEMA: Final = ModelSchema((TensorSpec("counts", (NUM_VALUES,)),))
 _METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
 
 
@@ -123,13 +124,17 @@ class Federation:
         self.disk = Disk(self.root / "coordinator")
         store = DataStore(self.disk.root / "data")
         algorithm = algorithm_of(self.seed)
-        version = genesis_version(_SCHEMA, algorithm, _RUN_SEED, zeros, store.write)
+        schema = schema_of(num_blocks(self.seed))
+        version = genesis_version(schema, algorithm, _RUN_SEED, zeros, store.write)
         self.genesis = Genesis(
             run=RUN,
             seed=_RUN_SEED,
             learner="services.simulator.learner:build",
-            settings={"num_values": NUM_VALUES},
-            schema=_SCHEMA,
+            settings={
+                "num_values": schema.parameter_values,
+                "num_averaged": schema.buffer_values,
+            },
+            schema=schema,
             version0=store.write(canonical.encode(version)),
             algorithm=algorithm,
             stop=Stop(versions=10**6),
@@ -532,6 +537,14 @@ class Federation:
         expected = Killed | StorageError | ProtocolError | grpc.RpcError
         if error is not None and not isinstance(error, expected):
             self._break(f"{context['message']}: {type(error).__name__}: {error}")
+
+
+def schema_of(num: int) -> ModelSchema:
+    """Return the layout of a model of `num` blocks; of more than one, the last is a buffer's."""
+    if num == 1:
+        return ModelSchema((TensorSpec("counts", (NUM_VALUES,)),))
+    counts = TensorSpec("counts", ((num - 2) * BLOCK + NUM_VALUES,))
+    return ModelSchema((counts,), (TensorSpec("averaged", (NUM_VALUES,)),))
 
 
 def record_path(root: Path, seq: int) -> Path:

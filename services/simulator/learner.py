@@ -1,4 +1,4 @@
-"""A learner whose work can be counted: each local step adds one to one value, this worker's own.
+"""A learner whose work can be counted: a local step adds one to one value of each block, its own.
 
 So whatever is committed, frozen or pending of a worker is a whole number, and stands in one place.
 Beside its own state, which a roll-back takes back, it keeps books that go on for ever: what became
@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from common import canonical
 from common.arrays import F32
+from common.schema import BLOCK
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation
 
 
@@ -29,6 +30,8 @@ class Books:
         undone: all steps that the learner's own state had counted when a roll-back ended it.
         pending: numbers of the steps that no round holds.
         frozen: of those that a round holds, by round.
+        closed: number of the newest step that a round held which took its work off the parameters
+            since the newest roll-back, by round.
     """
 
     spent: Mapping[str, int] = field(default_factory=dict)
@@ -36,6 +39,7 @@ class Books:
     undone: int = 0
     pending: tuple[int, ...] = ()
     frozen: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    closed: Mapping[str, int] = field(default_factory=dict)
 
     def step(self, counted: int) -> "Books":
         """Return the books after a step, the learner's own count of which is `counted`."""
@@ -55,6 +59,8 @@ class Books:
         numbers = frozen.pop(round_id, ())
         pending = tuple(sorted((*self.pending, *numbers))) if fate == "free" else self.pending
         books = replace(self, pending=pending, frozen=frozen)
+        if numbers and fate != "free":
+            books = replace(books, closed={**self.closed, round_id: numbers[-1]})
         return books.spend(round_id, steps) if fate == "spent" else books
 
     def spend(self, round_id: str, steps: int) -> "Books":
@@ -75,15 +81,17 @@ class Counting(Learner):
 
     Args:
         num_values: length of its one parameter.
-        index: of the value that it counts in.
+        index: of the value that it counts in, in every block.
+        num_averaged: length of its one buffer; 0 = it has none.
 
     Attributes:
         steps: in the life that its state tells of: those that a kill lost, or a roll-back took
             back, are not in it.
     """
 
-    def __init__(self, num_values: int, index: int) -> None:
+    def __init__(self, num_values: int, index: int, num_averaged: int = 0) -> None:
         self._values: F32 = np.zeros(num_values, np.float32)
+        self._averaged: F32 = np.zeros(num_averaged, np.float32)
         self.index = index
         self.steps = 0
         self.books = Books()
@@ -93,8 +101,13 @@ class Counting(Learner):
         return {"counts": self._values}
 
     @override
+    def buffers(self) -> dict[str, Tensor]:
+        return {"averaged": self._averaged} if len(self._averaged) else {}
+
+    @override
     def train(self, lr: float) -> Step:
-        self._values[self.index] += 1
+        self._values[self.index :: BLOCK] += 1
+        self._averaged[self.index :: BLOCK] += 1
         self.steps += 1
         self.books = self.books.step(self.steps)
         return Step(loss=1.0, tokens=10, samples=1)
@@ -114,15 +127,16 @@ class Counting(Learner):
         self.books = canonical.decode(state["books"].tobytes(), Books)
 
     @property
-    def count(self) -> float:
-        """The live value that this worker counts in."""
-        return float(self._values[self.index])
+    def counts(self) -> F32:
+        """The live values that this worker counts in, float32[num_blocks]."""
+        return np.concatenate([x[self.index :: BLOCK] for x in (self._values, self._averaged)])
 
 
 def build(context: LearnerContext) -> Counting:
-    """Build from `settings.num_values` and `data.index`."""
+    """Build from `settings.num_values`, `settings.num_averaged` and `data.index`."""
     index = 0 if context.data is None else context.data["index"]
-    num_values = context.settings["num_values"]
+    num_values, num_averaged = (context.settings[n] for n in ("num_values", "num_averaged"))
     assert isinstance(index, int)
     assert isinstance(num_values, int)
-    return Counting(num_values, index)
+    assert isinstance(num_averaged, int)
+    return Counting(num_values, index, num_averaged)

@@ -9,7 +9,7 @@ from math import inf
 
 from common.errors import StaleLeaderError
 from coordinator.ports import Put, Table
-from services.coordinator.store import Changes, StoredState, Tables, round_ttl_s
+from services.coordinator.store import Changes, StoredState, StoreMemory, Tables, round_ttl_s
 
 
 def _no_tables() -> dict[Table, dict[str, bytes]]:
@@ -121,6 +121,10 @@ class MemoryStore:
 
     async def ping(self) -> None:
         """Memory always answers."""
+
+    async def memory(self) -> StoreMemory:
+        """Return that there is no limit."""
+        return StoreMemory(0, 0)
 
     async def close(self) -> None:
         """Nothing to close."""

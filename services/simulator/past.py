@@ -11,12 +11,16 @@ from typing import Final
 
 import numpy as np
 
+from common import canonical
 from common.arrays import F32, F64
+from common.documents import Plan
 from common.ids import RoundId
 from services.simulator.runs import TIMINGS
 from services.worker.agent import RESOLVE_PATIENCE
+from worker.round import Stage
 
 _RESIDUAL: Final = "residual.f32"
+_STAGE: Final = "stage.json"
 
 
 @dataclass
@@ -27,13 +31,16 @@ class Past:
         told: is told which steps were frozen for a round.
         froze_s: when, by round.
         spent_s: when it was given up, likewise.
-        left: what that added to the residual: e' - e, float64[length], likewise.
+        left: what that added to the residual: e' - e, float64[length], likewise; none where it was
+            given up before it was encoded.
+        plans: of those that are in `left`.
     """
 
     told: Callable[[RoundId, frozenset[int]], None]
     froze_s: dict[str, float] = field(default_factory=dict)
     spent_s: dict[str, float] = field(default_factory=dict)
     left: dict[str, F64] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
 
     def froze(self, round_id: str, steps: Iterable[int], now_s: float) -> None:
         """A round closed."""
@@ -51,6 +58,7 @@ class Past:
             after = residual_in(stage).astype(np.float64)
             before = residual_in(stage.parent)
             self.left[round_id] = after - before if before.size else after
+            self.plans[round_id] = canonical.decode((stage / _STAGE).read_bytes(), Stage).plan
 
     def waited_for(self, round_id: str) -> bool:
         """Return whether the outcome of a round that was given up had been waited for."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from common.documents import Algorithm, Codec, Outer
 from common.secagg.thresholds import min_cohort
+from common.terms import CODECS, RINGS
 from coordinator.plan import Timings
 
 TIMINGS: Final = Timings(
@@ -22,14 +23,20 @@ TIMINGS: Final = Timings(
 _EXACT: Final = Codec(kind="float32", bits=32, first_bits=32, residual_decay=1.0)
 _NEVER: Final = 1e6
 _MASKED: Final = 1 / 3
+_SEVERAL: Final = 1 / 2
 _COLLUDING: Final = 0.25
 """Share of the masked runs of five workers that allow for a colluding one."""
 
 
-def algorithm_of(seed: int) -> Algorithm:
-    """Return a history's algorithm: a third are masked, of the others a third are dense.
+_PRIMES: Final = (2, 3, 5)
+_SPARSE: Final = (16, 64, 256)
 
-    A fifth of all discard work that is a bit old.
+
+def algorithm_of(seed: int) -> Algorithm:
+    """Return a history's algorithm: a third are masked.
+
+    Of the others a third are dense, or where there are several blocks, have any codec. A fifth of
+    all discard work that is a bit old.
     """
     rng = random.Random(f"run {seed}")  # noqa: S311 - a simulation
     plain = Algorithm(
@@ -45,7 +52,15 @@ def algorithm_of(seed: int) -> Algorithm:
         codec=_dense(rng) if rng.random() < 1 / 3 else _EXACT,
         outer=Outer(kind="sgd", learning_rate=1.0, momentum=0.0),
     )
+    if (num := num_blocks(seed)) > 1:
+        plain = replace(plain, codec=_any(rng, num, RINGS if _is_masked(seed) else CODECS))
     return _masked(plain, seed) if _is_masked(seed) else plain
+
+
+def num_blocks(seed: int) -> int:
+    """Return how many blocks a history's model has: in half of all, several."""
+    rng = random.Random(f"blocks {seed}")  # noqa: S311 - a simulation
+    return rng.choice((2, 3, 4, 5)) if rng.random() < _SEVERAL else 1
 
 
 def num_workers(seed: int) -> int:
@@ -70,8 +85,25 @@ def _masked(plain: Algorithm, seed: int) -> Algorithm:
         colluding=colluding,
         min_cohort=fewest,
         max_cohort=rng.choice((5, 5, 5, max(fewest, num - 1))),
-        codec=_dense(rng),
+        codec=_dense(rng) if num_blocks(seed) == 1 else plain.codec,
     )
+
+
+def _any(rng: random.Random, num: int, kinds: tuple[str, ...]) -> Codec:
+    """Return a codec of a model of `num` blocks."""
+    kind = rng.choice(kinds)
+    match kind:
+        case "float32":
+            return _EXACT
+        case "topk":
+            return replace(_EXACT, kind=kind, bits=2, first_bits=2, one_in=rng.choice(_SPARSE))
+        case "dense":
+            return _dense(rng)
+        case "cyclic":
+            one_in = rng.choice([p for p in _PRIMES if p <= num])
+        case _:
+            one_in = rng.randint(2, num)
+    return replace(_dense(rng), kind=kind, one_in=one_in)
 
 
 def _dense(rng: random.Random) -> Codec:

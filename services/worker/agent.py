@@ -287,7 +287,8 @@ class Agent:
         self._send(answer_request(plan.round, answer, sealed))
 
     def _refuse(self, e: RefusedError) -> None:
-        log.warning("refused round %s by rule %d: %s", e.round[:8], e.rule, e.sentence)
+        about = {"round": e.round}
+        log.warning("refused round %s by rule %d: %s", e.round[:8], e.rule, e.sentence, extra=about)
         self._metrics.round_ended("refused")
         self._send(refuse_request(e))
 
@@ -296,7 +297,7 @@ class Agent:
         round_id, answers, sealed = members_of(message)
         stage, attempt = self._round.stage, self._attempt
         if stage is None or attempt is None:
-            log.info("members of round %s came late", round_id[:8])
+            log.info("members of round %s came late", round_id[:8], extra={"round": round_id})
             return
         try:
             if not self._round.name(round_id, answers):
@@ -512,7 +513,7 @@ class Agent:
         residual = self._state.stage / "residual.f32"
         if fate is Fate.CONTRIBUTED:
             self._contributed, self._anchor, self._residual = round_id, theta, residual
-            log.info("contributed to round %s", round_id[:8])
+            log.info("contributed to round %s", round_id[:8], extra={"round": round_id})
         elif fate is Fate.SPENT:  # it leaves the parameters, and what it rounded off stays
             base = self._anchor
             await self._trainer.merge(Merge(self._clock(), base, theta, round_id, fate.value))
@@ -566,7 +567,8 @@ class Agent:
         """Save now and then, also while nothing is committed."""
         stage = self._round.stage
         if stage is not None and self._is_given_up(stage):
-            log.warning("round %s: nobody says how it ended", stage.plan.round[:8])
+            lost = stage.plan.round
+            log.warning("round %s: nobody says how it ended", lost[:8], extra={"round": lost})
             await self._end_upload()
             await self._settle(stage.plan.round, self._round.give_up())
             await self._save()

@@ -24,6 +24,7 @@ from services.channels import OPTIONS, Options
 from services.grpc_status import error_of, retry_after_s
 from services.patience import Patience
 from services.tls import explain_rpc_error
+from services.wire import Tally
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Link:
         join: makes the first message of each stream.
         heartbeat: makes a heartbeat.
         inbox: where received messages go; None = the stream broke.
+        tally: where bytes are counted, as "control".
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class Link:
         join: Callable[[], session_pb2.Join],
         heartbeat: Callable[[], session_pb2.Heartbeat],
         inbox: Callable[[Message | None], None],
+        tally: Tally | None = None,
     ) -> None:
+        self._tally = tally or Tally()
         self._target = target
         self._dial = dial
         self._join = join
@@ -97,8 +101,6 @@ class Link:
         self._asked_s: float | None = None  # when the heartbeat left that has no answer yet
         self._stalled = False
         self._come_back_s: float | None = None
-        self.bytes_sent = 0
-        self.bytes_received = 0
 
     def send(self, message: session_pb2.ConnectRequest) -> None:
         """Queue a message; without an open stream it is dropped: a new stream begins anew."""
@@ -145,7 +147,7 @@ class Link:
             beating: asyncio.Task[None] | None = None
             try:
                 while isinstance(message := await call.read(), Message) and not self._over:
-                    self.bytes_received += message.ByteSize()
+                    self._tally.message("received", "control", message.ByteSize())
                     match message.WhichOneof("message"):
                         case "welcome":
                             self._welcomed = True
@@ -170,7 +172,7 @@ class Link:
         while True:
             message = await outgoing.get()
             await call.write(message)
-            self.bytes_sent += message.ByteSize()
+            self._tally.message("sent", "control", message.ByteSize())
             outgoing.task_done()
 
     async def _beat(self, welcome: session_pb2.Welcome) -> None:

@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from common import canonical
 from common.documents import PROTOCOL, TIERS, Genesis
 from common.errors import ConfigError, CrosscloudError
-from common.ids import RoundId, WorkerId
+from common.ids import Digest, RoundId, WorkerId
+from common.progress import float32_bytes
 from common.secagg.thresholds import min_cohort
 from common.selftest import selftest_digest
 from protos.v1 import session_pb2
@@ -29,13 +31,15 @@ from services.child import ChildEndedError
 from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import Role
-from services.metrics import WorkerMetrics, WorkerReport, serve
+from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
+from services.process_health import process_health
 from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import WorkerSettings, load_worker
 from services.signing import own_certificate, signer
 from services.tls import renewed_credentials
+from services.wire import Tally
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
 from services.worker.inbox import Inbox
@@ -62,14 +66,15 @@ class Worker:
         self._closing = threading.Event()
         credentials = renewed_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
         bulk_channel = RenewedChannel(settings.coordinator.bulk, credentials)
-        self._bulk = BulkLink(bulk_channel, self._closing)
+        self._tally = Tally()
+        self._bulk = BulkLink(bulk_channel, self._closing, self._tally)
         self._state = StateFolder(settings.state_dir)
         store = DataStore(self._state.data)
         store.clean()
         self._replica = Replica(
             genesis,
             store,
-            lambda digest, kind, most: self._bulk.fetch(digest, kind, store, most),
+            lambda digest, kind, most_bytes: self._fetch(digest, kind, store, most_bytes),
             genesis_position(genesis),
         )
         self._link = Link(
@@ -78,6 +83,7 @@ class Worker:
             join=self._join,
             heartbeat=self._heartbeat,
             inbox=self._inbox.received,
+            tally=self._tally,
         )
         self._trainer: trainer_link.Trainer
         self._agent: Agent
@@ -169,6 +175,19 @@ class Worker:
     ) -> None:
         push = self._bulk.push
         await asyncio.to_thread(push, round_id, num_shards, read_shard, give_up=give_up)
+        self._tally.content("sent", "update", float32_bytes(self._genesis.schema))
+
+    def _fetch(
+        self,
+        digest: Digest,
+        kind: Literal["aggregate", "version"],
+        store: DataStore,
+        most_bytes: int,
+    ) -> None:
+        self._bulk.fetch(digest, kind, store, most_bytes)
+        whole = kind == "aggregate"  # it stands for a model; a version's files are float32
+        content = float32_bytes(self._genesis.schema) if whole else store.size(digest)
+        self._tally.content("received", kind, content)
 
     def _reported(self) -> None:
         if (progress := self._trainer.progress) is not None:
@@ -206,8 +225,10 @@ class Worker:
             idle_share=idle_s / (busy_s + idle_s) if busy_s + idle_s else 0.0,
             speed=0.0 if progress is None else progress.speed,
             link_bps=self._bulk.link_bps,
-            bytes_sent={"control": self._link.bytes_sent, "update": self._bulk.bytes_sent},
-            bytes_received={"control": self._link.bytes_received, **self._bulk.bytes_received},
+            bytes_sent=self._tally.wire("sent"),
+            bytes_received=self._tally.wire("received"),
+            float32_sent=self._tally.float32("sent"),
+            float32_received=self._tally.float32("received"),
             resident_bytes=(0 if progress is None else progress.resident_bytes) + resident_bytes(),
             merges_total=self._agent.merges,
             healed_leaves_total=self._replica.healed_leaves,
@@ -226,6 +247,8 @@ class Worker:
             idle_share=r.idle_share,
             bytes_sent=r.bytes_sent,
             bytes_received=r.bytes_received,
+            float32_sent=r.float32_sent,
+            float32_received=r.float32_received,
             resident_bytes=r.resident_bytes,
             merges_total=r.merges_total,
             healed_leaves_total=r.healed_leaves_total,
@@ -278,8 +301,10 @@ def main(config: Path) -> int:
         settings.log.level,
         run=genesis.run,
         process=f"worker {settings.name}",
+        worker=settings.name,
     )
     metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
+    add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     with contextlib.closing(server):
         try:

@@ -20,8 +20,10 @@ from services.data_store import DataStore
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, WorkerSpec
 from services.operator_link import RunStatus
+from services.report.run_folder import read_run
 from services.worker.state import StateFolder
 from tests.line import Line
+from tests.run_script import outcome_of
 from worker.round import Stage
 
 TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
@@ -137,6 +139,10 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     assert set(result["workers"]) == set(NAMES)
     assert all(w["contributions"] > 0 for w in result["workers"].values())
     assert 0 < result["bytes_by_kind"]["up_update"] < result["bytes_up"]
+    told = read_run(federation.layout.state(COORDINATOR), federation.layout.genesis).rounds
+    assert told is not None
+    assert [r.round for r in told] == [o for r in log if (o := outcome_of(r)) is not None]
+    assert all(r.duration_s > 0 for r in told)
 
     mine = DataStore(federation.layout.state(COORDINATOR) / "data")
     orders = set()

@@ -55,6 +55,21 @@ async def test_a_server_that_evicts_keys_is_refused(server: EmbeddedValkey, poli
         await RedisStore.open(server.url, "run", "a")
 
 
+async def test_a_server_with_a_limit_says_how_full_it_is(server: EmbeddedValkey) -> None:
+    store = await RedisStore.open(server.url, "run", "a")
+    with Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 64 * 2**20)
+    try:
+        memory = await store.memory()
+    finally:
+        with Redis.from_url(server.url) as client:
+            client.config_set("maxmemory", 0)
+        await store.close()
+    assert memory.max_bytes == 64 * 2**20
+    assert 0 < memory.used_bytes < memory.max_bytes
+    assert 0 < memory.share < 1
+
+
 async def test_a_server_without_memory_is_named_and_nothing_changes(
     server: EmbeddedValkey,
 ) -> None:

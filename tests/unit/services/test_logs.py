@@ -38,6 +38,17 @@ def test_json_lines_carry_run_process_and_what_was_given_as_extra() -> None:
     }
 
 
+def test_a_workers_lines_name_it_and_a_coordinators_the_worker_that_they_are_about() -> None:
+    out = io.StringIO()
+    configure("json", "info", run="demo", process="worker aws", worker="aws", stream=out)
+    logging.getLogger().info("contributed")
+    configure("json", "info", run="demo", process="coordinator", stream=out)
+    logging.getLogger().info("lost", extra={"worker": "gcp"})
+    logging.getLogger().info("nobody")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line.get("worker") for line in lines] == ["aws", "gcp", None]
+
+
 def test_json_keeps_a_traceback_on_its_line() -> None:
     out = io.StringIO()
     configure("json", "info", run="demo", process="worker aws", stream=out)

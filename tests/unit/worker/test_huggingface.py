@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from common.errors import ConfigError
-from worker.huggingface import build
+from worker.huggingface import build, outline
 from worker.learner import LearnerContext
 from worker.model import schema_of
 
@@ -164,3 +164,9 @@ def test_wrong_settings_are_refused_by_name(settings, message):
 def test_a_device_that_is_not_there_is_refused_with_a_fix():
     with pytest.raises(ConfigError, match="try 'cpu'"):
         learner_with(device="no_such_device")
+
+
+def test_the_outline_is_the_layout_of_the_model_that_is_built():
+    outlined, built = outline(SETTINGS), schema_of(learner_with())
+    assert outlined.parameters == built.parameters
+    assert outlined.buffers == built.buffers

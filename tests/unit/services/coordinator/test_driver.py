@@ -8,7 +8,7 @@ import pytest
 
 from common.documents import Counters, Record
 from common.errors import ProtocolError, StorageError, StorageFullError
-from common.ids import Digest, RoundId, SessionId
+from common.ids import Digest, RoundId, SessionId, WorkerId
 from coordinator.ports import (
     Append,
     Compute,
@@ -186,3 +186,12 @@ async def test_each_effect_is_watched_with_the_time_that_it_took() -> None:
     ports = Ports(Append(RECORD), Publish(RECORD))
     await driver(ports, lambda effect, seconds: watched.append((effect, seconds))).feed(Ticked())
     assert [(type(e), s) for e, s in watched] == [(Append, 1.0), (Publish, 1.0)]
+
+
+async def test_a_note_is_logged_with_what_it_is_about(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    ports = Ports(Note("lost", "aws: silent", WorkerId("aws"), RoundId("r")), Note("closed", "it"))
+    await driver(ports).feed(Ticked())
+    first, second = caplog.records
+    assert (first.event, first.worker, first.round) == ("lost", "aws", "r")  # type: ignore[attr-defined]
+    assert (second.event, hasattr(second, "worker")) == ("closed", False)  # type: ignore[attr-defined]

@@ -42,6 +42,7 @@ def folder(tmp_path):
         (path / f"{name}.yaml").write_text(HEADER)
     (path / "coordinator" / "result.json").write_text(json.dumps(RESULT))
     (path / "coordinator" / "metrics.jsonl").write_text("{}\n")
+    (path / "genesis" / "genesis.json").write_text("{}")
     return path
 
 
@@ -76,13 +77,17 @@ def test_two_demos_of_one_name_never_run_together(folder):
 def test_what_the_run_made_stays_and_what_only_the_processes_needed_goes(folder):
     demo._collect(folder, keep=False)
     left = {p.name for p in folder.iterdir()}
-    assert left == {"logs", "run.yaml", "result.json", "metrics.jsonl"}
+    assert left == {"logs", "run.yaml", "result.json", "metrics.jsonl", "genesis.json"}
 
 
 def test_keep_leaves_everything(folder):
     before = {p.name for p in folder.iterdir()}
     demo._collect(folder, keep=True)
-    assert {p.name for p in folder.iterdir()} == before | {"result.json", "metrics.jsonl"}
+    assert {p.name for p in folder.iterdir()} == before | {
+        "result.json",
+        "metrics.jsonl",
+        "genesis.json",
+    }
 
 
 def test_the_summary_says_the_numbers_and_where_the_files_are(folder):
@@ -92,7 +97,7 @@ def test_the_summary_says_the_numbers_and_where_the_files_are(folder):
     assert "validation loss 2.103 nats, perplexity 8.19, accuracy 41.7%" in text
     assert "moved 60.0 MB  float32 FedAvg 100.0 MB  saved 40%" in text
     assert "12 contributions, 700 steps, staleness 0.6, idle 1.2%" in text
-    for name in ("model", "result.json", "metrics.jsonl"):
+    for name in ("model", "result.json", "metrics.jsonl", "report.html"):
         assert str(folder / name) in text
 
 

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from common.documents import Evaluation
 from protos.v1 import operator_pb2
-from services.local.table import human_bytes, live_table, plain_line, saved
+from services.local.table import live_table, plain_line, saved
 from services.operator_link import RunStatus, WorkerStatus, run_status
 
 WIDTH = 80
@@ -68,6 +68,31 @@ EXTREME = status(
 )
 
 
+MOST = 2**63 - 1
+UTMOST = status(
+    run="r" * 63,
+    version=MOST,
+    seconds=1e300,
+    bytes_up=MOST,
+    bytes_down=MOST,
+    float32_bytes=MOST,
+    phase="collect_masked",
+    evaluation=Evaluation(version=MOST, loss=1e300, accuracy=1.0, perplexity=1e300, tokens=MOST),
+    workers=tuple(
+        worker(
+            "w" * 63,
+            version=MOST,
+            staleness=staleness,
+            steps_per_s=1e300,
+            tokens=MOST,
+            bytes_sent=2 * MOST,
+            state="in round: collecting_offers",
+        )
+        for staleness in (1e300, float("inf"), float("nan"))
+    ),
+)
+
+
 def printed(shown: RunStatus) -> list[str]:
     console = Console(width=WIDTH)
     with console.capture() as capture:
@@ -75,7 +100,7 @@ def printed(shown: RunStatus) -> list[str]:
     return capture.get().splitlines()
 
 
-@pytest.mark.parametrize("shown", [status(), EXTREME, status(evaluation=None, workers=())])
+@pytest.mark.parametrize("shown", [status(), EXTREME, UTMOST, status(evaluation=None, workers=())])
 def test_the_table_never_wraps_at_80_columns(shown):
     lines = printed(shown)
     assert len(lines) == 2 + 1 + 1 + len(shown.workers)
@@ -99,11 +124,30 @@ def test_numbers_of_an_extreme_run_are_not_cut():
         assert cell in row
 
 
+def test_numbers_that_no_run_reaches_are_short_and_not_cut():
+    first, second, _, head, *rows = printed(UTMOST)
+    assert first.endswith("  version 9.2E  loss 1e+300  accuracy 100.0%  99999 h")
+    assert second.rstrip().endswith("collect masked")
+    assert "…" not in second + head
+    for row in rows:
+        name, *figures = row.split()
+        assert name == "w" * 13 + "…"
+        assert figures[:1] == ["9.2E"]
+        assert figures[2:] == ["9.2E", "9.2E", "18.4", "EB", "collecting", "offers"]
+
+
+def test_a_long_name_of_a_run_is_cut_before_its_figures_are():
+    first = printed(EXTREME)[0]
+    assert first.endswith("…  version 1234567  loss 2.247  accuracy 41.2%  987654 s")
+
+
 def test_a_paused_run_says_so_instead_of_its_phase():
     assert "paused" in printed(status(state="paused"))[1]
 
 
-@pytest.mark.parametrize("shown", [status(), status(evaluation=None), status(workers=())])
+@pytest.mark.parametrize(
+    "shown", [status(), EXTREME, UTMOST, status(evaluation=None), status(workers=())]
+)
 def test_the_plain_line_fits_80_columns(shown):
     assert "\n" not in plain_line(shown)
     assert len(plain_line(shown)) <= WIDTH
@@ -116,18 +160,3 @@ def test_the_plain_line_counts_live_workers():
 
 def test_before_the_first_version_nothing_is_called_saved():
     assert saved(1200, 0) == "moved 1.2 kB"
-
-
-@pytest.mark.parametrize(
-    ("num_bytes", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (999_949, "999.9 kB"),
-        (999_951, "1.0 MB"),
-        (12_345_678, "12.3 MB"),
-    ],
-)
-def test_sizes_are_decimal_and_short(num_bytes, text):
-    assert human_bytes(num_bytes) == text

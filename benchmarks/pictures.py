@@ -1,0 +1,101 @@
+"""The pictures in README.md and docs: the live table and the report page of a real run.
+
+    python -m benchmarks.pictures [--seconds 300]
+
+Runs the demo's federation, keeps the last live table of it that shows an open round, and writes
+docs/pictures: the table as SVG, as a terminal of 80 columns has it, and parts of the page as PNG.
+It needs a Chromium on PATH.
+"""
+
+import argparse
+import io
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from rich import _export_format
+from rich.console import Console
+
+from services.amounts import EGRESS_DOLLARS_PER_GB, human_bytes
+from services.local.demo_settings import demo_spec
+from services.local.federation import Federation
+from services.local.layout import COORDINATOR
+from services.local.table import live_table
+from services.operator_link import RunStatus
+from services.report.main import write_report
+from tests.browser import View, browser, find_browser
+
+FOLDER: Final = Path(__file__).parents[1] / "docs" / "pictures"
+MOST_BYTES: Final = 200_000
+_NAME: Final = "demo"
+_PATIENCE_S: Final = 1800.0
+_WIDTH: Final = 1120
+_SHOTS: Final = (
+    ("report-light.png", "light", "header", "#learning .charts"),
+    ("report-dark.png", "dark", "header", "#learning .charts"),
+    ("report-rounds.png", "light", "#rounds", "#workers"),
+)
+"""Name, colour scheme, the first and the last element that is on it."""
+
+
+def main() -> int:
+    """Run, and write the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=100.0, help="length of the run")
+    args = parser.parse_args()
+    program = find_browser()
+    if program is None:
+        sys.exit("no Chromium on PATH: install one (apt-get install chromium, say)")
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        federation = Federation(demo_spec(Path(scratch) / _NAME, args.seconds))
+        with federation:
+            status = _last_status(federation)
+        _write("live-table.svg", _terminal(status).encode())
+        page = write_report(
+            federation.layout.state(COORDINATOR),
+            genesis=federation.layout.genesis,
+            price_per_gb=EGRESS_DOLLARS_PER_GB,
+        )
+        with browser(program) as running:
+            for name, scheme, first, last in _SHOTS:
+                with running.open(page.as_uri(), View(_WIDTH, scheme)) as shown:
+                    _write(name, shown.screenshot(first, last))
+    return 0
+
+
+def _last_status(federation: Federation) -> RunStatus:
+    """Return the last status in which a round was open, once the run is over."""
+    found = None
+    until_s = time.monotonic() + _PATIENCE_S
+    while not federation.finished():
+        assert time.monotonic() < until_s, "the run does not end"
+        status = federation.status()
+        if status is not None and status.phase == "collect_masked":
+            found = status
+        federation.sleep(0.05)
+    assert found is not None, "no round was seen"
+    return found
+
+
+def _terminal(status: RunStatus) -> str:
+    console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)
+    console.print(live_table(status))
+    template = re.sub(
+        r"@font-face \{\{.*?\}\}\s*", "", _export_format.CONSOLE_SVG_FORMAT, flags=re.S
+    )
+    return console.export_svg(title="crosscloud demo", code_format=template, unique_id=_NAME)
+
+
+def _write(name: str, content: bytes) -> None:
+    if len(content) > MOST_BYTES:
+        sys.exit(f"{name} has {human_bytes(len(content))}, more than {human_bytes(MOST_BYTES)}")
+    (FOLDER / name).write_bytes(content)
+    sys.stdout.write(f"{FOLDER / name}  {human_bytes(len(content))}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""What kind of process a settings file is for: nobody has to say it again on the command line."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from common.errors import NotAMemberError
+from services.config_file import read_mapping
+from services.identity import Role, identity_in
+
+
+def role_of(config: Path) -> Role:
+    """Return what kind of process a settings file is for.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    raw = read_mapping(config)
+    if "members" in raw or "data_dir" in raw:
+        return Role.COORDINATOR
+    if "run" in raw:
+        return Role.OPERATOR
+    # A worker's and an evaluator's file have the same fields: their certificates tell.
+    tls: Any = raw.get("tls")
+    certificate = tls.get("certificate") if isinstance(tls, dict) else None
+    certificate = os.environ.get("CROSSCLOUD_EVALUATOR__TLS__CERTIFICATE", certificate)
+    try:
+        content = (config.parent / Path(str(certificate)).expanduser()).read_bytes()
+        return identity_in(x509.load_pem_x509_certificate(content)).role
+    except (OSError, ValueError, NotAMemberError):
+        return Role.WORKER  # whose checks name what is wrong with it

@@ -1,0 +1,50 @@
+"""The command `crosscloud plan`: reads, computes, prints."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from services.plan.forecast import forecast
+from services.plan.model import planned_genesis
+from services.plan.options import read_options
+from services.plan.table import shown
+
+_COLUMNS = 80
+
+
+def main(
+    config: Path,
+    *,
+    options: Path | None,
+    parameters: float | None,
+    workers: Sequence[str],
+    links: Sequence[str],
+    speeds: Sequence[str],
+    prices: Sequence[str],
+    coordinator: str | None,
+    as_json: bool,
+) -> int:
+    """Say what a run will move, cost, take and need.
+
+    Raises:
+        ConfigError: a file or an option is wrong; names it and the fix.
+    """
+    told = read_options(
+        options,
+        parameters=parameters,
+        workers=workers,
+        links=links,
+        speeds=speeds,
+        prices=prices,
+        coordinator=coordinator,
+    )
+    found = forecast(planned_genesis(config, told.parameters), told)
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
+    else:
+        Console(width=_COLUMNS, highlight=False, markup=False).print(shown(found))
+    return 0

@@ -1,0 +1,209 @@
+"""What the planner is told beside the run's file: clouds, links, speeds, prices. YAML and options.
+
+What stands on the command line wins over the file. Everything has a default, so that a run's file
+alone gives a plan; what cannot be known without being told (links, speeds) is left out of it.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from common.errors import ConfigError
+from services.config_file import check, read_mapping
+from services.identity import check_name
+from services.settings import CoordinatorSettings, TimingSettings
+
+PRICES_USD_PER_GB: Final[Mapping[str, float]] = {"aws": 0.09, "gcp": 0.12, "azure": 0.087}
+"""List prices of traffic to the internet, first paid tier, American and European regions, as public
+comparisons gave them at the beginning of 2026 (gcp: premium network). Discounts, free amounts and
+higher tiers lower them; other regions cost more. Traffic into a cloud is free in all three."""
+
+WORKERS: Final = ("aws", "azure", "gcp")
+"""Where nobody says who takes part: one worker in each cloud that has a price."""
+
+COORDINATOR: Final = "coordinator"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PlaceSettings(_Settings):
+    """One machine: where it stands, its link, its speed."""
+
+    cloud: str | None = Field(
+        default=None, description="name in `prices_usd_per_gb`; without one its own name"
+    )
+    up_mbps: float | None = Field(
+        default=None, gt=0, description="megabits per second that it can send"
+    )
+    down_mbps: float | None = Field(
+        default=None, gt=0, description="megabits per second that it can receive"
+    )
+    tokens_per_s: float | None = Field(
+        default=None, gt=0, description="training speed of a worker, tokens per second"
+    )
+
+
+class PlanOptions(_Settings):
+    """The planner's own file."""
+
+    parameters: float | None = Field(
+        default=None,
+        ge=1,
+        le=1e14,
+        description="of the model, instead of building the one in the run's file",
+    )
+    workers: Mapping[str, PlaceSettings] = Field(
+        default_factory=dict, description="by name; without any, one each in aws, azure and gcp"
+    )
+    coordinator: PlaceSettings = Field(
+        default=PlaceSettings(), description="where the coordinator stands"
+    )
+    evaluator: bool = Field(
+        default=True, description="whether one downloads every version, beside the coordinator"
+    )
+    prices_usd_per_gb: Mapping[str, float] = Field(
+        default_factory=dict, description="of traffic to the internet, USD per 10^9 bytes, by cloud"
+    )
+    tokens_per_step: int | None = Field(
+        default=None, ge=1, description="of a local step; without it batch * sequence of the run"
+    )
+    optimizer_bytes: float = Field(
+        default=8.0,
+        ge=0,
+        le=64,
+        description="state of the inner optimiser per parameter; 8 = AdamW's two moments",
+    )
+    snapshot_every: int = Field(
+        default=CoordinatorSettings.model_fields["snapshot_every"].default,
+        ge=1,
+        le=10_000,
+        description="as in coordinator.yaml",
+    )
+    heartbeat_s: float = Field(
+        default=TimingSettings.model_fields["heartbeat_s"].default,
+        gt=0,
+        description="as in coordinator.yaml, under timings",
+    )
+    encode_s_per_gb: float = Field(
+        default=1.6, ge=0, description="seconds of a worker per 10^9 bytes of float32 model"
+    )
+    commit_s_per_gb: float = Field(
+        default=20.0, ge=0, description="seconds of the coordinator, likewise"
+    )
+    merge_s_per_gb: float = Field(
+        default=4.0, ge=0, description="seconds of a worker to follow a version, likewise"
+    )
+
+    @field_validator("workers")
+    @classmethod
+    def _names(cls, workers: Mapping[str, PlaceSettings]) -> Mapping[str, PlaceSettings]:
+        for name in workers:
+            try:
+                check_name(name, "name")
+            except ConfigError as e:
+                raise ValueError(str(e)) from None
+        return workers
+
+    @field_validator("prices_usd_per_gb")
+    @classmethod
+    def _prices(cls, prices: Mapping[str, float]) -> Mapping[str, float]:
+        if wrong := [cloud for cloud, price in prices.items() if price < 0]:
+            raise ValueError(f"the price of {wrong[0]} is below 0; 0 = free")
+        return {**PRICES_USD_PER_GB, **prices}
+
+
+def read_options(
+    path: Path | None,
+    *,
+    parameters: float | None = None,
+    workers: Iterable[str] = (),
+    links: Iterable[str] = (),
+    speeds: Iterable[str] = (),
+    prices: Iterable[str] = (),
+    coordinator: str | None = None,
+) -> PlanOptions:
+    """Return the options of a file and of the command line, which wins.
+
+    Args:
+        path: of the YAML file; None = there is none.
+        workers: NAME or NAME=CLOUD.
+        links: NAME=UP/DOWN in megabits per second; a name is a worker's, or "coordinator".
+        speeds: NAME=TOKENS_PER_S, or TOKENS_PER_S for every worker.
+        prices: CLOUD=USD per 10^9 bytes.
+        coordinator: the cloud that it stands in.
+
+    Raises:
+        ConfigError: names the option or the field, and the fix.
+    """
+    raw = {} if path is None else read_mapping(path)
+    origins: dict[str, str] = {}
+    places = _Places(raw, origins)
+    for text in workers:
+        name, _, cloud = text.partition("=")
+        places.of(name, f"--worker {text}", **({"cloud": cloud} if cloud else {}))
+    for text in links:
+        name, up, down = _link(text)
+        places.of(name, f"--link {text}", up_mbps=up, down_mbps=down)
+    everybody = [text for text in speeds if "=" not in text]
+    if coordinator is not None:
+        places.of(COORDINATOR, f"--coordinator {coordinator}", cloud=coordinator)
+    named = [text.partition("=")[0] for text in speeds if "=" in text]
+    for name in named or (() if raw.get("workers") else WORKERS):
+        places.of(name, "the default")
+    for text in everybody:
+        for name in list(raw["workers"]):
+            places.of(name, f"--tokens-per-s {text}", tokens_per_s=text)
+    for text in speeds:
+        if "=" in text:
+            name, _, speed = text.partition("=")
+            places.of(name, f"--tokens-per-s {text}", tokens_per_s=speed)
+    for text in prices:
+        cloud, sign, price = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--price {text}: expected CLOUD=USD_PER_GB, such as aws=0.05")
+        places.group("prices_usd_per_gb")[cloud] = price
+        origins[f"prices_usd_per_gb.{cloud}"] = f"--price {text}"
+    raw.setdefault("prices_usd_per_gb", {})
+    if parameters is not None:
+        raw["parameters"], origins["parameters"] = parameters, f"--parameters {parameters:g}"
+    return check(PlanOptions, raw, path or Path("plan"), origins)
+
+
+class _Places:
+    """Writes options into the file's mapping, and remembers which one wrote what."""
+
+    def __init__(self, raw: dict[str, Any], origins: dict[str, str]) -> None:
+        self._raw = raw
+        self._origins = origins
+
+    def group(self, name: str, within: dict[str, Any] | None = None) -> dict[str, Any]:
+        place = self._raw if within is None else within
+        if place.get(name) is None:
+            place[name] = {}
+        if not isinstance(place[name], dict):
+            raise ConfigError(f"{name}: expected `key: value` lines, got {place[name]!r}")
+        found: dict[str, Any] = place[name]
+        return found
+
+    def of(self, name: str, option: str, **values: object) -> None:
+        where = COORDINATOR
+        place = self.group(COORDINATOR) if name == COORDINATOR else None
+        if place is None:
+            where = f"workers.{name}"
+            place = self.group(name, self.group("workers"))
+        place.update(values)
+        self._origins.update((f"{where}.{field}", option) for field in values)
+
+
+def _link(text: str) -> tuple[str, str, str]:
+    name, sign, speeds = text.partition("=")
+    up, slash, down = speeds.partition("/")
+    if not name or not sign or not slash:
+        raise ConfigError(
+            f"--link {text}: expected NAME=UP/DOWN in megabits per second, such as aws=1000/500"
+        )
+    return name, up, down

@@ -1,0 +1,41 @@
+"""`crosscloud report`: reads a run's folder, writes the page."""
+
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from common.errors import ConfigError
+from services.files import Draft
+from services.report.page import page
+from services.report.run_folder import read_run
+
+REPORT: Final = "report.html"
+
+
+def main(folder: Path, *, out: Path | None, genesis: Path | None, price_per_gb: float) -> int:
+    """Write the report and print where it is; return the exit status.
+
+    Raises:
+        ConfigError: something in the folder is missing or damaged, or `out` cannot be written.
+    """
+    path = write_report(folder, out=out, genesis=genesis, price_per_gb=price_per_gb)
+    Console(highlight=False, markup=False, soft_wrap=True).print(f"report   {path}")
+    return 0
+
+
+def write_report(
+    folder: Path, *, price_per_gb: float, out: Path | None = None, genesis: Path | None = None
+) -> Path:
+    """Write the report; return its path. See `main`."""
+    path = out or folder / REPORT
+    content = page(read_run(folder, genesis), price_per_gb)
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder; give --out the name of a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent}: no such folder; make it, or give another --out")
+    with Draft(path.parent, path.stem) as draft:
+        draft.append(content.encode())
+        draft.path.chmod(0o644)  # to be shown around; nothing on it is secret to the run's people
+        draft.rename(path)
+    return path

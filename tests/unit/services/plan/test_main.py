@@ -1,0 +1,96 @@
+"""The command from end to end: what it reads and prints."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from common.errors import ConfigError
+from services.cli.app import app
+from services.plan.model import planned_genesis
+
+RUN = """
+name: planned
+preset: async_diloco
+learner: examples.own_learner:build
+settings: {width: 8, batch: 16, sequence: 32}
+stop: {versions: 100}
+"""
+LLAMA = """
+name: planned
+settings:
+  model: {model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2,
+          num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 64}
+stop: {hours: 1}
+"""
+FULL = ("--link", "aws=100/100", "--link", "azure=100/100", "--link", "gcp=100/100")
+
+
+def run_file(tmp_path: Path, content: str = RUN) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(content)
+    return path
+
+
+def test_the_table_fits_eighty_columns_and_says_what_was_not_told(tmp_path: Path) -> None:
+    config = str(run_file(tmp_path))
+    done = CliRunner().invoke(app, ["plan", "--config", config])
+    assert done.exit_code == 0, done.output
+    assert "planned: 6,144 parameters, dense 8 bit, tier masked, 3 workers" in done.output
+    assert "give each worker's link" in done.output
+    assert "--coordinator CLOUD" in done.output
+    every = [
+        config,
+        *FULL,
+        "--tokens-per-s",
+        "1000",
+        "--coordinator",
+        "aws",
+        "--parameters",
+        "7e11",
+    ]
+    full = CliRunner().invoke(app, ["plan", "--config", *every])
+    assert full.exit_code == 0, full.output
+    assert "give each worker's link" not in full.output
+    for line in (done.output + full.output).splitlines():
+        assert len(line) <= 80
+
+
+def test_json_holds_the_same_numbers(tmp_path: Path) -> None:
+    config = str(run_file(tmp_path))
+    arguments = ["plan", "--config", config, *FULL, "--tokens-per-s", "1000", "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["parameters"] == 6144
+    assert found["times"]["versions_per_day"] > 0
+    assert found["per_day"]["aws"]["sent"]["update"] > found["version"]["sent"]["update"]
+    assert set(found["needs"]["disk"]) >= {"coordinator", "worker", "evaluator"}
+
+
+def test_a_number_of_parameters_needs_neither_torch_nor_the_model(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from services.plan.main import main\n"
+        "from pathlib import Path\n"
+        "main(Path(sys.argv[1]), options=None, parameters=1e9, workers=(), links=(), speeds=(),"
+        " prices=(), coordinator=None, as_json=True)\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    config = str(run_file(tmp_path, LLAMA))
+    done = subprocess.run([sys.executable, "-c", program, config], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["parameters"] == 10**9
+
+
+def test_a_genesis_is_taken_as_it_is(tmp_path: Path) -> None:
+    config = run_file(tmp_path)
+    arguments = ["genesis", "--config", str(config), "--out", str(tmp_path / "genesis")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    path = tmp_path / "genesis" / "genesis.json"
+    assert planned_genesis(path, None).schema.parameter_values == 6144
+    with pytest.raises(ConfigError, match=r"--parameters: .* says what the model is"):
+        planned_genesis(path, 1e9)
