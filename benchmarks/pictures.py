@@ -1,10 +1,12 @@
 """The pictures in README.md and docs: the live table and the report page of a real run.
 
     python -m benchmarks.pictures [--seconds 300]
+    python -m benchmarks.pictures --run runs/demo [--only report-light.png ...]
 
 Runs the demo's federation, keeps the last live table of it that shows an open round, and writes
 docs/pictures: the table as SVG, as a terminal of 80 columns has it, and parts of the page as PNG.
-It needs a Chromium on PATH.
+With --run the page is that of a run which has ended, and the table stays. It needs a Chromium on
+PATH.
 """
 
 import argparse
@@ -45,23 +47,29 @@ def main() -> int:
     """Run, and write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=100.0, help="length of the run")
+    parser.add_argument("--run", type=Path, help="folder of a run that has ended")
+    parser.add_argument("--only", nargs="+", default=[s[0] for s in _SHOTS], help="of the page")
     args = parser.parse_args()
     program = find_browser()
     if program is None:
         sys.exit("no Chromium on PATH: install one (apt-get install chromium, say)")
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        federation = Federation(demo_spec(Path(scratch) / _NAME, args.seconds))
-        with federation:
-            status = _last_status(federation)
-        _write("live-table.svg", _terminal(status).encode())
+        run, genesis = args.run, None
+        if run is None:
+            federation = Federation(demo_spec(Path(scratch) / _NAME, args.seconds))
+            with federation:
+                status = _last_status(federation)
+            _write("live-table.svg", _terminal(status).encode())
+            run, genesis = federation.layout.state(COORDINATOR), federation.layout.genesis
         page = write_report(
-            federation.layout.state(COORDINATOR),
-            genesis=federation.layout.genesis,
+            run,
+            out=Path(scratch) / "report.html",
+            genesis=genesis,
             price_per_gb=EGRESS_DOLLARS_PER_GB,
         )
         with browser(program) as running:
-            for name, scheme, first, last in _SHOTS:
+            for name, scheme, first, last in (s for s in _SHOTS if s[0] in args.only):
                 with running.open(page.as_uri(), View(_WIDTH, scheme)) as shown:
                     _write(name, shown.screenshot(first, last))
     return 0

@@ -21,6 +21,7 @@ from protos.v1 import bulk_pb2
 from services import framing
 from services.data_store import DataStore
 from services.grpc_status import error_of, retry_after_s
+from services.packed import piece_at, unpack
 from services.patience import Patience
 from services.tls import explain_rpc_error
 from services.wire import Tally
@@ -41,6 +42,10 @@ T = TypeVar("T")
 
 class GivenUpError(ProtocolError):
     """Nobody wants this transfer any more: the round is over, or the process ends."""
+
+
+class _BadPackingError(DamagedDataError):
+    """Packed pieces did not give the file: a damaged copy, which the file itself replaces."""
 
 
 class BulkLink:
@@ -150,29 +155,49 @@ class BulkLink:
             self.tally.message("sent", "update", len(message))
             yield message
 
-    def fetch(self, digest: Digest, kind: str, store: DataStore) -> None:
+    def fetch(self, digest: Digest, kind: str, store: DataStore, most_bytes: int) -> None:
         """Download one file into `store`.
 
         Args:
             digest: of its content.
             kind: what the bytes are counted as.
             store: where it goes.
+            most_bytes: no more is taken: its size, or what it may have at most.
 
         Raises:
             UnknownFileError: the coordinator does not keep it.
-            DamagedDataError: what came has another digest.
+            DamagedDataError: what came has another digest, or is longer than it may be.
             GivenUpError: the process ends.
         """
+        try:
+            self._fetch(digest, kind, store, most_bytes, packed=True)
+        except _BadPackingError as e:
+            log.warning("file %s... is fetched again, not packed: %s", digest[:16], e)
+            self._fetch(digest, kind, store, most_bytes, packed=False)
+
+    def _fetch(
+        self, digest: Digest, kind: str, store: DataStore, most_bytes: int, *, packed: bool
+    ) -> None:
+        came_packed = False
         with store.writer() as writer:
 
             def attempt() -> None:
+                nonlocal came_packed
                 request = bulk_pb2.DownloadRequest(
-                    digest=bytes.fromhex(digest), offset=writer.length
+                    digest=bytes.fromhex(digest), offset=writer.length, packed=packed
                 )
                 self.tally.message("sent", kind, request.ByteSize())
                 for message in self._downloaded(request):
                     self.tally.message("received", kind, len(message))
-                    _, payload = framing.split_download_response(message)
+                    total, payload, is_packed = framing.split_download_response(message)
+                    length = writer.length + (0 if is_packed else len(payload))
+                    if max(total, length) > most_bytes:
+                        raise DamagedDataError(
+                            f"file {digest[:16]}... would be longer than its {most_bytes} bytes"
+                        )
+                    if is_packed:
+                        came_packed = True
+                        payload = _unpacked(payload, piece_at(writer.length, total))
                     writer.append(payload)
 
             try:
@@ -180,7 +205,8 @@ class BulkLink:
             except NotFoundError as e:
                 raise UnknownFileError(str(e)) from None
             if (found := writer.commit()) != digest:
-                raise DamagedDataError(f"asked for file {digest[:16]}..., got {found[:16]}...")
+                kind_of_error = _BadPackingError if came_packed else DamagedDataError
+                raise kind_of_error(f"asked for file {digest[:16]}..., got {found[:16]}...")
 
     def _downloaded(self, request: bulk_pb2.DownloadRequest) -> Iterator[bytes]:
         """Yield messages as long as somebody wants them; then the call is over on both sides."""
@@ -221,3 +247,10 @@ class BulkLink:
         while (left_s := until_s - time.monotonic()) > 0 and not self._closing.is_set():
             if give_up.wait(min(left_s, _LOOK_EVERY_S)):
                 return
+
+
+def _unpacked(frame: memoryview, num_bytes: int) -> memoryview:
+    try:
+        return memoryview(unpack(frame, num_bytes))
+    except DamagedDataError as e:
+        raise _BadPackingError(str(e)) from None

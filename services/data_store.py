@@ -26,7 +26,11 @@ from common.errors import DamagedDataError, MalformedDocumentError
 from common.ids import Digest
 from services.files import Bytes, Draft, make_folder, read_at, storage_errors, sync_folder
 
+PACKED_SUFFIX: Final = ".zst"
+"""Of a packed copy beside a file (`services/coordinator/packed_files.py`)."""
+
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_NAME: Final = re.compile(rf"({_DIGEST.pattern})({re.escape(PACKED_SUFFIX)})?")
 
 
 class DataStore:
@@ -143,7 +147,7 @@ class DataStore:
         sync_folder(self._root)
 
     def retain(self, keep: Collection[Digest], delete: Callable[[Path], int] | None = None) -> int:
-        """Delete every other file; return the bytes freed.
+        """Delete every other file and its packed copy; return the bytes freed.
 
         Only while no version is being computed or fetched: a file that was just written, and is not
         in `keep`, would be lost.
@@ -151,10 +155,10 @@ class DataStore:
         Args:
             delete: deletes a file and returns its size, where several processes delete.
         """
-        names = os.listdir(self._root)
-        gone = [n for n in names if n not in keep and _DIGEST.fullmatch(n)]
-        for name in gone:
-            self._sums.pop(Digest(name), None)
+        found = filter(None, map(_NAME.fullmatch, os.listdir(self._root)))
+        gone = {match[0]: Digest(match[1]) for match in found if match[1] not in keep}
+        for digest in gone.values():
+            self._sums.pop(digest, None)
         return sum((delete or _delete)(self._root / name) for name in gone)
 
     def drafts(self) -> list[Path]:

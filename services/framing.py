@@ -17,6 +17,7 @@ from protos.v1 import bulk_pb2
 _ROUND_ID_TAG: Final = 0x0A  # field 1, bytes
 _VARINT_1_TAG: Final = 0x08  # field 1, varint
 _INDEX_TAG: Final = 0x10  # field 2, varint
+_PACKED_TAG: Final = 0x72  # field 14, bytes
 _PAYLOAD_TAG: Final = 0x7A  # field 15, bytes
 
 
@@ -49,14 +50,17 @@ def split_shard(message: bytes) -> tuple[bytes, int, memoryview]:
     return parsed.round_id, parsed.index, memoryview(parsed.payload)
 
 
-def download_response(total_bytes: int, payload: bytes | memoryview) -> bytes:
-    """Return the wire form of a `DownloadResponse`."""
+def download_response(
+    total_bytes: int, payload: bytes | memoryview, *, packed: bool = False
+) -> bytes:
+    """Return the wire form of a `DownloadResponse`; `payload` is one frame where it is packed."""
     head = bytes((_VARINT_1_TAG,)) + _varint(total_bytes) if total_bytes else b""
-    return b"".join((head, bytes((_PAYLOAD_TAG,)), _varint(len(payload)), payload))
+    tag = _PACKED_TAG if packed else _PAYLOAD_TAG
+    return b"".join((head, bytes((tag,)), _varint(len(payload)), payload))
 
 
-def split_download_response(message: bytes) -> tuple[int, memoryview]:
-    """Return (total_bytes, payload) of a `DownloadResponse`.
+def split_download_response(message: bytes) -> tuple[int, memoryview, bool]:
+    """Return (total_bytes, payload, whether that is packed) of a `DownloadResponse`.
 
     Raises:
         MalformedDocumentError: not a `DownloadResponse`.
@@ -65,18 +69,20 @@ def split_download_response(message: bytes) -> tuple[int, memoryview]:
     with contextlib.suppress(IndexError):
         if view[0] == _VARINT_1_TAG:
             total, at = _read_varint(view, 1)
-            if (payload := _payload(view, at)) is not None:
-                return total, payload
+            packed = view[at] == _PACKED_TAG
+            if (payload := _payload(view, at, _PACKED_TAG if packed else _PAYLOAD_TAG)) is not None:
+                return total, payload, packed
     try:
         parsed = bulk_pb2.DownloadResponse.FromString(message)
     except DecodeError:
         raise MalformedDocumentError("DownloadResponse: not a protobuf message") from None
-    return parsed.total_bytes, memoryview(parsed.payload)
+    payload = memoryview(parsed.packed or parsed.payload)
+    return parsed.total_bytes, payload, bool(parsed.packed)
 
 
-def _payload(view: memoryview, at: int) -> memoryview | None:
+def _payload(view: memoryview, at: int, tag: int = _PAYLOAD_TAG) -> memoryview | None:
     """Return the payload where its field, the last one, begins at `at`; None if it does not."""
-    if view[at] == _PAYLOAD_TAG:
+    if view[at] == tag:
         length, at = _read_varint(view, at + 1)
         if at + length == len(view):
             return view[at:]

@@ -237,6 +237,9 @@ class CoordinatorMetrics:
             "update_staleness_versions", "Staleness of each committed update.", _STALENESS
         )
         self._norm = r.gauge("aggregate_norm", "Length of the newest mean of two updates or more.")
+        self._saturation = r.gauge(
+            "aggregate_saturation_ratio", "Expected share of values clipped in the newest sum."
+        )
         self._commit_s = r.seconds("commit_duration", "Summing, stepping, writing a version.")
         self._sum_s = r.seconds("sum_duration", "Summing uploads and taking the masks off.")
         self._append_s = r.seconds("log_append_duration", "Making one record durable.")
@@ -349,10 +352,15 @@ class CoordinatorMetrics:
         """A committed round held one update of this staleness, in versions."""
         self._staleness.observe(staleness)
 
-    def aggregated(self, norm: float, num_survivors: int) -> None:
-        """A mean was decoded. The mean of one is that worker's own update, so it is not shown."""
+    def aggregated(self, norm: float, saturation: float | None, num_survivors: int) -> None:
+        """A mean was decoded. The mean of one is that worker's own update, so it is not shown.
+
+        Args:
+            saturation: expected share of values clipped; None where the codec clips nothing.
+        """
         if num_survivors > 1:
             self._norm.set(norm)
+            self._saturation.set(saturation or 0.0)
 
     def commit_took(self, seconds: float, sum_s: float) -> None:
         """The commit process made a version's files durable; `sum_s` of it went into the sum."""

@@ -73,9 +73,10 @@ class Coordinator:
     def replica(self, folder: Path) -> tuple[Replica, DataStore]:
         store = DataStore(folder)
 
-        def fetch(digest: Digest, kind: str) -> None:
+        def fetch(digest: Digest, kind: str, most_bytes: int) -> None:
             if digest in self.gone or digest not in self.run.blobs.files:
                 raise UnknownFileError(kind)
+            assert len(self.run.blobs.files[digest]) <= most_bytes
             self.fetched.append(digest)
             store.write(self.run.blobs.files[digest])
 

@@ -82,7 +82,7 @@ class Trainer:
     def __init__(self, learner: Learner, algorithm: Algorithm) -> None:
         self.learner = learner
         self._algorithm = algorithm
-        self._vector = ParameterVector(learner)
+        self.vector = ParameterVector(learner)
         self.ledger = LedgerDocument(Work(), {}).ledger()
         self._standing = Standing()
         self._as_built = {k: np.array(v) for k, v in learner.state().items()}
@@ -90,7 +90,7 @@ class Trainer:
     @property
     def schema_hash(self) -> str:
         """Hash of the model that was really built."""
-        return self._vector.schema.hash
+        return self.vector.schema.hash
 
     @property
     def version(self) -> int:
@@ -107,8 +107,8 @@ class Trainer:
 
     def begin(self, standing: Standing, leaves: Sequence[Path]) -> None:
         """Start from a version without local work."""
-        for start, stop in self._vector.schema.leaves():
-            self._vector.write(start, _read(leaves, start, stop))
+        for start, stop in self.vector.schema.leaves():
+            self.vector.write(start, _read(leaves, start, stop))
         self._standing = standing
 
     def roll_back(self, standing: Standing, leaves: Sequence[Path]) -> None:
@@ -132,8 +132,8 @@ class Trainer:
         try:
             document = canonical.decode((folder / _TRAINER).read_bytes(), _Document)
             state = _read_state(folder / _LEARNER)
-            for start, stop in self._vector.schema.leaves():
-                self._vector.write(start, _read((folder / THETA,), start, stop))
+            for start, stop in self.vector.schema.leaves():
+                self.vector.write(start, _read((folder / THETA,), start, stop))
             self.learner.load_state(state)
         except _UNREADABLE as e:
             raise DamagedDataError(
@@ -171,7 +171,7 @@ class Trainer:
         return Frozen(
             numbers=work.numbers(self.version, self._algorithm),
             loss=work.mean_loss,
-            finite=not work.not_finite and self._vector.is_finite(),
+            finite=not work.not_finite and self.vector.is_finite(),
         )
 
     def release(self, round_id: str, fate: str) -> None:
@@ -186,15 +186,15 @@ class Trainer:
             head: leaves of the new base.
             anchor: leaves of the old base, or theta at close as one `.f32` file.
         """
-        for start, stop in self._vector.schema.leaves():
-            self._vector.add(start, _read(head, start, stop) - _read(anchor, start, stop))
+        for start, stop in self.vector.schema.leaves():
+            self.vector.add(start, _read(head, start, stop) - _read(anchor, start, stop))
         self._standing = replace(standing, steps=self._standing.steps)
 
     def save(self, folder: Path) -> None:
         """Write everything that a restart needs to `folder`; nothing is fsynced."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / THETA).open("wb") as file:
-            for _, _, values in self._vector.leaves():
+            for _, _, values in self.vector.leaves():
                 file.write(values.astype("<f4", copy=False).data)
         state = {f"state.{k}": np.asarray(v) for k, v in self.learner.state().items()}
         if objects := [k for k, v in state.items() if v.dtype.hasobject]:

@@ -41,6 +41,9 @@ class Dense:
         step_multiple: m; at most 2 in a ring of one or two levels, whose steps would be too coarse.
         scales: of the round.
         signs: of the run, float32[BLOCK].
+
+    Attributes:
+        reach: m as it is used: values are clipped beyond so many radii.
     """
 
     keeps_residual = True
@@ -55,11 +58,11 @@ class Dense:
                 f"a ring of {bits} bits cannot hold the sum of {num_members} members; "
                 f"use one of {WIDTHS} bits, or a smaller max_cohort"
             )
-        multiple = step_multiple
+        self.reach = step_multiple
         if self.levels <= _NARROW_LEVELS:
-            multiple = min(multiple, _NARROW_MULTIPLE)
-        self.step: F64 = multiple * scales.radius / self.levels
-        self.levels_per_radius = self.levels / multiple
+            self.reach = min(self.reach, _NARROW_MULTIPLE)
+        self.step: F64 = self.reach * scales.radius / self.levels
+        self.levels_per_radius = self.levels / self.reach
         self.signs = signs
 
     def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":

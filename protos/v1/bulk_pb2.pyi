@@ -118,19 +118,23 @@ class DownloadRequest(_message.Message):
 
     DIGEST_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """32 bytes, SHA-256 of the content"""
     offset: _builtins.int
     """to go on after a broken download"""
+    packed: _builtins.bool
+    """whoever asks can unpack: what lies packed may come so"""
     def __init__(
         self,
         *,
         digest: _builtins.bytes = ...,
         offset: _builtins.int = ...,
+        packed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "offset", b"offset", "packed", b"packed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -138,22 +142,31 @@ Global___DownloadRequest: _TypeAlias = DownloadRequest  # noqa: Y015
 
 @_typing.final
 class DownloadResponse(_message.Message):
+    """Either payload or packed; never of an upload."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    PACKED_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     total_bytes: _builtins.int
+    """of the file, not packed"""
+    packed: _builtins.bytes
+    """one Zstandard frame: the next piece of the file, which is 1048576 bytes from"""
     payload: _builtins.bytes
-    """consecutive bytes from offset on"""
+    """a multiple of that on, fewer at its end; the frame says how many
+    consecutive bytes from offset on
+    """
     def __init__(
         self,
         *,
         total_bytes: _builtins.int = ...,
+        packed: _builtins.bytes = ...,
         payload: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["packed", b"packed", "payload", b"payload", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -167,6 +167,7 @@ class Join(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     NEXT_SEQ_FIELD_NUMBER: _builtins.int
     SPEED_FIELD_NUMBER: _builtins.int
+    HAS_VERSION_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     software: _builtins.str
     """version of this program, for people"""
@@ -186,6 +187,8 @@ class Join(_message.Message):
     """first log record that it has not seen; absent: a newcomer"""
     speed: _builtins.int
     """tokens per second, 0 = not measured yet"""
+    has_version: _builtins.bool
+    """a newcomer whose files of `version` are whole: it may begin there"""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """a plan uses only what its whole roster has"""
@@ -204,10 +207,11 @@ class Join(_message.Message):
         digest: _builtins.bytes = ...,
         next_seq: _builtins.int | None = ...,
         speed: _builtins.int = ...,
+        has_version: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_next_seq", b"_next_seq", "next_seq", b"next_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_seq", b"_next_seq", "boot", b"boot", "digest", b"digest", "features", b"features", "genesis_hash", b"genesis_hash", "next_seq", b"next_seq", "protocol", b"protocol", "schema_hash", b"schema_hash", "self_test", b"self_test", "software", b"software", "speed", b"speed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_seq", b"_next_seq", "boot", b"boot", "digest", b"digest", "features", b"features", "genesis_hash", b"genesis_hash", "has_version", b"has_version", "next_seq", b"next_seq", "protocol", b"protocol", "schema_hash", b"schema_hash", "self_test", b"self_test", "software", b"software", "speed", b"speed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__next_seq: _TypeAlias = _typing.Literal["next_seq"]  # noqa: Y015
     _WhichOneofArgType__next_seq: _TypeAlias = _typing.Literal["_next_seq", b"_next_seq"]  # noqa: Y015
@@ -224,22 +228,28 @@ class Welcome(_message.Message):
     START_RECORD_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
+    NUM_RECORDS_FIELD_NUMBER: _builtins.int
     start_record: _builtins.bytes
-    """document Record of the newest snapshot: where a newcomer begins;"""
+    """document Record at which a newcomer begins: that of the newest"""
     heartbeat_interval_ms: _builtins.int
-    """the records after it follow"""
+    """snapshot, or the first; the records after it follow"""
     lease_ms: _builtins.int
     """silent for longer = not live; a heartbeat without an answer for"""
+    num_records: _builtins.int
+    """as long = the coordinator stalls
+    of the log by now: once it has these, a worker that was away
+    """
     def __init__(
         self,
         *,
         start_record: _builtins.bytes = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         lease_ms: _builtins.int = ...,
+        num_records: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "start_record", b"start_record"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "num_records", b"num_records", "start_record", b"start_record"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -110,7 +110,7 @@ def export(
 
 @app.command()
 def plan(
-    config: Annotated[Path, typer.Option("--config", "-c", help="run.yaml, or a genesis.json.")],
+    run: Annotated[Path, typer.Argument(help="The run's YAML file, or a genesis.json.")],
     options: Annotated[
         Path | None, typer.Option("--with", help="YAML file of clouds, links, speeds, prices.")
     ] = None,
@@ -138,7 +138,7 @@ def plan(
     _run(
         "services.plan.main",
         "main",
-        config,
+        run,
         options=options,
         parameters=parameters,
         workers=worker or (),

@@ -42,11 +42,13 @@ from services.coordinator.messages import (
     UploadAdvanced,
     UploadCompleted,
 )
+from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
+from services.packed import piece_at
 from services.reflection import reflect
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
@@ -64,9 +66,6 @@ _CALLS_PER_THREAD: Final = 16
 """Calls that may wait for a spare thread; gRPC itself refuses more."""
 
 _STREAMS_PER_CONNECTION: Final = 64
-PIECE_BYTES: Final = 2**20
-"""Of a file in one message of a download."""
-
 _REPORT_INTERVAL_S: Final = 0.5
 
 _FIXED_WINDOW: Final = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 8 * 2**20))
@@ -128,6 +127,7 @@ class BulkService:
     ) -> None:
         self._spool = spool
         self._store = store
+        self._packed = PackedFiles(store)
         self._members = members
         self._outbox = outbox
         self.calls = Calls(limits or StreamLimits())
@@ -178,11 +178,16 @@ class BulkService:
         if not self._store.has(digest):
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
+        packed = self._packed.open(digest, total) if request.packed else None
         with self.calls.by(identity.name, context, upload=False) as call:
-            for offset in range(request.offset, total, PIECE_BYTES):
-                piece = self._piece(digest, offset, min(PIECE_BYTES, total - offset))
-                message = framing.download_response(total, piece)
+            offset = request.offset
+            while offset < total:
+                num_bytes = piece_at(offset, total)
+                frame = packed.frame(offset) if packed is not None else None
+                piece = self._piece(digest, offset, num_bytes) if frame is None else frame
+                message = framing.download_response(total, piece, packed=frame is not None)
                 yield message
+                offset += num_bytes
                 call.moved()
                 self._outbox.sent(identity.name, len(message))
 

@@ -18,6 +18,7 @@ from typing import Final
 from common import canonical
 from common.arrays import ReadBytes
 from common.chain import advance
+from common.codec.dense import Dense
 from common.documents import Commit, Genesis, Lanes, Plan, Version
 from common.errors import (
     BadCommitError,
@@ -30,10 +31,12 @@ from common.errors import (
 )
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.tags import Tagger
+from common.shards import unpack_energy
 from common.terms import Terms, round_terms
 from coordinator.aggregate import aggregate
 from coordinator.masked_sum import masked_aggregate, sum_masks
 from coordinator.ports import AbortReason, Secrets
+from coordinator.saturation import expected_saturation
 from services.child import Line
 from services.coordinator.fence import Fence
 from services.coordinator.messages import (
@@ -48,6 +51,7 @@ from services.coordinator.messages import (
     VersionFailed,
     VersionRestored,
 )
+from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
@@ -91,6 +95,7 @@ class Computer:
         self._genesis = genesis
         self._spool = spool
         self._store = store
+        self._packed = PackedFiles(store)
         self._fence: Fence
 
     def work(self, order: object) -> object:
@@ -123,14 +128,15 @@ class Computer:
         """Return the new version, or why there is none; the old one stays in either case."""
         start_s = time.monotonic()
         try:
-            commit, digest, step_length, sum_s = self._compute(order)
+            commit, digest, step_length, saturation, sum_s = self._compute(order)
         except tuple(kind for kind, _ in _REASONS) as e:
             reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
             blamed = e.worker if isinstance(e, BadUpdateError) else None
             return VersionFailed(RoundId(order.plan.round), reason.value, str(e), blamed)
-        return VersionComputed(commit, digest, step_length, time.monotonic() - start_s, sum_s)
+        seconds = time.monotonic() - start_s
+        return VersionComputed(commit, digest, step_length, saturation, seconds, sum_s)
 
-    def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float, float]:
+    def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float, float | None, float]:
         base = canonical.decode(self._store.read(order.plan.digest, verify=True), Version)
         numbers = order.numbers
         start_s = time.monotonic()
@@ -159,11 +165,25 @@ class Computer:
             aggregate_bytes=aggregate_bytes,
             signatures=order.signatures,
         )
-        step_lengths: list[float] = []
-        version = self._advance(base, commit, step_lengths.append)
-        digest = self._store.write(canonical.encode(version))
+        packing = self._pool.submit(self._packed.pack, commit.aggregate)
+        try:
+            step_lengths: list[float] = []
+            version = self._advance(base, commit, step_lengths.append)
+            digest = self._store.write(canonical.encode(version))
+        finally:
+            packing.result()
         self._store.sync()
-        return commit, digest, step_lengths[0], sum_s
+        return commit, digest, step_lengths[0], self._saturation(terms, commit), sum_s
+
+    def _saturation(self, terms: Terms, commit: Commit) -> float | None:
+        """Return the expected share of values clipped; None where the codec clips nothing."""
+        codec, layout, num_survivors = terms.codec, terms.layout, len(commit.survivors)
+        if not isinstance(codec, Dense):
+            return None
+        offset = layout.num_blocks * layout.aggregate_block_bytes(num_survivors)
+        content = self._store.read_slice(commit.aggregate, offset, layout.energy_bytes)
+        sent = unpack_energy(content)[: layout.num_blocks]
+        return expected_saturation(sent, num_survivors, codec.reach)
 
     def _unmasked(
         self,

@@ -127,7 +127,8 @@ class SessionService(session_pb2_grpc.SessionServicer):
         self._count(worker, "sent", first)
         self._admission.check(join)
 
-        start_seq = self._tail.start_seq
+        has_first = join.has_version and join.version == 0
+        start_seq = self._tail.first_start_seq if has_first else self._tail.start_seq
         next_seq = join.next_seq if join.HasField("next_seq") else start_seq + 1
         self._tail.check_seen(next_seq, worker)
         session = Session(SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq)
@@ -153,6 +154,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             start_record=self._tail.read(start_seq),
             heartbeat_interval_ms=round(self._heartbeat_interval_s * 1000),
             lease_ms=round(self._lease_s * 1000),
+            num_records=self._tail.num_records,
         )
         return session_pb2.ConnectResponse(welcome=welcome)
 

@@ -6,9 +6,11 @@ whoever stands on a version since then catches up step by step, and a roll-back 
 them. Everything else can go: records stay for ever, and are small.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common import canonical
 from common.documents import Commit, Record
 from common.errors import UnknownFileError
 from common.ids import Digest
@@ -34,10 +36,14 @@ class Keeping:
     Args:
         version0: digest of the first version.
         snapshot_every: commits between snapshots.
+        version_bytes: of a version's files.
     """
 
-    def __init__(self, version0: Digest, snapshot_every: int) -> None:
+    def __init__(self, version0: Digest, snapshot_every: int, version_bytes: int) -> None:
         self._snapshot_every = snapshot_every
+        self._version_bytes = version_bytes
+        self._log_bytes: float = 0  # of all records and their aggregates, while all are kept
+        self._bytes_to_snapshot: float = 0
         self._made = {0: _Made(version0, -1, None)}  # since the older snapshot
         self._head = 0
         self._snapshots = (0, 0)
@@ -47,8 +53,21 @@ class Keeping:
         """The record that made the newest snapshot: there a newcomer begins, and has time."""
         return max(0, self._made[self._snapshots[1]].seq)
 
+    @property
+    def first_start_seq(self) -> int:
+        """The record at which a newcomer begins that has version 0 whole.
+
+        It is the first one as long as every step since is kept, and those to the newest snapshot
+        are fewer bytes, with their records, than that is.
+        """
+        is_kept = self._snapshots[0] == 0
+        is_cheap = self._bytes_to_snapshot < self._version_bytes
+        return 0 if is_kept and is_cheap else self.start_seq
+
     def recorded(self, record: Record) -> bool:
         """A record is in the log; return whether it made a version."""
+        if self._snapshots[0] == 0:
+            self._log_bytes += _bytes_of(record)
         if record.commit is not None:
             self._add(record, record.commit.aggregate)
             if record.version % self._snapshot_every == 0:
@@ -104,4 +123,13 @@ class Keeping:
 
     def _snapshot(self) -> None:
         self._snapshots = (self._snapshots[1], self._head)
+        self._bytes_to_snapshot = self._log_bytes
         self._made = {v: m for v, m in self._made.items() if v >= self._snapshots[0]}
+
+
+def _bytes_of(record: Record) -> float:
+    """Return what whoever follows a record downloads; no step leads across a roll-back."""
+    if record.rollback is not None:
+        return math.inf
+    aggregate_bytes = 0 if record.commit is None else record.commit.aggregate_bytes
+    return len(canonical.encode(record)) + aggregate_bytes

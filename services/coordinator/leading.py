@@ -13,6 +13,7 @@ from common import canonical
 from common.documents import Genesis, Record
 from common.errors import ProtocolError, UnknownFileError
 from common.ids import RoundId, SessionId
+from common.outer import has_momentum
 from coordinator.head import RunHead
 from coordinator.plan import Timings
 from coordinator.ports import (
@@ -92,7 +93,7 @@ class Leading:
         self.reports = reports
         self.sessions = Sessions()
         self._door = door
-        self.keeping = Keeping(genesis.version0, snapshot_every)
+        self.keeping = Keeping(genesis.version0, snapshot_every, _version_bytes(genesis))
         self.core = Run(
             genesis,
             head=self._fold_log(recall),
@@ -104,7 +105,7 @@ class Leading:
         self.tail = LogTail(
             commit_log.num_records,
             commit_log.read,
-            self.keeping.start_seq,
+            (self.keeping.start_seq, self.keeping.first_start_seq),
             commit_log.ends_with_ours,
         )
         self.driver = Driver(
@@ -236,7 +237,14 @@ class Leading:
         if record.takeover is not None:
             await self._processes.to_commit(TakeOver(record.epoch))
         made = self.keeping.recorded(record)
-        await self.tail.grow(record.seq + 1, self.keeping.start_seq)
+        starts = (self.keeping.start_seq, self.keeping.first_start_seq)
+        await self.tail.grow(record.seq + 1, starts)
         self.sessions.wake()
         if made:
             await self._processes.to_commit(self.keeping.collect())
+
+
+def _version_bytes(genesis: Genesis) -> int:
+    """Return about what the files of a version have: theta, with momentum acc and m."""
+    num_vectors = 3 if has_momentum(genesis.algorithm.outer) else 1
+    return num_vectors * 4 * genesis.schema.length

@@ -165,6 +165,7 @@ class VersionComputed:
 
     Args:
         step_length: euclidean length of the step in theta.
+        saturation: expected share of values clipped in the sum; None where nothing is clipped.
         seconds: spent.
         sum_s: of these, on the sum, masks taken off.
     """
@@ -172,6 +173,7 @@ class VersionComputed:
     commit: Commit
     digest: Digest
     step_length: float
+    saturation: float | None
     seconds: float
     sum_s: float
 

@@ -86,25 +86,30 @@ class LogTail:
 
     Attributes:
         start_seq: the record at which a newcomer begins.
+        first_start_seq: the same for one that has version 0 whole.
     """
 
     def __init__(
         self,
         num_records: int,
         read: Callable[[int], bytes],
-        start_seq: int,
+        starts: tuple[int, int],
         ends_with_ours: Callable[[], bool],
     ) -> None:
         self._ends_with_ours = ends_with_ours
         self.num_records = num_records
-        self.start_seq = start_seq
+        self.start_seq, self.first_start_seq = starts
         self.read = read
         self._grown = asyncio.Condition()
 
-    async def grow(self, num_records: int, start_seq: int) -> None:
-        """Tell the followers that the log has `num_records` records now."""
+    async def grow(self, num_records: int, starts: tuple[int, int]) -> None:
+        """Tell the followers that the log has `num_records` records now.
+
+        Args:
+            starts: `start_seq` and `first_start_seq` from now on.
+        """
         async with self._grown:
-            self.start_seq = start_seq
+            self.start_seq, self.first_start_seq = starts
             self.num_records = num_records
             self._grown.notify_all()
 

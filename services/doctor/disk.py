@@ -21,7 +21,7 @@ EVALUATOR_MODELS: Final = 7.0
 
 def coordinator_models(genesis: Genesis, snapshot_every: int) -> float:
     """Return how many models of float32 a coordinator's folder holds at most."""
-    return 15 + snapshot_every / 2 + genesis.algorithm.max_cohort / 4
+    return 15 + snapshot_every + genesis.algorithm.max_cohort / 4
 
 
 def room(folder: Path, genesis: Genesis, num_models: float) -> str:

@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Literal
 
 import grpc
@@ -26,6 +26,7 @@ from services import __version__, logs
 from services.bulk_link import BulkLink, GivenUpError
 from services.evaluator.state import EvaluatorState
 from services.export import build_learner, load_version
+from services.first_version import make_first_version
 from services.genesis_file import load_genesis
 from services.grpc_status import error_of, retry_after_s
 from services.identity import Role
@@ -77,6 +78,8 @@ class Evaluator:
         self._float32_bytes = float32_bytes(genesis.schema)
         self._learner = learner
         self._vector = ParameterVector(learner)
+        if self._position is None:
+            make_first_version(genesis, self._vector, self._store)
         self._metrics = metrics
         self._closing = closing
         self._records: SimpleQueue[Record | None] = SimpleQueue()
@@ -92,24 +95,26 @@ class Evaluator:
         stopped = False
         measured = -1
         while not stopped and not self._closing.is_set():
-            record = self._records.get()
-            if record is None:
-                break
-            self._apply(record)
-            stopped = record.control is not None and record.control.action == "stop"
-            newest = self._records.empty() or stopped
+            records, is_over = self._arrived()
+            self._apply(records)
+            stopped = any(r.control is not None and r.control.action == "stop" for r in records)
             at = self._replica.position
+            newest = stopped or (self._records.empty() and not is_over)
             if newest and not at.behind and at.version != measured:
                 measured = at.version
                 self._measure()
+            if is_over:
+                break
         self._closing.set()
         self._control.close()
         self._bulk.close()
         if self._refusal is not None:
             raise self._refusal
 
-    def _fetch(self, digest: Digest, kind: Literal["aggregate", "version"]) -> None:
-        self._bulk.fetch(digest, kind, self._store)
+    def _fetch(
+        self, digest: Digest, kind: Literal["aggregate", "version"], most_bytes: int
+    ) -> None:
+        self._bulk.fetch(digest, kind, self._store, most_bytes)
         content = self._store.size(digest) if kind == "version" else self._float32_bytes
         self._bulk.tally.content("received", kind, content)
 
@@ -117,11 +122,30 @@ class Evaluator:
         """Let `run` look whether it is to end."""
         self._records.put(None)
 
-    def _apply(self, record: Record) -> None:
-        if self._position is None:
-            self._replica.start_at(record)
-        elif record.seq >= self._replica.position.next_seq:
+    def _arrived(self) -> tuple[list[Record], bool]:
+        """Return the records that came, once there is one, and whether no other will."""
+        found: list[Record] = []
+        record = self._records.get()
+        while record is not None:
+            found.append(record)
+            try:
+                record = self._records.get_nowait()
+            except Empty:
+                return found, False
+        return found, True
+
+    def _apply(self, records: list[Record]) -> None:
+        if self._position is None and records:
+            self._replica.start_at(records[0])
+            self._stand()
+        missed = [r for r in records if r.seq >= self._replica.position.next_seq]
+        if missed:
+            self._replica.choose_way(missed)
+        for record in missed:
             self._replica.apply(record)
+            self._stand()
+
+    def _stand(self) -> None:
         self._position = self._replica.position
         self._state.save(self._position)
         self._metrics.moved(self._bulk.tally)

@@ -81,7 +81,7 @@ def kept_after(num_versions: int, snapshot_every: int) -> Kept:
 
 def most_kept(snapshot_every: int) -> Kept:
     """Return the most that is kept at any time."""
-    keeping, most = Keeping(_digest(0), snapshot_every), Kept(1, 0)
+    keeping, most = Keeping(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
     for version in range(1, 3 * snapshot_every + 1):
         keeping.recorded(_record(version))
         order = keeping.collect()
@@ -96,11 +96,15 @@ def coordinator_data_bytes(genesis: Genesis, kept: Kept, num_survivors: int) -> 
 
 
 def coordinator_disk_peak(genesis: Genesis, snapshot_every: int, num_members: int) -> int:
-    """Return the most of `data_dir`: one more version and aggregate, and a cohort's uploads."""
+    """Return the most of `data_dir`: one more version and aggregate, and a cohort's uploads.
+
+    Aggregates lie there packed as well, at worst hardly smaller.
+    """
     most = most_kept(snapshot_every)
     writing = Kept(most.versions + 1, most.aggregates + 1)
     data = coordinator_data_bytes(genesis, writing, num_members)
     layout = max(first_layout(genesis), usual_layout(genesis), key=lambda at: at.sent_bytes)
+    data += writing.aggregates * usual_layout(genesis).aggregate_bytes(num_members)
     return data + num_members * (layout.sent_bytes + _SUM_BYTES * layout.num_shards)
 
 
@@ -138,7 +142,7 @@ def worker_memory_bytes(genesis: Genesis, optimizer_bytes: float) -> float:
 
 
 def _keeping(num_versions: int, snapshot_every: int) -> Keeping:
-    keeping = Keeping(_digest(0), snapshot_every)
+    keeping = Keeping(_digest(0), snapshot_every, version_bytes=0)
     for version in range(1, num_versions + 1):
         keeping.recorded(_record(version))
     return keeping

@@ -10,7 +10,7 @@ from common.documents import Genesis
 from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2
 from services import framing
-from services.coordinator.bulk import PIECE_BYTES
+from services.packed import PIECE_BYTES
 from services.plan.conversation import Conversation
 from services.plan.room import version_files
 from services.wire import Direction, Tally
@@ -46,7 +46,7 @@ def download_traffic(kind: str, files: Iterable[int]) -> Traffic:
 
 
 def _download(tally: Tally, kind: str, size: int, num_files: int = 1) -> None:
-    request = bulk_pb2.DownloadRequest(digest=bytes(32))
+    request = bulk_pb2.DownloadRequest(digest=bytes(32), packed=True)
     tally.message("sent", kind, request.ByteSize(), num_files)
     for length, num in _pieces(size, PIECE_BYTES):
         message = len(framing.download_response(size, bytes(length)))

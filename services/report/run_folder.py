@@ -191,6 +191,7 @@ def read_run(folder: Path, genesis: Path | None = None) -> RunData:
     lines = _Lines(place / METRICS)
     for line in lines.read():
         lines.add(line)
+    lines.measure(result)  # the last one may have come after the last line
     path = genesis or _kept_genesis(folder)
     document = None if path is None else load_genesis(path)
     if document is not None and document.run != result.run:
@@ -252,22 +253,26 @@ class _Lines:
             for ended in line.rounds:
                 self.rounds.setdefault(ended.round, ended)
         self.traffic.append(Traffic(line.seconds, line.bytes_moved, line.bytes_float32_fedavg))
+        self.measure(line)
+
+    def measure(self, totals: Totals) -> None:
+        """Take the evaluation, if it is one that was not there before."""
         if (
-            line.evaluated_version is None
-            or line.loss_nats is None
-            or line.perplexity is None
-            or line.accuracy is None
-            or (self.measured and self.measured[-1].version == line.evaluated_version)
+            totals.evaluated_version is None
+            or totals.loss_nats is None
+            or totals.perplexity is None
+            or totals.accuracy is None
+            or (self.measured and self.measured[-1].version == totals.evaluated_version)
         ):
             return
         self.measured.append(
             Measured(
-                version=line.evaluated_version,
-                seconds=line.seconds,
-                bytes_moved=line.bytes_moved,
-                loss_nats=line.loss_nats,
-                perplexity=line.perplexity,
-                accuracy=line.accuracy,
+                version=totals.evaluated_version,
+                seconds=totals.seconds,
+                bytes_moved=totals.bytes_moved,
+                loss_nats=totals.loss_nats,
+                perplexity=totals.perplexity,
+                accuracy=totals.accuracy,
             )
         )
 

@@ -288,8 +288,8 @@ class _LearningWorker(SimulatedWorker):
         await super()._push(round_id, num_shards, read_shard, give_up=give_up)
 
     @override
-    def _fetch(self, digest: Digest, kind: str) -> None:
-        super()._fetch(digest, kind)
+    def _fetch(self, digest: Digest, kind: str, most_bytes: int) -> None:
+        super()._fetch(digest, kind, most_bytes)
         num_bytes = self.store.size(digest)
         self.tally.count(self.tally.down, kind, num_bytes)
         if self.cloud.down_bps:  # the file is there, but nobody looks before its time

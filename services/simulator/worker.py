@@ -308,13 +308,14 @@ class SimulatedWorker:
         """Return e as the worker's disk has it, float32[length]; empty = zero."""
         return residual_in(self.state.stage.parent)
 
-    def _fetch(self, digest: Digest, kind: str) -> None:
+    def _fetch(self, digest: Digest, kind: str, most_bytes: int) -> None:
         happens(f"fetch {kind}")
         if not self._network.reaches(self.name):
             raise TryAgainError
         found: bytes | None = self._network.server.file(digest)  # type: ignore[union-attr]
         if found is None:
             raise UnknownFileError(f"no {kind} {digest} is kept")
+        assert len(found) <= most_bytes
         with self.store.writer() as writer:
             writer.append(found)
             writer.commit()

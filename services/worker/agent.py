@@ -15,10 +15,10 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Final, Protocol
+from typing import Final
 
 from common import canonical
 from common.checks import check_plan
@@ -49,7 +49,7 @@ from services.worker.messages import (
 from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
 from services.worker.unmasking import Unmasking
-from services.worker.upload import Payload, encode_payload
+from services.worker.upload import Payload, Push, Upload, encode_payload
 from worker.known import Known
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
@@ -62,26 +62,6 @@ SAVE_INTERVAL_S: Final = 300.0
 
 RESOLVE_PATIENCE: Final = 3
 """A masked round that has no outcome after so many times its time limits is given up."""
-
-
-class Push(Protocol):
-    """`services.bulk_link.BulkLink.push`, in a thread."""
-
-    async def __call__(
-        self,
-        round_id: RoundId,
-        num_shards: int,
-        read_shard: Callable[[int], bytes],
-        *,
-        give_up: Event,
-    ) -> None:
-        """Return once every shard arrived."""
-
-
-@dataclass(slots=True)
-class _Upload:
-    give_up: Event
-    task: asyncio.Task[None]
 
 
 class Agent:
@@ -131,6 +111,8 @@ class Agent:
         self._resolve_timeout_s = resolve_timeout_s
         self._round = WorkerRound(worker, genesis.algorithm.colluding)
         self._held: deque[Record] = deque()  # not adopted yet: nobody vouched for their version
+        self._num_records = 0  # that the log had when this session began
+        self._snapshot_seq = -1  # of the record whose version is kept for longest
         self._unmoved = False  # whether the replica went to a version that training has not
         self._returning = False  # whether a roll-back is on the way there
         self._unsaved = False  # whether a round's outcome is in no save yet
@@ -153,7 +135,7 @@ class Agent:
         self._loss_2_20 = 0
         self._anchor: tuple[str, ...] = ()  # what the parameters' local work is measured against
         self._contributed = ""  # round whose work is in the next version that we reach
-        self._upload: _Upload | None = None
+        self._upload: Upload | None = None
         self._saved_at_s = now_s()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.connected = False
@@ -168,8 +150,8 @@ class Agent:
 
     @property
     def settled(self) -> bool:
-        """Whether no round has frozen work of this worker."""
-        return self._round.work is Work.FREE
+        """Whether a save holds all: no round has frozen work, no merge waits for its version."""
+        return self._round.work is Work.FREE and not self._contributed and not self._unmoved
 
     async def resume(self) -> None:
         """Go on from the state on disk, if there is one: the stage, else the save."""
@@ -194,10 +176,12 @@ class Agent:
     async def welcomed(self, welcome: session_pb2.Welcome) -> None:
         """A session is open. A newcomer begins at the newest snapshot."""
         self.connected = True
+        start = canonical.decode(welcome.start_record, Record)
+        self._num_records, self._snapshot_seq = welcome.num_records, start.seq
         if self.begun:
             self._attest()
             return
-        self._held = deque([canonical.decode(welcome.start_record, Record)])
+        self._held = deque([start])
         await self._follow()
 
     async def disconnected(self) -> None:
@@ -325,7 +309,7 @@ class Agent:
         self._round.expose(answers, attempt.kappa)
         give_up = Event()
         work = self._upload_round(stage.plan, answers, attempt, give_up)
-        self._upload = _Upload(give_up, asyncio.create_task(work))
+        self._upload = Upload(give_up, asyncio.create_task(work))
         self._upload.task.add_done_callback(self._on_uploaded)
 
     async def _upload_round(
@@ -390,14 +374,17 @@ class Agent:
     async def recorded(self, content: bytes) -> None:
         """The next record of the log: follow it as far as its version can be believed."""
         record = canonical.decode(content, Record)
-        due = self._held[-1].seq + 1 if self._held else self._replica.position.next_seq
-        if record.seq < due:
+        if record.seq < self._due_seq:
             return  # a new session may begin with what the old one had sent already
-        if record.seq > due:
+        if record.seq > self._due_seq:
             self._redial()  # a newcomer's session, at a later snapshot than it could begin at
             return
         self._held.append(record)
         await self._follow()
+
+    @property
+    def _due_seq(self) -> int:
+        return self._held[-1].seq + 1 if self._held else self._replica.position.next_seq
 
     async def attested(self, message: session_pb2.Attest) -> None:
         """Another worker verified a version."""
@@ -415,6 +402,9 @@ class Agent:
         are only computed: nothing trains on them, and nothing of them is saved. So does a roll-back
         to where this worker stood before: the sums that it undoes may be gone for everybody.
         """
+        if self._due_seq < self._num_records:
+            return  # the rest of what it missed is on its way: then it sees which way is cheaper
+        await self._choose_way()
         while self._held:
             first = self._held[0]
             own = await self._checks(first)
@@ -423,6 +413,14 @@ class Agent:
                 return
             self._held.popleft()
             await self._apply(first, checked=own, believed=own or vouched[0])
+
+    async def _choose_way(self) -> None:
+        """Choose how to follow the held records up to the last one that is believed."""
+        vouched = [self._tier.vouched(r.version, r.digest) or self._returns(r) for r in self._held]
+        num_believed = max((i for i, v in enumerate(vouched, 1) if v), default=0)
+        if self.begun and num_believed > (0 if self._replica.behind else 1):
+            believed = list(islice(self._held, num_believed))
+            await asyncio.to_thread(self._replica.choose_way, believed, self._snapshot_seq)
 
     async def _checks(self, record: Record) -> bool:
         """Return whether this worker verifies a record itself.
@@ -473,7 +471,12 @@ class Agent:
         if not self.begun:  # a newcomer: it begins at a version that it may believe
             if not believed:
                 return
-            await asyncio.to_thread(self._replica.start_at, record)
+            try:
+                await asyncio.to_thread(self._replica.start_at, record)
+            except UnknownFileError:  # it took too long; there is a newer snapshot
+                if not self._held:
+                    self._redial()
+                return
             await self._begin("")
             await self._save()
             return
@@ -491,7 +494,7 @@ class Agent:
         if self._unmoved:
             await self._move()
             self._attest()
-        elif self._unsaved:
+        elif self._unsaved and self.settled:
             await self._save()  # only then may the stage, which holds the same work, go
         await self._finish_if_settled()
 
@@ -537,7 +540,7 @@ class Agent:
 
     async def _save(self) -> None:
         """Make the present state the one that a restart finds; no round may be unresolved."""
-        assert self.settled, "the stage would be lost"
+        assert self.settled, "the stage would be lost, and what a merge is measured against"
         folder = self._state.new_save()
         await self._trainer.save(Save(str(folder)))
         position, residual = self._replica.position, self._residual
@@ -570,7 +573,7 @@ class Agent:
             await self._settle(stage.plan.round, self._round.give_up())
             await self._save()
         due = self._now_s() - self._saved_at_s > SAVE_INTERVAL_S
-        if due and self.begun and self._round.work is Work.FREE:
+        if due and self.begun and self.settled:
             await self._save()
 
     def _is_given_up(self, stage: Stage) -> bool:

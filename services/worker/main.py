@@ -74,7 +74,7 @@ class Worker:
         self._replica = Replica(
             genesis,
             store,
-            lambda digest, kind: self._fetch(digest, kind, store),
+            lambda digest, kind, most_bytes: self._fetch(digest, kind, store, most_bytes),
             genesis_position(genesis),
         )
         self._link = Link(
@@ -162,6 +162,7 @@ class Worker:
             slowdown=s.pace.slowdown,
             max_steps_per_s=s.pace.max_steps_per_s,
             order=secrets.randbits(63),
+            first_version=str(self._state.data) if self._state.is_new else "",
         )
 
     async def _push(
@@ -177,9 +178,13 @@ class Worker:
         self._tally.content("sent", "update", float32_bytes(self._genesis.schema))
 
     def _fetch(
-        self, digest: Digest, kind: Literal["aggregate", "version"], store: DataStore
+        self,
+        digest: Digest,
+        kind: Literal["aggregate", "version"],
+        store: DataStore,
+        most_bytes: int,
     ) -> None:
-        self._bulk.fetch(digest, kind, store)
+        self._bulk.fetch(digest, kind, store, most_bytes)
         whole = kind == "aggregate"  # it stands for a model; a version's files are float32
         content = float32_bytes(self._genesis.schema) if whole else store.size(digest)
         self._tally.content("received", kind, content)
@@ -204,6 +209,7 @@ class Worker:
             digest=bytes.fromhex(at.digest),
             next_seq=at.next_seq if self._agent.begun else None,
             speed=0 if progress is None else max(0, round(progress.speed)),
+            has_version=not self._agent.begun and self._replica.is_whole,
         )
 
     def _report(self) -> WorkerReport:

@@ -28,6 +28,8 @@ class Build:
         slowdown: every step takes so many times as long, a limited one too; 1.0 = full speed.
         max_steps_per_s: upper limit of the pace; 0.0 = none.
         order: of its data, if it begins without stored state.
+        first_version: folder of a data store that is to get version 0, if this learner begins with
+            it; "" = it is not wanted.
     """
 
     genesis: Genesis
@@ -38,6 +40,7 @@ class Build:
     slowdown: float = 1.0
     max_steps_per_s: float = 0.0
     order: int = 0
+    first_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,11 @@ class StateFolder:
         assert self._current, "nothing is frozen before the first save"
         return self._root / self._current / "stage"
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there is no complete state: the worker is a newcomer."""
+        return not (self._root / "manifest.json").exists()
+
     def load(self) -> Manifest | None:
         """Return the newest complete state, None for a newcomer. Leftovers of a kill are removed.
 

@@ -20,6 +20,8 @@ from typing import Final, Protocol, TypeVar
 
 from common.errors import CrosscloudError, UnexpectedMessageError
 from services.child import Line
+from services.data_store import DataStore
+from services.first_version import make_first_version
 from services.process_memory import resident_bytes
 from services.worker.messages import (
     TO_TRAINER,
@@ -82,6 +84,9 @@ class PacedTrainer:
         self._now_s = now_s
         learner = load_learner(genesis.learner)(context)
         self.trainer = Trainer(learner, genesis.algorithm)
+        if build.first_version:
+            store = DataStore(Path(build.first_version))
+            make_first_version(genesis, self.trainer.vector, store)
         self._slowdown, self._max_steps_per_s = build.slowdown, build.max_steps_per_s
         self._local_steps, self._paused = genesis.algorithm.local_steps, False
         self._meter = _Meter()

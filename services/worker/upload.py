@@ -4,24 +4,50 @@ The payload is written out before its first byte is sent: a broken upload then g
 bytes that it began with, whatever happened to the parameters meanwhile.
 """
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
 from common.arrays import F32
 from common.documents import Genesis, Numbers, Plan, Version
-from common.ids import WorkerId
+from common.ids import RoundId, WorkerId
 from common.schema import LEAF
 from common.shards import PayloadLayout, Piece
 from common.terms import ReadBlob, Terms, round_terms
 from services.files import read_at, storage_errors, write_at
 from worker.update import Work, measure, shards
+
+
+class Push(Protocol):
+    """`services.bulk_link.BulkLink.push`, in a thread."""
+
+    async def __call__(
+        self,
+        round_id: RoundId,
+        num_shards: int,
+        read_shard: Callable[[int], bytes],
+        *,
+        give_up: Event,
+    ) -> None:
+        """Return once every shard arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One under way; `give_up` ends it."""
+
+    give_up: Event
+    task: asyncio.Task[None]
+
 
 Veil = Callable[[PayloadLayout, Iterable[Piece]], Iterator[Piece]]
 """What the privacy tier makes of shards."""

@@ -92,7 +92,7 @@ class Witness:
         coordinators = DataStore(self._store)
         genesis = load_genesis(self._layout.genesis)
 
-        def fetch(digest: Digest, kind: str) -> None:
+        def fetch(digest: Digest, kind: str, most_bytes: int) -> None:
             source = coordinators if coordinators.has(digest) else first
             store.write(source.read(digest, verify=True))
 

@@ -6,6 +6,7 @@ deploy/docker/wheels, filled by this machine's pip where it is empty. Its projec
 own: a federation that `make up` started is left alone. Images stay, for the next time.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,7 @@ def _stand_ins() -> dict[str, str]:
     )
     if made.returncode:
         raise LackingError(made.stderr.strip()[-500:])
-    wheels = ROOT / "deploy" / "docker" / "wheels"
-    if not any(wheels.glob("torch-*.whl")):
-        _pip("download", "--dest", str(wheels), *_requirements())
+    _fetch_wheels(ROOT / "deploy" / "docker" / "wheels")
     return {
         "PYTHON_IMAGE": "crosscloud-test/python",
         "REDIS_IMAGE": "crosscloud-test/redis",
@@ -149,20 +148,27 @@ def _stand_ins() -> dict[str, str]:
     }
 
 
-def _requirements() -> Sequence[str]:
-    """Return what the images install; redis asks for async-timeout on some Python 3.11 alone."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    needs = (*project["dependencies"], *extras["coordinator"], *extras["worker"])
-    return ("dumb-init", "hatchling", "async-timeout", *needs)
-
-
-def _pip(*arguments: str) -> None:
+def _fetch_wheels(folder: Path) -> None:
+    """Let this machine's pip download what the images install, unless it has for these versions."""
     constraints = ROOT / "constraints.txt"
+    project = (ROOT / "pyproject.toml").read_text()
+    key = hashlib.sha256(project.encode() + constraints.read_bytes()).hexdigest()
+    stamp = folder / f".fetched-{key[:16]}"
+    if stamp.exists():
+        return
+    named = tomllib.loads(project)["project"]
+    extras = named["optional-dependencies"]
+    # redis asks for async-timeout on some Python 3.11 alone, such as Debian's
+    needs = ("dumb-init", "hatchling", "async-timeout", *named["dependencies"])
     done = subprocess.run(
-        [sys.executable, "-m", "pip", "--quiet", *arguments, "--constraint", str(constraints)],
+        [
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder)),
+            *("--constraint", str(constraints)),
+            *(*needs, *extras["coordinator"], *extras["worker"]),
+        ],
         capture_output=True,
         text=True,
     )
     if done.returncode:
         raise LackingError(f"pip finds not all packages: {done.stderr[-500:]}")
+    stamp.touch()

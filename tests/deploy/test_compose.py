@@ -7,7 +7,7 @@ that has to build the images first.
 import json
 import time
 from collections.abc import Iterator
-from urllib.parse import quote
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -59,16 +59,20 @@ def test_it_comes_up_healthy_and_trains_masked_to_version_10(stack: Stack) -> No
     assert {w["name"] for w in said["workers"] if w["contributions"]} == set(WORKERS)
 
 
-def test_prometheus_sees_every_target_up(stack: Stack) -> None:
+def test_prometheus_sees_every_target_up_and_has_the_rules(stack: Stack) -> None:
     address = stack.compose("port", "prometheus", "9090").strip()
 
+    def ask(path: str) -> Any:
+        with urlopen(f"http://{address}/api/v1/{path}", timeout=30) as answer:
+            return json.load(answer)["data"]
+
     def up() -> dict[str, str]:
-        with urlopen(f"http://{address}/api/v1/query?query={quote('up')}", timeout=30) as answer:
-            series = json.load(answer)["data"]["result"]
-        return {s["metric"]["instance"]: s["value"][1] for s in series}
+        return {s["metric"]["instance"]: s["value"][1] for s in ask("query?query=up")["result"]}
 
     targets = {"coordinator:7446", "evaluator:7446", "localhost:9090"}
     stack.wait(lambda: up() == dict.fromkeys(targets, "1"), "target up")
+    kinds = {rule["type"] for group in ask("rules")["groups"] for rule in group["rules"]}
+    assert kinds == {"alerting", "recording"}
 
 
 @pytest.mark.parametrize("role", ["coordinator", "worker", "evaluator"])
@@ -178,3 +182,11 @@ def test_a_stop_reaches_the_process_which_ends_in_order(stack: Stack, service: s
     state = stack.inspect(service)["State"]
     assert state["ExitCode"] == 0, (state, time.monotonic() - began_s, stack.logs())
     docker("start", stack.container(service))
+
+
+def test_after_down_the_next_up_goes_on_with_the_same_run(stack: Stack) -> None:
+    stack.wait(lambda: stack.version() >= 0, "coordinator")
+    before = stack.version()
+    stack.compose("down")
+    stack.up()
+    stack.await_version(before + 1)

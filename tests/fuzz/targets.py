@@ -21,6 +21,7 @@ from protos.v1 import session_pb2
 from services import framing
 from services.child import decode_line, encode_line
 from services.coordinator import bulk, commit, convert, log_store
+from services.packed import Packer, unpack
 from services.replica import Position
 from services.settings import load_coordinator, load_operator, load_run, load_worker
 from services.worker import messages
@@ -225,11 +226,14 @@ def targets() -> tuple[Target, ...]:
     named = tuple(k + b"\n" + canonical.encode(example(kind)) for k, kind in _BY_NAME.items())
     shards = tuple(framing.shard(bytes(16), i, bytes(n)) for i, n in ((0, 0), (1, 9), (300, 200)))
     pieces = tuple(
-        framing.download_response(t, bytes(n)) for t, n in ((0, 0), (9, 9), (10**9, 200))
+        framing.download_response(t, bytes(n), packed=n == 9)
+        for t, n in ((0, 0), (9, 9), (10**9, 200))
     )
+    frames = (Packer().pack(bytes(range(250)) * 4), Packer().pack(bytes(1000)))
     return (
         Target("shard", shards, framing.split_shard, 0.25),
         Target("piece", pieces, framing.split_download_response, 0.25),
+        Target("frame", frames, lambda c: unpack(c, 1000), 0.05),
         Target("request", _requests(), _request, 0.15),
         Target("document", (*named, b"ModelSchema\n" + schema), _decode_any, 0.25),
         Target("line", tuple(encode_line(example(k)) for k in lines),

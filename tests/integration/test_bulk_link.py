@@ -23,9 +23,11 @@ from services import framing
 from services.bulk_link import BulkLink, GivenUpError
 from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
+from services.packed import PIECE_BYTES, Packer
 
 ROUND = RoundId("ab" * 16)
 NUM_SHARDS = 5
+MOST = 2**24
 
 
 class Other:
@@ -36,6 +38,9 @@ class Other:
         self.troubles: list[Exception] = []
         self.break_after = 0  # messages; 0 = never
         self.content = b""
+        self.pieces: list[list[tuple[bool, bytes]]] = []
+        self.asked: list[bulk_pb2.DownloadRequest] = []
+        self.cuts = 0
         self.drips = False
 
     def push(self, messages: Iterator[bytes], context: Any) -> bulk_pb2.PushShardsResponse:
@@ -55,6 +60,14 @@ class Other:
     def download(self, request: bulk_pb2.DownloadRequest, context: Any) -> Iterator[bytes]:
         if self.troubles:
             raise self.troubles.pop(0)
+        self.asked.append(request)
+        if self.pieces:  # (packed, bytes)
+            for packed, content in self.pieces.pop(0):
+                yield framing.download_response(len(self.content), content, packed=packed)
+            if self.cuts:
+                self.cuts -= 1
+                context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+            return
         while self.drips and context.is_active():
             yield framing.download_response(10, b"x")
             time.sleep(0.01)
@@ -173,7 +186,7 @@ def test_a_broken_download_goes_on_where_it_broke(
 ) -> None:
     other.content, other.break_after, store = b"0123456789", 1, DataStore(tmp_path)
     digest = digest_of(other.content)
-    link.fetch(digest, "version", store)
+    link.fetch(digest, "version", store, MOST)
     assert store.read(digest) == other.content
     assert link.tally.wire("received")["version"] > len(other.content)
 
@@ -181,13 +194,71 @@ def test_a_broken_download_goes_on_where_it_broke(
 def test_a_file_that_is_not_kept_says_so(link: BulkLink, other: Other, tmp_path: Path) -> None:
     other.troubles = [UnknownFileError("gone")]
     with pytest.raises(UnknownFileError, match="gone"):
-        link.fetch(digest_of(b"x"), "aggregate", DataStore(tmp_path))
+        link.fetch(digest_of(b"x"), "aggregate", DataStore(tmp_path), MOST)
 
 
 def test_content_of_another_digest_is_refused(link: BulkLink, other: Other, tmp_path: Path) -> None:
     other.content = b"0123456789"
     with pytest.raises(DamagedDataError, match="asked for file"):
-        link.fetch(digest_of(b"something else"), "version", DataStore(tmp_path))
+        link.fetch(digest_of(b"something else"), "version", DataStore(tmp_path), MOST)
+
+
+def test_a_packed_download_is_unpacked_and_counted_as_it_came(
+    link: BulkLink, other: Other, tmp_path: Path
+) -> None:
+    other.content, store = bytes(PIECE_BYTES) + b"the end", DataStore(tmp_path)
+    frames = [Packer().pack(other.content[i : i + PIECE_BYTES]) for i in (0, PIECE_BYTES)]
+    other.pieces = [[(True, frame) for frame in frames]]
+    digest = digest_of(other.content)
+    link.fetch(digest, "aggregate", store, len(other.content))
+    assert store.read(digest) == other.content
+    assert other.asked[0].packed
+    assert link.tally.wire("received")["aggregate"] < 700
+
+
+def test_a_broken_packed_download_goes_on_at_the_next_piece_packed_or_not(
+    link: BulkLink, other: Other, tmp_path: Path
+) -> None:
+    other.content, store = bytes(PIECE_BYTES) + b"the end", DataStore(tmp_path)
+    first = (True, Packer().pack(other.content[:PIECE_BYTES]))
+    other.pieces = [[first, (False, b"the")], [(False, b" end")]]
+    other.cuts = 1
+    digest = digest_of(other.content)
+    link.fetch(digest, "aggregate", store, len(other.content))
+    assert store.read(digest) == other.content
+    assert [asked.offset for asked in other.asked] == [0, PIECE_BYTES + 3]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"no frame",
+        Packer().pack(b"the enc"),  # another content
+        Packer().pack(b"the end, and more"),
+        Packer().pack(bytes(2**24)),  # 16 MiB in 2 kB
+    ],
+)
+def test_a_bad_frame_is_not_unpacked_and_the_file_comes_as_it_is(
+    link: BulkLink, other: Other, tmp_path: Path, bad: bytes
+) -> None:
+    other.content, store = b"the end", DataStore(tmp_path)
+    other.pieces = [[(True, bad)], [(False, other.content)]]
+    digest = digest_of(other.content)
+    link.fetch(digest, "aggregate", store, MOST)
+    assert store.read(digest) == other.content
+    assert [asked.packed for asked in other.asked] == [True, False]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_more_than_a_file_may_have_is_not_taken(
+    link: BulkLink, other: Other, tmp_path: Path, packed: bool
+) -> None:
+    other.content = bytes(1000)
+    content = Packer().pack(other.content) if packed else other.content
+    other.pieces = [[(packed, content)]]
+    with pytest.raises(DamagedDataError, match="longer than its 999 bytes"):
+        link.fetch(digest_of(other.content), "aggregate", DataStore(tmp_path), 999)
+    assert not [p for p in tmp_path.iterdir() if p.stat().st_size]
 
 
 def test_a_download_that_never_ends_does_not_keep_a_process_that_does(
@@ -196,5 +267,5 @@ def test_a_download_that_never_ends_does_not_keep_a_process_that_does(
     other.drips = True
     Timer(0.3, closing.set).start()
     with pytest.raises(GivenUpError):
-        link.fetch(digest_of(b""), "version", DataStore(tmp_path))
+        link.fetch(digest_of(b""), "version", DataStore(tmp_path), MOST)
     assert link.tally.wire("received")["version"] > 0

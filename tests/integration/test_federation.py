@@ -212,6 +212,7 @@ def test_closed_worker_ports_hide_nothing_from_the_coordinator_s_metrics(tmp_pat
     ]
     assert min(sent) > 0
     assert seen["crosscloud_model_version"][0].value >= 2
+    assert 0 < seen["crosscloud_aggregate_saturation_ratio"][0].value < 0.5
 
 
 @TIERS

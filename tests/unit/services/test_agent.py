@@ -1,5 +1,6 @@
 """The agent with a trainer that only remembers: what it is told, and what is on disk after."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,6 +57,7 @@ class FakeTrainer:
         return Closed(question.round, self.numbers, 2**20, self.finite)
 
     async def merge(self, question: Merge) -> Merged:
+        assert all(map(os.path.isfile, (*question.head, *question.anchor)))  # it reads them
         self.told.append(question)
         return Merged(question.clock.version)
 
@@ -121,10 +123,12 @@ class Cloud:
     def redial(self) -> None:
         self.num_redials += 1
 
-    async def join(self) -> None:
-        """Begin as a newcomer, at the newest record."""
-        start = canonical.encode(self.coordinator.records[-1])
-        await self.agent.welcomed(session_pb2.Welcome(start_record=start))
+    async def join(self, seq: int = -1) -> None:
+        """Open a session; a newcomer begins at record `seq`."""
+        records = self.coordinator.records
+        start = canonical.encode(records[seq])
+        welcome = session_pb2.Welcome(start_record=start, num_records=len(records))
+        await self.agent.welcomed(welcome)
 
     def offer(self) -> Offer:
         self.agent.consider_offering()

@@ -30,8 +30,17 @@ def test_a_piece_of_a_download_is_what_protobuf_would_write(total: int, payload:
     ours = framing.download_response(total, payload)
     theirs = bulk_pb2.DownloadResponse(total_bytes=total, payload=payload)
     assert bulk_pb2.DownloadResponse.FromString(ours) == theirs
-    assert framing.split_download_response(ours) == (total, payload)
-    assert framing.split_download_response(theirs.SerializeToString()) == (total, payload)
+    assert framing.split_download_response(ours) == (total, payload, False)
+    assert framing.split_download_response(theirs.SerializeToString()) == (total, payload, False)
+
+
+@given(st.integers(0, 2**63), st.binary(min_size=1, max_size=3000))
+def test_a_packed_piece_is_what_protobuf_would_write(total: int, frame: bytes) -> None:
+    ours = framing.download_response(total, frame, packed=True)
+    theirs = bulk_pb2.DownloadResponse(total_bytes=total, packed=frame)
+    assert bulk_pb2.DownloadResponse.FromString(ours) == theirs
+    assert framing.split_download_response(ours) == (total, frame, True)
+    assert framing.split_download_response(theirs.SerializeToString()) == (total, frame, True)
 
 
 def test_fields_in_another_order_are_read_by_protobuf() -> None:

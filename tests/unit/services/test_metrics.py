@@ -67,7 +67,7 @@ def coordinator() -> CoordinatorMetrics:
     metrics.round_phase("collect_masked")
     metrics.round_ended("committed", "", 0.4, 4)
     metrics.contributed(1.5)
-    metrics.aggregated(0.7, 4)
+    metrics.aggregated(0.7, 0.01, 4)
     metrics.commit_took(0.1, 0.04)
     metrics.phase_took("unmask", 0.2)
     metrics.worker_listed("aws", "acme")
@@ -252,17 +252,25 @@ def test_a_store_that_fails_keeps_the_memory_that_it_had() -> None:
     assert [found[f"crosscloud_{name}", ()] for name in names] == [0, 5, 9]
 
 
-def test_the_norm_of_a_lone_update_is_not_shown():
+def test_norm_and_saturation_of_a_lone_update_are_not_shown():
     metrics = coordinator()
-    metrics.aggregated(0.9, num_survivors=1)
-    assert samples(metrics.registry)["crosscloud_aggregate_norm", ()] == 0.7
+    metrics.aggregated(0.9, 0.2, num_survivors=1)
+    found = samples(metrics.registry)
+    assert found["crosscloud_aggregate_norm", ()] == 0.7
+    assert found["crosscloud_aggregate_saturation_ratio", ()] == 0.01
+
+
+def test_a_codec_that_clips_nothing_has_no_saturation():
+    metrics = coordinator()
+    metrics.aggregated(0.9, None, num_survivors=2)
+    assert samples(metrics.registry)["crosscloud_aggregate_saturation_ratio", ()] == 0
 
 
 def test_no_loss_of_one_worker_stands_on_the_coordinator():
     with_worker = {
         name
         for name, labels in samples(coordinator().registry)
-        if "worker" in dict(labels) and re.search("loss|norm|clip|accuracy|perplexity", name)
+        if "worker" in dict(labels) and re.search("loss|norm|clip|satur|accuracy|perplexity", name)
     }
     assert not with_worker
 

@@ -12,9 +12,9 @@ from tests.run_script import Script, begun
 class Log:
     """Records of a run, folded into what is kept."""
 
-    def __init__(self, snapshot_every: int) -> None:
+    def __init__(self, snapshot_every: int, version_bytes: int = 10**9) -> None:
         self.script: Script = begun()
-        self.keeping = Keeping(self.script.genesis.version0, snapshot_every)
+        self.keeping = Keeping(self.script.genesis.version0, snapshot_every, version_bytes)
         for line in ("0 restart", "0 join aws"):
             self.script.tell(line)
 
@@ -130,3 +130,37 @@ def test_what_is_kept_does_not_grow_with_the_run() -> None:
         log.commit(8)
         sizes.append(len(log.keeping.collect().versions) + len(log.keeping.collect().files))
     assert len(set(sizes[1:])) == 1
+
+
+def steps_bytes(log: Log, num_records: int) -> int:
+    commits = (r.commit for r in log.script.log[:num_records])
+    aggregates = sum(c.aggregate_bytes for c in commits if c is not None)
+    return aggregates + sum(len(canonical.encode(r)) for r in log.script.log[1:num_records])
+
+
+def test_who_has_version_0_begins_at_the_first_record_while_all_steps_since_are_kept() -> None:
+    log = Log(snapshot_every=4)
+    log.commit(3)
+    assert (log.keeping.start_seq, log.keeping.first_start_seq) == (0, 0)
+    log.commit(4)  # version 4 is the snapshot, and 0 the older one
+    assert (log.keeping.start_seq, log.keeping.first_start_seq) == (4, 0)
+    log.commit(1)  # of version 4 and 8 the older is 4: what led there is gone
+    assert (log.keeping.start_seq, log.keeping.first_start_seq) == (8, 8)
+
+
+@pytest.mark.parametrize(("more", "begins_at"), [(0, 2), (1, 0)])
+def test_steps_to_the_snapshot_that_are_no_cheaper_than_it_are_not_taken(
+    more: int, begins_at: int
+) -> None:
+    probe = Log(snapshot_every=2)
+    probe.commit(3)
+    log = Log(snapshot_every=2, version_bytes=steps_bytes(probe, 3) + more)
+    log.commit(3)
+    assert (log.keeping.start_seq, log.keeping.first_start_seq) == (2, begins_at)
+
+
+def test_nobody_steps_from_version_0_across_a_roll_back() -> None:
+    log = Log(snapshot_every=8)
+    log.commit(2)
+    log.roll_back(1)
+    assert log.keeping.first_start_seq == log.keeping.start_seq == 3

@@ -16,7 +16,7 @@ def test_who_has_seen_more_than_the_log_holds_is_refused_unless_another_leads(
     script.tell("0 restart")
     takeover = script.log[0]
     mine = LogStore(tmp_path, Digest(takeover.previous))
-    tail = LogTail(0, mine.read, 0, mine.ends_with_ours)
+    tail = LogTail(0, mine.read, (0, 0), mine.ends_with_ours)
 
     tail.check_seen(0, "aws")
     with pytest.raises(ProtocolError, match=r"aws has seen 1 .* only 0: it was part of another"):

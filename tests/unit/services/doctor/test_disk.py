@@ -44,4 +44,4 @@ def test_room_counts_what_the_folder_holds_already(tmp_path: Path) -> None:
 
 
 def test_the_coordinators_room_follows_its_formula() -> None:
-    assert disk.coordinator_models(GENESIS, snapshot_every=8) == 15 + 4 + 2
+    assert disk.coordinator_models(GENESIS, snapshot_every=8) == 15 + 8 + 2

@@ -189,7 +189,7 @@ def test_what_is_kept_follows_from_what_the_coordinator_deletes() -> None:
 def test_disks_are_near_the_rules_of_thumb_in_operations_md() -> None:
     needs = planned(workers=("a", "b", "c", "d")).needs
     model = 4 * BILLION
-    assert needs.disk["coordinator"] / model == pytest.approx(15 + 8 / 2 + 4 / 4, rel=0.1)
+    assert needs.disk["coordinator"] / model == pytest.approx(15 + 8 + 4 / 4, rel=0.1)
     assert needs.disk["worker"] / model == pytest.approx(18, rel=0.1)
     assert needs.disk["evaluator"] / model == pytest.approx(7, rel=0.15)
 

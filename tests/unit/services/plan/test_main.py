@@ -37,7 +37,7 @@ def run_file(tmp_path: Path, content: str = RUN) -> Path:
 
 def test_the_table_fits_eighty_columns_and_says_what_was_not_told(tmp_path: Path) -> None:
     config = str(run_file(tmp_path))
-    done = CliRunner().invoke(app, ["plan", "--config", config])
+    done = CliRunner().invoke(app, ["plan", config])
     assert done.exit_code == 0, done.output
     assert "planned: 6,144 parameters, dense 8 bit, tier masked, 3 workers" in done.output
     assert "give each worker's link" in done.output
@@ -52,7 +52,7 @@ def test_the_table_fits_eighty_columns_and_says_what_was_not_told(tmp_path: Path
         "--parameters",
         "7e11",
     ]
-    full = CliRunner().invoke(app, ["plan", "--config", *every])
+    full = CliRunner().invoke(app, ["plan", *every])
     assert full.exit_code == 0, full.output
     assert "give each worker's link" not in full.output
     for line in (done.output + full.output).splitlines():
@@ -61,7 +61,7 @@ def test_the_table_fits_eighty_columns_and_says_what_was_not_told(tmp_path: Path
 
 def test_json_holds_the_same_numbers(tmp_path: Path) -> None:
     config = str(run_file(tmp_path))
-    arguments = ["plan", "--config", config, *FULL, "--tokens-per-s", "1000", "--json"]
+    arguments = ["plan", config, *FULL, "--tokens-per-s", "1000", "--json"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     found = json.loads(done.output)

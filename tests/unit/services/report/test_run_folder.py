@@ -24,6 +24,13 @@ def test_a_run_is_read_whole(folder):
     assert (run.num_torn, run.genesis_from) == (0, "genesis.json")
 
 
+def test_the_last_evaluation_may_be_in_the_result_alone(folder):
+    change_result(folder, evaluated_version=19, loss_nats=1.5)
+    measured = read_run(folder).measured
+    assert [m.version for m in measured] == list(range(20))
+    assert measured[-1].loss_nats == 1.5
+
+
 def test_an_old_run_has_no_rounds_and_no_genesis(tmp_path):
     run = read_run(write_run(tmp_path / "demo", old=True))
     assert run.rounds is None

@@ -1,0 +1,56 @@
+"""Files packed for the wire, piece by piece: each piece of a file is a Zstandard frame of its own.
+
+So a download goes on at any piece, and nobody holds more than one. Only what everybody may read is
+packed, sums above all: how well something packs tells an onlooker how it is distributed. Masked
+values are uniform and would only grow.
+
+Who unpacks believes no frame: its size is known before, and another one is refused unread.
+"""
+
+from typing import Final
+
+import zstandard
+
+from common.errors import DamagedDataError
+
+PIECE_BYTES: Final = 2**20
+"""Of a file, but for its last piece."""
+
+_LEVEL: Final = 1
+"""Higher ones look for repetitions, of which sums have none (`python -m benchmarks.down`)."""
+
+
+class Packer:
+    """Packs pieces; for one thread."""
+
+    def __init__(self) -> None:
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+
+    def pack(self, piece: bytes) -> bytes:
+        """Return a piece as a frame."""
+        return self._compressor.compress(piece)
+
+
+def unpack(frame: bytes | memoryview, num_bytes: int) -> bytes:
+    """Return the piece of so many bytes that a frame holds.
+
+    Raises:
+        DamagedDataError: it does not hold just that.
+    """
+    try:
+        found = zstandard.get_frame_parameters(frame)
+        if (found.content_size, found.dict_id) != (num_bytes, 0):
+            raise DamagedDataError(f"a frame of {found.content_size} bytes, must be {num_bytes}")
+        piece = zstandard.ZstdDecompressor().decompress(
+            frame, max_output_size=num_bytes, allow_extra_data=False
+        )
+    except zstandard.ZstdError as e:
+        raise DamagedDataError(f"a frame cannot be unpacked: {e}") from None
+    if len(piece) != num_bytes:
+        raise DamagedDataError(f"a frame holds {len(piece)} bytes, must be {num_bytes}")
+    return piece
+
+
+def piece_at(offset: int, total: int) -> int:
+    """Return how many bytes a file of `total` has from `offset` to the end of that piece."""
+    return min(PIECE_BYTES - offset % PIECE_BYTES, total - offset)
