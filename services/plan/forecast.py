@@ -76,7 +76,8 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
     members = names[: a.max_cohort]
     talk = conversation(genesis, members, len(names), evaluator=options.evaluator)
     raw, share = float32_bytes(genesis.schema), len(members) / len(names)
-    version = round_traffic(genesis, room.usual_layout(genesis), len(members), talk)
+    layout, packed = room.usual_layout(genesis), options.packed_aggregates
+    version = round_traffic(genesis, layout, len(members), talk, packed)
     times = times_of(genesis, options, version)
     beats = heartbeat_traffic(talk, options.heartbeat_s)
     return Forecast(

@@ -6,21 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from services.amounts import human_bytes
 from services.plan.forecast import Forecast
 from services.plan.options import COORDINATOR
 from services.plan.traffic import Traffic
 
 _UNKNOWN = "-"
-
-
-def human(num_bytes: float) -> str:
-    """Return a decimal size with three digits, such as "1.25 GB"."""
-    value, unit = float(num_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB", "PB"):
-        if value < 999.5:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.3g} {unit}"
 
 
 def shown(found: Forecast) -> RenderableType:
@@ -48,7 +39,7 @@ def _traffic(found: Forecast) -> Table:
     def row(name: str, traffic: Traffic, whole: float = fedavg) -> None:
         up, down = (sum(traffic[d].values()) for d in ("sent", "received"))
         share = f"{(up + down) / whole:.1%}" if whole else ""
-        table.add_row(name, human(up), human(down), share)
+        table.add_row(name, human_bytes(up), human_bytes(down), share)
 
     row("a version", found.version)
     for name, kind in (
@@ -62,12 +53,17 @@ def _traffic(found: Forecast) -> Table:
     row("joining late", found.newcomer, 0)
     if found.per_day is not None:
         row("a day", next(iter(found.per_day.values())), 0)
-    table.add_row("float32 FedAvg, a version", human(found.float32), human(found.float32), "100.0%")
+    table.add_row(
+        "float32 FedAvg, a version",
+        human_bytes(found.float32),
+        human_bytes(found.float32),
+        "100.0%",
+    )
     each_step = found.float32 * found.steps
     table.add_row(
         f"float32 at each of {found.steps} steps",
-        human(each_step),
-        human(each_step),
+        human_bytes(each_step),
+        human_bytes(each_step),
         f"{100 * found.steps:,}.0%",
     )
     return table
@@ -130,7 +126,7 @@ def _needs(found: Forecast) -> Table:
 
 
 def _size(sizes: Mapping[str, int], role: str) -> str:
-    return human(sizes[role]) if role in sizes else _UNKNOWN
+    return human_bytes(sizes[role]) if role in sizes else _UNKNOWN
 
 
 def _notes(found: Forecast) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from services.data_store import PACKED_SUFFIX
 from services.genesis_file import load_genesis
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
@@ -20,9 +21,9 @@ from services.plan.traffic import Traffic
 from tests.integration.test_federation import MASKED, records, scrape, spec, until
 
 NAMES = ("aws", "azure", "gcp")
-WIDTH = 3200  # 2.5 million values
+WIDTH = 800  # 0.6 million values
 SNAPSHOT_EVERY = 3
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 10.0
 SGD = {"outer": {"kind": "sgd", "learning_rate": 0.6, "momentum": 0.0}}
 
 
@@ -31,14 +32,25 @@ def moved(federation: Federation, name: str) -> dict[tuple[str, str], float]:
     return {(s.labels["direction"], s.labels["kind"]): s.value for s in seen}
 
 
+def packing(data: Path) -> float:
+    """Return what packing left of the aggregates that are kept both ways."""
+    packed = [p for p in data.rglob(f"*{PACKED_SUFFIX}") if p.with_suffix("").exists()]
+    whole = sum(p.with_suffix("").stat().st_size for p in packed)
+    return sum(p.stat().st_size for p in packed) / whole if whole else 1.0
+
+
 def size(folder: Path) -> int:
     """Return the bytes on disk of a folder in which files come and go."""
     found = 0
     for place, _, files in os.walk(folder):  # a folder that went is skipped
         for name in files:
             with contextlib.suppress(FileNotFoundError):
-                found += os.stat(os.path.join(place, name)).st_blocks * 512
+                found += size_of(Path(place, name))
     return found
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_blocks * 512
 
 
 def resting(federation: Federation) -> None:
@@ -68,7 +80,8 @@ def test_a_plan_is_within_five_percent_of_a_real_run(
 ) -> None:
     described = spec(tmp_path / "run", width=WIDTH, versions=1000, names=NAMES, **algorithm)
     timings = {**described.timings, "heartbeat_s": HEARTBEAT_S, "worker_lease_s": 60.0}
-    timings["first_grace_s"] = 60.0  # every cohort is all three
+    # every cohort is all three, however busy the machine is
+    timings |= dict.fromkeys(("first_grace_s", "key_timeout_s", "upload_timeout_s"), 60.0)
     federation = Federation(replace(described, timings=timings))
     federation.prepare()
     config = federation.config(COORDINATOR)
@@ -102,14 +115,20 @@ def test_a_plan_is_within_five_percent_of_a_real_run(
         federation.run("resume", "--config", federation.config(OPERATOR))
         until(federation, watched(began[-1].version + 6))
         resting(federation)
-        federation.sleep(2 * HEARTBEAT_S)  # until what goes is deleted
+        federation.sleep(5.0)  # until what goes is deleted
         after, log = {n: moved(federation, n) for n in NAMES}, records(federation)
         seconds = round(time.monotonic() - since_s)
-        data = size(federation.layout.state(COORDINATOR) / "data")
+        store = federation.layout.state(COORDINATOR) / "data"
+        told = told.model_copy(update={"packed_aggregates": packing(store)})
+        data = size(store) - sum(size_of(p) for p in store.rglob(f"*{PACKED_SUFFIX}"))
 
     commits = [r.commit for r in log[len(began) :] if r.commit is not None]
     assert all(c.survivors == NAMES for c in commits)
     assert not [r for r in log if r.abort is not None]
+    unpacked, plan = plan, forecast(genesis, told)
+    assert of(unpacked.version, "received", "aggregate") >= of(
+        plan.version, "received", "aggregate"
+    )
     for name in NAMES:
         found = between(before[name], after[name])
         check_traffic(plan, found, len(commits), seconds)
@@ -126,13 +145,14 @@ def check_traffic(
     plan: Forecast, found: dict[tuple[str, str], float], num_rounds: int, seconds: int
 ) -> None:
     """Compare what one worker moved in some rounds."""
-    for direction, kind in (("sent", "update"), ("received", "aggregate")):
+    for direction, kind, rel in (("sent", "update", 0.01), ("received", "aggregate", 0.05)):
         planned = num_rounds * of(plan.version, direction, kind)
-        assert found[direction, kind] == pytest.approx(planned, rel=0.01)
+        assert found[direction, kind] == pytest.approx(planned, rel=rel)
     for direction in ("sent", "received"):
         beats = of(plan.heartbeats_per_hour, direction, "control") * seconds / 3600
         control = num_rounds * of(plan.version, direction, "control") + beats
-        assert found[direction, "control"] == pytest.approx(control, rel=0.05)
+        if plan.tier == "masked" or direction == "received":  # else it is mostly heartbeats
+            assert found[direction, "control"] == pytest.approx(control, rel=0.05)
 
 
 def check_disks(plan: Forecast, peaks: dict[str, int]) -> None:
