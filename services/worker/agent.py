@@ -111,8 +111,7 @@ class Agent:
         self._resolve_timeout_s = resolve_timeout_s
         self._round = WorkerRound(worker, genesis.algorithm.colluding)
         self._held: deque[Record] = deque()  # not adopted yet: nobody vouched for their version
-        self._num_records = 0  # that the log had when this session began
-        self._snapshot_seq = -1  # of the record whose version is kept for longest
+        self._num_records, self._snapshot_seq = 0, -1  # of the log as Welcome told, and in it
         self._unmoved = False  # whether the replica went to a version that training has not
         self._returning = False  # whether a roll-back is on the way there
         self._unsaved = False  # whether a round's outcome is in no save yet

@@ -378,7 +378,7 @@ class Books(RuleBasedStateMachine):
             assert read(version.acc).tobytes() == head.acc.tobytes()
             assert read(version.phi).tobytes() == head.phi.tobytes()
         live = np.empty(SCHEMA.length, np.float32)
-        self.trainer.paced.trainer._vector.read(0, SCHEMA.length, live)
+        self.trainer.paced.trainer.vector.read(0, SCHEMA.length, live)
         assert live.tobytes() == self.kept.theta.tobytes()
         assert self._residual().tobytes() == self._e().tobytes()
         ledger, closed = self.trainer.paced.trainer.ledger, self.kept.round
