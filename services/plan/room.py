@@ -126,8 +126,9 @@ def worker_disk_peak(genesis: Genesis, optimizer_bytes: float) -> float:
 
 def evaluator_disk_peak(genesis: Genesis) -> int:
     """Return the most of an evaluator's `state_dir`: two versions and an aggregate."""
-    aggregate = usual_layout(genesis).aggregate_bytes(genesis.algorithm.max_cohort)
-    return 2 * version_bytes(genesis) + aggregate
+    num = genesis.algorithm.max_cohort
+    layouts = (first_layout(genesis), usual_layout(genesis))
+    return 2 * version_bytes(genesis) + max(at.aggregate_bytes(num) for at in layouts)
 
 
 def worker_memory_bytes(genesis: Genesis, optimizer_bytes: float) -> float:
