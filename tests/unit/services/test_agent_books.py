@@ -190,8 +190,7 @@ class Books(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self._commit(self._plan(()), dict.fromkeys(OTHERS, NUMBERS), OTHERS, {})
         self._start()
-        start = canonical.encode(self.coordinator.records[-1])
-        self._do(self.agent.welcomed(session_pb2.Welcome(start_record=start)))
+        self._welcome()
         self.kept = Kept(self.head.theta, self.head.theta)
         self.saved = self.kept.copy()
 
@@ -359,7 +358,7 @@ class Books(RuleBasedStateMachine):
             self.kept.round = was
         self._start()
         self._do(self.agent.resume())
-        self._do(self.agent.welcomed(session_pb2.Welcome()))
+        self._welcome()
         for record in self.coordinator.records[self.replica.position.next_seq :]:
             self._tell(record)
         exposed = was is not None and was.exposed is not None
@@ -395,6 +394,12 @@ class Books(RuleBasedStateMachine):
             np.testing.assert_allclose(kept.read + self._e(), kept.wire, atol=2e-5)
 
     # How it is done -------------------------------------------------------------------------------
+
+    def _welcome(self) -> None:
+        records = self.coordinator.records
+        start = canonical.encode(records[-1])
+        welcome = session_pb2.Welcome(start_record=start, num_records=len(records))
+        self._do(self.agent.welcomed(welcome))
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
