@@ -97,7 +97,7 @@ class Sums:
         self._kind = genesis.algorithm.codec.kind
         self._root = _ROOT if self._kind in RINGS else 1.0
         self._selections: dict[Digest, Selection] = {}
-        self._bases: dict[str, Digest] = {}
+        self._bases: dict[tuple[str, str], Digest] = {}  # by round and survivor
         self._sent: F64
         self._highest: F64
         self._commits: list[_Committed]
@@ -127,7 +127,7 @@ class Sums:
             version: on which it steps.
             content: its aggregate.
         """
-        self._bases[commit.plan.round] = commit.plan.digest
+        self._bases |= {(commit.plan.round, w): commit.plan.digest for w in commit.survivors}
         if self._kind == "float32":
             yield from self._exactly(commit, content)
             return
@@ -196,7 +196,7 @@ class Sums:
 
     def _blocks(self, worker: SimulatedWorker, round_id: str) -> I64:
         """See `ledger.SentBy`: what is given up before it is encoded leaves every block."""
-        base = self._bases.get(round_id)
+        base = self._bases.get((round_id, worker.name))
         if base is None and round_id in worker.past.plans:
             base = worker.past.plans[round_id].digest
         if base is None:
