@@ -100,7 +100,7 @@ class Row:
 
     Args:
         local_steps: H.
-        family: whose line in the plot it is on; "" = none.
+        family: whose line in the plot it is on; "" = not in the plot.
         tier: privacy tier, the strictest that has its codec; "" where nothing is exchanged.
         claimed: five seeds; else one.
         pooled: all text in one place.
@@ -172,7 +172,8 @@ def _dense(bits: int, local_steps: int, *, decay: float = 0.0, claimed: bool = F
     codec = Codec(bits=bits, first_bits=max(bits, 8), residual_decay=decay or usual)
     beta = f", beta {decay}" if decay else ""
     name = f"{bits} bits, H {local_steps}{beta}"
-    return Row(name, local_steps, codec, "quantisation", claimed=claimed)
+    family = "quantisation" if codec.residual_decay == usual else ""
+    return Row(name, local_steps, codec, family, claimed=claimed)
 
 
 def _sparse(kind: str, one_in: int, bits: int, local_steps: int) -> Row:
@@ -204,7 +205,6 @@ ROWS: Final = (
     _float32(100),
     replace(_C, name="(c) pooled", outer=_A.outer),
     _C,
-    _dense(16, 30),
     _dense(8, 30),
     _dense(4, 30, claimed=True),
     _dense(4, 60, claimed=True),

@@ -137,13 +137,13 @@ def table(rows: Sequence[Figures]) -> str:
 
 
 def plot(rows: Sequence[Figures], references: Sequence[Figures], text: str) -> str:
-    """Return an SVG of loss over bytes, for the rows that are compared with a reference.
+    """Return an SVG of loss over bytes, for the rows of a family that have a reference.
 
     Args:
         references: of which each one's loss is drawn as a line.
         text: rows of another are left out.
     """
-    shown = [r for r in rows if r.text == text and r.reference]
+    shown = [r for r in rows if r.text == text and r.reference and r.family]
     families: dict[str, list[Point]] = {}
     for r in shown:
         x = r.up_bytes / r.steps
