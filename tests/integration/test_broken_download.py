@@ -84,7 +84,9 @@ class Download:
             channel = dial(self._line.address, light.credentials, options)
             link = BulkLink(channel, Event())
             fetching = Thread(
-                target=link.fetch, args=(self._digest, "version", self._store), daemon=True
+                target=link.fetch,
+                args=(self._digest, "version", self._store, FILE_BYTES),
+                daemon=True,
             )
             fetching.start()
             fetching.join(PATIENCE_S)
