@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Self
 
+from common.canonical import MAX_DOCUMENT_BYTES
 from protos.v1 import session_pb2
 from services.bulk_link import BulkLink
 from services.channels import OPTIONS, Options, dial
@@ -86,7 +87,8 @@ class IdleSession:
     async def fetch(self, folder: Path) -> None:
         """Download the first version's document into an empty folder."""
         store = DataStore(folder)
-        await asyncio.to_thread(self._transfers.fetch, self._genesis.version0, "version", store)
+        fetch, digest = self._transfers.fetch, self._genesis.version0
+        await asyncio.to_thread(fetch, digest, "version", store, MAX_DOCUMENT_BYTES)
 
 
 @contextlib.asynccontextmanager
