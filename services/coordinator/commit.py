@@ -134,7 +134,7 @@ class Computer:
             blamed = e.worker if isinstance(e, BadUpdateError) else None
             return VersionFailed(RoundId(order.plan.round), reason.value, str(e), blamed)
         seconds = time.monotonic() - start_s
-        return VersionComputed(commit, digest, step_length, saturation, seconds, sum_s)
+        return VersionComputed(commit, digest, step_length, seconds, sum_s, saturation)
 
     def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float, float | None, float]:
         base = canonical.decode(self._store.read(order.plan.digest, verify=True), Version)

@@ -165,17 +165,17 @@ class VersionComputed:
 
     Args:
         step_length: euclidean length of the step in theta.
-        saturation: expected share of values clipped in the sum; None where nothing is clipped.
         seconds: spent.
         sum_s: of these, on the sum, masks taken off.
+        saturation: expected share of values clipped in the sum; None where nothing is clipped.
     """
 
     commit: Commit
     digest: Digest
     step_length: float
-    saturation: float | None
     seconds: float
     sum_s: float
+    saturation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class Observer:
     def answer(self, answer: object) -> None:
         """A child process said something."""
         match answer:
-            case VersionComputed(commit, _, step_length, saturation, seconds, sum_s):
+            case VersionComputed(commit, _, step_length, seconds, sum_s, saturation):
                 self._metrics.aggregated(step_length, saturation, len(commit.survivors))
                 self._metrics.commit_took(seconds, sum_s)
             case Carried(received, sent):

@@ -108,7 +108,7 @@ def test_what_bulk_carried_adds_up_and_goes_on_after_a_restart(watched: Watched)
 def test_the_sum_is_timed_apart_from_the_commit(watched: Watched) -> None:
     commit = commit_record().commit
     assert commit is not None
-    watched.observer.answer(VersionComputed(commit, Digest("d"), 0.5, 0.001, 2.0, 0.5))
+    watched.observer.answer(VersionComputed(commit, Digest("d"), 0.5, 2.0, 0.5, 0.001))
     assert watched.value("commit_duration_seconds_sum") == 2.0
     assert watched.value("sum_duration_seconds_sum") == 0.5
     assert watched.value("aggregate_norm") == 0.5
