@@ -152,7 +152,8 @@ def check_traffic(
         beats = of(plan.heartbeats_per_hour, direction, "control") * seconds / 3600
         control = num_rounds * of(plan.version, direction, "control") + beats
         if plan.tier == "masked" or direction == "received":  # else it is mostly heartbeats
-            assert found[direction, "control"] == pytest.approx(control, rel=0.05)
+            # a part of it goes by the clock, and a busy machine's beats are late or together
+            assert found[direction, "control"] == pytest.approx(control, rel=0.15)
 
 
 def check_disks(plan: Forecast, peaks: dict[str, int]) -> None:
