@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -26,15 +26,16 @@ from xxhash import xxh3_128_digest
 
 from benchmarks.result import write_result
 from common import canonical
-from common.arrays import F32, shorten_loops
+from common.arrays import aligned
 from common.chain import TILE, advance, genesis_version
+from common.codec.loops import rotate
 from common.codec.noise import Noise
 from common.codec.packing import pack, ring_dtype, unpack
 from common.documents import Algorithm, Codec, Commit, Genesis, Numbers, Offer, Plan, Stop
 from common.ids import Digest, RoundId, WorkerId
-from common.rotation import rotate, rotate_exactly, rotation_signs
+from common.rotation import rotate_exactly, rotation_signs
 from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
-from common.shards import SHARD_BYTES
+from common.shards import SHARD_BYTES, Piece
 from common.terms import Terms, round_terms
 from common.weight import threshold
 from coordinator.aggregate import aggregate
@@ -90,7 +91,8 @@ class Round:
             lambda a, b: self._residual[a:b],
         )
         self._payload = bytearray(self._terms.layout.total_bytes)
-        self.encode()
+        for i, piece in enumerate(self._shards()):
+            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(piece)] = piece
         self.add()
 
     def measure(self) -> Lengths:
@@ -106,11 +108,13 @@ class Round:
         return peak_bytes / 2**20
 
     def encode(self) -> None:
-        """Encode one member's update."""
+        """Encode one member's update, shard by shard."""
+        for _ in self._shards():
+            pass
+
+    def _shards(self) -> Iterator[Piece]:
         work, lengths = self._work, self.measure()
-        pieces = shards(self._terms, _WORKERS[0], work, lengths, lambda i, e: None, _KEY, 0)
-        for i, piece in enumerate(pieces):
-            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(piece)] = piece
+        return shards(self._terms, _WORKERS[0], work, lengths, lambda i, e: None, _KEY, 0)
 
     def add(self) -> None:
         """Add three such updates."""
@@ -150,16 +154,11 @@ class Round:
 def parts() -> dict[str, Callable[[], object]]:
     """Return what the sums above are made of; each works on one tile."""
     draw = np.random.default_rng(0)
-    x: F32 = draw.standard_normal((TILE // BLOCK, BLOCK), np.float32)
-    signs, noise, out = rotation_signs(1), Noise(_KEY), np.empty_like(x)
-
-    def rotated() -> None:
-        with np.errstate():
-            shorten_loops()
-            rotate(x, signs, out)
-
+    x = aligned(TILE).reshape(-1, BLOCK)
+    draw.standard_normal(dtype=np.float32, out=x)
+    signs, noise = rotation_signs(1), Noise(_KEY)
     found: dict[str, Callable[[], object]] = {
-        "rotate": rotated,
+        "rotate": lambda: rotate(x, signs),
         "noise": lambda: noise.uniform(0, TILE),
         "sha256": lambda: canonical.digest_of(x.tobytes()),
     }
@@ -185,7 +184,7 @@ def main() -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     quick = "--quick" in sys.argv[1:]
-    num_leaves, num_runs = (2, 2) if quick else (8, 5)
+    num_leaves, num_runs = (2, 2) if quick else (8, 15)
     found: dict[str, float] = {}
     print("GB/s of one core     measure     encode  add three       step  encode's peak MiB")
     for name, codec in _CODECS.items():

@@ -75,7 +75,7 @@ def _peaks(folder: Path, layers: int) -> tuple[int, int, int]:
     run: dict[str, Any] = {
         "learner": "worker.huggingface:build",
         "settings": {"model": model, "tokenizer": "bytes", "batch": 1, "sequence": 16},
-        "algorithm": {"policy": "sync", "min_cohort": 1, "local_steps": 5},
+        "algorithm": {"tier": "tls", "policy": "sync", "min_cohort": 1, "local_steps": 5},
         "stop": {"versions": _VERSIONS},
     }
     layout = Layout(FederationSpec(folder, "bench", (WorkerSpec(_WORKER, _TEXT),), _TEXT, run))

@@ -22,6 +22,7 @@ Ring = npt.NDArray[np.signedinteger[Any]]
 """Values of a ring, in the narrowest signed integers that hold them or in wider ones."""
 
 _SHORT_LOOP: Final = 2048
+_CACHE_LINE: Final = 64  # bytes
 
 ReadValues = Callable[[int, int], F32]
 """(start, stop) -> float32[stop - start] of a flat vector; need not be writable."""
@@ -31,6 +32,13 @@ WriteValues = Callable[[int, F32], None]
 
 ReadBytes = Callable[[int, int], bytes]
 """(offset, length) -> that many bytes of a file."""
+
+
+def aligned(num: int) -> F32:
+    """Return float32[num] that begins where a cache line does: no vector lies in two of them."""
+    values = np.empty(num + _CACHE_LINE // 4, np.float32)
+    first = -values.ctypes.data % _CACHE_LINE // 4
+    return values[first : first + num]
 
 
 def shorten_loops() -> None:

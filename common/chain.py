@@ -23,7 +23,7 @@ from common.errors import DamagedDataError
 from common.ids import Digest, WorkerId
 from common.outer import OuterStep, has_momentum
 from common.scales import next_clip, next_scales
-from common.schema import BLOCK, LEAF, ModelSchema
+from common.schema import BLOCK, LEAF, ModelSchema, leaves
 from common.shards import unpack_energy
 from common.terms import ReadBlob, Terms, first_scales, num_fragments, round_terms
 from common.weight import share
@@ -283,12 +283,12 @@ class _Replay:
             raise DamagedDataError(f"file {digest} has {len(content)} bytes, must be {4 * num}")
         return np.frombuffer(content, "<f4").astype(np.float32)
 
-    def _joined(self, leaves: Sequence[Digest], num: int) -> F32:
+    def _joined(self, files: Sequence[Digest], num: int) -> F32:
         """Return the values of several files; none = zeros."""
-        if not leaves:
+        if not files:
             return np.zeros(num, np.float32)
-        spans = [(i, min(i + LEAF, num)) for i in range(0, num, LEAF)]
-        parts = [self._values(d, b - a) for d, (a, b) in zip(leaves, spans, strict=True)]
+        spans = leaves(num)
+        parts = [self._values(d, b - a) for d, (a, b) in zip(files, spans, strict=True)]
         return np.concatenate(parts)
 
 
@@ -306,7 +306,7 @@ def _zeros_digest(num: int) -> Digest:
 
 
 def _write_leaves(values: F32, write_blob: WriteBlob) -> tuple[Digest, ...]:
-    return tuple(write_blob(_bytes(values[i : i + LEAF])) for i in range(0, len(values), LEAF))
+    return tuple(write_blob(_bytes(values[a:b])) for a, b in leaves(len(values)))
 
 
 def _bytes(values: F32) -> bytes:

@@ -30,7 +30,6 @@ def _hadamard_matrix(order: int) -> F32:
 _SIDE: Final = 16  # H(4096) = H(16) x H(16) x H(16): of all splits the fastest
 _FACTOR: Final = _hadamard_matrix(_SIDE)
 _FACTOR_64: Final = _FACTOR.astype(np.float64)
-_ORTHONORMAL: Final = _FACTOR / np.float32(4)
 
 
 def rotation_signs(seed: int) -> F32:
@@ -38,18 +37,6 @@ def rotation_signs(seed: int) -> F32:
     stream = hashlib.shake_256(b"crosscloud/1/signs/%d" % seed).digest(BLOCK // 8)
     bits = np.unpackbits(np.frombuffer(stream, np.uint8), bitorder="little")
     return np.float32(1) - np.float32(2) * bits.astype(np.float32)
-
-
-def rotate(x: F32, weights: F32, out: F32 | None = None) -> F32:
-    """Return H . diag(weights) . x / 64: orthonormal where the weights are signs.
-
-    Args:
-        x: float32[n, BLOCK]; overwritten.
-        weights: float32[BLOCK]: the run's signs, or a multiple of them.
-        out: float32[n, BLOCK], where the result goes; not `x`.
-    """
-    x *= weights
-    return _product(_ORTHONORMAL, x, np.empty_like(x) if out is None else out)
 
 
 def rotate_exactly(n: Ring, bits: int) -> F32:

@@ -77,8 +77,7 @@ class ModelSchema:
 
     def leaves(self) -> Iterator[tuple[int, int]]:
         """Yield (start, stop) of each leaf, in values; the last one may be shorter."""
-        for start in range(0, self.length, LEAF):
-            yield start, min(start + LEAF, self.length)
+        yield from leaves(self.length)
 
     def padding(self) -> tuple[tuple[int, int], ...]:
         """Return (start, stop) of the values that belong to no tensor and stay zero."""
@@ -101,6 +100,12 @@ class ModelSchema:
     def hash(self) -> Digest:
         """What `Join` carries: models with equal hashes can share a run."""
         return canonical.digest(self)
+
+
+def leaves(num_values: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of each leaf of a vector; the last one may be shorter."""
+    for start in range(0, num_values, LEAF):
+        yield start, min(start + LEAF, num_values)
 
 
 def _padded(values: int) -> int:

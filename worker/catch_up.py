@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from common.documents import Genesis, Record, Version
 from common.ids import Digest
-from common.schema import LEAF
+from common.schema import leaves
 
 Has = Callable[[Digest], bool]
 """Says whether a file is here."""
@@ -61,9 +61,8 @@ def step_bytes(record: Record, has: Has) -> int | None:
 
 def version_bytes(genesis: Genesis, version: Version, has: Has) -> int:
     """Return the bytes of a version's files that are not here, each file once."""
-    values = [stop - start for start, stop in genesis.schema.leaves()]
-    num_blocks = genesis.schema.num_blocks
-    blocks = [min(LEAF, num_blocks - at) for at in range(0, num_blocks, LEAF)]
+    values = [stop - start for start, stop in leaves(genesis.schema.length)]
+    blocks = [stop - start for start, stop in leaves(genesis.schema.num_blocks)]
     sizes = {
         digest: 4 * num
         for files, lengths in (

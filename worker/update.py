@@ -18,9 +18,10 @@ from typing import Final
 
 import numpy as np
 
-from common.arrays import F32, ReadValues, WriteValues
+from common.arrays import F32, ReadValues, WriteValues, aligned
 from common.chain import TILE
 from common.checks import MAX_LOSS_2_20
+from common.codec.loops import squared_distance
 from common.codec.noise import Noise
 from common.codec.selection import I64, runs
 from common.documents import Lanes
@@ -63,12 +64,14 @@ def measure(terms: Terms, work: Work) -> Lengths:
     Raises:
         BrokenUpdateError: NaN, infinite or absurdly long; discard the work, do not upload.
     """
-    tiles, difference, residual = _Tiles(terms, work), list[float](), list[float]()
-    with np.errstate(over="ignore", invalid="ignore"):
-        for d, e in tiles.sent(0, terms.layout.num_blocks):
-            difference.append(_square(d))
-            residual.append(0.0 if e is None else _square(e))
-    lengths = Lengths(math.sqrt(sum(difference)), math.sqrt(sum(residual)))
+    difference, residual = 0.0, 0.0
+    read_residual = work.residual if terms.codec.keeps_residual else None
+    for tile in _tiles(terms.selection.blocks):
+        for start, stop in runs(tile):
+            difference += squared_distance(work.base(start, stop), work.theta(start, stop))
+            if read_residual is not None:
+                residual += _square(read_residual(start, stop))
+    lengths = Lengths(math.sqrt(difference), math.sqrt(residual))
     for what, length in (("difference", lengths.difference), ("residual", lengths.residual)):
         if not length <= _LONGEST:  # NaN too
             raise BrokenUpdateError(
@@ -142,7 +145,7 @@ class _Tiles:
         self._selection = terms.selection
         self._work = work
         self._residual = work.residual if terms.codec.keeps_residual else None
-        self._difference, self._e = np.empty((2, TILE), np.float32)
+        self._difference, self._e = (aligned(TILE) for _ in range(2))
 
     def sent(self, first: int, last: int) -> Iterator[tuple[F32, F32 | None]]:
         """Yield difference and residual of wire blocks `first` to `last`, float32[n, BLOCK]."""
@@ -168,14 +171,16 @@ class _Tiles:
             yield start, self._residual(start, stop)
 
     def _of(self, blocks: I64) -> Iterator[tuple[int, F32, F32 | None]]:
-        for at in range(0, len(blocks), TILE // BLOCK):
-            spans, done = list(runs(blocks[at : at + TILE // BLOCK])), 0
+        at = 0
+        for tile in _tiles(blocks):
+            spans, done = list(runs(tile)), 0
             for start, stop in spans:
                 to = slice(done, done + stop - start)
                 base, theta = self._work.base(start, stop), self._work.theta(start, stop)
                 np.subtract(base, theta, out=self._difference[to])
                 done = to.stop
             yield at, self._difference[:done].reshape(-1, BLOCK), self._kept(spans)
+            at += len(tile)
 
     def _kept(self, spans: Sequence[tuple[int, int]]) -> F32 | None:
         if self._residual is None:
@@ -203,6 +208,11 @@ def _shrink(longest: float, length: float) -> float:
     return longest / length if length > longest else 1.0
 
 
+def _tiles(blocks: I64) -> Iterator[I64]:
+    for at in range(0, len(blocks), TILE // BLOCK):
+        yield blocks[at : at + TILE // BLOCK]
+
+
 def _square(x: F32) -> float:
-    flat = x.reshape(-1)
-    return float(np.vecdot(flat, flat))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.vecdot(x, x))

@@ -19,15 +19,11 @@ from common.codec import Encoded, Total
 from common.codec.noise import Noise
 from common.codec.packing import WIDTHS, Writable, pack, pack_into, ring_dtype, unpack
 from common.errors import BadUpdateError, ConfigError
-from common.rotation import rotate, rotate_exactly
+from common.rotation import rotate_exactly
 from common.scales import Scales, exact_squares, levels
 from common.schema import BLOCK
 from common.weight import ONE
 
-_FINE: Final = 2**16  # noise steps per quantisation step
-_ROUNDER: Final = np.float32(1.5 * 2.0**23 * _FINE)
-"""Added to a float32 it rounds it to a multiple of `_FINE`, how many stands in the lowest bits."""
-_ROUNDED_ZERO: Final = int(_ROUNDER.view(np.int32))
 _NARROW_LEVELS: Final = 2
 _NARROW_MULTIPLE: Final = 2.0
 
@@ -114,57 +110,64 @@ class Dense:
 
 
 class _Encoder:
-    """Works in two buffers of one tile, `difference` among them: no step makes a new one."""
+    """Works in `difference` itself: what is left of it is the residual."""
 
     def __init__(self, codec: Dense, factor: float, decay: float, noise: Noise) -> None:
-        self._codec, self._noise = codec, noise
+        from common.codec import loops  # only workers have Numba
+
+        self._codec, self._noise, self._loops = codec, noise, loops
         self._weights = codec.signs * np.float32(factor)
         self._decay = np.float32(decay)
-        self._to_fine: F32 = (_FINE / codec.step).astype(np.float32)[:, None]
-        self._from_fine: F32 = codec.step.astype(np.float32)[:, None] / np.float32(_FINE)
-        self._fine_square = np.float32((_FINE * codec.levels_per_radius) ** 2)  # of one radius
-        self._least = np.int32(_ROUNDED_ZERO - codec.levels)
-        self._most = np.int32(_ROUNDED_ZERO + codec.levels)
-        self._y: F32 = np.empty((0, BLOCK), np.float32)
+        self._to_fine: F32 = (loops.FINE / codec.step).astype(np.float32)
+        self._from_fine: F32 = codec.step.astype(np.float32) / np.float32(loops.FINE)
+        self._fine_square = np.float32((loops.FINE * codec.levels_per_radius) ** 2)  # of one radius
+        self._q: Ring = np.empty((0, BLOCK), ring_dtype(codec.bits))
+        self._zeros: F32 = np.empty((0, BLOCK), np.float32)
 
     def encode(
         self, block: int, difference: F32, residual: F32 | None, payload: Writable
     ) -> Encoded:
         """See `TileEncoder`."""
-        blocks = slice(block, block + len(difference))
-        with np.errstate(over="ignore"):  # infinite: clipped, and energy at its cap
-            shorten_loops()
-            y, square = self._rotated(blocks, difference, residual)
-            fine = difference  # y in units of a fine step
-            fine += self._noise.uniform(block * BLOCK, fine.size).reshape(fine.shape)
-            fine += _ROUNDER
-            q = fine.view(np.int32)  # in the order of the floats, infinite ones too
-            q.clip(self._least, self._most, out=q)
-            pack_into(q.reshape(-1), self._codec.bits, payload)
-            fine -= _ROUNDER
-            fine *= self._from_fine[blocks]
-            y -= fine
-        return Encoded(y, square)
+        num = len(difference)
+        blocks, square = slice(block, block + num), np.empty(num, np.float32)
+        if len(self._q) < num:
+            self._q = np.empty(difference.shape, self._q.dtype)
+        q = self._q[:num]
+        self._loops.encode(
+            difference,
+            self._weights,
+            self._or_zeros(residual, num),
+            self._decay,
+            self._to_fine[blocks],
+            square,
+            self._from_fine[blocks],
+            self._noise.uniform(block * BLOCK, difference.size).reshape(difference.shape),
+            np.float32(self._codec.levels),
+            q,
+        )
+        pack_into(q.reshape(-1), self._codec.bits, payload)
+        return Encoded(difference, square / self._fine_square)
 
     def square(self, block: int, difference: F32, residual: F32 | None) -> F32:
         """Return `Encoded.square` of a tile that does not travel; arguments as in `encode`.
 
         Nobody has measured it: what is absurdly large overflows, and is infinite or NaN.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
-            shorten_loops()
-            return self._rotated(slice(block, block + len(difference)), difference, residual)[1]
+        num = len(difference)
+        blocks, square = slice(block, block + num), np.empty(num, np.float32)
+        self._loops.measure(
+            difference,
+            self._weights,
+            self._or_zeros(residual, num),
+            self._decay,
+            self._to_fine[blocks],
+            square,
+        )
+        return square / self._fine_square
 
-    def _rotated(self, blocks: slice, difference: F32, residual: F32 | None) -> tuple[F32, F32]:
-        """Return y and its square; `difference` becomes y in units of a fine step."""
-        if len(self._y) < len(difference):
-            self._y = np.empty_like(difference)
-        y, fine = self._y[: len(difference)], difference
-        rotate(difference, self._weights, out=y)
+    def _or_zeros(self, residual: F32 | None, num: int) -> F32:
         if residual is not None:
-            np.multiply(residual, self._decay, out=fine)
-            y += fine
-        np.multiply(y, self._to_fine[blocks], out=fine)
-        square: F32 = np.vecdot(fine, fine)
-        square /= self._fine_square
-        return y, square
+            return residual
+        if len(self._zeros) < num:
+            self._zeros = np.zeros((num, BLOCK), np.float32)
+        return self._zeros[:num]

@@ -12,11 +12,10 @@ from common.errors import ConfigError
 from common.progress import float32_bytes
 from services.plan.options import PlanOptions
 from services.plan.traffic import Traffic
+from worker.train import MAX_ROUNDS_AHEAD
 
 DAY_S: Final = 86_400.0
 _GB: Final = 1e9
-_HOLD: Final = 8
-"""A worker that holds more than so many times its local steps waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def times_of(genesis: Genesis, options: PlanOptions, version: Traffic) -> Times:
     period_s = max(known) if len(known) == 2 else None
     idle = None
     if period_s is not None and steps_s is not None:
-        idle = max(0.0, 1 - _HOLD * steps_s / period_s)
+        idle = max(0.0, 1 - MAX_ROUNDS_AHEAD * steps_s / period_s)
     tokens = None if idle is None else sum(_speeds(options)) * (1 - idle) * DAY_S
     per_day = None if period_s is None else DAY_S / period_s
     return Times(

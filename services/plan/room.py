@@ -11,7 +11,7 @@ from common.documents import Commit, Counters, Genesis, Lanes, Plan, Record
 from common.ids import Digest, RoundId
 from common.outer import has_momentum
 from common.progress import float32_bytes
-from common.schema import LEAF
+from common.schema import leaves
 from common.shards import PayloadLayout
 from common.terms import round_bits, round_fragment, round_layout
 from services.coordinator.keeping import Keeping
@@ -21,9 +21,9 @@ _SUM_BYTES: Final = 16  # of a shard, beside an upload (`services/coordinator/up
 _VALUE: Final = 4
 
 # Measured: benchmarks/results/worker_memory.json, and the processes of a coordinator without load.
-_LINK_BYTES: Final = 176 * 2**20
+_LINK_BYTES: Final = 294 * 2**20
 _TRAINER_BYTES: Final = 414 * 2**20
-_ALLOCATOR: Final = 4.0
+_ALLOCATOR: Final = 5.0
 """Bytes per parameter that the allocator keeps of gradients that came and went; at most."""
 COORDINATOR_BYTES: Final = 500 * 2**20
 """Control, bulk and commit process, with three uploads and a commit under way."""
@@ -43,11 +43,9 @@ def version_files(genesis: Genesis) -> list[int]:
     """Return the size of each file of a version, as if none were shared; its document last."""
     schema = genesis.schema
     vectors, per_block = (3, 2) if has_momentum(genesis.algorithm.outer) else (1, 1)
-    leaves = [_VALUE * (stop - start) for start, stop in schema.leaves()]
-    blocks = [
-        _VALUE * min(LEAF, schema.num_blocks - at) for at in range(0, schema.num_blocks, LEAF)
-    ]
-    files = [*leaves * vectors, *blocks * per_block]
+    values = [_VALUE * (stop - start) for start, stop in leaves(schema.length)]
+    blocks = [_VALUE * (stop - start) for start, stop in leaves(schema.num_blocks)]
+    files = [*values * vectors, *blocks * per_block]
     return [*files, _DIGEST_BYTES * len(files)]
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from services.amounts import human_bytes, human_count, human_dollars, human_seconds
+from services.amounts import human_bytes, human_count, human_seconds
 from services.privacy import STATEMENTS
 from services.report.markup import Child, el
 from services.report.parts import (
@@ -21,7 +21,7 @@ from services.report.parts import (
     tile,
 )
 from services.report.run_folder import RunData
-from services.report.traffic import saved_share
+from services.report.traffic import price, saved_share
 
 _MOST_WORKERS: Final = 500
 
@@ -69,7 +69,7 @@ def headline(run: RunData, price_per_gb: float) -> Element:
         tile("saved", "-" if saved is None else f"{saved:.0%}", "of float32 FedAvg's bytes"),
         tile(
             "egress",
-            human_dollars(r.bytes_moved / 1e9 * price_per_gb),
+            price(r.bytes_moved, price_per_gb),
             f"at ${price_per_gb:g} per GB",
         ),
         tile("tokens", human_count(r.tokens), _rate(r.tokens, r.seconds)),

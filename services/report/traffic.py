@@ -68,15 +68,15 @@ def cost(run: RunData, price_per_gb: float) -> Element:
     """Return the section on money: what leaves a cloud is paid for by that cloud."""
     result = run.result
     rows: list[Sequence[Child]] = [
-        (name, human_bytes(w.bytes_sent), _price(w.bytes_sent, price_per_gb))
+        (name, human_bytes(w.bytes_sent), price(w.bytes_sent, price_per_gb))
         for name, w in sorted(result.workers.items())
     ]
     down = result.bytes_down
-    rows.append(("coordinator's cloud", human_bytes(down), _price(down, price_per_gb)))
+    rows.append(("coordinator's cloud", human_bytes(down), price(down, price_per_gb)))
     moved, fedavg = result.bytes_moved, result.bytes_float32_fedavg
     each = ""
     if result.versions:
-        per_thousand = _price(moved * 1000 // result.versions, price_per_gb)
+        per_thousand = price(moved * 1000 // result.versions, price_per_gb)
         each = f" At this rate a thousand versions cost {per_thousand}."
     return section(
         "cost",
@@ -84,8 +84,8 @@ def cost(run: RunData, price_per_gb: float) -> Element:
         paragraph(
             f"At ${price_per_gb:g} per GB (10⁹ bytes) for whatever leaves a cloud, this run's "
             f"traffic costs ",
-            el("strong", _price(moved, price_per_gb)),
-            f"; float32 FedAvg's would cost {_price(fedavg, price_per_gb)}." if fedavg else ".",
+            el("strong", price(moved, price_per_gb)),
+            f"; float32 FedAvg's would cost {price(fedavg, price_per_gb)}." if fedavg else ".",
             each,
         ),
         paragraph(
@@ -99,7 +99,7 @@ def cost(run: RunData, price_per_gb: float) -> Element:
             "Egress by who pays",
             (("cloud", ""), ("bytes out", "number"), ("cost", "number")),
             rows,
-            foot=("all", human_bytes(moved), _price(moved, price_per_gb)),
+            foot=("all", human_bytes(moved), price(moved, price_per_gb)),
             narrow=True,
         ),
     )
@@ -310,5 +310,6 @@ def _known(worker: WorkerResult) -> int:
     return sum((worker.bytes_by_kind or {}).values())
 
 
-def _price(num_bytes: int, price_per_gb: float) -> str:
+def price(num_bytes: int, price_per_gb: float) -> str:
+    """Return what so many bytes cost, as text."""
     return human_dollars(num_bytes / _GB * price_per_gb)

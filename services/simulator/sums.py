@@ -12,12 +12,13 @@ import numpy as np
 from common import canonical
 from common.arrays import F64
 from common.codec.dense import Dense
+from common.codec.loops import rotate
 from common.codec.packing import unpack
 from common.codec.selection import I64, Selection
 from common.codec.topk import LARGEST, TopK
 from common.documents import Commit, Genesis, Record, Version
 from common.ids import Digest, WorkerId
-from common.rotation import rotate, rotation_signs
+from common.rotation import rotation_signs
 from common.schema import BLOCK
 from common.terms import RINGS, ReadBlob, Terms, round_fragment, round_selection, round_terms
 from common.weight import ONE

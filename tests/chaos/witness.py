@@ -15,10 +15,11 @@ import numpy as np
 from common import canonical
 from common.arrays import F32
 from common.codec.dense import Dense
+from common.codec.loops import rotate
 from common.codec.packing import unpack
 from common.documents import Commit, Record, Version
 from common.ids import Digest, RoundId, WorkerId
-from common.rotation import rotate, rotation_signs
+from common.rotation import rotation_signs
 from common.schema import BLOCK
 from common.terms import round_terms
 from services.data_store import DataStore

@@ -12,12 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.codec.dense import Dense
+from common.codec.loops import rotate
 from common.codec.noise import Noise
 from common.codec.packing import WIDTHS, unpack
 from common.documents import Codec, Outer
 from common.errors import BrokenUpdateError
 from common.ids import WorkerId
-from common.rotation import rotate, rotation_signs
+from common.rotation import rotation_signs
 from common.scales import energy, levels, round_scales
 from common.schema import BLOCK, ModelSchema, TensorSpec
 from common.secagg.ring import Ring

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.rotation import rotate, rotate_exactly, rotation_signs
+from common.codec.loops import rotate
+from common.rotation import rotate_exactly, rotation_signs
 from common.schema import BLOCK
 
 

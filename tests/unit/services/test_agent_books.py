@@ -40,6 +40,7 @@ from hypothesis.stateful import (
 )
 
 from common import canonical
+from common.codec.loops import rotate
 from common.documents import (
     Abort,
     Algorithm,
@@ -55,7 +56,6 @@ from common.documents import (
     Version,
 )
 from common.ids import RoundId, WorkerId
-from common.rotation import rotate
 from common.shards import PayloadLayout, unpack_lanes
 from common.terms import round_terms
 from common.weight import share, threshold
