@@ -124,22 +124,22 @@ class Observer:
                 self._metrics.worker_lost(w.worker)
                 continue
             report = self._reports.of(w.worker)
-            last = report.last
+            last, total = report.last, report.total
             self._metrics.worker_heartbeat(
                 w.worker,
                 WorkerReport(
                     version=last.version,
-                    steps_total=report.steps,
-                    tokens_total=report.tokens,
+                    steps_total=total.steps,
+                    tokens_total=total.tokens,
                     pending_steps=last.pending_steps,
                     steps_per_s=last.steps_per_s,
                     idle_share=last.idle_share,
                     speed=last.speed,
                     link_bps=last.link_bps,
-                    bytes_sent=report.sent,
-                    bytes_received=report.received,
-                    float32_sent=report.float32_sent,
-                    float32_received=report.float32_received,
+                    bytes_sent=total.sent,
+                    bytes_received=total.received,
+                    float32_sent=total.float32_sent,
+                    float32_received=total.float32_received,
                     resident_bytes=last.resident_bytes,
                     merges_total=last.merges_total,
                     healed_leaves_total=last.healed_leaves_total,

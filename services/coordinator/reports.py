@@ -9,7 +9,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,55 +20,43 @@ from services.wire import DIRECTIONS, Direction
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Report:
-    """One member's totals over all its boots, and the last heartbeat.
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a worker counts: in one process, or over several.
 
     Args:
-        carried: bytes on the wire by direction and kind, as this side counts them.
-        not_after_s: Unix time at which the certificate ends that it joined with; 0 = not known.
+        steps: local ones.
+        tokens: trained on, committed or not.
+        sent: bytes by kind.
+        received: bytes by kind.
+        float32_sent: what the content of bytes sent would be as float32, by kind.
+        float32_received: the same of bytes received.
     """
 
-    boot: str = ""
-    last: session_pb2.Heartbeat = field(default_factory=session_pb2.Heartbeat)
-    earlier_steps: int = 0
-    earlier_tokens: int = 0
-    earlier_sent: dict[str, int] = field(default_factory=dict)
-    earlier_received: dict[str, int] = field(default_factory=dict)
-    earlier_float32_sent: dict[str, int] = field(default_factory=dict)
-    earlier_float32_received: dict[str, int] = field(default_factory=dict)
-    carried: dict[Direction, dict[str, int]] = field(default_factory=dict)
-    not_after_s: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    sent: Mapping[str, int] = field(default_factory=dict)
+    received: Mapping[str, int] = field(default_factory=dict)
+    float32_sent: Mapping[str, int] = field(default_factory=dict)
+    float32_received: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def steps(self) -> int:
-        """Local steps."""
-        return self.earlier_steps + self.last.steps_total
+    @classmethod
+    def of(cls, heartbeat: session_pb2.Heartbeat) -> Self:
+        """Return what a process had counted by then."""
+        h = heartbeat
+        by_kind = (h.bytes_sent, h.bytes_received, h.float32_sent, h.float32_received)
+        return cls(h.steps_total, h.tokens_total, *map(dict, by_kind))
 
-    @property
-    def tokens(self) -> int:
-        """Tokens trained on, committed or not."""
-        return self.earlier_tokens + self.last.tokens_total
-
-    @property
-    def sent(self) -> Mapping[str, int]:
-        """Bytes sent, by kind."""
-        return _added(self.earlier_sent, self.last.bytes_sent)
-
-    @property
-    def received(self) -> Mapping[str, int]:
-        """Bytes received, by kind."""
-        return _added(self.earlier_received, self.last.bytes_received)
-
-    @property
-    def float32_sent(self) -> Mapping[str, int]:
-        """What the content of bytes sent would be as float32, by kind."""
-        return _added(self.earlier_float32_sent, self.last.float32_sent)
-
-    @property
-    def float32_received(self) -> Mapping[str, int]:
-        """What the content of bytes received would be as float32, by kind."""
-        return _added(self.earlier_float32_received, self.last.float32_received)
+    def plus(self, other: "Counts") -> "Counts":
+        """Return both together."""
+        return Counts(
+            self.steps + other.steps,
+            self.tokens + other.tokens,
+            _summed((self.sent, other.sent)),
+            _summed((self.received, other.received)),
+            _summed((self.float32_sent, other.float32_sent)),
+            _summed((self.float32_received, other.float32_received)),
+        )
 
     def by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
@@ -78,19 +66,33 @@ class Report:
         """Return what the content of those bytes would be as float32."""
         return _both_ways(self.float32_sent, self.float32_received)
 
+
+@dataclass(slots=True)
+class Report:
+    """One member's counts over all its boots, and the last heartbeat.
+
+    Args:
+        earlier: of the boots before.
+        carried: bytes on the wire by direction and kind, as this side counts them.
+        not_after_s: Unix time at which the certificate ends that it joined with; 0 = not known.
+    """
+
+    boot: str = ""
+    last: session_pb2.Heartbeat = field(default_factory=session_pb2.Heartbeat)
+    earlier: Counts = field(default_factory=Counts)
+    carried: dict[Direction, dict[str, int]] = field(default_factory=dict)
+    not_after_s: float = 0.0
+
+    @property
+    def total(self) -> Counts:
+        """Over all boots."""
+        return self.earlier.plus(Counts.of(self.last))
+
     def stored(self) -> dict[str, Any]:
-        """Return what `restored` takes."""
-        last = self.last
-        return {
-            "boot": self.boot,
-            "steps": [self.earlier_steps, last.steps_total],
-            "tokens": [self.earlier_tokens, last.tokens_total],
-            "sent": [self.earlier_sent, dict(last.bytes_sent)],
-            "received": [self.earlier_received, dict(last.bytes_received)],
-            "float32_sent": [self.earlier_float32_sent, dict(last.float32_sent)],
-            "float32_received": [self.earlier_float32_received, dict(last.float32_received)],
-            "carried": self.carried,
-        }
+        """Return what `restored` takes: of each count that of earlier boots, and of the last."""
+        earlier, last = asdict(self.earlier), asdict(Counts.of(self.last))
+        counts = {name: [earlier[name], last[name]] for name in earlier}
+        return {"boot": self.boot, **counts, "carried": self.carried}
 
     @classmethod
     def restored(cls, stored: Mapping[str, Any]) -> Self:
@@ -99,18 +101,17 @@ class Report:
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
-        kinds = ("steps", "tokens", "sent", "received", "float32_sent", "float32_received")
-        earlier, last = zip(*(stored[kind] for kind in kinds), strict=True)
-        steps, tokens, sent, received, float32_sent, float32_received = last
+        names = [f.name for f in fields(Counts)]
+        earlier, last = (Counts(*c) for c in zip(*(stored[n] for n in names), strict=True))
         heartbeat = session_pb2.Heartbeat(
-            steps_total=steps,
-            tokens_total=tokens,
-            bytes_sent=sent,
-            bytes_received=received,
-            float32_sent=float32_sent,
-            float32_received=float32_received,
+            steps_total=last.steps,
+            tokens_total=last.tokens,
+            bytes_sent=last.sent,
+            bytes_received=last.received,
+            float32_sent=last.float32_sent,
+            float32_received=last.float32_received,
         )
-        report = cls(str(stored["boot"]), heartbeat, *earlier)
+        report = cls(str(stored["boot"]), heartbeat, earlier)
         report.carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
         return report
 
@@ -150,10 +151,7 @@ class Reports:
         report = self._by_worker.setdefault(worker, Report(boot))
         report.not_after_s = not_after_s
         if report.boot != boot:
-            report.earlier_steps, report.earlier_tokens = report.steps, report.tokens
-            report.earlier_sent, report.earlier_received = dict(report.sent), dict(report.received)
-            report.earlier_float32_sent = dict(report.float32_sent)
-            report.earlier_float32_received = dict(report.float32_received)
+            report.earlier = report.total
             report.boot, report.last = boot, session_pb2.Heartbeat()
 
     def heard(self, worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> None:
@@ -176,23 +174,19 @@ class Reports:
 
     def bytes_up(self) -> int:
         """Bytes that workers sent, all kinds."""
-        return sum(sum(r.sent.values()) for r in self._by_worker.values())
+        return sum(sum(r.total.sent.values()) for r in self._by_worker.values())
 
     def bytes_down(self) -> int:
         """Bytes that workers received, all kinds."""
-        return sum(sum(r.received.values()) for r in self._by_worker.values())
+        return sum(sum(r.total.received.values()) for r in self._by_worker.values())
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
-        return _summed(r.by_kind() for r in self._by_worker.values())
+        return _summed(r.total.by_kind() for r in self._by_worker.values())
 
     def float32_bytes_by_kind(self) -> dict[str, int]:
         """Return what the content of those bytes would be as float32."""
-        return _summed(r.float32_by_kind() for r in self._by_worker.values())
-
-
-def _added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {k: one.get(k, 0) + other.get(k, 0) for k in one.keys() | other.keys()}
+        return _summed(r.total.float32_by_kind() for r in self._by_worker.values())
 
 
 def _both_ways(sent: Mapping[str, int], received: Mapping[str, int]) -> dict[str, int]:

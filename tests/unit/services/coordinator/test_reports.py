@@ -26,9 +26,10 @@ def heartbeat(n: int) -> session_pb2.Heartbeat:
 
 def totals(reports: Reports) -> tuple[int, ...]:
     r = reports.of(AWS)
-    reported = (r.sent, r.received, r.float32_sent, r.float32_received)
+    total = r.total
+    reported = (total.sent, total.received, total.float32_sent, total.float32_received)
     carried = (r.carried.get(direction, {}) for direction in DIRECTIONS)
-    return r.steps, r.tokens, *(sum(kinds.values()) for kinds in (*reported, *carried))
+    return total.steps, total.tokens, *(sum(kinds.values()) for kinds in (*reported, *carried))
 
 
 def restarted(path: Path, reports: Reports) -> Reports:
