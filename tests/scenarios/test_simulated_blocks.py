@@ -1,14 +1,9 @@
 """Bugs on purpose in what becomes of blocks that do not travel: the simulation must find them."""
 
-import logging
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,17 +12,14 @@ from common.codec import Encoded, topk
 from common.codec.selection import Selection
 from common.terms import Terms, round_terms
 from services.simulator.faults import Fault, KillCoordinator, Loss
-from services.simulator.many import play
 from services.simulator.runs import algorithm_of, num_blocks
 from services.worker import upload
 from services.worker.agent import Agent
+from tests.seeded_bug import Bug, nothing, patched
 from worker.round import Fate
 from worker.update import _Tiles
 
 NUM_TRIED = 12
-ENOUGH = 2
-"""Of the histories that are tried with a bug, at least so many must find it."""
-
 right_settle = Agent._settle
 right_encode = topk._Encoder.encode
 
@@ -59,16 +51,6 @@ def keeps_what_was_sent(self: Any, block: int, difference: Any, *args: Any) -> E
     return Encoded(kept, encoded.square)
 
 
-@dataclass(frozen=True)
-class Bug:
-    """Args: what is wrong, in runs of which codecs and with which faults, and what is said."""
-
-    patch: Callable[[], AbstractContextManager[Any]]
-    matters: Callable[[int], bool]
-    faults: Callable[[int], tuple[Fault, ...]]
-    said: str
-
-
 def sends_some_blocks(seed: int) -> bool:
     return algorithm_of(seed).codec.kind in ("cyclic", "randk", "heavy")
 
@@ -82,10 +64,6 @@ def is_topk(seed: int) -> bool:
     return algorithm_of(seed).codec.kind == "topk"
 
 
-def nothing(seed: int) -> tuple[Fault, ...]:
-    return ()
-
-
 def lost_once_revealed(seed: int) -> tuple[Fault, ...]:
     """The leader dies before its commit: all have revealed shares, so no abort proves anything."""
     return (KillCoordinator(1 + seed % 3, Loss.PROCESS, "heard VersionComputed"),)
@@ -93,54 +71,41 @@ def lost_once_revealed(seed: int) -> tuple[Fault, ...]:
 
 BUGS = {
     "what did not travel is taken off the parameters": Bug(
-        lambda: mock.patch.object(Agent, "_settle", takes_off_everything),
-        sends_some_blocks,
+        (patched(Agent, "_settle", takes_off_everything),),
         nothing,
         r"\(iv\) w\d stands \S+ steps off its base in block \d",
+        sends_some_blocks,
     ),
     "what did not travel is taken off with spent work": Bug(
-        lambda: mock.patch.object(Agent, "_settle", takes_off_all_that_is_spent),
-        spends_some_blocks,
+        (patched(Agent, "_settle", takes_off_all_that_is_spent),),
         lost_once_revealed,
         r"\(iv\) w\d stands \S+ steps off its base in block \d",
+        spends_some_blocks,
     ),
     "the residual of what does not travel is lost": Bug(
-        lambda: mock.patch.object(_Tiles, "unsent_residual", forgets_what_stays),
-        sends_some_blocks,
+        (patched(_Tiles, "unsent_residual", forgets_what_stays),),
         nothing,
         r"\(iv\) what is committed and kept is off",
+        sends_some_blocks,
     ),
     "a worker sends other blocks than everybody reads": Bug(
-        lambda: mock.patch.object(upload, "round_terms", encodes_other_blocks),
-        lambda seed: algorithm_of(seed).codec.kind in ("randk", "heavy"),
+        (patched(upload, "round_terms", encodes_other_blocks),),
         nothing,
         r"\(iv\) ",
+        lambda seed: algorithm_of(seed).codec.kind in ("randk", "heavy"),
     ),
     "what topk sent is kept, too": Bug(
-        lambda: mock.patch.object(topk._Encoder, "encode", keeps_what_was_sent),
-        is_topk,
+        (patched(topk._Encoder, "encode", keeps_what_was_sent),),
         nothing,
         r"\(iv\) what is committed and kept is off",
+        is_topk,
     ),
 }
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-
-
 @pytest.mark.parametrize("name", BUGS)
 def test_a_seeded_bug_of_blocks_is_found(name: str) -> None:
-    bug = BUGS[name]
-    seeds = list(islice(filter(bug.matters, count()), NUM_TRIED))
-    assert not [report for seed in seeds[:2] if (report := play(seed, bug.faults(seed)))]
-    with bug.patch():
-        reports = (play(seed, bug.faults(seed)) for seed in seeds)
-        found = (report for report in reports if re.search(bug.said, report))
-        assert len(list(islice(found, ENOUGH))) == ENOUGH
+    assert BUGS[name].is_found(NUM_TRIED)
 
 
 def test_histories_play_every_codec_in_every_tier_that_has_it() -> None:

@@ -1,31 +1,22 @@
 """Bugs on purpose in residuals, spent work and roll-backs: the simulation must find them."""
 
-import logging
-import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
 from services.coordinator.driver import Driver
 from services.simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_of
-from services.simulator.many import play
 from services.simulator.runs import algorithm_of
 from services.worker.agent import Agent
 from services.worker.state import Manifest, StateFolder
+from tests.seeded_bug import Bug, nothing, patched
 from worker.ledger import Ledger, LedgerDocument, Work
 from worker.round import Fate
 from worker.train import Trainer
 
 NUM_TRIED = 8
-ENOUGH = 2
-"""Of the histories that are tried with a bug, at least so many must find it."""
-
 right_settle = Agent._settle
 right_commit_save = StateFolder.commit_save
 right_roll_back = Trainer.roll_back
@@ -69,16 +60,6 @@ async def answers_at_once(self: Driver, event: Any, ends: object) -> None:
     await self.feed(event)
 
 
-@dataclass(frozen=True)
-class Bug:
-    """Args: in which histories it matters, what happens in them, what has to be said of it."""
-
-    patch: Callable[[], AbstractContextManager[Any]]
-    faults: Callable[[int], tuple[Fault, ...]]
-    said: str
-    matters: Callable[[int], bool] = lambda seed: True
-
-
 def is_dense(seed: int) -> bool:
     return algorithm_of(seed).codec.kind == "dense"
 
@@ -103,63 +84,50 @@ def rolled_back(seed: int) -> tuple[Fault, ...]:
 
 BUGS = {
     "what a dropped member had kept is lost": Bug(
-        lambda: mock.patch.object(Agent, "_settle", loses_the_residual),
+        (patched(Agent, "_settle", loses_the_residual),),
         die_in_a_round,
         r"\(iv\) what is committed and kept is off",
         is_dense,
     ),
     "what was left out before is sent again": Bug(
-        lambda: mock.patch.object(Agent, "_settle", keeps_the_former_residual),
-        lambda seed: (),
+        (patched(Agent, "_settle", keeps_the_former_residual),),
+        nothing,
         r"\(iv\) what is committed and kept is off",
         is_dense,
     ),
     "what was kept outlives a roll-back": Bug(
-        lambda: mock.patch.object(StateFolder, "commit_save", keeps_any_residual),
+        (patched(StateFolder, "commit_save", keeps_any_residual),),
         rolled_back,
         r"\(iv\) what is committed and kept is off",
         is_dense,
     ),
     "spent work is merged again": Bug(
-        lambda: mock.patch.object(Ledger, "release", spends_and_keeps),
+        (patched(Ledger, "release", spends_and_keeps),),
         cut_off,
         r"\(iv\) w\d: .* != \d+ steps taken",
         discards_old_work,
     ),
     "local work outlives a roll-back": Bug(
-        lambda: mock.patch.object(Trainer, "roll_back", keeps_local_work),
+        (patched(Trainer, "roll_back", keeps_local_work),),
         rolled_back,
         r"\(iv\) w\d: .* != \d+ steps taken",
     ),
     "the learner's own state outlives a roll-back": Bug(
-        lambda: mock.patch.object(Trainer, "roll_back", keeps_the_inner_state),
+        (patched(Trainer, "roll_back", keeps_the_inner_state),),
         rolled_back,
         r"\(iv\) w\d: .* steps taken since the newest roll-back",
     ),
     "an operator is answered before the log has it": Bug(
-        lambda: mock.patch.object(Driver, "feed_until", answers_at_once),
+        (patched(Driver, "feed_until", answers_at_once),),
         rolled_back,
         r"\(ii\) tester1 is told of a roll-back that the log may lose",
     ),
 }
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-
-
 @pytest.mark.parametrize("name", BUGS)
 def test_a_seeded_bug_of_the_ledger_is_found(name: str) -> None:
-    bug = BUGS[name]
-    seeds = list(islice(filter(bug.matters, count()), NUM_TRIED))
-    assert not [report for seed in seeds[:2] if (report := play(seed, bug.faults(seed)))]
-    with bug.patch():
-        reports = (play(seed, bug.faults(seed)) for seed in seeds)
-        found = (report for report in reports if re.search(bug.said, report))
-        assert len(list(islice(found, ENOUGH))) == ENOUGH
+    assert BUGS[name].is_found(NUM_TRIED)
 
 
 def test_histories_play_every_codec_spend_work_and_ask_for_roll_backs() -> None:

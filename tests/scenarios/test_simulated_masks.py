@@ -1,12 +1,8 @@
 """Bugs on purpose in what workers of the masked tier let out: the simulation must find them."""
 
 import asyncio
-import logging
-import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from collections.abc import Iterator
+from dataclasses import replace
 from threading import Event
 from typing import Any
 from unittest import mock
@@ -27,19 +23,17 @@ from services.simulator.faults import (
     Loss,
     faults_of,
 )
-from services.simulator.many import play
 from services.simulator.runs import algorithm_of, num_workers
 from services.worker.agent import Agent
 from services.worker.convert import shares_request
 from services.worker.state import StateFolder
 from services.worker.unmasking import Unmasking
+from tests.seeded_bug import Bug, nothing, patched
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt, OfferSecrets
 from worker.round import Stage, WorkerRound
 
 NUM_TRIED = 16
-ENOUGH = 2
-"""Of the histories that are tried with a bug, at least so many must find it."""
 
 right_resume = Agent.resume
 right_begin = MaskedTier.begin
@@ -132,21 +126,6 @@ def draws_one_pair_for_all(self: MaskedTier, offer: Any) -> Any:
     return secrets.sign(offer, self._certificate(), self._member.sign)
 
 
-@dataclass(frozen=True)
-class Bug:
-    """Args: what is broken, what happens, what has to be said, in which histories it matters."""
-
-    patches: tuple[Callable[[], AbstractContextManager[Any]], ...]
-    faults: Callable[[int], tuple[Fault, ...]]
-    said: str
-    matters: Callable[[int], bool] = lambda seed: True
-    harmless: tuple[Callable[[], AbstractContextManager[Any]], ...] = ()
-
-
-def patched(owner: Any, name: str, by: Any) -> Callable[[], AbstractContextManager[Any]]:
-    return lambda: mock.patch.object(owner, name, by)
-
-
 def is_masked(seed: int) -> bool:
     return algorithm_of(seed).masked
 
@@ -180,25 +159,24 @@ def loses_an_upload(seed: int) -> tuple[Fault, ...]:
     return (KillWorker(seed % 3, 1, Loss.PROCESS, "push"),)
 
 
-def nothing(seed: int) -> tuple[Fault, ...]:
-    return ()
-
-
 BUGS = {
     "an older attempt's shards are sent again with fresh noise": Bug(
         (patched(MaskedTier, "begin", keeps_its_attempt), patched(Agent, "resume", uploads_anew)),
         ends_after_uploading,
         r"\(v\) w\d sends two payloads under one pad",
+        is_masked,
     ),
     "an older attempt's shards are sent again": Bug(
         (patched(Agent, "resume", uploads_again),),
         ends_after_uploading,
         r"\(v\) w\d goes on with round \w+ after a restart",
+        is_masked,
     ),
     "exposed work is offered again": Bug(
         (patched(WorkerRound, "_proved", believes_any_record),),
         fails_in_the_middle,
         r"\(v\) w\d uploads \d+ steps to round \w+ that are in round \w+, and nothing proves",
+        is_masked,
     ),
     "fewer members than needed free the work of all": Bug(
         (lambda: mock.patch("worker.round.abandons_needed", return_value=1),),
@@ -223,48 +201,39 @@ BUGS = {
         (patched(WorkerRound, "reveal", does_not_say_so),),
         nothing,
         r"\(v\) w\d reveals shares of round \w+ and may forget that it did",
+        is_masked,
     ),
     "that a share was revealed is forgotten in a restart": Bug(
         (patched(StateFolder, "load_stage", forgets_what_it_revealed),),
         fails_once_all_is_revealed,
         r"\(v\) w\d abandons round \w+ and reveals shares of it",
+        is_masked,
     ),
     "a round is abandoned after its shares were revealed": Bug(
         (patched(Unmasking, "ended", abandons_all_the_same),),
         fails_once_all_is_revealed,
         r"\(v\) w\d abandons round \w+ and reveals shares of it",
+        is_masked,
     ),
     "keys of an offer are used for the next": Bug(
         (patched(MaskedTier, "sign_offer", draws_one_pair_for_all),),
         nothing,
         r"\(v\) w\d offers a key that was offered before",
+        is_masked,
     ),
 }
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
+def forgetful() -> Iterator[None]:
     yield
-    logging.disable(logging.NOTSET)
     ATTEMPTS.clear()
     SECRETS.clear()
 
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_seeded_bug_of_masks_is_found(name: str) -> None:
-    bug = BUGS[name]
-    seeds = list(islice(filter(bug.matters, filter(is_masked, count())), NUM_TRIED))
-    with ExitStack() as lies:
-        for patch in bug.harmless:
-            lies.enter_context(patch())
-        assert not [report for seed in seeds[:2] if (report := play(seed, bug.faults(seed)))]
-        with ExitStack() as patches:
-            for patch in bug.patches:
-                patches.enter_context(patch())
-            reports = (play(seed, bug.faults(seed)) for seed in seeds)
-            found = (report for report in reports if re.search(bug.said, report))
-            assert len(list(islice(found, ENOUGH))) == ENOUGH
+    assert BUGS[name].is_found(NUM_TRIED)
 
 
 def test_masked_histories_play_every_width_size_and_number_of_colluders() -> None:
