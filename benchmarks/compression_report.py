@@ -168,9 +168,11 @@ def as_document(rows: Sequence[Figures]) -> list[dict[str, Any]]:
 
 def from_document(rows: Sequence[Mapping[str, Any]]) -> list[Figures]:
     """Return what `as_document` gave, once it went through JSON."""
-    return [
-        Figures(**{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()}) for r in rows
-    ]
+    return [Figures(**_with_tuples(r)) for r in rows]
+
+
+def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
 
 
 def _cells(r: Figures) -> tuple[str, ...]:

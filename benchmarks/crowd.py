@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 from benchmarks.made_up_payload import MadeUpPayload
 from common.canonical import decode
@@ -49,6 +50,7 @@ class CrowdWorker(threading.Thread):
         self.num_contributions = 0
         self.failed: Exception | None = None
 
+    @override
     def run(self) -> None:
         """Join, and take part until the time is over."""
         try:
@@ -131,16 +133,19 @@ class MaskedCrowdWorker(CrowdWorker):
         super().__init__(worker, until_s, heartbeat_s)
         self._masked = worker
 
+    @override
     def planned(self, plan: Plan) -> None:
         """See `CrowdWorker`."""
         self._masked.accept(plan)
         super().planned(plan)
 
+    @override
     def named(self, plan: Plan, members: session_pb2.Members) -> None:
         """See `CrowdWorker`."""
         self._masked.learn_members(plan, members)
         self._masked.upload(plan)
 
+    @override
     def unmasked(self, plan: Plan, kind: Any, message: session_pb2.ConnectResponse) -> None:
         """See `CrowdWorker`."""
         if kind == "survivors" and not self._masked.sign(message.survivors):
@@ -148,6 +153,7 @@ class MaskedCrowdWorker(CrowdWorker):
         elif kind == "signatures":
             self._masked.tell_shares(plan, message.signatures)
 
+    @override
     def settled(self, record: Record) -> None:
         """See `CrowdWorker`."""
         self._masked.resolve(record)

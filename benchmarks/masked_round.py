@@ -112,4 +112,5 @@ def _make_up(path: Path, num_values: int, deviation: float, seed: int) -> None:
     with path.open("wb") as file:
         for start in range(0, num_values, _BLOCK_VALUES):
             num = min(_BLOCK_VALUES, num_values - start)
-            file.write(draw.standard_normal(num, np.float32) * np.float32(deviation))
+            values = draw.standard_normal(num, np.float32) * np.float32(deviation)
+            file.write(values.tobytes())

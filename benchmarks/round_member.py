@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from typing_extensions import override
 
@@ -37,7 +37,7 @@ class Arrivals(LightWorker):
     """Remembers when the newest message of each kind came."""
 
     @override
-    def __enter__(self) -> "Arrivals":
+    def __enter__(self) -> Self:
         super().__enter__()
         self.came_s = dict[str, float]()
         return self

@@ -16,9 +16,11 @@ away on average, 1 - E[y*clipped y]/E[y**2], which for normal values is P(|y| > 
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from typing_extensions import override
 
 from benchmarks.result import write_result
 from common.arrays import F32, F64, I16
@@ -45,6 +47,7 @@ class _Given(Noise):
     def __init__(self, values: I16) -> None:
         self.values = values
 
+    @override
     def uniform(self, start: int, num: int) -> I16:
         return self.values[start : start + num]
 
@@ -59,7 +62,7 @@ def _sent(codec: Dense, y: F32, noise: Noise) -> F64:
     """Return what the others read of y, float32[n, BLOCK]: q*step."""
     payload = bytearray(y.size * codec.bits // 8)
     codec.encoder(1.0, 1.0, noise).encode(0, np.zeros_like(y), y, payload)
-    sent: F64 = unpack(payload, codec.bits).reshape(y.shape) * codec.step[:, None]
+    sent: F64 = unpack(bytes(payload), codec.bits).reshape(y.shape) * codec.step[:, None]
     return sent
 
 
@@ -78,12 +81,12 @@ def _errors(
     alone = [Noise(draw.bytes(16)) for _ in range(num_members)]
     ranked = [_Given(stratified(rank)) for rank in range(num_members)]
     true = y.mean(axis=0, dtype=np.float64)
-    means = {
-        way: sum(_sent(codec, own, noise) for own, noise in zip(y, noises, strict=True))
-        / num_members
-        for way, noises in {"alone": alone, "stratified": ranked}.items()
+    ways: Mapping[str, Sequence[Noise]] = {"alone": alone, "stratified": ranked}
+    means: dict[str, F64] = {
+        way: np.mean([_sent(codec, y[i], noise) for i, noise in enumerate(noises)], axis=0)
+        for way, noises in ways.items()
     }
-    told = sum(n.uniform(0, size).astype(np.float64) for n in alone) / _FINE / num_members
+    told = np.mean([n.uniform(0, size).astype(np.float64) for n in alone], axis=0) / _FINE
     means["told"] = means["alone"] - told.reshape(true.shape) * codec.step[:, None]
     return {way: float(np.mean((mean - true) ** 2)) for way, mean in means.items()}
 

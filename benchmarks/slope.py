@@ -87,5 +87,5 @@ class _Fit:
 
 
 def _fit(design: F64, y: F64) -> _Fit:
-    found = np.linalg.lstsq(design, y, rcond=None)[0]
+    found: F64 = np.linalg.lstsq(design, y, rcond=None)[0].astype(np.float64)
     return _Fit(design, found, y - design @ found)

@@ -186,8 +186,9 @@ def _sampled(
             rows.append([time.monotonic(), num_records, used, *pages])
             next_s += _SAMPLE_S
             time.sleep(max(0.0, next_s - time.monotonic()))
-    times_s, rounds, used, *pages = np.array(rows, np.float64).T
-    return _Samples(times_s, rounds, used, dict(zip(family, pages, strict=True)))
+    columns: list[F64] = list(np.array(rows, np.float64).T)
+    pages_of = dict(zip(family, columns[3:], strict=True))
+    return _Samples(columns[0], columns[1], columns[2], pages_of)
 
 
 def _memory(told: Mapping[str, Path], samples: _Samples) -> Mapping[str, Memory]:
@@ -202,7 +203,7 @@ def _memory(told: Mapping[str, Path], samples: _Samples) -> Mapping[str, Memory]
         warm = rounds >= (1 - FITTED) * samples.rounds[-1]
         return slope(rounds[warm], readings[warm])
 
-    found = {}
+    found: dict[str, Memory] = {}
     for role in ROLES:
         pages = fitted(samples.times_s, samples.pages[role])
         if role == VALKEY:
@@ -211,8 +212,8 @@ def _memory(told: Mapping[str, Path], samples: _Samples) -> Mapping[str, Memory]
         lines = told[role].read_text(encoding="ascii").splitlines()
         times_s, small, large = np.array([json.loads(line) for line in lines], np.float64).T
         seen = times_s <= samples.times_s[-1]  # while the workers took part
-        small, large = fitted(times_s[seen], small[seen]), fitted(times_s[seen], large[seen])
-        found[role] = Memory(small, large, pages)
+        objects = [fitted(times_s[seen], readings[seen]) for readings in (small, large)]
+        found[role] = Memory(objects[0], objects[1], pages)
     return found
 
 

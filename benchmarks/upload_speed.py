@@ -76,7 +76,7 @@ def upload_speeds(
     with ExitStack() as stack:
         port = stack.enter_context(_bare_server(certs, config.parent / "bare.tmp"))
         channel = stack.enter_context(grpc.secure_channel(f"127.0.0.1:{port}", credentials))
-        send = {rung: channel.stream_unary(f"/bare/{rung}") for rung in RUNGS}
+        send = {rung: channel.stream_unary(f"/bare/{rung}", None, None) for rung in RUNGS}
         line, bulk_port = stack.enter_context(bulk_process(config))
         spool = load_coordinator(config).data_dir / "spool"
         never = Event()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 import grpc
 
@@ -46,7 +46,7 @@ class LightWorker:
     timeout_s: float = TIMEOUT_S
     records: list[Record] = field(default_factory=list)
 
-    def __enter__(self) -> "LightWorker":
+    def __enter__(self) -> Self:
         self._control = grpc.secure_channel(self.control, self.credentials, OPTIONS)
         self._bulk = grpc.secure_channel(self.bulk, self.credentials, OPTIONS)
         self._closing = threading.Event()

@@ -8,7 +8,7 @@ import datetime
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from typing_extensions import override
@@ -49,7 +49,7 @@ class MaskedLightWorker(LightWorker):
     attempt: Attempt | None = None
 
     @override
-    def __enter__(self) -> "MaskedLightWorker":
+    def __enter__(self) -> Self:
         super().__enter__()
         tls = TlsSettings(
             ca=self.certs / "ca.pem",
