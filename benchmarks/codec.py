@@ -3,13 +3,12 @@
     python -m benchmarks.codec
 
 GB are 10**9 bytes of the model's float32, whatever lies on the wire; seconds are of this process's
-CPU, pinned to one core; the best of several runs, since noise only adds. (A busy neighbour still
-costs a third: it takes the shared cache.)
+CPU, pinned to one core; the best of several runs, since noise only adds; the file has medians,
+too. (A busy neighbour still costs a third: it takes the shared cache and the way to the memory.)
 Encoding reads everything twice: `measure` finds the lengths, then `shards` encodes; `encode` is
-both. A tile passes about twenty times through the second-level cache; the three products of the
-rotation are half of it. Peak memory is what an update's encoding allocates beside its input and the
-file that it fills, in MiB: it grows with the model by 20 bytes per block of 4096 values alone. The
-step is mostly SHA-256 of what it writes.
+both. Peak memory is what an update's encoding allocates beside its input and the file that it
+fills, in MiB: it grows with the model by 20 bytes per block of 4096 values alone. The step is
+mostly SHA-256 of what it writes. All take turns, so that none finds its tile in the cache.
 Files are in memory: the step hashes what it writes, but no disk is involved.
 """
 
@@ -18,8 +17,9 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from statistics import median
+from typing import Final, TypeVar
 
 import numpy as np
 from xxhash import xxh3_128_digest
@@ -41,6 +41,8 @@ from common.weight import threshold
 from coordinator.aggregate import aggregate
 from worker.update import Lengths, Work, measure, shards
 
+Key = TypeVar("Key")
+
 _CODECS: Final = {
     "4": Codec(bits=4, first_bits=4),
     "8": Codec(bits=8, first_bits=8),
@@ -48,6 +50,7 @@ _CODECS: Final = {
     "16": Codec(bits=16, first_bits=16),
     "float32": Codec("float32", 32, 32),
 }
+_KINDS: Final = ("measure", "encode", "add", "step")
 _WORKERS: Final = tuple(WorkerId(w) for w in ("aws", "azure", "gcp"))
 _NUMBERS: Final = Numbers(2000, 1.0, 0, 65535, 20, 20)
 _KEY: Final = bytes(16)
@@ -98,6 +101,16 @@ class Round:
     def measure(self) -> Lengths:
         """Return the lengths of one member's update."""
         return measure(self._terms, self._work)
+
+    def work(self, kind: str) -> Callable[[], object]:
+        """Return what is measured under a name of `_KINDS`."""
+        works: dict[str, Callable[[], object]] = {
+            "measure": self.measure,
+            "encode": self.encode,
+            "add": self.add,
+            "step": self.step,
+        }
+        return works[kind]
 
     def encode_peak_mib(self) -> float:
         """Return the most memory that `encode` allocates at once, by tracemalloc."""
@@ -185,17 +198,20 @@ def main() -> int:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     quick = "--quick" in sys.argv[1:]
     num_leaves, num_runs = (2, 2) if quick else (8, 15)
+    rounds = {name: Round(codec, num_leaves) for name, codec in _CODECS.items()}
+    works = {(kind, name): one.work(kind) for name, one in rounds.items() for kind in _KINDS}
     found: dict[str, float] = {}
+    for (kind, name), taken_s in _times(works, num_runs).items():
+        found[f"{kind}_gb_per_s_{name}"] = rounds[name].gigabytes / min(taken_s)
+        found[f"{kind}_median_gb_per_s_{name}"] = rounds[name].gigabytes / median(taken_s)
     print("GB/s of one core     measure     encode  add three       step  encode's peak MiB")
-    for name, codec in _CODECS.items():
-        one = Round(codec, num_leaves)
-        works = {"measure": one.measure, "encode": one.encode, "add": one.add, "step": one.step}
-        speeds = {work: one.gigabytes / _best(do, num_runs) for work, do in works.items()}
+    for name, one in rounds.items():
         found[f"encode_peak_mib_{name}"] = peak_mib = one.encode_peak_mib()
-        print(f"{name:18}", *(f"{s:10.2f}" for s in speeds.values()), f"{peak_mib:18.2f}")
-        found |= {f"{work}_gb_per_s_{name}": speed for work, speed in speeds.items()}
+        speeds = (found[f"{kind}_gb_per_s_{name}"] for kind in _KINDS)
+        print(f"{name:18}", *(f"{s:10.2f}" for s in speeds), f"{peak_mib:18.2f}")
     print("\npart, on one tile     GB/s")
-    tile_speeds = {n: 4e-9 * TILE / _best(w, 20 * num_runs) for n, w in parts().items()}
+    tile_s = _times(parts(), 20 * num_runs)
+    tile_speeds = {name: 4e-9 * TILE / min(taken_s) for name, taken_s in tile_s.items()}
     for name, speed in tile_speeds.items():
         print(f"{name:18}{speed:8.2f}")
     keys = ("encode_gb_per_s_8", "encode_peak_mib_8", "add_gb_per_s_8", "step_gb_per_s_8")
@@ -205,13 +221,15 @@ def main() -> int:
     return 0
 
 
-def _best(work: Callable[[], object], num_runs: int) -> float:
-    times = []
+def _times(works: Mapping[Key, Callable[[], object]], num_runs: int) -> dict[Key, list[float]]:
+    """Return the seconds of each; one after the other, so that a bad minute hits all alike."""
+    times: dict[Key, list[float]] = {key: [] for key in works}
     for _ in range(num_runs):
-        start_s = time.process_time()
-        work()
-        times.append(time.process_time() - start_s)
-    return max(min(times), 1e-9)
+        for key, work in works.items():
+            start_s = time.process_time()
+            work()
+            times[key].append(max(time.process_time() - start_s, 1e-9))
+    return times
 
 
 if __name__ == "__main__":

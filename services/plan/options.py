@@ -96,7 +96,7 @@ class PlanOptions(_Settings):
         " to 0.9, as the data will have it (ADR 0007); 1 = the most",
     )
     encode_s_per_gb: float = Field(
-        default=1.6, ge=0, description="seconds of a worker per 10^9 bytes of float32 model"
+        default=1.2, ge=0, description="seconds of a worker per 10^9 bytes of float32 model"
     )
     commit_s_per_gb: float = Field(
         default=20.0, ge=0, description="seconds of the coordinator, likewise"
