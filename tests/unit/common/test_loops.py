@@ -70,7 +70,7 @@ def test_a_function_is_compiled_where_there_is_no_folder_to_keep_it() -> None:
 def test_who_only_decodes_needs_no_numba() -> None:
     program = (
         "import sys; sys.modules['numba'] = None\n"
-        "import services.coordinator.main\n"
+        "import services.coordinator.main, services.evaluator.main\n"
         "from common.selftest import selftest_digest\n"
         "print(selftest_digest())"
     )
