@@ -3,9 +3,9 @@
 A block is multiplied by random signs, fixed per run and the same in every block, then by the
 Hadamard matrix H in natural order: H[i, j] = (-1)**popcount(i & j). H is symmetric and H.H = 4096.
 
-The worker's forward rotation may differ in the last bits between machines. The rotation of the sum
-must not: it works on integers, in a float type in which every partial sum is exact, so any order of
-additions gives the same bits.
+The worker's forward rotation (`codec/loops.py`) may differ in the last bits between machines. The
+rotation of the sum, here, must not: it works on integers, in a float type in which every partial
+sum is exact, so any order of additions gives the same bits.
 """
 
 import hashlib

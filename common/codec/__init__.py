@@ -22,7 +22,8 @@ class Encoded:
 
     Args:
         residual: e', what quantisation left out, float32[n, BLOCK] in rotated coordinates; None
-            where the codec loses nothing. Valid until the encoder's next tile.
+            where the codec loses nothing. Valid until the encoder's next tile, and while nobody
+            writes to `difference`.
         square: squared length of each block in units of r_B, float32[n]; may be infinite.
     """
 

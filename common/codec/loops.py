@@ -3,7 +3,7 @@
 For workers only: whoever decodes does not need Numba. Importing this compiles it, in some seconds,
 or takes it from Numba's cache: beside this file, else in the user's own, where one is writable.
 
-The last bits of y may differ between machines; what is made of it does not.
+The last bits of y may differ between machines; from y on every bit is given.
 """
 
 from collections.abc import Callable
