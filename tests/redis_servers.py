@@ -1,7 +1,6 @@
 """The distribution's Redis in each form that a coordinator meets: plain, TLS and ACL, cluster."""
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from services.identity import Role
+from services.local.layout import free_ports
 from tests.certificates import authority, tls_files
 
 USER = (
@@ -36,7 +36,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 def redis_with_tls(folder: Path) -> Iterator[str]:
     """Serve over TLS only, to a user who may do what the runbook says and no more."""
     tls = tls_files(folder, authority(), Role.COORDINATOR, "redis", hosts=("127.0.0.1",))
-    (port,) = _free_ports(1)
+    (port,) = free_ports(1)
     config = f"""
 port 0
 tls-port {port}
@@ -57,7 +57,7 @@ user default off
 @contextlib.contextmanager
 def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[str]:
     """Serve as a cluster of primaries, each with its part of the slots."""
-    ports = _free_ports(2 * num_nodes)
+    ports = free_ports(2 * num_nodes)
     nodes = list(zip(ports[:num_nodes], ports[num_nodes:], strict=True))
     with contextlib.ExitStack() as stack:
         clients = []
@@ -99,11 +99,3 @@ def _until(holds: Callable[[], object]) -> None:
                 return
         time.sleep(0.01)
     raise AssertionError("the server did not start")
-
-
-def _free_ports(num: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(num)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]

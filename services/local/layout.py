@@ -11,9 +11,10 @@
 It refuses a folder that is not empty.
 """
 
+import secrets
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,8 @@ from services.settings import load_run
 from worker.demo_text import write_texts
 
 HOST: Final = "127.0.0.1"
+_NEVER_GIVEN: Final = range(20_000, 32_000)
+"""Ports below those that Linux gives to outgoing connections."""
 COORDINATOR: Final = "coordinator"
 EVALUATOR: Final = "evaluator"
 OPERATOR: Final = "operator"
@@ -87,7 +90,7 @@ class Layout:
         self._spec = spec
         self.folder = spec.folder.resolve()
         names = (EVALUATOR, *(w.name for w in spec.workers))
-        control, bulk, *metrics = _free_ports(3 + len(names))
+        control, bulk, *metrics = free_ports(3 + len(names))
         self.control = f"{HOST}:{control}"
         self.bulk = f"{HOST}:{bulk}"
         self.metrics_ports = dict(zip((COORDINATOR, *names), metrics, strict=True))
@@ -204,12 +207,16 @@ class Layout:
         return {"host": HOST, "port": self.metrics_ports[name]}
 
 
-def _free_ports(num_ports: int) -> list[int]:
-    """Return ports that nobody listens on now; another program could still take one."""
+def free_ports(num_ports: int) -> list[int]:
+    """Return ports that nobody listens on now, and that no outgoing connection will be given.
+
+    So a process that ended finds its port again. Another program could still listen there first.
+    """
+    found: list[int] = []
     with ExitStack() as stack:
-        found = []
-        for _ in range(num_ports):
-            listener = stack.enter_context(socket.socket())
-            listener.bind((HOST, 0))
-            found.append(int(listener.getsockname()[1]))
+        while len(found) < num_ports:
+            port = secrets.choice(_NEVER_GIVEN)
+            with suppress(OSError):
+                stack.enter_context(socket.create_server((HOST, port)))
+                found.append(port)
     return found

@@ -9,11 +9,7 @@ connections to whoever wrote the newest takeover record, as a balancer that asks
 Redis persists once a second: killed, it comes back up to a second in the past.
 """
 
-import contextlib
-import random
 import signal
-import socket
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +17,7 @@ from typing_extensions import override
 
 from common import canonical
 from common.documents import Record
-from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
+from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, free_ports
 from services.local.processes import LocalProcess
 from tests import toxiproxy
 from tests.chaos.faults import Kinds
@@ -33,7 +29,6 @@ from tests.toxiproxy import Toxiproxy
 STANDBY: Final = "standby"
 REDIS: Final = "redis"
 _HOST: Final = "127.0.0.1"
-_NEVER_GIVEN: Final = (20_000, 32_000)  # below the range of outgoing connections
 _NO_REDIS: Final = 2
 """Exit status of a coordinator that is started while Redis does not answer."""
 
@@ -104,7 +99,7 @@ class StandbyChaos(Chaos):
     @override
     def _configure(self) -> None:
         names = (COORDINATOR, STANDBY)
-        ports = _quiet_ports(3 * len(names))
+        ports = free_ports(3 * len(names))
         for i, name in enumerate(names):
             control, bulk, metrics = ports[3 * i : 3 * i + 3]
             self._ports[name] = {"control": f"{_HOST}:{control}", "bulk": f"{_HOST}:{bulk}"}
@@ -188,16 +183,3 @@ class StandbyChaos(Chaos):
     @override
     def _store_socket(self) -> Path:
         return self.folder / REDIS / "s"
-
-
-def _quiet_ports(num: int) -> list[int]:
-    """Return ports that no connection is given while nobody listens on them: a standby waits."""
-    drawing = random.Random()
-    with ExitStack() as stack:
-        found: list[int] = []
-        while len(found) < num:
-            port = drawing.randrange(*_NEVER_GIVEN)
-            with contextlib.suppress(OSError):
-                stack.enter_context(socket.create_server((_HOST, port)))
-                found.append(port)
-        return found
