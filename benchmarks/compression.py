@@ -231,6 +231,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny runs, two seeds, no file")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: 1)")
     parser.add_argument("--only", default="", help="rows with this in their name, no file")
+    parser.add_argument("--steps", type=int, default=FULL.steps, help="per worker; others: no file")
     parser.add_argument("--seeds", type=int, default=FEWEST_SEEDS, help="of claimed rows")
     parser.add_argument("--data", type=Path, default=SHARED, help="folder of valid.txt, test.txt")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "compression")
@@ -244,7 +245,7 @@ def main() -> int:
     if WIKITEXT not in texts and not args.quick:
         print(f"skipped: {args.data} does not hold test.txt and valid.txt of WikiText-2")
         return 0
-    size, seeds = (QUICK, 2) if args.quick else (FULL, args.seeds)
+    size, seeds = (QUICK, 2) if args.quick else (replace(FULL, steps=args.steps), args.seeds)
     wanted = _wanted(args.only, texts, quick=args.quick)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     found = _figures(wanted, size, seeds, texts, args.folder, args.jobs, console)
@@ -254,7 +255,8 @@ def main() -> int:
         "tls_x_within_1pct": most_within(found, 0.01, ("masked", "tls")),
     }
     keys = {key: round(row.saving_per_step) if row else None for key, row in best.items()}
-    partial = "quick" if args.quick else "partial" if args.only or seeds < FEWEST_SEEDS else ""
+    is_whole = not args.only and seeds >= FEWEST_SEEDS and size == FULL
+    partial = "quick" if args.quick else "" if is_whole else "partial"
     if partial:
         print(f"{partial}: no figure of this is a claim; nothing is written")
     print("result", *(f"{k}={'none' if v is None else v}" for k, v in keys.items()))
