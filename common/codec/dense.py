@@ -128,19 +128,13 @@ class _Encoder:
         self, block: int, difference: F32, residual: F32 | None, payload: Writable
     ) -> Encoded:
         """See `TileEncoder`."""
-        num = len(difference)
-        blocks, square = slice(block, block + num), np.empty(num, np.float32)
+        num, square = len(difference), np.empty(len(difference), np.float32)
         if len(self._q) < num:
             self._q = np.empty(difference.shape, self._q.dtype)
         q = self._q[:num]
         self._loops.encode(
-            difference,
-            self._weights,
-            self._or_zeros(residual, num),
-            self._decay,
-            self._to_fine[blocks],
-            square,
-            self._from_fine[blocks],
+            *self._measured(block, difference, residual, square),
+            self._from_fine[block : block + num],
             self._noise.uniform(block * BLOCK, difference.size).reshape(difference.shape),
             np.float32(self._codec.levels),
             q,
@@ -153,21 +147,18 @@ class _Encoder:
 
         Nobody has measured it: what is absurdly large overflows, and is infinite or NaN.
         """
-        num = len(difference)
-        blocks, square = slice(block, block + num), np.empty(num, np.float32)
-        self._loops.measure(
-            difference,
-            self._weights,
-            self._or_zeros(residual, num),
-            self._decay,
-            self._to_fine[blocks],
-            square,
-        )
+        square = np.empty(len(difference), np.float32)
+        self._loops.measure(*self._measured(block, difference, residual, square))
         return square / self._fine_square
 
-    def _or_zeros(self, residual: F32 | None, num: int) -> F32:
-        if residual is not None:
-            return residual
-        if len(self._zeros) < num:
-            self._zeros = np.zeros((num, BLOCK), np.float32)
-        return self._zeros[:num]
+    def _measured(
+        self, block: int, difference: F32, residual: F32 | None, square: F32
+    ) -> tuple[F32, F32, F32, np.float32, F32, F32]:
+        """Return the arguments of `loops.measure`, with which those of `loops.encode` begin."""
+        num = len(difference)
+        if residual is None:
+            if len(self._zeros) < num:
+                self._zeros = np.zeros((num, BLOCK), np.float32)
+            residual = self._zeros[:num]
+        to_fine = self._to_fine[block : block + num]
+        return difference, self._weights, residual, self._decay, to_fine, square
