@@ -8,7 +8,6 @@ answers and asks: the share is a little more than the coordinator's.
 """
 
 import argparse
-import socket
 import statistics
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Final
 
 from benchmarks.result import write_result
 from common.documents import Counters, WorkerCounters
+from services.local.layout import free_ports
 from services.metrics import PHASES, CoordinatorMetrics, WorkerReport, add_health, serve
 from services.wire import Direction
 
@@ -53,7 +53,7 @@ def filled(num_workers: int) -> CoordinatorMetrics:
 
 def measured(num_workers: int, num_scrapes: int) -> dict[str, float]:
     """Return series, bytes, and the median processor time of a scrape."""
-    server = serve(filled(num_workers).registry, "127.0.0.1", _free_port())
+    server = serve(filled(num_workers).registry, "127.0.0.1", *free_ports(1))
     url = f"http://127.0.0.1:{server.port}/metrics"
     try:
         page = _scrape(url)
@@ -77,12 +77,6 @@ def measured(num_workers: int, num_scrapes: int) -> dict[str, float]:
 def _scrape(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - our own page
         return bytes(answer.read())
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def main() -> int:

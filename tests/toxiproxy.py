@@ -6,12 +6,13 @@ https://github.com/Shopify/toxiproxy; `toxiproxy-server` has to be on PATH.
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any, Final
+
+from services.local.layout import free_ports
 
 PROGRAM: Final = "toxiproxy-server"
 _NO_PROXY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -74,9 +75,7 @@ class Toxiproxy:
 @contextlib.contextmanager
 def toxiproxy() -> Iterator[Toxiproxy]:
     """Run a server as long as the block lasts."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    (port,) = free_ports(1)
     command = (PROGRAM, "-host", "127.0.0.1", "-port", str(port))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     api = f"http://127.0.0.1:{port}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import time
 import urllib.parse
 import urllib.request
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from services.local.layout import free_ports
 from services.local.processes import LocalProcess
 from tests.deploy.conftest import PROMETHEUS, tool
 
@@ -74,9 +74,8 @@ def prometheus_server(folder: Path, targets: Targets) -> Iterator[Prometheus]:
     program = tool("prometheus", "prometheus")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration(targets, 1)))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    (port,) = free_ports(1)
+    address = f"127.0.0.1:{port}"
     command = (
         program,
         f"--config.file={folder / 'prometheus.yml'}",
