@@ -17,6 +17,7 @@ import grpc
 from common import canonical
 from common.documents import Counters, Evaluation
 from common.errors import ConfigError, CrosscloudError
+from common.ids import Digest
 from protos.v1 import operator_pb2, operator_pb2_grpc
 from services.channels import channel_options, dial
 from services.grpc_status import raise_for
@@ -170,7 +171,15 @@ class OperatorLink:
         with self._border() as status:
             request = operator_pb2.RollbackRequest(version=version)
             if self._tls is not None:
-                order = signed_order(self._tls, status.run, version, status.num_records)
+                asked = operator_pb2.GetVersionRequest(version=version)
+                found = self._stub.GetVersion(asked, timeout=self._timeout_s)
+                order = signed_order(
+                    self._tls,
+                    genesis=Digest(found.genesis.hex()),
+                    version=version,
+                    digest=Digest(found.digest.hex()),
+                    num_records=status.num_records,
+                )
                 request.order = canonical.encode(order)
             self._stub.Rollback(request, timeout=within_s)
 

@@ -21,13 +21,14 @@ from common import canonical
 from common.documents import Evaluation, OfferKeys, RollbackOrder
 from common.errors import (
     BadKeyError,
+    IncompatibleError,
     MalformedDocumentError,
     NotAMemberError,
     ProtocolError,
     UnexpectedMessageError,
     UnknownFileError,
 )
-from common.ids import SessionId, WorkerId
+from common.ids import Digest, SessionId, WorkerId
 from common.secagg.transcript import certificate_der
 from coordinator.ports import (
     Command,
@@ -237,9 +238,16 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     """What people ask and command."""
 
     def __init__(
-        self, driver: Driver, *, members: MemberList, status: StatusSource, keeping: Keeping
+        self,
+        driver: Driver,
+        *,
+        genesis: Digest,
+        members: MemberList,
+        status: StatusSource,
+        keeping: Keeping,
     ) -> None:
         self._driver = driver
+        self._genesis = genesis
         self._members = members
         self._status = status
         self._keeping = keeping
@@ -284,15 +292,31 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     ) -> operator_pb2.RollbackResponse:
         """See protos/v1/operator.proto."""
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
-        self._keeping.check(request.version)
+        digest = self._keeping.digest_of(request.version)
         order = canonical.decode(request.order, RollbackOrder) if request.order else None
         if order is not None:
             _check_holder(operator, order.certificate)
+            if order.digest != digest:
+                raise IncompatibleError(
+                    f"the order is for a version {order.version} of digest {order.digest[:16]}...,"
+                    f" this log's is {digest[:16]}...: ask for it again"
+                )
         asked = RollbackAsked(request.version, operator.name, order)
         end = await self._driver.feed_until(asked, _ends_rollback)
         if isinstance(end, NotRolledBack):
             raise UnknownFileError(f"version {end.version} does not return: {end.detail}")
         return operator_pb2.RollbackResponse()
+
+    @override
+    async def GetVersion(
+        self, request: operator_pb2.GetVersionRequest, context: Context
+    ) -> operator_pb2.GetVersionResponse:
+        """See protos/v1/operator.proto."""
+        self._members.admit(identity_of(context), Role.OPERATOR)
+        digest = self._keeping.digest_of(request.version)
+        return operator_pb2.GetVersionResponse(
+            digest=bytes.fromhex(digest), genesis=bytes.fromhex(self._genesis)
+        )
 
     async def _operate(self, command: Command, context: Context) -> None:
         operator = self._members.admit(identity_of(context), Role.OPERATOR)

@@ -7,6 +7,7 @@ is given to it. `main.py` puts it between gRPC and processes, the simulation int
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from common import canonical
@@ -23,11 +24,13 @@ from coordinator.ports import (
     Event,
     Message,
     OpenSpool,
+    Restored,
     RestoreFailed,
     Seal,
 )
 from coordinator.round import Phase
 from coordinator.run import Run
+from coordinator.words import origin_of
 from services.coordinator import convert
 from services.coordinator.admission import Admission
 from services.coordinator.control import Moved, SessionService, nowhere
@@ -157,7 +160,7 @@ class Leading:
             commit: the commit process.
             watch: sees every answer of theirs.
         """
-        self._processes = Processes(bulk, commit, self.feed_late, watch)
+        self._processes = Processes(bulk, commit, self._answered, watch)
         found = await self._store.load()
         left = self._spool.rounds()  # before our takeover: none is a newer leader's
         await self.driver.carry_out(self.core.start(self._now_s(), found))
@@ -204,6 +207,15 @@ class Leading:
             await self.driver.feed(event)
         except ProtocolError as e:
             log.info("too late: %s", e)
+
+    async def _answered(self, event: Event) -> None:
+        """Feed a process' answer; of a version that returns, say also why it is believed."""
+        is_masked = self._genesis.algorithm.masked
+        if isinstance(event, Restored) and is_masked and event.version > 0:
+            contents = self._log.records(self.keeping.seq_of(event.version))
+            records = (canonical.decode(content, Record) for content in contents)
+            event = replace(event, origin=origin_of(records))
+        await self.feed_late(event)
 
     # What the driver asks for ---------------------------------------------------------------------
 

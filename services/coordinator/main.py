@@ -286,6 +286,7 @@ def _control_server(
     operator_pb2_grpc.add_OperatorServicer_to_server(
         OperatorService(
             coordinator.leading.driver,
+            genesis=canonical.digest(genesis),
             members=coordinator.members,
             status=coordinator.status,
             keeping=coordinator.leading.keeping,

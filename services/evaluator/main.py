@@ -140,9 +140,7 @@ class Evaluator:
             self._stand()
         missed = [r for r in records if r.seq >= self._replica.position.next_seq]
         if missed:
-            self._replica.choose_way(missed)
-        for record in missed:
-            self._replica.apply(record)
+            self._replica.follow(missed)
             self._stand()
 
     def _stand(self) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 from cryptography.hazmat.primitives import serialization
 
 from common.documents import RollbackOrder
-from common.ids import WorkerId
+from common.ids import Digest, WorkerId
 from common.secagg import signatures
 from common.secagg.signatures import IdentityKey
 from services.certs import CA_CERTIFICATE, MEMBERS, Holder, init_federation
@@ -65,9 +65,17 @@ class Identities:
         """Return what signs with a worker's key."""
         return functools.partial(signatures.sign, self._keys[worker])
 
-    def order(self, by: str, version: int, num_records: int) -> RollbackOrder:
+    def order(
+        self, by: str, *, genesis: Digest, version: int, digest: Digest, num_records: int
+    ) -> RollbackOrder:
         """Return an operator's signed order to roll back."""
-        return signed_order(self._orderers[by], RUN, version, num_records)
+        return signed_order(
+            self._orderers[by],
+            genesis=genesis,
+            version=version,
+            digest=digest,
+            num_records=num_records,
+        )
 
 
 def _tls(folder: Path, name: str) -> TlsSettings:

@@ -275,7 +275,9 @@ class SimulatedWorker:
         random_bytes = random.Random(self._rng.getrandbits(64)).randbytes  # noqa: S311
         member = Member(self.name, a, trust, known.admits, known.signer(self.name), random_bytes)
         certificate = functools.partial(known.certificate, self.name)
-        return MaskedTier(member, genesis.run, certificate, genesis.version0, known.operators)
+        return MaskedTier(
+            member, genesis, certificate, admitted=known.admits, operators=known.operators
+        )
 
     def _join(self) -> session_pb2.Join:
         at = self.replica.position

@@ -281,7 +281,7 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
     operators = Members(genesis.run, ca, settings.trust.operators, now, Role.OPERATOR)
     member = Member(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
     certificate = functools.partial(own_certificate, settings.tls)
-    return MaskedTier(member, genesis.run, certificate, genesis.version0, operators)
+    return MaskedTier(member, genesis, certificate, admitted=admits.ever, operators=operators.ever)
 
 
 async def _signalled() -> None:

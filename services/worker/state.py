@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import canonical
+from common.documents import Attestation
 from common.errors import ConfigError, MalformedDocumentError
 from services.files import Draft, make_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
@@ -30,14 +31,14 @@ class Manifest:
     """A complete state: `folder` was saved while the worker stood at `position`.
 
     Args:
-        checked: whether it verified that version's sum itself.
         known: versions that it stood on.
+        words: of members, on which it stands there: a coordinator may have lost them.
     """
 
     folder: str
     position: Position
-    checked: bool = False
     known: Known = field(default_factory=Known)
+    words: tuple[Attestation, ...] = ()
 
 
 class StateFolder:

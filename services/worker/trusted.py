@@ -59,17 +59,29 @@ class Members:
             self._pins = Renewed(f"pins {pins}", (pins,), lambda: read_pins(pins))
 
     def __call__(self, certificate_der: bytes) -> Party:
-        """Return whose certificate this is.
+        """Return whose certificate this is, which is valid now.
 
         Raises:
             NotAMemberError: it is nobody's who is admitted.
         """
+        return self._party(certificate_der, self._now())
+
+    def ever(self, certificate_der: bytes) -> Party:
+        """Return whose certificate this is or was: what its key has signed outlives it.
+
+        Raises:
+            NotAMemberError: it is nobody's who is admitted.
+        """
+        return self._party(certificate_der, None)
+
+    def _party(self, certificate_der: bytes, now: datetime.datetime | None) -> Party:
         try:
             certificate = x509.load_der_x509_certificate(certificate_der)
             certificate.verify_directly_issued_by(self._ca)
         except (ValueError, TypeError, InvalidSignature):
             raise NotAMemberError("its certificate is not signed by the federation's CA") from None
-        if not certificate.not_valid_before_utc <= self._now() <= certificate.not_valid_after_utc:
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if now is not None and not begin <= now <= end:
             raise NotAMemberError("its certificate has expired, or is not valid yet")
         identity = identity_in(certificate)
         if identity.run != self._run or identity.role is not self._role:

@@ -173,9 +173,12 @@ class Cloud:
             drawn(self.name),
             self.unsafe,
         )
-        genesis = self.run.genesis
         self.tier = MaskedTier(
-            self.member, RUN, lambda: self.who.certificate, genesis.version0, self.operators
+            self.member,
+            self.run.genesis,
+            lambda: self.who.certificate,
+            admitted=self.admits,
+            operators=self.operators,
         )
         self.round = WorkerRound(self.name, algorithm.colluding, unsafe=self.unsafe)
 

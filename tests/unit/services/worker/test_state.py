@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from common import canonical
+from common.documents import Counters
 from common.ids import Digest
+from common.log_head import LogHead
 from services.replica import Position
 from services.simulator.disk import Disk, watched
 from services.simulator.host import HOST, Host, Killed
@@ -18,7 +20,8 @@ STAGE = Stage(PLAN, SEQ, exposed=True)
 
 
 def saved_at(state: StateFolder, next_seq: int) -> None:
-    position = Position(next_seq, Digest("0" * 64), PLAN.version, PLAN.digest, 0.0, 0)
+    head = LogHead(next_seq, Digest("0" * 64), PLAN.version, PLAN.digest, 0.0, Counters())
+    position = Position(head, PLAN.version, PLAN.digest)
     state.commit_save(Manifest(state.new_save().name, position), None)
 
 
