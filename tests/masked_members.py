@@ -81,9 +81,9 @@ def member(name: str, algorithm: Algorithm = MASKED, seed: str = "") -> Member:
     return Member(worker, algorithm, trust, admits, signer(name), drawn(f"{name}/{seed}"))
 
 
-def word(name: str, genesis: Digest, record: Record, **changes: object) -> Attestation:
+def word(name: str, genesis_: Digest, record: Record, **changes: object) -> Attestation:
     """Return a member's word for the version of a commit's record, but for `changes`; signed."""
-    unsigned = replace(word_about(genesis, record, WorkerId(name)), **changes)  # type: ignore[arg-type]
+    unsigned = replace(word_about(genesis_, record, WorkerId(name)), **changes)  # type: ignore[arg-type]
     signature = signatures.sign(identity_key(name), "head", signed_content(unsigned))
     return replace(unsigned, signature=signature.hex())
 

@@ -12,14 +12,17 @@ on. Nothing else is ever stood on: not what lies on the way, nor version 0 once 
 It reads no clock or file. Who may be a member is asked of `Admits`, at the time of the round.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from common import canonical
 from common.documents import Attestation, Genesis, Plan, Record
 from common.ids import Digest, WorkerId
 from common.words import is_word, true_words, word_about, words_needed
 from worker.trust import Admits, roster_complaint
+
+_NOBODY: Final = WorkerId("")
 
 
 class Words:
@@ -36,52 +39,48 @@ class Words:
         self._id = canonical.digest(genesis)
         self._admits = admits
         self._is_sure = is_sure
-        self._commits: dict[Digest, Record] = {}  # by the plan's digest; the newest is last
-        self._of: dict[Digest, dict[WorkerId, str]] = {}
+        self._commits: dict[Digest, Record] = {}  # by what is said of it; the newest is last
+        self._said: dict[Digest, dict[WorkerId, str]] = {}
         self._complaints: dict[Digest, str] = {}
 
     def read(self, record: Record) -> None:
         """Take a record's own words, and its commit, of which can be spoken from now on."""
         if record.words and self._commits:
-            plan = next(reversed(self._commits))
-            about = self._commits[plan]
-            assert about.commit is not None
-            self._of[plan] |= true_words(
+            what, about = next(reversed(self._commits.items()))
+            self._said[what] |= true_words(
                 self._id,
-                about.commit.plan,
+                _plan(about),
                 about.version,
                 about.digest,
                 about.counters,
                 record.words,
             )
         if record.commit is not None:
-            plan = canonical.digest(record.commit.plan)
-            self._commits.pop(plan, None)
-            self._commits[plan] = record
-            self._of.setdefault(plan, {})
+            what = self._what(record)
+            self._commits.pop(what, None)
+            self._commits[what] = record
+            self._said.setdefault(what, {})
 
     def heard(self, word: Attestation) -> None:
         """Take a word that was relayed; what is no member's word for a known commit is nothing."""
-        record = self._commits.get(word.plan)
-        if record is None or record.commit is None:
-            return
-        expected = word_about(self._id, record, word.worker)
-        if replace(word, signature=None) == expected and is_word(record.commit.plan, word):
+        what = canonical.digest(replace(word, worker=_NOBODY, signature=None))
+        record = self._commits.get(what)
+        if record is not None and is_word(_plan(record), word):
             assert word.signature is not None
-            self._of[word.plan][word.worker] = word.signature
+            self._said[what][word.worker] = word.signature
 
     def believes(self, record: Record) -> bool:
         """Return whether enough members say what a commit's record says."""
-        assert record.commit is not None
         if not self._is_sure:
             return True
-        plan = record.commit.plan
-        said = self._of.get(canonical.digest(plan), {})
+        plan, said = _plan(record), self._said.get(self._what(record), {})
         return len(said) >= words_needed(self._genesis, plan) and not self._complaint(plan)
 
     def believes_origin(self, record: Record) -> bool:
         """Return whether a roll-back's record shows that its state was believed once."""
         assert record.rollback is not None
+        if not self._is_sure:
+            return True
         origin = record.rollback.origin
         if origin is None:
             return record.rollback.version == 0 and record.digest == self._genesis.version0
@@ -95,21 +94,34 @@ class Words:
         """Return the words for the newest commit's version: any who lost them may need them."""
         if not self._commits:
             return ()
-        plan, record = next(reversed(self._commits.items()))
+        what, record = next(reversed(self._commits.items()))
         return tuple(
             replace(word_about(self._id, record, worker), signature=signature)
-            for worker, signature in sorted(self._of[plan].items())
+            for worker, signature in sorted(self._said[what].items())
         )
+
+    def unread(self, records: Iterable[Record]) -> None:
+        """Records were read and not followed: a later session may bring others in their place."""
+        for record in records:
+            if record.commit is not None:
+                self._drop(record)
 
     def forget(self, records: Sequence[Record]) -> None:
         """Records were followed: all their commits but the newest are history."""
         for record in records:
-            if record.commit is not None:
-                plan = canonical.digest(record.commit.plan)
-                if plan != next(reversed(self._commits), None):
-                    self._commits.pop(plan, None)
-                    self._of.pop(plan, None)
-                    self._complaints.pop(plan, None)
+            is_newest = record is next(reversed(self._commits.values()), None)
+            if record.commit is not None and not is_newest:
+                self._drop(record)
+
+    def _drop(self, record: Record) -> None:
+        what = self._what(record)
+        self._commits.pop(what, None)
+        self._said.pop(what, None)
+        self._complaints.pop(canonical.digest(_plan(record)), None)
+
+    def _what(self, record: Record) -> Digest:
+        """Return the digest of what members say of a commit's record, whoever says it."""
+        return canonical.digest(word_about(self._id, record, _NOBODY))
 
     def _complaint(self, plan: Plan) -> str:
         """Return why a plan's members are none; asked once, since nothing in a plan changes."""
@@ -117,6 +129,11 @@ class Words:
         if digest not in self._complaints:
             self._complaints[digest] = roster_complaint(plan, self._admits)
         return self._complaints[digest]
+
+
+def _plan(record: Record) -> Plan:
+    assert record.commit is not None, "members speak of commits"
+    return record.commit.plan
 
 
 @dataclass(frozen=True, slots=True)

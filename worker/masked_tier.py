@@ -1,6 +1,6 @@
 """The masked tier beside its rounds: an offer's keys, and what a version is believed on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from common import canonical
@@ -73,6 +73,10 @@ class MaskedTier:
     def read(self, record: Record) -> None:
         """Take what a record says before anything is decided about it."""
         self.words.read(record)
+
+    def unread(self, records: Iterable[Record]) -> None:
+        """Records were read and not followed: they may come otherwise."""
+        self.words.unread(records)
 
     def forget(self, records: Sequence[Record]) -> None:
         """Records were followed."""

@@ -54,6 +54,9 @@ class PlainTier:
     def read(self, record: Record) -> None:
         """Take a record: nobody's word is in it."""
 
+    def unread(self, records: Iterable[Record]) -> None:
+        """Records were read and not followed."""
+
     def forget(self, records: Sequence[Record]) -> None:
         """Records were followed."""
 

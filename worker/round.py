@@ -19,6 +19,7 @@ import contextlib
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from common import canonical
 from common.documents import Answer, Attestation, Commit, Numbers, Offer, Plan, Record
@@ -27,6 +28,9 @@ from common.ids import Digest, RoundId, WorkerId
 from common.secagg.labels import SignedPurpose
 from common.secagg.thresholds import abandons_needed
 from common.secagg.transcript import abandon_content, identity_of, is_signed, list_content
+
+RESOLVE_PATIENCE: Final = 3
+"""A masked round that has no outcome after so many times its time limits is given up."""
 
 
 class Work(enum.Enum):
@@ -103,6 +107,11 @@ class Stage:
     kappa: str = ""
     revealed: bool = False
     word: Attestation | None = None
+
+    def patience_s(self, most_s: float) -> float:
+        """Return how long the round's outcome is waited for; a coordinator may lie in its plan."""
+        told_s = self.plan.key_timeout_s + self.plan.upload_timeout_s
+        return min(RESOLVE_PATIENCE * told_s, most_s)
 
 
 class WorkerRound:

@@ -16,8 +16,7 @@ from common.arrays import F32, F64
 from common.documents import Plan
 from common.ids import RoundId
 from services.simulator.runs import TIMINGS
-from services.worker.agent import RESOLVE_PATIENCE
-from worker.round import Stage
+from worker.round import RESOLVE_PATIENCE, Stage
 
 _RESIDUAL: Final = "residual.f32"
 _STAGE: Final = "stage.json"

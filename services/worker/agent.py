@@ -24,6 +24,7 @@ from common.checks import check_plan
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
 from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
 from common.ids import RoundId, WorkerId
+from common.log_head import LogHead
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
@@ -59,9 +60,6 @@ from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 log = logging.getLogger(__name__)
 
 SAVE_INTERVAL_S: Final = 300.0
-
-RESOLVE_PATIENCE: Final = 3
-"""A masked round that has no outcome after so many times its time limits is given up."""
 
 
 class Agent:
@@ -111,6 +109,7 @@ class Agent:
         self._resolve_timeout_s = resolve_timeout_s
         self._round = WorkerRound(worker, genesis.algorithm.colluding)
         self._held: deque[Record] = deque()  # not followed yet: too few vouched for their version
+        self._read = replica.position.log  # its end, those that are held with it
         self._num_records, self._snapshot_seq = 0, -1  # of the log as Welcome told, and in it
         self._unsaved = False  # whether a round's outcome is in no save yet
         self._looked_at = -1  # record whose sum this worker has tried to check
@@ -158,7 +157,7 @@ class Agent:
             return
         stage = self._state.load_stage()
         save = self._state.folder(manifest)
-        self._replica.position = manifest.position
+        self._replica.position, self._read = manifest.position, manifest.position.log
         self._residual = save / "residual.f32"
         self._known, self._words = manifest.known, manifest.words
         if stage is not None:
@@ -175,10 +174,12 @@ class Agent:
         self.connected = True
         start = canonical.decode(welcome.start_record, Record)
         self._num_records, self._snapshot_seq = welcome.num_records, start.seq
+        self._tier.unread(self._held)  # they come again, from a coordinator that may be another
+        self._held.clear()
+        self._read, self._looked_at = self._replica.position.log, -1
         if self.begun:
             self._tell_words()
             return
-        self._held.clear()
         self._hold(start)
         await self._follow()
 
@@ -373,21 +374,20 @@ class Agent:
     async def recorded(self, content: bytes) -> None:
         """The next record of the log: follow it as far as its version can be believed."""
         record = canonical.decode(content, Record)
-        if record.seq < self._due_seq:
+        if record.seq < self._read.next_seq:
             return  # a new session may begin with what the old one had sent already
-        if record.seq > self._due_seq:
+        if record.seq > self._read.next_seq:
             self._redial()  # a newcomer's session, at a later snapshot than it could begin at
             return
         self._hold(record)
         await self._follow()
 
     def _hold(self, record: Record) -> None:
+        is_start = not self.begun and not self._held  # a newcomer's: nothing of it is checked here
+        head = LogHead.at(record) if is_start else self._read.after(self._genesis, record)
+        self._read = head
         self._held.append(record)
         self._tier.read(record)
-
-    @property
-    def _due_seq(self) -> int:
-        return self._held[-1].seq + 1 if self._held else self._replica.position.next_seq
 
     async def attested(self, message: session_pb2.Attest) -> None:
         """A member says what its round made."""
@@ -400,7 +400,7 @@ class Agent:
 
     async def _follow(self) -> None:
         """Follow the held records up to the last one whose version is believed."""
-        if self._due_seq < self._num_records:
+        if self._read.next_seq < self._num_records:
             return  # the rest of what it missed is on its way: then it sees which way is cheaper
         self._check_orders()
         while self._held:
@@ -420,6 +420,8 @@ class Agent:
                 case Follow(num=num):
                     await self._go([self._held.popleft() for _ in range(num)])
                 case Wait():
+                    about = self._held[0].version
+                    log.info("waits: version %d has not enough members' words yet", about)
                     return
                 case _:
                     assert_never(move)
@@ -576,11 +578,8 @@ class Agent:
 
     def _is_given_up(self, stage: Stage) -> bool:
         """Return whether a masked round's outcome was waited for long enough."""
-        waited_s = self._now_s() - self._staged_at_s
-        plan = stage.plan
-        told_s = plan.key_timeout_s + plan.upload_timeout_s  # by the coordinator: it may lie
-        enough_s = min(RESOLVE_PATIENCE * told_s, self._resolve_timeout_s)
-        return plan.masked and self.connected and not self._held and waited_s > enough_s
+        is_late = self._now_s() - self._staged_at_s > stage.patience_s(self._resolve_timeout_s)
+        return stage.plan.masked and self.connected and not self._held and is_late
 
     async def _end_upload(self) -> None:
         if self._upload is not None:
