@@ -190,7 +190,7 @@ class _Learning:
             network=self._network,
             rng=self._rng,
             metrics=_METRICS,
-            past=Past(_nothing),
+            past=Past(_nothing, _nothing),
         )
         worker.cloud, worker.tally = cloud, self._tally[name]
         return worker
