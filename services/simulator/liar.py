@@ -26,7 +26,7 @@ from protos.v1 import session_pb2
 KINDS: Final = ("withholds", "replays", "invents", "forges", "returns", "paces", "forks")
 
 _NO_BODY: Final[dict[str, Any]] = dict.fromkeys(
-    ("takeover", "commit", "abort", "evaluation", "control", "words")
+    ("takeover", "commit", "abort", "evaluation", "control", "rollback", "words")
 )
 
 Message = session_pb2.ConnectResponse
@@ -51,7 +51,9 @@ class Liar:
     words: list[Attestation] = field(default_factory=list)
     orders: list[RollbackOrder] = field(default_factory=list)
     states: list[tuple[int, Digest]] = field(default_factory=list)
+    records: dict[int, Record] = field(default_factory=dict)
     tip: LogHead | None = None
+    last: Record | None = None
     has_lied: bool = False
 
     def heard(self, message: Message) -> None:
@@ -62,6 +64,7 @@ class Liar:
             case "outcome":
                 record = canonical.decode(message.outcome.record, Record)
                 self.states.append((record.version, record.digest))
+                self.records[record.seq] = record
                 if record.rollback is not None and record.rollback.order is not None:
                     self.orders.append(record.rollback.order)
 
@@ -69,7 +72,7 @@ class Liar:
         """Return what the victim hears instead."""
         match message.WhichOneof("message"):
             case "welcome" if self.tip is not None:
-                self.tip = None  # it begins again where it says that it stands
+                self.tip = self.last = None  # it begins again where it says that it stands
             case "outcome":
                 record = canonical.decode(message.outcome.record, Record)
                 return [_outcome(r) for r in self._records(record)]
@@ -107,7 +110,7 @@ class Liar:
         for lie in told:
             assert self.tip is not None
             lie = replace(lie, seq=self.tip.next_seq, previous=self.tip.previous)
-            self.tip = LogHead.at(lie)
+            self.tip, self.last = LogHead.at(lie), lie
             chained.append(lie)
         return chained
 
@@ -116,7 +119,7 @@ class Liar:
             case "forges" | "invents":
                 return record.commit is not None
             case "returns":
-                return record.version > 0
+                return record.seq - 1 in self.records
         return False
 
     def _changed(self, record: Record) -> list[Record]:
@@ -133,13 +136,15 @@ class Liar:
                 )
                 return [self.rng.choice(lies)]
             case "returns":
+                before = self.last or self.records.get(record.seq - 1)
+                if before is None:
+                    return [record]
                 stood = [(0, self.genesis.version0), *self.states]
-                version, digest = self.rng.choice([s for s in stood if s[0] < record.version])
+                version, digest = self.rng.choice([s for s in stood if s[0] <= before.version])
                 order = self.rng.choice((None, *self.orders))
                 back = Rollback(version, 0, "eve", order)
-                version_now = record.version + (record.commit is None)
-                still = replace(record, version=version_now, digest=digest, rollback=back)
-                return [replace(still, **_NO_BODY)]
+                still = replace(before, **_NO_BODY)
+                return [replace(still, version=before.version + 1, digest=digest, rollback=back)]
         return [record]
 
     def _crafted(self, true: Digest) -> Digest:
