@@ -303,7 +303,12 @@ def main(config: Path) -> int:
         process=f"worker {settings.name}",
         worker=settings.name,
     )
-    metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
+    metrics = WorkerMetrics(
+        run=genesis.run,
+        worker=settings.name,
+        software=__version__,
+        tells_loss=not genesis.algorithm.masked,
+    )
     add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     with contextlib.closing(server):

@@ -426,7 +426,7 @@ class Books(RuleBasedStateMachine):
             send=send,
             redial=lambda: None,
             link_bps=lambda: 0,
-            metrics=WorkerMetrics(run="small", worker=ME, software="test"),
+            metrics=WorkerMetrics(run="small", worker=ME, software="test", tells_loss=False),
             now_s=lambda: self.now_s,
             resolve_timeout_s=50.0,
         )
