@@ -56,12 +56,16 @@ def genesis_version(
         seed: of the run.
         read_theta: the initial parameters and buffers; padding must be zero.
         write_blob: receives every file of the version.
+
+    Raises:
+        DamagedDataError: the padding is not zero.
     """
     theta = []
     for start, stop in schema.leaves():
         leaf = read_theta(start, stop).astype("<f4")
         for a, b in schema.padding():
-            assert not leaf[max(a - start, 0) : max(b - start, 0)].any(), "padding must be zero"
+            if leaf[max(a - start, 0) : max(b - start, 0)].any():
+                raise DamagedDataError("the padding of the first version is not zero")
         theta.append(write_blob(leaf.tobytes()))
     zeros: tuple[Digest, ...] = ()
     phi: tuple[Digest, ...] = ()

@@ -168,11 +168,12 @@ class PayloadLayout:
         """Return which bytes of the lanes section a shard of lanes holds.
 
         Raises:
-            BadUpdateError: there is no such shard.
+            BadUpdateError: there is no such shard, or it holds no lanes.
         """
         offset, length = self.shard(index)
         start = offset - self.lanes_offset
-        assert 0 <= start < self.lanes_bytes, f"shard {index} holds no lanes"
+        if not 0 <= start < self.lanes_bytes:
+            raise BadUpdateError(f"shard {index} holds no lanes")
         return slice(start, start + length)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import canonical
-from common.errors import ConfigError, MalformedDocumentError
+from common.errors import ConfigError, MalformedDocumentError, StorageError
 from services.files import Draft, make_private_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
 from worker.known import Known
@@ -51,8 +51,13 @@ class StateFolder:
 
     @property
     def stage(self) -> Path:
-        """The stage's folder; there must have been a save."""
-        assert self._current, "nothing is frozen before the first save"
+        """The stage's folder.
+
+        Raises:
+            StorageError: nothing was saved yet; a restart would find no stage.
+        """
+        if not self._current:
+            raise StorageError(f"{self._root}: nothing is frozen before the first save")
         return self._root / self._current / "stage"
 
     @property

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from common.canonical import digest_of, encode
 from common.documents import Counters, Record, Takeover
-from common.errors import ConfigError, DamagedDataError, StaleLeaderError, StorageFullError
+from common.errors import (
+    ConfigError,
+    DamagedDataError,
+    StaleLeaderError,
+    StorageError,
+    StorageFullError,
+)
 from common.ids import Digest
 from services.coordinator.log_store import LogStore
 
@@ -249,3 +255,13 @@ def test_any_changed_byte_is_noticed(
 
     with pytest.raises(DamagedDataError, match=r"00000000000[0-2]\.json"):
         reopened(folder)
+
+
+def test_a_record_that_does_not_follow_the_last_one_is_not_written(tmp_path: Path) -> None:
+    log, names = written(tmp_path / "log", 2), [f"{seq:012d}.json" for seq in range(2)]
+    with pytest.raises(StorageError, match="does not follow"):
+        log.append(record(2, Digest("0" * 64)))
+    with pytest.raises(StorageError, match="a gap"):
+        log.append(record(3, digest_of(encode(chain(2)[-1]))))
+    assert file_names(tmp_path / "log") == names
+    assert reopened(tmp_path / "log").num_records == 2
