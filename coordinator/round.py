@@ -317,7 +317,7 @@ class Round:
         """The sum became a version."""
         self._check_computing()
         if (event.commit.plan, event.commit.survivors) != (self.plan, self.survivors):
-            raise UnexpectedMessageError("the version of another plan, or of other members, was computed")
+            raise AssertionError("the version of another plan, or of other members, was computed")
         self.phase, self.outcome = self._next(Phase.COMMITTED), event
 
     def fail(self, event: ComputeFailed) -> None:
@@ -417,7 +417,7 @@ class Round:
 
     def _next(self, phase: Phase) -> Phase:
         if phase not in NEXT_PHASES[self.phase]:
-            raise UnexpectedMessageError(f"no round goes from {self.phase} to {phase}")
+            raise AssertionError(f"{self.phase} -> {phase}")
         return phase
 
     def _u2(self, worker: WorkerId) -> Members:

@@ -149,7 +149,7 @@ class Run:
             ProtocolError: the event is not allowed now; nothing changed.
         """
         if not self._started:
-            raise UnexpectedMessageError("nothing is decided before the run has been started")
+            raise AssertionError("nothing is decided before `start`")
         if self._ledger.head.stopped:
             return self._after_the_end(event, now_s)
         return (*self._apply(event, now_s), *self._pass_time(now_s))

@@ -19,7 +19,6 @@ from common.errors import (
     DamagedDataError,
     MalformedDocumentError,
     StaleLeaderError,
-    StorageError,
 )
 from common.ids import Digest
 from services.files import Draft, make_folder, storage_errors, sync_folder
@@ -71,9 +70,9 @@ class LogStore:
         """
         content = encode(record)
         if record.seq == self._num_records and record.previous != self._tip:
-            raise StorageError(f"{self._folder}: record {record.seq} does not follow the last")
+            raise AssertionError("a record must follow the last one")
         if record.seq > self._num_records:
-            raise StorageError(f"{self._folder}: record {record.seq} would leave a gap")
+            raise AssertionError("a record would leave a gap")
         self._create(record.seq, content)
         sync_folder(self._folder)  # also where another try of ours made the link
         if record.seq == self._num_records:

@@ -77,7 +77,7 @@ class Trainer:
 
     async def _ask(self, question: Close | Merge | Return | Save, kind: type[T]) -> T:
         if self._answer is not None:
-            raise UnexpectedMessageError("trainer: asked before the last question was answered")
+            raise AssertionError("one question at a time")
         self._answer = asyncio.get_running_loop().create_future()
         try:
             await self._child.send(question)

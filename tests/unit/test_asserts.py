@@ -1,4 +1,7 @@
-"""`python -O` takes asserts away: none may stand between us and what is secret, or has to last."""
+"""`python -O` takes asserts away: none may stand between us and what is secret, or has to last.
+
+Where only our own bug can break such a thing, `raise AssertionError` stays, and ends the process.
+"""
 
 import ast
 from collections.abc import Iterator
