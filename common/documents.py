@@ -100,7 +100,7 @@ class Algorithm:
         max_cohort: most members of a cohort; the oldest offers go first.
         quorum: of the live members, in (0, 1]; never fewer than `min_cohort`.
         tier: privacy tier, one of TIERS.
-        min_cohort: m, fewest members in a sum.
+        min_cohort: m, fewest members in a sum; run.yaml's default is 3 + c.
         colluding: c, colluding workers that the threshold allows for.
         normalisation: g: "normalised" (tokens per learning rate), "tokens", "samples", "uniform".
         staleness: s(tau): "poly" (1 + tau)**-a, "hinge", "constant".

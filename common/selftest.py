@@ -137,7 +137,7 @@ def _aggregate(genesis: Genesis, plan: Plan, commit: int) -> bytes:
             data = _sparse(codec, values)
         case _:
             data = pack((values * np.float32(2 ** (bits - 2))).astype(np.int32), bits)
-    energy = (np.abs(_uniform(name + "/energy", layout.num_watched)) * 1024).astype(np.uint32)
+    energy = (np.abs(_uniform(name + "/energy", layout.num_blocks)) * 1024).astype(np.uint32)
     return data + pack_energy(energy)
 
 

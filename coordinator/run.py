@@ -147,7 +147,8 @@ class Run:
         Raises:
             ProtocolError: the event is not allowed now; nothing changed.
         """
-        assert self._started
+        if not self._started:
+            raise AssertionError("nothing is decided before `start`")
         if self._ledger.head.stopped:
             return self._after_the_end(event, now_s)
         return (*self._apply(event, now_s), *self._pass_time(now_s))

@@ -52,7 +52,7 @@ def request(folder: Path, identity: Identity, hosts: tuple[str, ...]) -> tuple[P
     Raises:
         ConfigError: hosts where there may be none, or a key that cannot be read.
     """
-    certs.check_hosts(certs.Holder(identity.role, identity.name, identity.organisation, hosts))
+    certs.check_holder(certs.Holder(identity.role, identity.name, identity.organisation, hosts))
     folder.mkdir(parents=True, exist_ok=True)
     key = _key(folder / f"{identity.name}.key")
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, identity.name)])
@@ -119,7 +119,7 @@ def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[P
     if not found.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
         raise ConfigError(f"{path} is not signed by its own elliptic-curve key: make it again")
     who = shown.identity
-    certs.check_hosts(certs.Holder(who.role, who.name, who.organisation, shown.hosts))
+    certs.check_holder(certs.Holder(who.role, who.name, who.organisation, shown.hosts))
     now = datetime.datetime.now(datetime.UTC)
     authority = certs.authority_in(folder, who.run, now)
     if authority is None:

@@ -23,10 +23,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, NotAMemberError
 from services.identity import SCHEME, Identity, Role, check_name, identity_in
+from services.pins import PINS
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
 MEMBERS: Final = "members.yaml"
+
+_OWN_FILES: Final = (CA_CERTIFICATE, CA_KEY, MEMBERS, PINS)
+NOT_FOR_HOLDERS: Final = frozenset(Path(name).stem for name in _OWN_FILES)
+"""Names whose files would be the authority's own."""
 
 _MOST_DAYS: Final = 3650
 CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
@@ -85,9 +90,7 @@ def init_federation(
     if len(wanted) != len(holders):
         raise ConfigError("two certificates for one name: names are unique in a run")
     for _, h in wanted.values():
-        check_hosts(h)
-        if h.name == "ca":
-            raise ConfigError("the name 'ca' is taken by the authority's own files")
+        check_holder(h)
     now = datetime.datetime.now(datetime.UTC)
     authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
@@ -313,12 +316,18 @@ def alternative_names(
     return x509.SubjectAlternativeName(names)
 
 
-def check_hosts(holder: Holder) -> None:
-    """Let hosts pass only where a role may have them.
+def check_holder(holder: Holder) -> None:
+    """Let pass whoever may get a certificate: `NAME.pem`, `NAME.key` and `NAME.csr` are its files.
 
     Raises:
-        ConfigError: a coordinator without hosts, or another role with some.
+        ConfigError: its files would be the authority's own; a coordinator without hosts, or another
+            role with some.
     """
+    if holder.name in NOT_FOR_HOLDERS:
+        raise ConfigError(
+            f"{holder.role} {holder.name!r}: files of that name are the authority's own "
+            f"({', '.join(sorted(_OWN_FILES))}): choose another name"
+        )
     if holder.role is Role.COORDINATOR and not holder.hosts:
         raise ConfigError(
             f"coordinator {holder.name!r} has no hosts: give the DNS names or IP addresses under "

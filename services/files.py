@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,8 @@ from typing import Final, Self
 from common.errors import StorageError, StorageFullError
 
 Bytes = bytes | bytearray | memoryview
+
+_PRIVATE: Final = stat.S_IRWXU
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -74,6 +77,32 @@ def make_folder(folder: Path) -> None:
     with storage_errors(f"cannot use {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     sync_folder(folder.parent)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder as `make_folder` does, for this user alone.
+
+    One that is there is closed to all who are neither its owner nor of its group.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with storage_errors(f"cannot use {folder}"):
+        folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    mode = folder.stat().st_mode
+    if mode & stat.S_IRWXO:
+        with contextlib.suppress(OSError):  # of a volume that belongs to another
+            folder.chmod(stat.S_IMODE(mode) & ~stat.S_IRWXO)
+    sync_folder(folder.parent)
+
+
+def keep_files_private() -> None:
+    """Let all files and folders that this process makes from now on be its user's alone.
+
+    Once at the start of each process that keeps something: what training saves, own learners' files
+    too, is one cloud's work in the clear.
+    """
+    os.umask(0o777 & ~_PRIVATE)
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from common.documents import TIERS, Algorithm, Numbers, Plan
 from common.errors import CrosscloudError
 from common.ids import WorkerId
 from common.secagg.signatures import IdentityPublicKey
-from common.secagg.thresholds import is_sound
+from common.secagg.thresholds import is_sound, min_cohort
 from common.secagg.transcript import certificate_der, is_signed, signed_content
 from common.terms import RINGS
 from common.weight import influence, threshold
@@ -47,7 +47,7 @@ class Trust:
     Args:
         tier: the weakest that it works in.
         colluding: c, the fewest colluding workers that a threshold must allow for.
-        min_cohort: m, the fewest members that a sum must have.
+        min_cohort: m, the fewest members that a sum must have; None = 3 + c.
         max_share: the largest part of a sum's weight that one member may have.
         max_staleness: tau_max, the largest.
         max_policy_factor: rho, the largest.
@@ -56,7 +56,7 @@ class Trust:
 
     tier: str = "masked"
     colluding: int = 0
-    min_cohort: int = 3
+    min_cohort: int | None = None
     max_share: float = 0.75
     max_staleness: float = 8.0
     max_policy_factor: float = 1.0
@@ -64,18 +64,15 @@ class Trust:
 
     def complaint(self, algorithm: Algorithm, tier: str) -> str:
         """Return what of a run is weaker than this file allows; "" if nothing is (rule 1)."""
-        a = algorithm
+        a, fewest = algorithm, self.min_cohort
+        if fewest is None:
+            fewest = min_cohort(self.colluding)
         if tier != a.tier:
             return f"tier is {tier!r}, the run's is {a.tier!r}"
         weaker = (
             (TIERS.index(tier) < TIERS.index(self.tier), "tier", tier, self.tier),
             (a.masked and a.colluding < self.colluding, "colluding", a.colluding, self.colluding),
-            (
-                a.masked and a.min_cohort < self.min_cohort,
-                "min_cohort",
-                a.min_cohort,
-                self.min_cohort,
-            ),
+            (a.masked and a.min_cohort < fewest, "min_cohort", a.min_cohort, fewest),
             (a.max_share > self.max_share, "max_share", a.max_share, self.max_share),
             (
                 a.max_staleness > self.max_staleness,

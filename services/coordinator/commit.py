@@ -182,8 +182,7 @@ class Computer:
             return None
         offset = layout.num_blocks * layout.aggregate_block_bytes(num_survivors)
         content = self._store.read_slice(commit.aggregate, offset, layout.energy_bytes)
-        sent = unpack_energy(content)[: layout.num_blocks]
-        return expected_saturation(sent, num_survivors, codec.reach)
+        return expected_saturation(unpack_energy(content), num_survivors, codec.reach)
 
     def _unmasked(
         self,

@@ -12,6 +12,7 @@ from common.errors import ConfigError
 from services import logs
 from services.child import Line
 from services.data_store import DataStore
+from services.files import keep_files_private, make_private_folder
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
 from services.settings import CoordinatorSettings, load_coordinator
@@ -19,14 +20,16 @@ from services.soundness import refuse_unsound
 
 
 def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
-    """Read the settings and the genesis that they name; set logging up.
+    """Read the settings and the genesis that they name; set logging up, and data_dir.
 
     Args:
         process: what the log calls this process.
 
     Raises:
         ConfigError: a file is missing or wrong, or the run cannot work here.
+        StorageError: data_dir cannot be made.
     """
+    keep_files_private()
     settings = load_coordinator(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(settings.log.format, settings.log.level, run=genesis.run, process=process)
@@ -38,6 +41,7 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
         allowed_tiers=settings.allowed_tiers,
         num_workers=num_workers,
     )
+    make_private_folder(settings.data_dir)
     return settings, genesis
 
 

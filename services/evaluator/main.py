@@ -26,6 +26,7 @@ from services import __version__, logs
 from services.bulk_link import BulkLink, GivenUpError
 from services.evaluator.state import EvaluatorState
 from services.export import build_learner, load_version
+from services.files import keep_files_private
 from services.first_version import make_first_version
 from services.genesis_file import load_genesis
 from services.grpc_status import error_of, retry_after_s
@@ -213,6 +214,7 @@ class Evaluator:
 
 def main(config: Path) -> int:
     """Run until the run stops; see `crosscloud evaluator --help`."""
+    keep_files_private()
     settings = load_evaluator(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(

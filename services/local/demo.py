@@ -20,6 +20,7 @@ from rich.live import Live
 
 from common.errors import ConfigError
 from services.amounts import EGRESS_DOLLARS_PER_GB
+from services.files import keep_files_private
 from services.identity import check_name
 from services.local.demo_settings import WORKERS, demo_spec
 from services.local.federation import Federation
@@ -54,6 +55,7 @@ def main(
     Raises:
         ConfigError: a name is wrong, or the folder is something else's.
     """
+    keep_files_private()
     check_name(name, "name")
     folder = runs / name
     console = Console(highlight=False, markup=False, soft_wrap=True)

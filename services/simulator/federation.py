@@ -64,7 +64,7 @@ CALM_S: Final = 40.0
 """Virtual seconds within which a version must come, and then everybody must settle."""
 
 _RUN_SEED: Final = 1
-_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
+_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0", tells_loss=False)
 
 
 class BrokenError(AssertionError):

@@ -61,7 +61,7 @@ COMMIT_S: Final = 0.05
 
 _TIMINGS: Final = Timings(lease_s=60.0, key_timeout_s=60.0, upload_timeout_s=1e6)
 """Nobody is ever late; leases are renewed while an upload takes its time."""
-_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
+_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0", tells_loss=False)
 
 
 def learn(run: LearningRun, root: Path, said: Callable[[Record], None] | None = None) -> Learned:

@@ -29,6 +29,7 @@ from services import __version__, logs
 from services.bulk_link import BulkLink
 from services.child import ChildEndedError
 from services.data_store import DataStore
+from services.files import keep_files_private
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
@@ -294,6 +295,7 @@ async def _signalled() -> None:
 
 def main(config: Path) -> int:
     """Run until the run is over or a signal; see `crosscloud worker --help`."""
+    keep_files_private()
     settings = load_worker(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(
@@ -303,7 +305,12 @@ def main(config: Path) -> int:
         process=f"worker {settings.name}",
         worker=settings.name,
     )
-    metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
+    metrics = WorkerMetrics(
+        run=genesis.run,
+        worker=settings.name,
+        software=__version__,
+        tells_loss=not genesis.algorithm.masked,
+    )
     add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     with contextlib.closing(server):

@@ -76,7 +76,8 @@ class Trainer:
         await self._child.end()
 
     async def _ask(self, question: Close | Merge | Return | Save, kind: type[T]) -> T:
-        assert self._answer is None, "one question at a time"
+        if self._answer is not None:
+            raise AssertionError("one question at a time")
         self._answer = asyncio.get_running_loop().create_future()
         try:
             await self._child.send(question)

@@ -122,6 +122,8 @@ def test_exported_bytes_are_those_that_tcp_carried(tmp_path: Path, tier: dict[st
             assert wire["sent", "update"] == pytest.approx(
                 sum(p.sent_bytes for p in plans), rel=0.01
             )
+        tells_loss = "crosscloud_local_training_loss_nats" in seen
+        assert tells_loss == (not genesis.algorithm.masked)
         stands_for = counted(seen, "crosscloud_local_float32_bytes_total")
         assert stands_for["sent", "update"] >= float32_bytes(genesis.schema) * len(mine)
         assert stands_for["received", "aggregate"] == raw
