@@ -7,10 +7,10 @@ from common.documents import Attestation, Offer, Plan, Record
 from common.errors import BadSignatureError, ProtocolError
 from common.ids import Digest
 from common.orders import order_complaint
+from common.parties import Admits
 from common.secagg.transcript import abandon_content, certificate_der, is_signed, signed_content
 from worker.masking import Attempt, Member, OfferSecrets
 from worker.round import Rule
-from worker.trust import Admits
 
 
 class MaskedTier:

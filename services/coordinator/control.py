@@ -13,14 +13,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc
-from cryptography import x509
 from google.protobuf.message import Message
 from typing_extensions import override
 
 from common import canonical
-from common.documents import Evaluation, OfferKeys, RollbackOrder
+from common.documents import Evaluation, RollbackOrder
 from common.errors import (
-    BadKeyError,
     MalformedDocumentError,
     NotAMemberError,
     ProtocolError,
@@ -37,7 +35,6 @@ from coordinator.ports import (
     Finish,
     Joined,
     NotRolledBack,
-    Offered,
     Operated,
     Publish,
     RollbackAsked,
@@ -50,14 +47,8 @@ from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door, LogTail, Session, Sessions
 from services.coordinator.status import StatusSource
-from services.identity import (
-    Identity,
-    MemberList,
-    Role,
-    certificate_end_s,
-    identity_in,
-    identity_of,
-)
+from services.genuine import Genuine
+from services.identity import MemberList, Role, certificate_end_s, identity_of
 from services.wire import Direction, both_ways
 
 log = logging.getLogger(__name__)
@@ -180,16 +171,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         event = convert.event_of(session.id, request)
         if request.WhichOneof("message") == "heartbeat":
             self._reports.heard(session.worker, request.heartbeat)
-        if isinstance(event, Offered) and event.offer.keys is not None:
-            self._check_certificate(session.worker, event.offer.keys)
         await self._driver.feed(event)
-
-    def _check_certificate(self, worker: WorkerId, keys: OfferKeys) -> None:
-        """Refuse what would make the other members refuse the whole cohort."""
-        member = self._members.members.get(worker)
-        if member is None:
-            raise NotAMemberError(f"{worker} was taken off the member list")
-        _check_holder(member, keys.certificate)
 
     @override
     async def WatchLog(
@@ -237,10 +219,17 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     """What people ask and command."""
 
     def __init__(
-        self, driver: Driver, *, members: MemberList, status: StatusSource, keeping: Keeping
+        self,
+        driver: Driver,
+        *,
+        members: MemberList,
+        genuine: Genuine,
+        status: StatusSource,
+        keeping: Keeping,
     ) -> None:
         self._driver = driver
         self._members = members
+        self._genuine = genuine
         self._status = status
         self._keeping = keeping
 
@@ -287,7 +276,11 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         self._keeping.check(request.version)
         order = canonical.decode(request.order, RollbackOrder) if request.order else None
         if order is not None:
-            _check_holder(operator, order.certificate)
+            signer, _ = self._genuine(certificate_der(order.certificate, operator.name))
+            if signer != operator:
+                raise NotAMemberError(
+                    f"{operator.name} signs with the certificate of {signer.name}"
+                )
         asked = RollbackAsked(request.version, operator.name, order)
         end = await self._driver.feed_until(asked, _ends_rollback)
         if isinstance(end, NotRolledBack):
@@ -297,17 +290,6 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     async def _operate(self, command: Command, context: Context) -> None:
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         await self._driver.feed(Operated(command, by=operator.name))
-
-
-def _check_holder(caller: Identity, certificate: str) -> None:
-    """Let a certificate pass, base64 of its DER, that is its sender's."""
-    der = certificate_der(certificate, caller.name)
-    try:
-        identity = identity_in(x509.load_der_x509_certificate(der))
-    except ValueError:
-        raise BadKeyError(f"{caller.name}: the certificate that it sent cannot be read") from None
-    if identity != caller:
-        raise NotAMemberError(f"{caller.name} signs with the certificate of {identity.name}")
 
 
 def _ends_rollback(effect: Effect) -> bool:

@@ -8,6 +8,7 @@ to ends the process: a supervisor starts the next one, which goes on from the lo
 """
 
 import asyncio
+import datetime
 import logging
 import os
 import secrets
@@ -37,6 +38,7 @@ from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService
 from services.coordinator.drain import END_S, end_within
 from services.coordinator.leading import Leading
+from services.coordinator.listed import listed_workers
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
@@ -47,6 +49,7 @@ from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0, settle
 from services.coordinator.status import MetricsFile, StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
+from services.genuine import Genuine
 from services.grpc_status import AioStatusInterceptor
 from services.health import Health
 from services.identity import MemberList, Role
@@ -73,6 +76,7 @@ class Coordinator:
     def __init__(self, settings: CoordinatorSettings, genesis: Genesis, store: OpenStore) -> None:
         self._settings = settings
         self.members = MemberList(settings.members, genesis.run)
+        self.genuine = Genuine(settings.tls.ca, lambda: datetime.datetime.now(datetime.UTC))
         self.metrics = CoordinatorMetrics(
             run=genesis.run, software=__version__, tier=genesis.algorithm.tier
         )
@@ -107,6 +111,7 @@ class Coordinator:
             door=Door(settings.limits.max_sessions, settings.limits.max_sessions_per_name),
             watch=self._observer.effect,
             recall=self._observer.recalled,
+            admits=listed_workers(self.genuine, self.members),
         )
         self.status = StatusSource(genesis, self.look, self.reports, self._store.outage)
         self._children: tuple[Child, ...] = ()
@@ -287,6 +292,7 @@ def _control_server(
         OperatorService(
             coordinator.leading.driver,
             members=coordinator.members,
+            genuine=coordinator.genuine,
             status=coordinator.status,
             keeping=coordinator.leading.keeping,
         ),

@@ -200,6 +200,7 @@ class SimulatedCoordinator:
             door=Door(),
             watch=lambda effect, _: self._watch(self, effect),
             recall=lambda _: None,
+            admits=identities().admits,
         )
         self.core, self.driver = leading.core, leading.driver
         self.tail, self.sessions = leading.tail, leading.sessions
@@ -221,7 +222,11 @@ class SimulatedCoordinator:
         )
         status = cast("StatusSource", None)  # nobody asks for it
         self._operator = OperatorService(
-            self.driver, members=members, status=status, keeping=leading.keeping
+            self.driver,
+            members=members,
+            genuine=identities().genuine,
+            status=status,
+            keeping=leading.keeping,
         )
         outbox = Outbox(cast("Any", SimpleNamespace(send=bulk.answer)))
         self._uploads = BulkService(self._spool, self._data, members, outbox)
