@@ -18,7 +18,12 @@ from typing import Any, Final, Protocol, Self
 from cryptography import x509
 
 from common.border import foreign
-from common.errors import ConfigError, NotAMemberError, NotPermittedError
+from common.errors import (
+    ConfigError,
+    NotAMemberError,
+    NotPermittedError,
+    OutOfDescriptorsError,
+)
 from services.members_file import read_entries
 
 log = logging.getLogger(__name__)
@@ -226,13 +231,16 @@ class MemberList:
         stamp = self._read_stamp()
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         try:
             members = _read_members(self._path, self._run)
+        except OutOfDescriptorsError:
+            return  # an edit waits until it can be read
         except ConfigError as e:
+            self._stamp = stamp
             self._problem = f"{e}; the last good list of {len(self._members)} names stays in effect"
             log.warning("%s", self._problem)
             return
+        self._stamp = stamp
         left = {n: i for n, i in self._members.items() if members.get(n) != i}
         self._removed = left | self._removed
         self._members, self._problem = members, ""

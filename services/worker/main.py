@@ -29,6 +29,7 @@ from services import __version__, logs
 from services.bulk_link import BulkLink
 from services.child import ChildEndedError
 from services.data_store import DataStore
+from services.descriptors import raise_limit
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
@@ -303,6 +304,7 @@ def main(config: Path) -> int:
         process=f"worker {settings.name}",
         worker=settings.name,
     )
+    raise_limit()
     metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
     add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
