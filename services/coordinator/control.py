@@ -19,6 +19,7 @@ from typing_extensions import override
 from common import canonical
 from common.documents import Evaluation, RollbackOrder
 from common.errors import (
+    BusyError,
     MalformedDocumentError,
     NotAMemberError,
     ProtocolError,
@@ -45,9 +46,17 @@ from services.coordinator.admission import Admission
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
-from services.coordinator.sessions import Door, LogTail, Session, Sessions
+from services.coordinator.sessions import (
+    MAX_WAITING,
+    RECONNECT_AFTER_S,
+    Door,
+    LogTail,
+    Session,
+    Sessions,
+)
 from services.coordinator.status import StatusSource
 from services.genuine import Genuine
+from services.grpc_status import abort
 from services.identity import MemberList, Role, certificate_end_s, identity_of
 from services.wire import Direction, both_ways
 
@@ -89,6 +98,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         self._tail = tail
         self._heartbeat_interval_s = heartbeat_interval_s
         self._lease_s = lease_s
+        self._telling: set[asyncio.Task[None]] = set()
 
     @override
     async def Connect(
@@ -122,7 +132,17 @@ class SessionService(session_pb2_grpc.SessionServicer):
         start_seq = self._tail.first_start_seq if has_first else self._tail.start_seq
         next_seq = join.next_seq if join.HasField("next_seq") else start_seq + 1
         self._tail.check_seen(next_seq, worker)
-        session = Session(SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq)
+        handling = asyncio.current_task()
+        assert handling is not None
+
+        def overrun() -> None:
+            reader.cancel()
+            self._sessions.discard(session.id)
+            self._let_go(worker, context, handling)
+
+        session = Session(
+            SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq, overrun
+        )
         # No await from here to the registration: records appended meanwhile must not be missed.
         self._sessions.add(session)
         self._reports.joined(worker, join.boot, certificate_end_s(context))
@@ -139,6 +159,23 @@ class SessionService(session_pb2_grpc.SessionServicer):
             self._sessions.discard(session.id)
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(self._driver.feed(Disconnected(session.id)))
+
+    def _let_go(self, worker: WorkerId, context: Context, handling: asyncio.Task[Any]) -> None:
+        """End the stream of a worker that reads too slowly, or not at all.
+
+        Its handler may be in a write that never ends, and gRPC sends no status where a handler is
+        cancelled: so the status goes out beside it, and arrives where the worker ever reads.
+        """
+        slow = BusyError(
+            f"over {MAX_WAITING} messages wait on the stream of {worker}: it reads too slowly; "
+            "dial again",
+            RECONNECT_AFTER_S,
+        )
+        log.warning("let go: %s", slow, extra={"worker": worker})
+        telling = asyncio.create_task(abort(slow, context))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+        handling.cancel()
 
     def _welcome(self, start_seq: int) -> session_pb2.ConnectResponse:
         welcome = session_pb2.Welcome(

@@ -14,14 +14,18 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 import yaml
 
+from protos.v1 import session_pb2, session_pb2_grpc
+from services.channels import OPTIONS
 from services.descriptors import RESERVE
 from services.local.layout import COORDINATOR
 from services.metrics_server import MOST_OPEN, REQUEST_S, BoundedServer
 from tests.besieged import MAX_FILES
 from tests.integration.conftest import Make, commit_round
+from tests.light_worker import LightWorker
 
 LIMITED = 'ulimit -n "$0" && exec "$@"'
 TIMEOUT_S = 60.0
@@ -149,6 +153,45 @@ def test_strangers_on_every_port_of_a_coordinator_stop_no_round_and_keep_nobody_
     told = coordinator.layout.log(COORDINATOR).read_text()
     assert f"control port: at most {max_files - RESERVE} connections" in told
     assert f"open files and connections: at most {max_files}" in told
+
+
+# A worker that reads nothing
+
+
+def flood(worker: LightWorker, is_over: threading.Event) -> Iterator[session_pb2.ConnectRequest]:
+    """Say who it is, then what is refused, for as long as anybody takes it."""
+    yield session_pb2.ConnectRequest(join=worker.join_message())
+    while not is_over.is_set():
+        yield session_pb2.ConnectRequest()
+
+
+def test_a_worker_that_reads_nothing_is_let_go_and_told_so_if_it_ever_reads(
+    make_coordinator: Make,
+) -> None:
+    coordinator = make_coordinator()
+    is_over = threading.Event()
+    log = coordinator.layout.log(COORDINATOR)
+    azure = coordinator.worker("azure")
+    with contextlib.ExitStack() as stack, coordinator.worker("aws") as aws:
+        aws.join()
+        narrow = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
+        channel = stack.enter_context(
+            grpc.secure_channel(azure.control, azure.credentials, (*OPTIONS, *narrow))
+        )
+        call = session_pb2_grpc.SessionStub(channel).Connect(flood(azure, is_over))
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while "disconnected: azure" not in log.read_text():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        assert "256 messages wait on the stream of azure: it reads too slowly" in log.read_text()
+        with pytest.raises(grpc.RpcError, match="it reads too slowly"):
+            list(call)
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        is_over.set()
+        aws.send(heartbeat=session_pb2.Heartbeat(speed=100))
+        aws.receive("pace")
+    with coordinator.worker("azure", boot="22" * 8) as azure:
+        azure.join()
 
 
 # The metrics port
