@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from common.text import printable
 from services.metrics_server import BoundedServer
 
 PREFIX: Final = "crosscloud_"
@@ -97,7 +98,7 @@ class Reported(Collector):
         """Set one series, named without the prefix. An undeclared name is a bug of ours."""
         assert len(labels) == len(self._families[name].labels), name
         with self._lock:
-            self._values[name][labels] = value
+            self._values[name][tuple(map(printable, labels))] = value
 
     def forget(self, worker: str) -> None:
         """Drop every series of `worker`."""

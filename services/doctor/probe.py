@@ -21,6 +21,7 @@ from cryptography import x509
 
 from common.border import foreign
 from common.errors import BadKeyError, ConfigError, CrosscloudError, NotAMemberError
+from common.text import printable
 from services.doctor.findings import or_else
 from services.doctor.role import role_of
 from services.identity import Role, identity_in
@@ -48,7 +49,7 @@ def main(config: Path) -> int:
     try:
         typer.echo(answer(config))
     except CrosscloudError as e:
-        typer.echo(f"crosscloud: {' '.join(str(e).split())}", err=True)
+        typer.echo(f"crosscloud: {printable(' '.join(str(e).split()))}", err=True)
         return 1
     return 0
 
