@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from common import canonical
 from common.documents import Genesis, Offer
 from common.errors import (
     BadKeyError,
@@ -32,6 +33,9 @@ from common.parties import Admits, own_party
 from common.secagg.transcript import is_signed, offered_keys, signed_content
 from coordinator.head import RunHead
 from coordinator.membership import MAX_COUNT, Member
+
+MAX_OFFER_BYTES: Final = 2**14
+"""Of an offer's document: it goes to every member, and into the log."""
 
 NUM_INTERVALS: Final = 8
 """How many intervals between closes the grace time is taken from."""
@@ -87,6 +91,10 @@ class Offers:
             raise IncompatibleError(f"the offer is for run {offer.run}, this is {self._run}")
         if offer.boot != member.boot:
             raise UnexpectedMessageError("the offer is of another boot than its session")
+        if (num_bytes := len(canonical.encode(offer))) > MAX_OFFER_BYTES:
+            raise BadNumbersError(
+                f"offer: {num_bytes} bytes, at most {MAX_OFFER_BYTES} go into a plan"
+            )
         counts = (offer.tokens, offer.steps, offer.speed)
         if min(counts) < 1 or max(*counts, offer.link_bps) > MAX_COUNT:
             raise BadNumbersError(

@@ -60,10 +60,16 @@ def abandon_content(plan: Plan) -> bytes:
 def is_signed(
     key: IdentityPublicKey, purpose: SignedPurpose, content: bytes, signature: str | None
 ) -> bool:
-    """Return whether a signature, hexadecimal, is there and true; of whatever was sent as one."""
+    """Return whether a signature is there and true, whatever was sent as one.
+
+    Args:
+        signature: hexadecimal, lower case and without blanks: nobody can pad what others carry.
+    """
+    if not signature or set(signature) - _HEX:
+        return False
     try:
         with foreign("a signature", BadSignatureError):
-            verify(key, purpose, content, bytes.fromhex(signature or ""))
+            verify(key, purpose, content, bytes.fromhex(signature))
     except BadSignatureError:
         return False
     return True

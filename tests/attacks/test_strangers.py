@@ -15,17 +15,26 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.documents import Offer
-from common.errors import BadKeyError, BadSignatureError, CrosscloudError, NotAMemberError
-from common.ids import WorkerId
+from common.errors import (
+    BadKeyError,
+    BadNumbersError,
+    BadSignatureError,
+    CrosscloudError,
+    NotAMemberError,
+)
+from common.ids import SessionId, WorkerId
 from common.parties import Admits, Party, own_party
 from common.secagg import signatures
 from common.secagg.transcript import certified_key, is_signed, signed_content
-from coordinator.offers import check_signed
+from coordinator.head import RunHead
+from coordinator.membership import Member
+from coordinator.offers import MAX_OFFER_BYTES, Offers, check_signed
 from services.certs import Authority, certificate_for
 from services.coordinator.listed import listed_workers
 from services.genuine import Genuine
 from services.identity import Identity, MemberList, Role
 from tests.attacks.harness import RUN, A, B, C, Registry, Table, V, now, refused
+from tests.run_script import begun
 from worker.round import Rule
 from worker.trust import roster_complaint
 
@@ -265,3 +274,25 @@ def test_a_key_with_which_every_secret_is_zeros_comes_into_no_plan(
     offer = offered(registry, der_of(registry, B), **{kind: SMALL_ORDER})
     with pytest.raises(BadKeyError, match="of small order"):
         check_signed(offer, listed)
+
+
+# Text that the others would have to carry
+
+
+def test_an_offer_is_no_way_to_fill_plans_and_log(registry: Registry, listed: Admits) -> None:
+    script = begun()
+    offers = Offers(script.genesis, 1.0, listed)
+    member = Member(WorkerId("aws"), SessionId("aws-1"), "b1", 0, 100, 0.0)
+    fat = replace(script.offer("aws", 0, {}), nonce="n" * MAX_OFFER_BYTES)
+    with pytest.raises(BadNumbersError, match="bytes, at most 16384 go into a plan"):
+        offers.check(fat, member, RunHead.of(script.genesis))
+
+
+@pytest.mark.parametrize("spell", [str.upper, lambda s: f"{s} ", lambda s: f"{s[:8]}\n{s[8:]}"])
+def test_a_signature_has_one_spelling_and_cannot_be_padded(
+    registry: Registry, spell: Callable[[str], str]
+) -> None:
+    key = certified_key(der_of(registry, A))
+    true = registry.of(A).sign("offer", b"content").hex()
+    assert is_signed(key, "offer", b"content", true)
+    assert not is_signed(key, "offer", b"content", spell(true))
