@@ -96,6 +96,10 @@ class BusyError(CrosscloudError):
         self.retry_after_s = retry_after_s
 
 
+class OutOfDescriptorsError(BusyError):
+    """This process, or its machine, has as many files and connections open as it may."""
+
+
 class StorageError(CrosscloudError):
     """The disk or the store failed; nothing that was acknowledged is lost."""
 

@@ -23,6 +23,7 @@ from common.errors import (
     UnknownRoundError,
 )
 from common.ids import RoundId, WorkerId
+from common.parties import Admits
 from coordinator.backoff import Backoff
 from coordinator.gate import Gate
 from coordinator.head import RunHead
@@ -85,6 +86,7 @@ class Run:
         leader: this coordinator's name in the log.
         new_round_id: draws one.
         unix_offset_s: Unix time minus the clock of every `now_s`; it only dates records.
+        admits: says whose certificate it is that a worker sent.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Run:
         new_round_id: Callable[[], RoundId],
         unix_offset_s: float,
         timings: Timings,
+        admits: Admits,
     ) -> None:
         self._genesis = genesis
         self._algorithm = genesis.algorithm
@@ -104,7 +107,7 @@ class Run:
         self._new_round_id = new_round_id
         self._timings = timings
         self._membership = Membership(timings.lease_s)
-        self._offers = Offers(genesis, timings.default_grace_s)
+        self._offers = Offers(genesis, timings.default_grace_s, admits)
         self._round: Round | None = None
         self._gate = Gate(genesis.stop, self._ledger)
         self._returning = Returning(genesis, self._ledger)

@@ -10,6 +10,7 @@ import yaml
 
 from common.errors import ConfigError
 from services.config_file import NOT_YAML
+from services.files import refuse_too_many
 
 
 def read_entries(path: Path, what: str) -> list[Any]:
@@ -19,11 +20,13 @@ def read_entries(path: Path, what: str) -> list[Any]:
         what: the file is called in messages: "the member list".
 
     Raises:
+        OutOfDescriptorsError: not now: it may be there, and right.
         ConfigError: the file is missing, not YAML, or holds anything else.
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as e:
+        refuse_too_many(e, f"cannot read {what}")
         raise ConfigError(f"{path}: cannot read {what}: {e.strerror}") from None
     except NOT_YAML as e:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(e).split())}") from None

@@ -19,7 +19,7 @@ from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
 from services.prometheus import Family, MetricsServer, Registry, Reported, Sampled, serve
-from services.wire import DIRECTIONS, Direction, Tally
+from services.wire import DIRECTIONS, KINDS, OTHER, Direction, Tally
 
 __all__ = [
     "CoordinatorMetrics",
@@ -44,10 +44,6 @@ ABORT_REASONS: Final = (
     "stopped",
 )
 """Why a round can abort: each has a series from the start, so that its first is an increase."""
-
-KINDS: Final = ("control", "update", "aggregate", "version", "download")
-"""What bytes on the wire (`services/wire.py`) are for: the control stream, uploads, published sums,
-whole versions; "download" is either of the last two, where only the downloading side can tell."""
 
 _Traffic = Mapping[Direction, Mapping[str, int]]
 
@@ -149,10 +145,10 @@ def _set_traffic(
 
 
 def _known(by_kind: Mapping[str, int]) -> dict[str, int]:
-    """Return `by_kind` with everything that is not one of KINDS under "other"."""
+    """Return `by_kind` with everything that is not one of KINDS under OTHER."""
     known = {k: n for k, n in by_kind.items() if k in KINDS}
     if other := sum(n for k, n in by_kind.items() if k not in KINDS):
-        known["other"] = other
+        known[OTHER] = other
     return known
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import yaml
 from cryptography import x509
 
+from common.border import foreign
 from common.errors import ConfigError
 from common.secagg import signatures
 from services.identity import identity_in
@@ -30,9 +31,11 @@ def pin_workers(path: Path, certificates: Iterable[Path]) -> None:
     """Write the keys of some certificates down."""
     members = []
     for pem in certificates:
-        certificate = x509.load_pem_x509_certificate(pem.read_bytes())
-        i = identity_in(certificate)
-        key = signatures.key_id(signatures.identity_public_key(certificate.public_key()))
+        content = pem.read_bytes()
+        with foreign(f"{pem}: the certificate", ConfigError):
+            certificate = x509.load_pem_x509_certificate(content)
+            i = identity_in(certificate)
+            key = signatures.key_id(signatures.identity_public_key(certificate.public_key()))
         members.append({"name": i.name, "organisation": i.organisation, "key": key})
     head = "# Who may be in a sum with this worker, and which key each holds.\n"
     path.write_text(head + yaml.safe_dump({"members": members}, sort_keys=False), encoding="utf-8")

@@ -238,6 +238,11 @@ class LimitSettings(_Settings):
         """Streams that both limits allow."""
         return min(self.max_streams, self.max_in_flight_bytes // (2 * self.max_message_bytes))
 
+    @property
+    def max_connections(self) -> int:
+        """Connections to each port: a stream's old one may linger, and people look as well."""
+        return 2 * self.max_sessions + 64
+
     @model_validator(mode="after")
     def _room_for_some(self) -> Self:
         if self.num_streams < 4:

@@ -18,12 +18,13 @@ from cryptography.x509.oid import NameOID
 
 from common.documents import Algorithm, Attestation, Offer, Plan, Record, RollbackOrder
 from common.ids import Digest, RoundId, WorkerId
+from common.parties import Party
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import certified_key, signed_content
 from common.words import word_about
 from worker.masking import Attempt, Member, OfferSecrets
-from worker.trust import Party, Trust
+from worker.trust import Trust
 
 MASKED = Algorithm(tier="masked", min_cohort=3)
 DAY = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)

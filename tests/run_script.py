@@ -97,7 +97,7 @@ from coordinator.ports import (
 )
 from coordinator.round import OPEN, SavedRound
 from coordinator.run import Run
-from tests.masked_members import Cloud, changed, order, signer, word
+from tests.masked_members import Cloud, admits, changed, order, signer, word
 from worker.masking import Attempt
 from worker.round import RefusedError
 
@@ -164,6 +164,7 @@ class Script:
             new_round_id=self.round_ids,
             unix_offset_s=1_700_000_000.0,
             timings=self.timings,
+            admits=admits,
         )
         return self.run.start(now_s, self.store)
 

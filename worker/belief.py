@@ -19,8 +19,9 @@ from typing import Final
 from common import canonical
 from common.documents import Attestation, Genesis, Plan, Record
 from common.ids import Digest, WorkerId
+from common.parties import Admits
 from common.words import is_word, true_words, word_about, words_needed
-from worker.trust import Admits, roster_complaint
+from worker.trust import roster_complaint
 
 _NOBODY: Final = WorkerId("")
 

@@ -7,13 +7,13 @@ from common import canonical
 from common.documents import Attestation, Genesis, Offer, Plan, Record
 from common.errors import ProtocolError
 from common.orders import order_complaint
+from common.parties import Admits
 from common.secagg.transcript import abandon_content, certificate_der, signed_content
 from common.words import word_about
 from worker.belief import Words
 from worker.known import Known
 from worker.masking import Attempt, Member, OfferSecrets
 from worker.round import Rule
-from worker.trust import Admits
 
 
 class MaskedTier:

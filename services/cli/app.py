@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import ConfigError, CrosscloudError
+from common.text import printable
 from services.amounts import EGRESS_DOLLARS_PER_GB
 
 app = typer.Typer(
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def _say(error: CrosscloudError, status: int) -> int:
-    typer.echo(f"crosscloud: {' '.join(str(error).split())}", err=True)
+    typer.echo(f"crosscloud: {printable(' '.join(str(error).split()))}", err=True)
     return status
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from common.text import printable
 from services import cert_requests
 from services.certs import CA_KEY, Holder, init_federation
 from services.identity import Role
@@ -61,7 +62,7 @@ def _say(shown: cert_requests.Shown) -> int:
     who = shown.identity
     typer.echo(f"{shown.kind}: {who.role} {who.name} of {who.organisation} in run {who.run}")
     if shown.hosts:
-        typer.echo(f"hosts: {', '.join(shown.hosts)}")
+        typer.echo(f"hosts: {printable(', '.join(shown.hosts))}")
     if shown.until is not None:
         typer.echo(f"good until {shown.until:%Y-%m-%d %H:%M} UTC")
     typer.echo(f"fingerprint: {shown.fingerprint}")

@@ -13,6 +13,7 @@ import typer
 
 from common.documents import Evaluation
 from common.errors import ConfigError
+from common.text import printable
 from services.identity import Role
 from services.operator_link import NotRecordedError, OperatorLink, RunStatus, WorkerStatus
 from services.settings import load_operator
@@ -35,7 +36,7 @@ def status(config: Path, *, as_json: bool, watch: bool) -> int:
             except ConfigError as e:
                 if not watch:
                     raise
-                typer.echo(f"no answer: {e}", err=True)
+                typer.echo(f"no answer: {printable(str(e))}", err=True)
             else:
                 shown = json.dumps(dataclasses.asdict(found)) if as_json else describe(found)
                 if watch and not as_json and sys.stdout.isatty():

@@ -55,6 +55,7 @@ from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
+from services.files import patiently
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +107,9 @@ class Computer:
             case ComputeVersion():
                 return self.compute(order)
             case RestoreVersion():
-                return self.restore(order)
+                return patiently(self.restore, order)
             case Collect():
-                return self.collect(order)
+                return patiently(self.collect, order)
         raise AssertionError(f"unexpected order {type(order).__name__}")
 
     def take_over(self, epoch: int) -> TookOver:
@@ -128,7 +129,7 @@ class Computer:
         """Return the new version, or why there is none; the old one stays in either case."""
         start_s = time.monotonic()
         try:
-            commit, digest, step_length, saturation, sum_s = self._compute(order)
+            commit, digest, step_length, saturation, sum_s = patiently(self._compute, order)
         except tuple(kind for kind, _ in _REASONS) as e:
             reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
             blamed = e.worker if isinstance(e, BadUpdateError) else None

@@ -15,6 +15,7 @@ from common.documents import Genesis, Record
 from common.errors import ProtocolError, UnknownFileError
 from common.ids import RoundId, SessionId
 from common.outer import has_momentum
+from common.parties import Admits
 from coordinator.head import RunHead
 from coordinator.plan import Timings
 from coordinator.ports import (
@@ -67,6 +68,7 @@ class Leading:
         door: to the control port.
         watch: sees every effect that was carried out, and how long it took.
         recall: sees every record that the log holds already.
+        admits: says whose certificate it is that a worker sent.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Leading:
         door: Door,
         watch: Callable[[Effect, float], None],
         recall: Callable[[Record], None],
+        admits: Admits,
     ) -> None:
         self._genesis = genesis
         self._store = store
@@ -104,6 +107,7 @@ class Leading:
             new_round_id=new_round_id,
             unix_offset_s=unix_offset_s,
             timings=timings,
+            admits=admits,
         )
         self.tail = LogTail(
             commit_log.num_records,

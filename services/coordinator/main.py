@@ -8,6 +8,7 @@ to ends the process: a supervisor starts the next one, which goes on from the lo
 """
 
 import asyncio
+import datetime
 import logging
 import os
 import secrets
@@ -23,7 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common import canonical
 from common.documents import Genesis
-from common.errors import StorageError
+from common.errors import OutOfDescriptorsError, StorageError
 from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from coordinator.plan import Timings
@@ -31,12 +32,13 @@ from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services import __version__
-from services.channels import server_options
+from services.channels import bounded, server_options
 from services.child import Child, ChildEndedError
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService
 from services.coordinator.drain import END_S, end_within
 from services.coordinator.leading import Leading
+from services.coordinator.listed import listed_workers
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
@@ -47,6 +49,9 @@ from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0, settle
 from services.coordinator.status import MetricsFile, StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
+from services.descriptors import connections
+from services.files import patiently
+from services.genuine import Genuine
 from services.grpc_status import AioStatusInterceptor
 from services.health import Health
 from services.identity import MemberList, Role
@@ -73,6 +78,7 @@ class Coordinator:
     def __init__(self, settings: CoordinatorSettings, genesis: Genesis, store: OpenStore) -> None:
         self._settings = settings
         self.members = MemberList(settings.members, genesis.run)
+        self.genuine = Genuine(settings.tls.ca, lambda: datetime.datetime.now(datetime.UTC))
         self.metrics = CoordinatorMetrics(
             run=genesis.run, software=__version__, tier=genesis.algorithm.tier
         )
@@ -107,6 +113,7 @@ class Coordinator:
             door=Door(settings.limits.max_sessions, settings.limits.max_sessions_per_name),
             watch=self._observer.effect,
             recall=self._observer.recalled,
+            admits=listed_workers(self.genuine, self.members),
         )
         self.status = StatusSource(genesis, self.look, self.reports, self._store.outage)
         self._children: tuple[Child, ...] = ()
@@ -182,7 +189,8 @@ class Coordinator:
 
     async def _watch(self) -> None:
         """Show the status to Prometheus, and append it to metrics.jsonl: each second, and last."""
-        lines = MetricsFile(self._settings.data_dir / "metrics.jsonl")
+        path = self._settings.data_dir / "metrics.jsonl"
+        lines = await asyncio.to_thread(patiently, MetricsFile, path)
         try:
             while True:
                 self._observer.listed(self.members.members.values())
@@ -245,7 +253,7 @@ async def _serve(config: Path) -> int:
                 log.info("the run is over: %s", serving.result())
             else:
                 serving.cancel()
-            write_result(settings.data_dir / "result.json", coordinator.status.result())
+            patiently(write_result, settings.data_dir / "result.json", coordinator.status.result())
         finally:
             await server.stop(grace=1.0)
             await coordinator.end()
@@ -265,6 +273,7 @@ def _control_server(
             ("grpc.max_receive_message_length", 2**20),
             ("grpc.max_concurrent_streams", 64),
             *server_options(settings.timings.keepalive_s),
+            *bounded(connections("control", settings.limits.max_connections)),
         ),
     )
     admission = Admission(
@@ -288,6 +297,7 @@ def _control_server(
             coordinator.leading.driver,
             genesis=canonical.digest(genesis),
             members=coordinator.members,
+            genuine=coordinator.genuine,
             status=coordinator.status,
             keeping=coordinator.leading.keeping,
         ),
@@ -313,6 +323,6 @@ def main(config: Path) -> int:
     """Run until the run is over or a signal; see `crosscloud coordinator --help`."""
     try:
         return asyncio.run(_serve(config))
-    except (ChildEndedError, StorageError) as e:
+    except (ChildEndedError, StorageError, OutOfDescriptorsError) as e:
         log.error("%s", e)
         return 1

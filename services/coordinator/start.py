@@ -12,6 +12,7 @@ from common.errors import ConfigError
 from services import logs
 from services.child import Line
 from services.data_store import DataStore
+from services.descriptors import raise_limit
 from services.files import keep_files_private, make_private_folder
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
@@ -33,6 +34,7 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
     settings = load_coordinator(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(settings.log.format, settings.log.level, run=genesis.run, process=process)
+    raise_limit()
     members = MemberList(settings.members, genesis.run).members.values()
     num_workers = sum(m.role is Role.WORKER for m in members)
     refuse_unsound(

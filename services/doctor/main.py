@@ -19,6 +19,7 @@ from cryptography import x509
 
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
+from common.text import printable
 from services.doctor import disk, path
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
@@ -59,7 +60,8 @@ def main(config: Path, *, as_json: bool) -> int:
     else:
         width = max(len(f.check) for f in findings)
         for f in findings:
-            typer.echo(f"{'ok  ' if f.ok else 'FAIL'}  {f.check.ljust(width)}  {f.sentence}")
+            mark, sentence = "ok  " if f.ok else "FAIL", printable(f.sentence)
+            typer.echo(f"{mark}  {f.check.ljust(width)}  {sentence}")
     return 0 if ok else 1
 
 

@@ -19,7 +19,9 @@ from typing import Final
 import typer
 from cryptography import x509
 
-from common.errors import ConfigError, CrosscloudError, NotAMemberError
+from common.border import foreign
+from common.errors import BadKeyError, ConfigError, CrosscloudError, NotAMemberError
+from common.text import printable
 from services.doctor.findings import or_else
 from services.doctor.role import role_of
 from services.identity import Role, identity_in
@@ -47,7 +49,7 @@ def main(config: Path) -> int:
     try:
         typer.echo(answer(config))
     except CrosscloudError as e:
-        typer.echo(f"crosscloud: {' '.join(str(e).split())}", err=True)
+        typer.echo(f"crosscloud: {printable(' '.join(str(e).split()))}", err=True)
         return 1
     return 0
 
@@ -130,8 +132,9 @@ def _serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
             shown = secure.getpeercert(binary_form=True) or b""
             protocol = secure.selected_alpn_protocol()
     try:
-        role = identity_in(x509.load_der_x509_certificate(shown)).role
-    except (ValueError, NotAMemberError) as e:
+        with foreign("it"):
+            role = identity_in(x509.load_der_x509_certificate(shown)).role
+    except (BadKeyError, NotAMemberError) as e:
         raise ConfigError(f"{host}:{port} shows a certificate that is none of ours: {e}") from None
     if role is not Role.COORDINATOR or protocol != "h2":
         raise ConfigError(f"{host}:{port} is no coordinator's {what} port: another has taken it")

@@ -24,6 +24,7 @@ from common.progress import float32_bytes
 from protos.v1 import session_pb2, session_pb2_grpc
 from services import __version__, logs
 from services.bulk_link import BulkLink, GivenUpError
+from services.descriptors import raise_limit
 from services.evaluator.state import EvaluatorState
 from services.export import build_learner, load_version
 from services.files import keep_files_private
@@ -223,6 +224,7 @@ def main(config: Path) -> int:
         run=genesis.run,
         process=f"evaluator {settings.name}",
     )
+    raise_limit()
     closing = threading.Event()
     metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
     context = LearnerContext(

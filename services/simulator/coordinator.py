@@ -200,6 +200,7 @@ class SimulatedCoordinator:
             door=Door(),
             watch=lambda effect, _: self._watch(self, effect),
             recall=lambda _: None,
+            admits=identities().admits,
         )
         self.core, self.driver = leading.core, leading.driver
         self.tail, self.sessions = leading.tail, leading.sessions
@@ -224,6 +225,7 @@ class SimulatedCoordinator:
             self.driver,
             genesis=canonical.digest(self._genesis),
             members=members,
+            genuine=identities().genuine,
             status=status,
             keeping=leading.keeping,
         )

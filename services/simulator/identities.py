@@ -15,16 +15,17 @@ from cryptography.hazmat.primitives import serialization
 
 from common.documents import RollbackOrder
 from common.ids import Digest, WorkerId
+from common.parties import Party
 from common.secagg import signatures
 from common.secagg.signatures import IdentityKey
 from services.certs import CA_CERTIFICATE, MEMBERS, Holder, init_federation
+from services.genuine import Genuine
 from services.identity import MemberList, Role
 from services.pins import PINS, pin_workers
 from services.settings import TlsSettings
 from services.signing import own_certificate, signed_order
 from services.worker.trusted import Members
 from worker.masking import Sign
-from worker.trust import Party
 
 RUN: Final = "simulated"
 WORKERS: Final = tuple(WorkerId(f"w{i}") for i in range(5))
@@ -44,6 +45,7 @@ class Identities:
         pin_workers(pins, [folder / f"{w}.pem" for w in WORKERS])
         now = datetime.datetime.now(datetime.UTC)  # no process lasts until they expire
         members = Members(RUN, ca, pins, lambda: now)
+        self.genuine = Genuine(ca, lambda: now)
         self.listed = MemberList(folder / MEMBERS, RUN)
         self.admits: Callable[[bytes], Party] = functools.cache(members)
         ordering = Members(RUN, ca, None, lambda: now, Role.OPERATOR)

@@ -29,6 +29,7 @@ from services import __version__, logs
 from services.bulk_link import BulkLink
 from services.child import ChildEndedError
 from services.data_store import DataStore
+from services.descriptors import raise_limit
 from services.files import keep_files_private
 from services.genesis_file import load_genesis
 from services.identity import Role
@@ -305,6 +306,7 @@ def main(config: Path) -> int:
         process=f"worker {settings.name}",
         worker=settings.name,
     )
+    raise_limit()
     metrics = WorkerMetrics(
         run=genesis.run,
         worker=settings.name,

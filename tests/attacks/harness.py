@@ -36,6 +36,7 @@ from common.documents import (
     Record,
 )
 from common.ids import Digest, RoundId, WorkerId
+from common.parties import Admits
 from common.secagg import signatures
 from common.secagg.keys import MaskSecretKey, pair_seed, self_seed
 from common.secagg.labels import SignedPurpose
@@ -58,7 +59,7 @@ from tests.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt, Member, Revealed
 from worker.round import Fate, RefusedError, Rule, WorkerRound
-from worker.trust import Admits, Trust
+from worker.trust import Trust
 from worker.update import Work, measure, shards
 
 RUN = "small"

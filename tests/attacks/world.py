@@ -111,7 +111,7 @@ class Node:
             send=self.sent.append,
             redial=self._redial,
             link_bps=lambda: 0,
-            metrics=WorkerMetrics(run="small", worker=self.name, software="test"),
+            metrics=WorkerMetrics(run="small", worker=self.name, software="test", tells_loss=False),
             now_s=lambda: 0.0,
             resolve_timeout_s=1e9,
         )

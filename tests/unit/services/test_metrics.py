@@ -21,6 +21,7 @@ from services.metrics import (
     serve,
 )
 from services.process_health import Sample, process_health
+from services.prometheus import Family, Registry, Reported
 from services.wire import Tally
 from tests.certificates import DAY, NOW, authority, tls_files
 
@@ -350,3 +351,10 @@ def test_port_zero_serves_nothing():
 
 def _fields(report: WorkerReport) -> dict:
     return {name: getattr(report, name) for name in report.__slots__}
+
+
+def test_a_label_holds_no_controls():
+    registry = Registry()
+    Reported(registry, (Family("x", "X.", ("state",)),)).set("x", 1, "a\x1b[2J\nb")
+    ((series,),) = (m.samples for m in registry.collect() if m.name == "crosscloud_x")
+    assert series.labels == {"state": r"a\x1b[2J\nb"}

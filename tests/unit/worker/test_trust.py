@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from common.documents import Algorithm, Codec, Numbers, Offer, Plan
 from common.errors import NotAMemberError
 from common.ids import WorkerId
+from common.parties import Party
 from common.secagg.transcript import signed_content
 from common.weight import threshold
 from tests.attacks.harness import A, B, C, Registry, Table, V
 from tests.masked_members import MASKED
 from tests.small_run import NUMBERS, TLS
 from worker.trust import (
-    Party,
     Trust,
     cohort_complaint,
     roster_complaint,
