@@ -89,7 +89,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	{ echo "crosscloud is tested on Python 3.11 to 3.13 and '$(PYTHON)' is none of them:" \
 	"install one and run 'make PYTHON=python3.12 $(or $(MAKECMDGOALS),help)'." >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # half of one would be taken for one
 
 $(STAMP): | $(BIN)/python
 	@rm -f $(VENV)/.stamp-*

@@ -24,9 +24,7 @@ _HEADER_BYTES: Final = 14 + 20 + 32  # Ethernet, IPv4, TCP with timestamps
 
 def why_not() -> str:
     """Return why there can be no such link here, "" where there can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    return lacking("ip", "tc")
+    return lacking("ip", "tc") or ("network namespaces need root" if os.geteuid() else "")
 
 
 @dataclass(frozen=True, slots=True)
