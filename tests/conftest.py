@@ -4,13 +4,14 @@ import sys
 import pytest
 from hypothesis import settings
 
-from tests.rig.programs import lacking, refuse_hidden
+from tests.rig.programs import hidden, lacking, refuse_hidden
 
 assert "numpy" not in sys.modules, "numpy reads these when it is imported"
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # small products gain nothing
 settings.register_profile("crosscloud", deadline=None)  # a busy machine is no failure
 settings.load_profile("crosscloud")
-refuse_hidden()
+if hidden():
+    refuse_hidden()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

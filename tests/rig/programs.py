@@ -60,9 +60,7 @@ PROGRAMS: Final[Mapping[str, Program]] = {
     "docker": Program("a federation in containers", _ENGINE),
     "docker-compose": Program("Compose, where it is no plug-in of docker", _ENGINE),
     "ip": Program("links between network namespaces", _IPROUTE),
-    "make": Program(
-        "what its targets say where something is missing", "Debian: apt-get install make"
-    ),
+    "make": Program("checks of what its targets say", "Debian: apt-get install make"),
     "prometheus": Program("what dashboards and rules ask of a real run", _PROMETHEUS),
     "promtool": Program("checks of rules and alerts", _PROMETHEUS),
     "redis-server": Program(
