@@ -7,7 +7,9 @@ energy, of 4096 * 32 values. They go through the run's own 8-bit ring. `cosine` 
 estimate with the true update of one cloud, the victim: 1 = found whole, 0 = nothing.
 """
 
+import math
 import sys
+from collections.abc import Sequence
 from statistics import fmean
 from typing import Final
 
@@ -18,14 +20,16 @@ from common.arrays import F32, F64
 from common.codec import randk
 from common.codec.dense import Dense
 from common.codec.noise import Noise
+from common.documents import Algorithm
 from common.rotation import rotation_signs
 from common.scales import energy, round_scales
 from common.schema import BLOCK
 from common.weight import ONE
+from services.plan.likeness import COMMON
 
 _BLOCKS: Final = 32
-_COMMON: Final = 0.3
 _COHORTS: Final = (3, 4, 8, 16)
+_CAPPED: Final = (3, 4, 8)
 _ALIKE: Final = (0.0, 0.5, 0.9, 0.99, 1.0)
 _REPEATS: Final = 5
 _SIGNS: Final = rotation_signs(1)
@@ -33,15 +37,21 @@ _MANY: Final = 128
 """Blocks whose energies are looked at."""
 
 
-def _decoded(updates: list[F32], num_members: int, seed: int) -> F32:
-    """Return the sum of some members' updates as the ring gives it back: float32[n, BLOCK]."""
-    scales = round_scales(np.ones(len(updates[0]), np.float32), 1.0, num_members)
+def _decoded(updates: list[F32], num_members: int, seed: int, weights: Sequence[float] = ()) -> F32:
+    """Return the sum of some members' updates as the ring gives it back: float32[n, BLOCK].
+
+    Args:
+        weights: of each, at most 1; () = all 1.
+    """
+    unit = math.sqrt(fmean(w * w for w in weights)) if weights else 1.0  # a, as common/weight.py
+    scales = round_scales(np.ones(len(updates[0]), np.float32), unit, num_members)
     codec = Dense(8, num_members, 3.5, scales, _SIGNS)
     total = codec.total(len(updates[0]))
     for i, update in enumerate(updates):
         noise = Noise(seed.to_bytes(8, "big") + i.to_bytes(8, "big"))
         payload = bytearray(update.size)
-        codec.encoder(1.0, 0.0, noise).encode(0, update.copy(), None, payload)
+        weight = weights[i] if weights else 1.0
+        codec.encoder(weight, 0.0, noise).encode(0, update.copy(), None, payload)
         total = codec.add(total, bytes(payload))
     return codec.mean(0, len(updates[0]), codec.pack(total), ONE)
 
@@ -54,7 +64,7 @@ def _cosine(a: F32, b: F32) -> float:
 def _updates(draw: np.random.Generator, num: int) -> list[F32]:
     common = draw.standard_normal((_BLOCKS, BLOCK), np.float32)
     own = [draw.standard_normal((_BLOCKS, BLOCK), np.float32) for _ in range(num)]
-    return [np.float32(_COMMON**0.5) * common + np.float32((1 - _COMMON) ** 0.5) * o for o in own]
+    return [np.float32(COMMON**0.5) * common + np.float32((1 - COMMON) ** 0.5) * o for o in own]
 
 
 def _next(draw: np.random.Generator, before: list[F32], alike: float) -> list[F32]:
@@ -80,6 +90,27 @@ def _differencing() -> dict[str, float]:
                 honest.append(_cosine(whole, first[0]))
             found[f"cosine_difference_k{num}_alike{alike:g}"] = round(fmean(cosines), 3)
             found[f"cosine_one_sum_k{num}"] = round(fmean(honest), 3)
+    return found
+
+
+def _capped() -> dict[str, float]:
+    """One sum in which the victim has all that the default `max_share` permits.
+
+    Exact, as a codec without noise would give it, and through the ring, which clips what is long.
+    """
+    found: dict[str, float] = {}
+    share = Algorithm().max_share
+    for num in _CAPPED:
+        other = (1 - share) / (num - 1) / share
+        weights = (1.0, *[other] * (num - 1))
+        exact, through_ring = [], []
+        for seed in range(_REPEATS):
+            updates = _updates(np.random.default_rng([num, seed]), num)
+            weighted = [np.float32(w) * u for w, u in zip(weights, updates, strict=True)]
+            exact.append(_cosine(np.sum(weighted, axis=0), updates[0]))
+            through_ring.append(_cosine(_decoded(updates, num, seed, weights), updates[0]))
+        found[f"cosine_at_max_share_k{num}"] = round(fmean(exact), 3)
+        found[f"cosine_at_max_share_ring_k{num}"] = round(fmean(through_ring), 3)
     return found
 
 
@@ -186,7 +217,7 @@ def _energies() -> dict[str, float]:
                 own = draw.standard_normal((num, _MANY))
                 later = alike * own + (1 - alike**2) ** 0.5 * draw.standard_normal((num, _MANY))
                 first, second = (
-                    np.exp(0.5 * (_COMMON**0.5 * common + (1 - _COMMON) ** 0.5 * o))
+                    np.exp(0.5 * (COMMON**0.5 * common + (1 - COMMON) ** 0.5 * o))
                     for o in (own, later)
                 )
                 with_it = [_told(draw, sizes) for sizes in first]
@@ -252,7 +283,14 @@ def _energies_of_many_rounds() -> dict[str, float]:
 
 def main() -> int:
     """Measure, print, and write benchmarks/results/threat.json."""
-    found = {**_differencing(), **_losses(), **_clipped(), **_rare_rows(), **_small_sums()}
+    found = {
+        **_differencing(),
+        **_capped(),
+        **_losses(),
+        **_clipped(),
+        **_rare_rows(),
+        **_small_sums(),
+    }
     found |= {**_energies(), **_waiting_energies(), **_energies_of_many_rounds()}
     for key, value in found.items():
         print(f"{key:45} {value}")

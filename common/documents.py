@@ -123,7 +123,7 @@ class Algorithm:
     staleness: str = "poly"
     staleness_exponent: float = 0.5
     max_staleness: float = 8.0
-    max_share: float = 0.75
+    max_share: float = 0.6
     max_policy_factor: float = 1.0
     clipping: bool = True
     local_steps: int = 20

@@ -406,7 +406,7 @@ class TrustSettings(_Settings):
         " and the colluding ones can compute the other's update",
     )
     max_share: float = Field(
-        default=0.75, gt=0, lt=1, description="largest part of a sum that one member may be"
+        default=0.6, gt=0, lt=1, description="largest part of a sum that one member may be"
     )
     max_staleness: float = Field(
         default=8.0, gt=0, description="largest max_staleness of a run, in commits"

@@ -435,7 +435,7 @@ def numbers(o: Options | None = None) -> Numbers:
     tokens, steps = int(o.get("tokens", "2000")), int(o.get("steps", "20"))
     return Numbers(
         tokens=tokens,
-        lr_sum=0.04,
+        lr_sum=0.002 * steps,
         age_256=int(o.get("age_256", "0")),
         staleness_65535=65535,
         steps=steps,

@@ -38,7 +38,7 @@ class Trust:
     tier: str = "masked"
     colluding: int = 0
     min_cohort: int | None = None
-    max_share: float = 0.75
+    max_share: float = 0.6
     max_staleness: float = 8.0
     max_policy_factor: float = 1.0
     max_clip: float = math.inf

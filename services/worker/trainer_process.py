@@ -88,7 +88,7 @@ class PacedTrainer:
             store = DataStore(Path(build.first_version))
             make_first_version(genesis, self.trainer.vector, store)
         self._slowdown, self._max_steps_per_s = build.slowdown, build.max_steps_per_s
-        self._local_steps, self._paused = genesis.algorithm.local_steps, False
+        self._budget = Budget(genesis.algorithm.local_steps, paused=False)
         self._meter = _Meter()
         self.next_step_at = -math.inf  # all times are of `now_s`
         self._reported_at = -math.inf
@@ -100,7 +100,8 @@ class PacedTrainer:
 
     def may_step(self) -> bool:
         """Return whether a step may be taken once it is due."""
-        return not self._paused and self.trainer.may_step(self._local_steps)
+        b = self._budget
+        return not b.paused and self.trainer.may_step(b.local_steps, b.rounds_ahead)
 
     def waited(self, since_s: float) -> None:
         """The link said something after a wait."""
@@ -127,7 +128,7 @@ class PacedTrainer:
             case Begin():
                 self._begin(message)
             case Budget():
-                self._local_steps, self._paused = message.local_steps, message.paused
+                self._budget = message
             case Close():
                 frozen = self.trainer.close(message.round, Path(message.folder))
                 loss_2_20 = max(0, round(frozen.loss * 2**20))

@@ -64,7 +64,9 @@ from worker.update import Work, measure, shards
 
 RUN = "small"
 OPERATOR = "ann"
-A, B, C, D, E, V = (WorkerId(w) for w in ("aws", "azure", "civo", "denvr", "exoscale", "victim"))
+A, B, C, D, E, F, G, V = (
+    WorkerId(w) for w in ("aws", "azure", "civo", "denvr", "exoscale", "fuga", "gcp", "victim")
+)
 
 
 def now() -> datetime.datetime:
@@ -119,7 +121,7 @@ class Registry:
 
     @classmethod
     def made(cls, folder: Path) -> "Registry":
-        names = (A, B, C, D, E, V)
+        names = (A, B, C, D, E, F, G, V)
         workers = [Holder(Role.WORKER, w, f"{w}-inc") for w in names]
         init_federation(folder, RUN, [*workers, Holder(Role.OPERATOR, OPERATOR, "ann-inc")])
         pins = folder / "pins.yaml"

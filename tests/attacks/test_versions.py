@@ -82,9 +82,10 @@ def one_value(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
 
 
 def other_numbers(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
-    """Twice the tokens at twice the learning rates: the same weights, but twice the scale."""
+    """Twice the tokens in twice the steps: the same weights, but twice the scale."""
     numbers = {
-        w: replace(n, tokens=2 * n.tokens, lr_sum=2 * n.lr_sum) for w, n in commit.numbers.items()
+        w: replace(n, tokens=2 * n.tokens, lr_sum=2 * n.lr_sum, steps=2 * n.steps)
+        for w, n in commit.numbers.items()
     }
     return replace(commit, numbers=numbers), content
 
