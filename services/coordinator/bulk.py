@@ -20,7 +20,7 @@ from typing import Any, Final
 import grpc
 
 from common.documents import Genesis
-from common.errors import DamagedDataError, ProtocolError, UnknownFileError
+from common.errors import DamagedDataError, ProtocolError, ToldToEndError, UnknownFileError
 from common.ids import Digest, WorkerId
 from common.terms import round_layout
 from protos.v1 import bulk_pb2
@@ -46,6 +46,7 @@ from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
 from services.packed import piece_at
@@ -283,9 +284,9 @@ def _drain(calls: Calls, outbox: Outbox) -> None:
 
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.bulk --fd N CONFIG`."""
-    settings, genesis, line = begin_child("bulk", RECEIVES)
-    serve(settings, genesis, line)
-    return 0
+    with contextlib.suppress(EOFError, ToldToEndError):
+        serve(*begin_child("bulk", RECEIVES))
+    return Exit.OVER
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from common.errors import ConfigError, CrosscloudError
 from services.doctor import disk, path
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
+from services.exit_status import Exit
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
 from services.settings import (
@@ -50,7 +51,7 @@ _LOADERS: Final[Mapping[Role, Callable[[Path], Settings]]] = {
 }
 
 
-def main(config: Path, *, as_json: bool) -> int:
+def main(config: Path, *, as_json: bool) -> Exit:
     """Print what is found; return 0 if every check is fine, else 1."""
     findings = list(examine(config))
     ok = all(f.ok for f in findings)
@@ -60,7 +61,7 @@ def main(config: Path, *, as_json: bool) -> int:
         width = max(len(f.check) for f in findings)
         for f in findings:
             typer.echo(f"{'ok  ' if f.ok else 'FAIL'}  {f.check.ljust(width)}  {f.sentence}")
-    return 0 if ok else 1
+    return Exit.OVER if ok else Exit.FAILED
 
 
 def examine(config: Path) -> Iterator[Finding]:

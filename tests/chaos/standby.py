@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from common import canonical
 from common.documents import Record
+from services.exit_status import Exit
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, free_ports
 from services.local.processes import LocalProcess
 from tests import toxiproxy
@@ -29,7 +30,7 @@ from tests.toxiproxy import Toxiproxy
 STANDBY: Final = "standby"
 REDIS: Final = "redis"
 _HOST: Final = "127.0.0.1"
-_NO_REDIS: Final = 2
+_NO_REDIS: Final = Exit.SETTINGS
 """Exit status of a coordinator that is started while Redis does not answer."""
 
 
