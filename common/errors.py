@@ -122,3 +122,7 @@ class BrokenUpdateError(CrosscloudError):
 
 class DivergedError(CrosscloudError):
     """A replay did not give the record's digest although the base is sound: tell a person."""
+
+
+class ToldToEndError(BaseException):
+    """SIGTERM or Ctrl-C: this process is to end. No fault, and no `except Exception` keeps it."""

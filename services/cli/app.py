@@ -1,8 +1,7 @@
 """Every command, and nothing else: each imports what it runs only when it is called.
 
-So one command line serves images that hold different halves of the system. A ConfigError ends with
-one line and status 2, any other error that we raise on purpose with one line and status 1; a bug
-keeps its traceback.
+So one command line serves images that hold different halves of the system. An error that we raise
+on purpose ends with one line and the status of `exit_status.py`; a bug keeps its traceback.
 """
 
 import importlib
@@ -16,6 +15,7 @@ import typer
 from common.errors import ConfigError, CrosscloudError
 from common.text import printable
 from services.amounts import EGRESS_DOLLARS_PER_GB
+from services.exit_status import exit_of
 
 app = typer.Typer(
     name="crosscloud",
@@ -32,15 +32,13 @@ Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Config = Annotated[Path, typer.Option("--config", "-c", help="This process's YAML file.")]
 
 
-def main() -> None:
+def run() -> None:
     """Run the command in `sys.argv`; never returns normally."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what it says is in our own sentences
     try:
         app(prog_name="crosscloud")
-    except ConfigError as e:
-        sys.exit(_say(e, 2))
     except CrosscloudError as e:
-        sys.exit(_say(e, 1))
+        sys.exit(_say(e, exit_of(e)))
 
 
 def _say(error: CrosscloudError, status: int) -> int:

@@ -20,7 +20,13 @@ from typing import Any, Final
 import grpc
 
 from common.documents import Genesis
-from common.errors import BusyError, DamagedDataError, ProtocolError, UnknownFileError
+from common.errors import (
+    BusyError,
+    DamagedDataError,
+    ProtocolError,
+    ToldToEndError,
+    UnknownFileError,
+)
 from common.ids import Digest, RoundId, WorkerId
 from common.terms import round_layout
 from protos.v1 import bulk_pb2
@@ -47,6 +53,7 @@ from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
 from services.descriptors import RESERVE, connections
+from services.exit_status import Exit
 from services.files import patiently
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
@@ -302,9 +309,9 @@ def _drain(calls: Calls, outbox: Outbox) -> None:
 
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.bulk --fd N CONFIG`."""
-    settings, genesis, line = begin_child("bulk", RECEIVES)
-    serve(settings, genesis, line)
-    return 0
+    with contextlib.suppress(EOFError, ToldToEndError):
+        serve(*begin_child("bulk", RECEIVES))
+    return Exit.OVER
 
 
 if __name__ == "__main__":

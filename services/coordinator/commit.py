@@ -28,6 +28,7 @@ from common.errors import (
     StaleLeaderError,
     StorageError,
     StorageFullError,
+    ToldToEndError,
 )
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.tags import Tagger
@@ -55,6 +56,7 @@ from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
+from services.exit_status import Exit, exit_of
 from services.files import patiently
 
 log = logging.getLogger(__name__)
@@ -253,17 +255,19 @@ def serve(line: Line, computer: Computer) -> None:
 
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
-    settings, genesis, line = begin_child("commit", RECEIVES)
-    store = DataStore(settings.data_dir / "data")
-    settle()
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
-        computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
-        try:
+    try:
+        settings, genesis, line = begin_child("commit", RECEIVES)
+        store = DataStore(settings.data_dir / "data")
+        settle()
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
+            computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
             serve(line, computer)
-        except StaleLeaderError as e:
-            log.error("%s", e)
-            return 1
-    return 0
+    except StaleLeaderError as e:
+        log.error("%s", e)
+        return exit_of(e)
+    except ToldToEndError:
+        pass
+    return Exit.OVER
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,11 +64,18 @@ def begin_child(
     arguments.add_argument("--fd", type=int, required=True)
     arguments.add_argument("config", type=Path)
     parsed = arguments.parse_args()
-    return *begin(parsed.config, process), Line(parsed.fd, receives)
+    line = Line(parsed.fd, receives)
+    line.hold()
+    return *begin(parsed.config, process), line
 
 
-def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
+def import_version0(
+    settings: CoordinatorSettings, genesis: Genesis, given_up: threading.Event
+) -> None:
     """Take the first version's files from beside genesis.json, unless they are here.
+
+    Args:
+        given_up: set where nobody waits for them any more; the next start goes on.
 
     Raises:
         ConfigError: they are not there.
@@ -84,6 +92,8 @@ def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
         )
     version = canonical.decode(source.read(genesis.version0, verify=True), Version)
     for digest in dict.fromkeys(version.blobs()):
+        if given_up.is_set():
+            return
         store.write(source.read(digest, verify=True))
     store.write(source.read(genesis.version0))
     store.sync()

@@ -23,6 +23,7 @@ from common.text import printable
 from services.doctor import disk, path
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
+from services.exit_status import Exit
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
 from services.settings import (
@@ -51,7 +52,7 @@ _LOADERS: Final[Mapping[Role, Callable[[Path], Settings]]] = {
 }
 
 
-def main(config: Path, *, as_json: bool) -> int:
+def main(config: Path, *, as_json: bool) -> Exit:
     """Print what is found; return 0 if every check is fine, else 1."""
     findings = list(examine(config))
     ok = all(f.ok for f in findings)
@@ -62,7 +63,7 @@ def main(config: Path, *, as_json: bool) -> int:
         for f in findings:
             mark, sentence = "ok  " if f.ok else "FAIL", printable(f.sentence)
             typer.echo(f"{mark}  {f.check.ljust(width)}  {sentence}")
-    return 0 if ok else 1
+    return Exit.OVER if ok else Exit.FAILED
 
 
 def examine(config: Path) -> Iterator[Finding]:

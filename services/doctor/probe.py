@@ -24,6 +24,7 @@ from common.errors import BadKeyError, ConfigError, CrosscloudError, NotAMemberE
 from common.text import printable
 from services.doctor.findings import or_else
 from services.doctor.role import role_of
+from services.exit_status import Exit
 from services.identity import Role, identity_in
 from services.prometheus import PREFIX
 from services.settings import (
@@ -44,14 +45,14 @@ _VERSIONS: Final[Mapping[Role, str]] = {
 """Metric that only this role has."""
 
 
-def main(config: Path) -> int:
+def main(config: Path) -> Exit:
     """Say how the process is; return 0 if it answers, else 1."""
     try:
         typer.echo(answer(config))
     except CrosscloudError as e:
         typer.echo(f"crosscloud: {printable(' '.join(str(e).split()))}", err=True)
-        return 1
-    return 0
+        return Exit.FAILED
+    return Exit.OVER
 
 
 def answer(config: Path) -> str:

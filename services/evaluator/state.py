@@ -17,8 +17,15 @@ class EvaluatorState:
 
     def __init__(self, root: Path) -> None:
         make_private_folder(root)
+        self._root = root
         self.store = DataStore(root / "data")
         self._path = root / "position.json"
+
+    def clean(self) -> None:
+        """Remove what an evaluator that was killed left half written."""
+        self.store.clean()
+        for draft in self._root.glob(f".*{Draft.SUFFIX}"):
+            draft.unlink()
 
     def load(self) -> Position | None:
         """Return the saved position; None for a newcomer, or where the file is damaged."""

@@ -35,6 +35,7 @@ from coordinator.plan import Timings
 from coordinator.ports import Append, Effect
 from protos.v1 import session_pb2
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.export import build_learner, load_version
 from services.genesis import make_genesis
 from services.metrics import WorkerMetrics
@@ -297,7 +298,7 @@ class _LearningWorker(SimulatedWorker):
 
 
 def _is_over(error: BaseException | None) -> bool:
-    return isinstance(error, EndedError) and error.status == 0
+    return isinstance(error, EndedError) and error.status == Exit.OVER
 
 
 def _nobody_dies(host: Host) -> None:

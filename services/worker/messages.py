@@ -207,9 +207,14 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The trainer cannot go on; `sentence` says why and what to do."""
+    """The trainer cannot go on; `sentence` says why and what to do.
+
+    Args:
+        by_settings: a setting is to blame: to start again would change nothing.
+    """
 
     sentence: str
+    by_settings: bool = False
 
 
 TO_TRAINER: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)

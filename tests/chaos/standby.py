@@ -19,6 +19,7 @@ from typing_extensions import override
 from common import canonical
 from common.documents import Record
 from services.coordinator.embedded_valkey import server_program
+from services.exit_status import Exit
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, free_ports
 from services.local.processes import LocalProcess
 from tests import toxiproxy
@@ -32,7 +33,7 @@ from tests.toxiproxy import Toxiproxy
 STANDBY: Final = "standby"
 STORE: Final = "valkey"
 _HOST: Final = "127.0.0.1"
-_NO_STORE: Final = 2
+_NO_STORE: Final = Exit.SETTINGS
 """Exit status of a coordinator that is started while the store does not answer."""
 
 

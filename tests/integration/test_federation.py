@@ -17,6 +17,7 @@ from common import canonical
 from common.documents import Record, Version
 from common.ids import Digest
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
 from services.operator_link import RunStatus
@@ -253,7 +254,7 @@ def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_pat
         process = federation.process("aws")
         process.terminate()
         assert process.wait(PATIENCE_S)
-        assert process.exit_code == 0, process.last_lines()
+        assert process.exit_code == Exit.TOLD, process.last_lines()
         log = federation.layout.log("aws").read_text()
         assert "told to end: saving" in log
         assert "not saved in time" not in log
