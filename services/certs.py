@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,7 +21,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, NotAMemberError
-from services.identity import SCHEME, Identity, Role, check_name, identity_in
+from services import yaml_file
+from services.identity import (
+    MEMBER_FIELDS,
+    SCHEME,
+    Identity,
+    Role,
+    check_name,
+    identity_in,
+    member_of,
+)
+from services.members_file import parse_entries
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
@@ -233,27 +242,57 @@ def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = Fals
         dry: only check.
 
     Raises:
-        ConfigError: a name is there with another role or organisation.
+        ConfigError: the list is broken, or a name is there with another role or organisation.
     """
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    listed = (yaml.safe_load(old) or {}).get("members") or [] if old else []
-    known = {entry["name"]: (entry["role"], entry["organisation"]) for entry in listed}
+    run = identities[0].run
+    try:
+        old = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: cannot be read: {e}; correct it") from None
+    known = _listed(old, path, run)
     for i in identities:
-        if known.get(i.name, (i.role, i.organisation)) != (i.role, i.organisation):
+        if (there := known.get(i.name, i)) != i:
             raise ConfigError(
-                f"{path}: {i.name} is there as {' of '.join(known[i.name])}: names are unique in a "
-                "run; correct the list, or choose another name"
+                f"{path}: {i.name} is there as {there.role} of {there.organisation}: names are "
+                "unique in a run; correct the list, or choose another name"
             )
     head = old if old else "# Who may come in; read again whenever it changes.\nmembers:\n"
-    indent = next((w[: w.index("-")] for w in head.splitlines() if w.lstrip()[:1] == "-"), "  ")
+    indent = next(
+        (w[: w.index("-")] for w in head.splitlines() if w.lstrip().startswith("- ")), "  "
+    )
+    quoted = yaml_file.quoted
     lines = [
-        f"{indent}- {{name: {i.name}, role: {i.role}, organisation: {i.organisation}}}\n"
+        f"{indent}- {{name: {quoted(i.name)}, role: {i.role}, "
+        f"organisation: {quoted(i.organisation)}}}\n"
         for i in identities
         if i.name not in known
     ]
-    if lines and not dry:
-        path.write_text(head.rstrip("\n") + "\n" + "".join(lines), encoding="utf-8")
+    if not lines:
+        return path
+    text = head.rstrip("\n") + "\n" + "".join(lines)
+    try:
+        whole = _listed(text, path, run)
+    except ConfigError:
+        whole = {}
+    if whole != known | {i.name: i for i in identities}:
+        raise ConfigError(
+            f"{path}: nothing can be added below its last line: write one entry a line, as in "
+            f"`{lines[0].strip()}`"
+        )
+    if not dry:
+        draft = path.with_name(f".{path.name}.tmp")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path.resolve())  # nobody reads half of a list
     return path
+
+
+def _listed(text: str, path: Path, run: str) -> dict[str, Identity]:
+    if not text.strip():
+        return {}
+    return {
+        identity.name: identity
+        for identity in (member_of(e, run) for e in parse_entries(text, path, MEMBER_FIELDS))
+    }
 
 
 def _write_pair(

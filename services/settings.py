@@ -26,6 +26,7 @@ from pydantic import (
 
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
+from services import addresses, secret_urls
 from services.config_file import load
 from services.identity import check_name
 from services.presets import DEFAULT_PRESET, PRESETS
@@ -61,10 +62,13 @@ def _name(name: str, info: ValidationInfo) -> str:
 
 
 def _address(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ValueError("expected HOST:PORT, such as coordinator.example.org:7443")
-    return address
+    return str(addresses.parsed(address))
+
+
+def _store_url(url: SecretStr) -> SecretStr:
+    if problem := secret_urls.problem_of(url.get_secret_value()):
+        raise ValueError(problem)
+    return url
 
 
 def _learner(path: str) -> str:
@@ -77,6 +81,8 @@ FilePath = Annotated[Path, AfterValidator(_beside_file)]
 ExistingFile = Annotated[FilePath, AfterValidator(_existing_file)]
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
+Host = Annotated[str, AfterValidator(addresses.checked_host)]
+StoreUrl = Annotated[SecretStr, AfterValidator(_store_url)]
 LearnerPath = Annotated[str, AfterValidator(_learner)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
@@ -108,7 +114,7 @@ class LogSettings(_Settings):
 class MetricsSettings(_Settings):
     """Where Prometheus reads this process."""
 
-    host: str = Field(
+    host: Host = Field(
         default=_ALL_ADDRESSES, description="address to listen on; metrics are not encrypted"
     )
     port: int = Field(
@@ -321,13 +327,13 @@ class CoordinatorSettings(_Settings):
     )
     members: ExistingFile = Field(description="who may come in; read again whenever it changes")
     tls: TlsSettings = Field(description="this coordinator's certificate")
-    host: str = Field(
+    host: Host = Field(
         default=_ALL_ADDRESSES, description="address that both ports listen on; mTLS guards them"
     )
     control_port: Port = Field(default=7443, description="TCP port of sessions, status and health")
     bulk_port: Port = Field(default=7444, description="TCP port of uploads and downloads")
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
-    redis_url: SecretStr | None = Field(
+    redis_url: StoreUrl | None = Field(
         default=None,
         description="redis://, rediss://, unix://, or for a cluster redis+cluster:// or "
         "rediss+cluster://; without one an embedded Valkey is started",

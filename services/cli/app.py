@@ -15,6 +15,7 @@ import typer
 
 from common.errors import ConfigError, CrosscloudError
 from services.amounts import EGRESS_DOLLARS_PER_GB
+from services.secret_urls import masked
 
 app = typer.Typer(
     name="crosscloud",
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def _say(error: CrosscloudError, status: int) -> int:
-    typer.echo(f"crosscloud: {' '.join(str(error).split())}", err=True)
+    typer.echo(f"crosscloud: {masked(' '.join(str(error).split()))}", err=True)
     return status
 
 

@@ -31,6 +31,7 @@ from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services import __version__
+from services.addresses import joined
 from services.channels import server_options
 from services.child import Child, ChildEndedError
 from services.coordinator.admission import Admission
@@ -295,7 +296,7 @@ def _control_server(
     health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
     if settings.reflection:
         reflect(server, session_pb2, operator_pb2, health_pb2)
-    server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
+    server.add_secure_port(joined(settings.host, settings.control_port), credentials)
     return server
 
 

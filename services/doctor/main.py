@@ -24,6 +24,7 @@ from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
+from services.secret_urls import masked, shown
 from services.settings import (
     CoordinatorSettings,
     EvaluatorSettings,
@@ -72,7 +73,7 @@ def examine(config: Path) -> Iterator[Finding]:
         if not isinstance(settings, OperatorSettings):
             genesis = load_genesis(settings.genesis)
     except CrosscloudError as e:
-        yield Finding("configuration", False, " ".join(str(e).split()))
+        yield Finding("configuration", False, masked(" ".join(str(e).split())))
         return
     run = settings.run if isinstance(settings, OperatorSettings) else _run(genesis)
     yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
@@ -173,7 +174,6 @@ def _redis(settings: CoordinatorSettings) -> str:
 
 
 async def _ping(url: str) -> str:
-    from services.coordinator.redis_connection import shown
     from services.coordinator.redis_store import RedisStore
 
     store = await RedisStore.open(url, "doctor", "doctor")
