@@ -50,9 +50,11 @@ def test_a_word_is_what_people_mean_by_it(text: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["no", "yes", "on", "Off", "y", "001", "007.5", "0777", "1:30", "190:20:30", "2026-13-01"]
-    + ["2024-01-01", "2024-01-01T10:00:00Z", "1__0", "_1", "1_", "e3", "1e", "0x", "0b1", "="]
-    + ["'1e3'", '"null"', "!!str 5", "| \n  7", "> \n  true", "12abc", "inf", "nan", "::1"],
+    [
+        *("no", "yes", "on", "Off", "y", "001", "007.5", "0777", "1:30", "190:20:30", "2026-13-01"),
+        *("2024-01-01", "2024-01-01T10:00:00Z", "1__0", "_1", "1_", "e3", "1e", "0x", "0b1", "="),
+        *("'1e3'", '"null"', "!!str 5", "| \n  7", "> \n  true", "12abc", "inf", "nan", "::1"),
+    ],
 )
 def test_everything_else_is_text(text: str) -> None:
     assert isinstance(said(f"a: {text}")["a"], str)
@@ -172,10 +174,12 @@ def test_values_that_we_write_are_read_as_they_were(value: object) -> None:
 
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"%@#,?~<=\n \t019.e_+", max_size=40))
 def test_any_text_is_read_or_refused_with_a_line(text: str) -> None:
+    problem = ""
     try:
         parse(text, "a.yaml")
     except ConfigError as e:
-        assert str(e).startswith("a.yaml:")
+        problem = str(e)
+    assert not problem or problem.startswith("a.yaml:")
 
 
 @given(st.text(alphabet="0123456789eE+-._xo", max_size=12))
