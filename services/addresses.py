@@ -46,6 +46,8 @@ def parsed(text: str) -> Address:
         rest = text.rpartition("//")[2] if "//" in text else text.partition(":")[2]
         shown = "" if "@" in rest else f", {rest.split('/')[0]}"
         raise ValueError(f"expected HOST:PORT alone{shown}: leave out what stands around it")
+    if "@" in text:
+        raise ValueError("expected HOST:PORT alone: nobody logs in there; delete what is before @")
     host, colon, port = text.rpartition(":")
     if not colon or not host or port.endswith("]"):
         raise ValueError(f"expected HOST:PORT, {_EXAMPLE}")

@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, NotAMemberError
 from services import yaml_file
+from services.addresses import checked_host
 from services.identity import (
     MEMBER_FIELDS,
     SCHEME,
@@ -344,7 +345,7 @@ def alternative_names(
 ) -> x509.SubjectAlternativeName:
     """Return the extension with these URIs, DNS names and IP addresses."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
-    for host in hosts:
+    for host in map(_checked_host, hosts):
         try:
             names.append(x509.IPAddress(ipaddress.ip_address(host)))
         except ValueError:
@@ -356,8 +357,10 @@ def check_hosts(holder: Holder) -> None:
     """Let hosts pass only where a role may have them.
 
     Raises:
-        ConfigError: a coordinator without hosts, or another role with some.
+        ConfigError: a coordinator without hosts, another role with some, or one that is none.
     """
+    for host in holder.hosts:
+        _checked_host(host)
     if holder.role is Role.COORDINATOR and not holder.hosts:
         raise ConfigError(
             f"coordinator {holder.name!r} has no hosts: give the DNS names or IP addresses under "
@@ -365,6 +368,14 @@ def check_hosts(holder: Holder) -> None:
         )
     if holder.role is not Role.COORDINATOR and holder.hosts:
         raise ConfigError(f"{holder.role} {holder.name!r} has hosts: only a coordinator may serve")
+
+
+def _checked_host(host: str) -> str:
+    star = "*." if host.startswith("*.") else ""
+    try:
+        return star + checked_host(host.removeprefix(star))
+    except ValueError as e:
+        raise ConfigError(f"host {host!r}: {e}") from None
 
 
 def _authority_uri(run: str) -> str:

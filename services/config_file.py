@@ -15,7 +15,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -91,16 +91,20 @@ def read_mapping(path: Path) -> Written:
 
 
 @contextmanager
-def placed(path: Path) -> Iterator[None]:
-    """Let a complaint about a setting of `path` that begins with its dotted path name the line."""
+def placed(*paths: Path) -> Iterator[None]:
+    """Let a complaint that begins with a setting's dotted path name file and line besides.
+
+    Args:
+        paths: where it may stand; what is no settings file is passed over.
+    """
     try:
         yield
     except ConfigError as e:
-        try:
-            said = _placed(str(e), read_mapping(path))
-        except ConfigError:
-            raise e from None
-        if said is None:
+        for path in paths:
+            with suppress(ConfigError):
+                if said := _placed(str(e), read_mapping(path)):
+                    break
+        else:
             raise
         raise ConfigError(said) from None
 
@@ -190,6 +194,8 @@ def _sentence(
     about = f" ({parent[name][1]})" if parent.get(name, ("", ""))[1] else ""
     if problem["type"] == "missing":
         return f"{source}: missing; add it{about}"
+    if problem["input"] is None and loc not in written.texts:
+        return f"{source}: nothing stands there; write a value{about}"
     message = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"]
     message = message[:1].lower() + message[1:]
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):

@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 STORES: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
 """Schemes of a store's URL."""
 
-_ACCESS: Final = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<access>[^\s'\"]*)@")
+_ACCESS: Final = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*:/+)(?P<access>[^\s'\"]*)@")
+_BARE: Final = re.compile(r"(?<![^\s'\"(])[^\s'\"/@:(]+:[^\s'\"/@:][^\s'\"@]*@")
+"""USER:PASSWORD@ without a scheme before it."""
 _OPTION: Final = re.compile(r"(?i)([?&;](?:password|passwd|pwd|token|secret|username)=)[^&\s'\"]*")
 _FORMS: Final = (
     "write redis://HOST:6379/0, rediss://..., redis+cluster://..., rediss+cluster://... or "
@@ -21,7 +23,7 @@ _FORMS: Final = (
 
 def masked(text: str) -> str:
     """Return a sentence with what stands before the @ of every URL in it as ***."""
-    text = _ACCESS.sub(_without_access, text)
+    text = _BARE.sub(r"***@", _ACCESS.sub(_without_access, text))
     return _OPTION.sub(r"\1***", text)
 
 
@@ -38,7 +40,7 @@ def problem_of(url: str) -> str:
     except ValueError:
         parts, port, host = None, None, None
     place = rest.split("/")[0].split("?")[0].split("#")[0]
-    in_access = "@" in rest and "@" not in place
+    in_access = "@" in rest and ("@" not in place or "@" in (parts.path if parts else ""))
     if parts is None or in_access or "#" in rest:
         return (
             "cannot be taken apart: in a password percent-encode / as %2F, # as %23, ? as %3F, "

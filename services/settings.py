@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -24,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from common import canonical
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from services import addresses, secret_urls
@@ -41,6 +43,12 @@ def _beside_file(path: Path, info: ValidationInfo) -> Path:
         return Path(folder, path.expanduser())
     except RuntimeError as e:  # ~somebody
         raise ValueError(f"{e}; write the path out") from None
+
+
+def _not_empty(path: Any) -> Any:
+    if path == "":  # which would be the file's own folder
+        raise ValueError("nothing stands there; write a path")
+    return path
 
 
 def _existing_file(path: Path) -> Path:
@@ -71,13 +79,26 @@ def _store_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _storable(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        canonical.encode(_Free(settings))
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"cannot be pinned: {e}: a number has to be finite") from None
+    return settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Free:
+    settings: Mapping[str, Any]
+
+
 def _learner(path: str) -> str:
     if not re.fullmatch(r"[\w.]+:\w+", path):
         raise ValueError("expected MODULE:FUNCTION, such as my_package.train:build")
     return path
 
 
-FilePath = Annotated[Path, AfterValidator(_beside_file)]
+FilePath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_beside_file)]
 ExistingFile = Annotated[FilePath, AfterValidator(_existing_file)]
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -130,6 +151,12 @@ class AddressSettings(_Settings):
 
     control: Address = Field(description="HOST:PORT of the control port, as in its certificate")
     bulk: Address = Field(description="HOST:PORT of the bulk port, as in its certificate")
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> Self:
+        if self.control == self.bulk:
+            raise ValueError(f"control and bulk are both {self.bulk}: they are two ports")
+        return self
 
 
 class TimingSettings(_Settings):
@@ -286,7 +313,7 @@ class RunSettings(_Settings):
     learner: LearnerPath = Field(
         default="worker.huggingface:build", description="MODULE:FUNCTION that builds the learner"
     )
-    settings: Mapping[str, Any] = Field(
+    settings: Annotated[Mapping[str, Any], AfterValidator(_storable)] = Field(
         default_factory=dict, description="the learner's own: model, tokenizer, batch, ..."
     )
     stop: Stop = Field(description="when the run ends: versions, tokens, hours, loss")
@@ -361,6 +388,16 @@ class CoordinatorSettings(_Settings):
         description="commits between snapshots; raising it keeps more steps and joins take longer",
     )
     log: LogSettings = Field(default=LogSettings(), description="what is printed")
+
+    @model_validator(mode="after")
+    def _each_port_once(self) -> Self:
+        ports = {"bulk_port": self.bulk_port, "metrics.port": self.metrics.port}
+        for name, port in ports.items():
+            if port == self.control_port:
+                raise ValueError(f"control_port and {name} are both {port}: give each its own")
+        if self.bulk_port == self.metrics.port:
+            raise ValueError(f"bulk_port and metrics.port are both {self.bulk_port}: change one")
+        return self
 
 
 class _LearnerSettings(_Settings):

@@ -194,7 +194,7 @@ class _Built:
             found = scalar(text)
         except ValueError as e:
             raise _refusal(str(e), at) from None
-        if not isinstance(found, str):
+        if text and not isinstance(found, str):
             self._written.texts[loc] = text
         return found
 

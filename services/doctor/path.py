@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import grpc
@@ -80,6 +80,11 @@ def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Findi
     yield found("control grpc", lambda: _health(address, credentials, skews))
     if skews:
         yield found("clock", lambda: _clock(skews[0]))
+
+
+def is_bulk(address: str, credentials: grpc.ChannelCredentials) -> Finding:
+    """Find out whether the bulk port is one: a control port tells its health."""
+    return found("bulk grpc", lambda: _bulk(address, credentials))
 
 
 def _name(host: str) -> str:
@@ -163,6 +168,11 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
             )
             took_s = time.time() - before_s
         except grpc.RpcError as e:
+            if _is_unknown(e):
+                raise ConfigError(
+                    f"{address} is a coordinator's bulk port, and stands where its control port "
+                    "should: exchange the two, or correct the port"
+                ) from None
             raise ConfigError(explain_rpc_error(e)) from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise ConfigError(f"{address} is not serving yet: wait for the coordinator to start")
@@ -170,6 +180,25 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
     if TIME_KEY in said:
         skews.append(int(said[TIME_KEY]) / 1000 - (before_s + took_s / 2))
     return f"{address} serves, {1000 * took_s:.0f} ms"
+
+
+def _bulk(address: str, credentials: grpc.ChannelCredentials) -> str:
+    with grpc.secure_channel(address, credentials) as channel:
+        request = health_pb2.HealthCheckRequest()
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(request, timeout=_TIMEOUT_S)
+        except grpc.RpcError as e:
+            if _is_unknown(e):
+                return f"{address} is the bulk port"
+            raise ConfigError(explain_rpc_error(e)) from None
+    raise ConfigError(
+        f"{address} is a coordinator's control port, and stands where its bulk port should: "
+        "exchange the two, or correct the port"
+    )
+
+
+def _is_unknown(error: Any) -> bool:
+    return hasattr(error, "code") and error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def _clock(skew_s: float) -> str:
