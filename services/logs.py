@@ -3,7 +3,8 @@
 Every object has `run` and `process`, a worker's also `worker`, so that one stream can hold a whole
 federation. Whatever a call passes as `extra` becomes a field: `round` and `worker` where a line is
 about one, `event` for what the coordinator tells of its run. What others wrote begins no line and
-reaches no terminal's controls. It never prints settings or environment.
+reaches no terminal's controls. It never prints settings or environment, and of a URL never what
+stands before its @, a library's traceback included.
 """
 
 import datetime
@@ -16,6 +17,7 @@ from typing import IO, Any, Final, Literal
 from typing_extensions import override
 
 from common.text import printable
+from services.secret_urls import masked
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -53,6 +55,10 @@ class ConsoleFormatter(logging.Formatter):
         super().__init__(f"%(asctime)s {process:<12.24} %(levelname)-7s %(message)s", "%H:%M:%S")
 
     @override
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+    @override
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = printable(record.message)
         return super().formatMessage(record)
@@ -87,7 +93,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str)
+        return masked(json.dumps(fields, default=str))
 
 
 def _shown(value: object) -> object:

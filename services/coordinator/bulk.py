@@ -31,6 +31,7 @@ from common.ids import Digest, RoundId, WorkerId
 from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services import framing
+from services.addresses import joined
 from services.channels import bounded, server_options
 from services.child import Line
 from services.coordinator.calls import Calls, StreamLimits
@@ -276,7 +277,7 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     if settings.reflection:
         reflect(server, bulk_pb2)
     credentials = server_credentials(settings.tls, genesis.run)
-    port = server.add_secure_port(f"{settings.host}:{settings.bulk_port}", credentials)
+    port = server.add_secure_port(joined(settings.host, settings.bulk_port), credentials)
     server.start()
     settle()
     outbox.send(Serving(port))

@@ -35,7 +35,8 @@ from coordinator.plan import Timings
 from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
-from services import __version__
+from services import __version__, state_owner
+from services.addresses import joined
 from services.channels import bounded, server_options
 from services.child import Child
 from services.coordinator.admission import Admission
@@ -223,6 +224,7 @@ async def _serve(config: Path, settings: CoordinatorSettings, genesis: Genesis) 
     told = asyncio.create_task(told_to_end(settings.drain_s + END_S))
     try:
         credentials = server_credentials(settings.tls, genesis.run)
+        state_owner.claim(settings.data_dir, canonical.digest(genesis), "data_dir")
         await unless(told, _import_version0(settings, genesis))
         async with contextlib.AsyncExitStack() as opened:
             opening = opened.enter_async_context(open_store(settings, genesis.run))
@@ -329,7 +331,7 @@ def _control_server(
     health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
     if settings.reflection:
         reflect(server, session_pb2, operator_pb2, health_pb2)
-    server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
+    server.add_secure_port(joined(settings.host, settings.control_port), credentials)
     return server
 
 

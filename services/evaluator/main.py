@@ -22,7 +22,7 @@ from common.errors import ConfigError, CrosscloudError, ToldToEndError
 from common.ids import Digest
 from common.progress import float32_bytes
 from protos.v1 import session_pb2, session_pb2_grpc
-from services import __version__, logs
+from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink
 from services.descriptors import raise_limit
 from services.evaluator.state import EvaluatorState
@@ -227,6 +227,7 @@ def main(config: Path) -> Exit:
         process=f"evaluator {settings.name}",
     )
     raise_limit()
+    state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
     metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
     context = LearnerContext(
         settings=genesis.settings,

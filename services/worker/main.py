@@ -24,7 +24,7 @@ from common.progress import float32_bytes
 from common.secagg.thresholds import min_cohort
 from common.selftest import selftest_digest
 from protos.v1 import session_pb2
-from services import __version__, logs
+from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink
 from services.data_store import DataStore
 from services.descriptors import raise_limit
@@ -328,6 +328,7 @@ def main(config: Path) -> Exit:
         worker=settings.name,
     )
     raise_limit()
+    state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
     metrics = WorkerMetrics(
         run=genesis.run,
         worker=settings.name,
