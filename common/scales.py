@@ -36,7 +36,7 @@ class Scales:
 
     Args:
         per_unit: R_B of the version, float32[num_blocks].
-        drift: n_B, rounds whose work R_B stands for, float32[num_blocks]; ones where all blocks
+        drift: d_B, rounds whose work R_B stands for, float32[num_blocks]; ones where all blocks
             wait equally long.
         radius: r_B = R_B*a, float64[num_blocks].
         unit: a.
@@ -74,7 +74,7 @@ def round_scales(scales: F32, unit: float, num_members: int, drift: F32 | None =
         scales: R_B of the version, float32[num_blocks].
         unit: a, `Weights.scale`.
         num_members: K, members in the plan.
-        drift: n_B of the version, float32[num_blocks]; None = ones.
+        drift: d_B of the version, float32[num_blocks]; None = ones.
     """
     if drift is None:
         drift = np.ones_like(scales)
@@ -111,7 +111,7 @@ def next_scales(used: Scales, energy_sum: U32, num_survivors: int) -> F32:
 def drifting_scales(
     used: Scales, sent: npt.NDArray[np.int64], measured: F32, commits: int
 ) -> tuple[F32, F32]:
-    """Return R_B and n_B of the next version where blocks wait for unequal times.
+    """Return R_B and d_B of the next version where blocks wait for unequal times.
 
     What has never travelled is expected to move as what just did.
 

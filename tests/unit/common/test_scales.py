@@ -50,7 +50,7 @@ def test_an_energy_is_never_less_than_what_it_measures(square: float, error: flo
 
 
 def drifting(*blocks: tuple[float, int]) -> Scales:
-    """Return the scales of blocks, (R_B, n_B) each."""
+    """Return the scales of blocks, (R_B, d_B) each."""
     scales, rounds = np.array(blocks, np.float32).T
     return round_scales(scales, 0.04, 4, rounds)
 
