@@ -165,7 +165,7 @@ class LightWorker:
 
     def numbers(self) -> Numbers:
         """Return numbers at close that are in order."""
-        return Numbers(1000, 1.0, 0, 65535, 10, 10)
+        return Numbers(1000, 0.01, 0, 65535, 10, 10)
 
     def answer(self, plan: Plan, numbers: Numbers | None = None) -> None:
         """Send the numbers at close."""

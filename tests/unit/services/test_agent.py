@@ -207,9 +207,9 @@ async def test_an_offer_names_the_base_and_is_made_once(cloud: Cloud) -> None:
 
 
 async def test_too_little_work_and_a_broken_stream_make_no_offer(cloud: Cloud) -> None:
-    await cloud.agent.paced(session_pb2.Pace(local_steps=21))
+    cloud.trainer.progress = replace(PROGRESS, pending=replace(NUMBERS, steps=19))
     cloud.agent.consider_offering()
-    await cloud.agent.paced(session_pb2.Pace(local_steps=20))
+    cloud.trainer.progress = PROGRESS
     await cloud.agent.disconnected()
     cloud.agent.consider_offering()
     assert cloud.sent == []
