@@ -13,7 +13,8 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from crosscloud import Learner, LearnerContext, State, Step, Validation
-from worker.data import TextData, encode_bytes
+from worker.data import TextData
+from worker.encoder import BYTE_ENCODER
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
@@ -37,7 +38,7 @@ class TwoByteModel(Learner):
         self._weights["out"] = np.zeros((settings["width"], 256), np.float32)
         self._data = TextData(
             context.data,
-            encode_bytes,
+            BYTE_ENCODER,
             batch=settings["batch"],
             sequence=settings["sequence"],
             seed=context.seed,
