@@ -8,6 +8,7 @@ here is a list of them. What the sentence begins with is what the operator can c
 path, an option, a file. Our own errors pass as they are, and so does what ends a process.
 """
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ def border(
     fix: str = "",
     *,
     secret: bool = False,
+    place: bool = False,
     kind: type[CrosscloudError] = ConfigError,
 ) -> Iterator[None]:
     """Turn what is raised inside into `kind`: "SETTING: DOING: what was raised; FIX".
@@ -36,6 +38,7 @@ def border(
         doing: what could not be done: "cannot be loaded".
         fix: what to do about it.
         secret: what is raised may quote a secret: it is not said.
+        place: say in which file and line it was raised: for code that is the operator's own.
     """
     try:
         yield
@@ -44,7 +47,7 @@ def border(
     except BaseException as e:
         if not isinstance(e, Exception) and type(e).__module__ != _PANIC:
             raise
-        words = "" if secret else f": {why(e)}"
+        words = "" if secret else f": {why(e)}{_place(e) if place else ''}"
         sentence = f"{setting}: {doing}{words}{'; ' if fix else ''}{fix}"
         raise kind(sentence) from (None if secret else e)
 
@@ -61,6 +64,11 @@ def why(e: BaseException) -> str:
     if words and isinstance(e, OSError | ValueError):
         return words
     return f"{type(e).__name__}: {words}".removesuffix(": ")
+
+
+def _place(e: BaseException) -> str:
+    frames = traceback.extract_tb(e.__traceback__)
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def refuse_pointer(setting: str | Path, path: Path) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from common import canonical
+from common.border import border
 from common.documents import Genesis, Version
 from common.errors import DamagedDataError, IncompatibleError
 from common.ids import Digest
 from services.data_store import DataStore
-from worker.learner import Learner, LearnerContext, load_learner
+from worker.learner import Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
 
 
@@ -24,13 +25,15 @@ def export_model(genesis: Genesis, digest: Digest, store: DataStore, folder: Pat
 
     Raises:
         DamagedDataError: a file is missing or damaged.
+        ConfigError: the learner cannot be built, or `folder` cannot be written.
     """
     learner = build_learner(genesis)
     load_version(
         ParameterVector(learner), canonical.decode(store.read(digest, verify=True), Version), store
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    learner.export(folder)
+    with border("--out", f"{folder} cannot be written", "choose another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        learner.export(folder)
 
 
 def build_learner(genesis: Genesis, context: LearnerContext | None = None) -> Learner:
@@ -43,7 +46,7 @@ def build_learner(genesis: Genesis, context: LearnerContext | None = None) -> Le
         context = LearnerContext(
             settings=genesis.settings, data=None, seed=genesis.seed, name="export"
         )
-    learner = load_learner(genesis.learner)(context)
+    learner = make_learner(genesis.learner, context)
     built, expected = ParameterVector(learner).schema.hash, genesis.schema.hash
     if built != expected:
         raise IncompatibleError(

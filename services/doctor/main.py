@@ -19,7 +19,7 @@ from cryptography import x509
 
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
-from services.doctor import disk, path
+from services.doctor import disk, learning, path
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
 from services.genesis_file import load_genesis
@@ -83,7 +83,7 @@ def examine(config: Path) -> Iterator[Finding]:
         case CoordinatorSettings():
             yield from _coordinator(settings, _given(genesis))
         case WorkerSettings() | EvaluatorSettings():
-            yield from _learning(settings, _given(genesis), role)
+            yield from _learning(config, settings, _given(genesis), role)
     if isinstance(settings, CoordinatorSettings) or not own.ok:
         return
     control = settings.coordinator
@@ -143,24 +143,14 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
 
 
 def _learning(
-    settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
+    config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
 ) -> Iterator[Finding]:
-    def learner() -> str:
-        from worker.learner import load_learner
-
-        name = settings.learner or genesis.learner
-        try:
-            load_learner(name)
-        except ImportError as e:
-            raise ConfigError(f"learner {name}: {e}: install what it needs") from None
-        return f"{name} can be imported"
-
     models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
     yield found("disk room", lambda: disk.room(settings.state_dir, genesis, models))
     yield found("disk fsync", lambda: disk.durable(settings.state_dir))
     if role is Role.WORKER:
         yield found("disk links", lambda: disk.exclusive(settings.state_dir))
-    yield found("learner", learner)
+    yield from learning.look(config)
 
 
 def _redis(settings: CoordinatorSettings) -> str:

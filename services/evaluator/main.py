@@ -234,7 +234,10 @@ def main(config: Path) -> int:
         num_threads=settings.num_threads,
     )
     own = replace(genesis, learner=settings.learner or genesis.learner)
-    evaluator = Evaluator(settings, genesis, build_learner(own, context), metrics, closing)
+    learner = build_learner(own, context)
+    for remark in learner.remarks():
+        log.info("%s", remark)
+    evaluator = Evaluator(settings, genesis, learner, metrics, closing)
 
     def end(*_: object) -> None:
         closing.set()

@@ -309,6 +309,8 @@ def main(config: Path) -> int:
     with contextlib.closing(server):
         try:
             return asyncio.run(Worker(settings, genesis, metrics).run())
+        except ConfigError:
+            raise  # a setting is to blame: the command line says which, and ends with 2
         except (ChildEndedError, CrosscloudError) as e:
             log.error("%s", e)
             return 1

@@ -143,9 +143,14 @@ class Quit:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The learner is built; `schema_hash` is of the model it really built. Sent before `Begin`."""
+    """The learner is built; `schema_hash` is of the model it really built. Sent before `Begin`.
+
+    Args:
+        remarks: what people should read of its data, a sentence each.
+    """
 
     schema_hash: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +210,14 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The trainer cannot go on; `sentence` says why and what to do."""
+    """The trainer cannot go on; `sentence` says why and what to do.
+
+    Args:
+        by_settings: a setting is to blame: to start again would change nothing.
+    """
 
     sentence: str
+    by_settings: bool = False
 
 
 TO_TRAINER: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)

@@ -4,10 +4,11 @@ The trainer reports while it trains and answers between two steps. One question 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from common.errors import UnexpectedMessageError
+from common.errors import ConfigError, UnexpectedMessageError
 from services.child import Child, ChildEndedError, spawn
 from services.worker.messages import (
     TO_LINK,
@@ -27,6 +28,8 @@ from services.worker.messages import (
     Save,
     Saved,
 )
+
+log = logging.getLogger(__name__)
 
 _MODULE: Final = "services.worker.trainer_process"
 
@@ -100,7 +103,7 @@ class Trainer:
                 case Progress() as progress:
                     self.progress = progress
                     self._progressed()
-                case Failed(sentence):
+                case Failed(sentence=sentence):
                     raise ChildEndedError(f"the trainer cannot go on: {sentence}")
                 case answer:
                     if self._answer is None or self._answer.done():
@@ -114,14 +117,18 @@ async def start(build: Build, progressed: Callable[[], None]) -> Trainer:
     """Start a trainer process; return once its learner is built.
 
     Raises:
-        ChildEndedError: the learner cannot be built; the message says why.
+        ConfigError: the learner cannot be built of these settings, or of this data.
+        ChildEndedError: it cannot be built for another reason; the message says why.
     """
     child = await spawn(_MODULE, receives=TO_LINK)
     await child.send(build)
     first = await child.receive()
     if isinstance(first, Failed):
         await child.end()
-        raise ChildEndedError(f"the trainer cannot start: {first.sentence}")
+        kind = ConfigError if first.by_settings else ChildEndedError
+        raise kind(f"the trainer cannot start: {first.sentence}")
     if not isinstance(first, Ready):
         raise UnexpectedMessageError(f"trainer: {type(first).__name__} came where Ready was due")
+    for remark in first.remarks:
+        log.info("%s", remark)
     return Trainer(child, first, progressed)

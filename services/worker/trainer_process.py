@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from common.errors import CrosscloudError, UnexpectedMessageError
+from common.errors import ConfigError, CrosscloudError, UnexpectedMessageError
 from services.child import Line
 from services.data_store import DataStore
 from services.first_version import make_first_version
@@ -42,7 +42,7 @@ from services.worker.messages import (
     Save,
     Saved,
 )
-from worker.learner import LearnerContext, load_learner
+from worker.learner import LearnerContext, make_learner
 from worker.train import Standing, Trainer
 
 _PROGRESS_INTERVAL_S: Final = 0.25
@@ -82,7 +82,8 @@ class PacedTrainer:
         )
         self._line = line
         self._now_s = now_s
-        learner = load_learner(genesis.learner)(context)
+        learner = make_learner(genesis.learner, context)
+        self._remarks = tuple(map(_printable, learner.remarks()))
         self.trainer = Trainer(learner, genesis.algorithm)
         if build.first_version:
             store = DataStore(Path(build.first_version))
@@ -96,7 +97,7 @@ class PacedTrainer:
     @property
     def ready(self) -> Ready:
         """The first message to the link."""
-        return Ready(self.trainer.schema_hash)
+        return Ready(self.trainer.schema_hash, self._remarks)
 
     def may_step(self) -> bool:
         """Return whether a step may be taken once it is due."""
@@ -230,6 +231,11 @@ class _Meter:
             self.loss += weight * (loss - self.loss)
 
 
+def _printable(sentence: str) -> str:
+    """Return it without what no document may hold: a file's name need not be UTF-8."""
+    return sentence.encode("utf-8", "backslashreplace").decode()
+
+
 def _paths(names: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(Path(name) for name in names)
 
@@ -258,7 +264,8 @@ def main() -> int:
         expected = isinstance(e, CrosscloudError | OSError)
         crash = f"the trainer crashed, see its output: {type(e).__name__}: {e}"
         with contextlib.suppress(EOFError):
-            line.send(Failed(str(e) if expected else crash))
+            by_settings = isinstance(e, ConfigError)
+            line.send(Failed(_printable(str(e) if expected else crash), by_settings))
         if not expected:
             raise
         return 1
