@@ -3,9 +3,9 @@
     python -m benchmarks.worker_memory
 
 A real federation of one worker over mTLS trains a small-vocabulary Llama for a few versions, with
-the built-in learner, on the CPU, and an evaluator measures them. The peak of each process at one size and at another gives a line:
-its slope is bytes per parameter, where it begins is the interpreter, torch and the like. The
-formula that it checks is in docs/operations.md.
+the built-in learner, on the CPU, and an evaluator measures them. The peak of each process at one
+size and at another gives a line: its slope is bytes per parameter, where it begins is the
+interpreter, torch and the like. The formula that it checks is in docs/operations.md.
 """
 
 import argparse
@@ -56,8 +56,8 @@ def main() -> int:
         found[f"{name}_bytes_per_parameter"] = slope
         found[f"{name}_fixed_mib"] = (peaks[0][i] - slope * sizes[0]) / _MIB
     print(
-        f"formula: link {LINK_BYTES}, trainer {TRAINER_BYTES}, evaluator {EVALUATOR_BYTES} bytes per "
-        "parameter"
+        f"formula: link {LINK_BYTES}, trainer {TRAINER_BYTES}, evaluator {EVALUATOR_BYTES} bytes"
+        " per parameter"
     )
     if args.quick:
         print("quick: models so small that the slopes say little; nothing is written")

@@ -6,7 +6,7 @@ All that a federation asks of a learner is here, in this order: parameters that 
 place, a step, a validation, and state as plain arrays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,11 @@ class TwoByteModel(Learner):
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
         return hidden, scores
+
+    @override
+    def remarks(self) -> Sequence[str]:
+        """Return what was read of the text, for the log and `crosscloud doctor`."""
+        return self._data.remarks
 
     @override
     def state(self) -> State:

@@ -9,26 +9,32 @@ does not fit is an error. Whoever holds `ca.key` can admit anybody: keep it off 
 import datetime
 import ipaddress
 import os
+import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import yaml
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from common.border import border
 from common.errors import ConfigError, NotAMemberError
 from services.identity import SCHEME, Identity, Role, check_name, identity_in
+from services.places import check_folder
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
 MEMBERS: Final = "members.yaml"
 
 _MOST_DAYS: Final = 3650
+_LONGEST_HOST: Final = 253
+_LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
 
 
@@ -91,8 +97,10 @@ def init_federation(
     now = datetime.datetime.now(datetime.UTC)
     authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
-
-    folder.mkdir(parents=True, exist_ok=True)
+    identities = [identity for identity, _ in new]
+    if new:  # before any certificate: one that is there is never listed again
+        list_members(folder / MEMBERS, identities, dry=True)
+        check_folder("FOLDER", folder)
     written = []
     if authority is None:
         authority = new_authority(run, now - CLOCK_SKEW, now + _days(10 * valid_days))
@@ -103,7 +111,7 @@ def init_federation(
         )
         written += _write_pair(folder, f"{h.name}.pem", f"{h.name}.key", certificate, key)
     if new:
-        written.append(list_members(folder / MEMBERS, [identity for identity, _ in new]))
+        written.append(list_members(folder / MEMBERS, identities))
     return tuple(written)
 
 
@@ -170,19 +178,15 @@ def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | 
     certificate_path, key_path = folder / CA_CERTIFICATE, folder / CA_KEY
     if not certificate_path.exists() and not key_path.exists():
         return None
-    try:
+    fix = f"restore {CA_CERTIFICATE} and {CA_KEY}, or start in an empty folder"
+    with border(folder, "an authority is there but cannot be used", fix):
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-    except (OSError, ValueError) as e:
-        raise ConfigError(
-            f"{folder}: an authority is there but cannot be used ({e}); restore {CA_CERTIFICATE} "
-            f"and {CA_KEY}, or start in an empty folder"
-        ) from None
+        uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if not isinstance(key, ec.EllipticCurvePrivateKey) or (
         key.public_key() != certificate.public_key()
     ):
         raise ConfigError(f"{key_path} is not the key of {certificate_path}: restore the pair")
-    uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if _authority_uri(run) not in uris.get_values_for_type(x509.UniformResourceIdentifier):
         raise ConfigError(
             f"{certificate_path} is the authority of another run than {run!r}: one folder holds "
@@ -207,17 +211,16 @@ def _is_there(
             f"{certificate_path} is there without its authority: restore {CA_CERTIFICATE} and "
             f"{CA_KEY}, or start in an empty folder"
         )
-    try:
+    doing = f"it and {key_path.name} are there but are no pair of this authority"
+    with border(certificate_path, doing, "delete both to get new ones"):
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         key_path.stat()
-        found = identity_in(certificate)
+        try:
+            found = identity_in(certificate)
+        except NotAMemberError as e:
+            raise ValueError(e) from None
         certificate.verify_directly_issued_by(authority.certificate)
-    except (OSError, ValueError, NotAMemberError, InvalidSignature) as e:
-        raise ConfigError(
-            f"{certificate_path} and {key_path.name} are there but are no pair of this authority "
-            f"({e or 'signed by another'}); delete both to get new ones"
-        ) from None
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if found != identity or set(names) != set(alternative_names([identity.uri], holder.hosts)):
         raise ConfigError(
             f"{certificate_path} is for {found.uri} with other names or hosts than asked for: "
@@ -235,9 +238,11 @@ def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = Fals
     Raises:
         ConfigError: a name is there with another role or organisation.
     """
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    listed = (yaml.safe_load(old) or {}).get("members") or [] if old else []
-    known = {entry["name"]: (entry["role"], entry["organisation"]) for entry in listed}
+    fix = "correct it: names, roles and organisations under `members:`"
+    with border(path, "cannot be read as the member list", fix):
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        listed = (yaml.safe_load(old) or {}).get("members") or [] if old else []
+        known = {entry["name"]: (entry["role"], entry["organisation"]) for entry in listed}
     for i in identities:
         if known.get(i.name, (i.role, i.organisation)) != (i.role, i.organisation):
             raise ConfigError(
@@ -252,7 +257,8 @@ def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = Fals
         if i.name not in known
     ]
     if lines and not dry:
-        path.write_text(head.rstrip("\n") + "\n" + "".join(lines), encoding="utf-8")
+        with border(path, "cannot be written", "let this user write it"):
+            path.write_text(head.rstrip("\n") + "\n" + "".join(lines), encoding="utf-8")
     return path
 
 
@@ -317,8 +323,10 @@ def check_hosts(holder: Holder) -> None:
     """Let hosts pass only where a role may have them.
 
     Raises:
-        ConfigError: a coordinator without hosts, or another role with some.
+        ConfigError: a coordinator without hosts, another role with some, or what is no host.
     """
+    for host in holder.hosts:
+        _check_host(host)
     if holder.role is Role.COORDINATOR and not holder.hosts:
         raise ConfigError(
             f"coordinator {holder.name!r} has no hosts: give the DNS names or IP addresses under "
@@ -326,6 +334,20 @@ def check_hosts(holder: Holder) -> None:
         )
     if holder.role is not Role.COORDINATOR and holder.hosts:
         raise ConfigError(f"{holder.role} {holder.name!r} has hosts: only a coordinator may serve")
+
+
+def _check_host(host: str) -> None:
+    """Let IP addresses and DNS names pass, as they are dialled: a certificate may hold anything."""
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return
+    if len(host) <= _LONGEST_HOST and _HOST.fullmatch(host):
+        return
+    hint = "give a DNS name or an IP address, without scheme, port and brackets"
+    with suppress(UnicodeError):
+        if not host.isascii():
+            hint = f"write it as it stands in the DNS, {host.encode('idna').decode()!r}"
+    raise ConfigError(f"--host: {host[:_LONGEST_HOST]!r} is no host that can be dialled: {hint}")
 
 
 def _authority_uri(run: str) -> str:

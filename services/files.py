@@ -33,12 +33,17 @@ def storage_errors(action: str) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        if e.errno in _FULL:
+        if is_full(e):
             raise StorageFullError(
                 f"{action}: {e.strerror}; free some space or raise the limit:"
                 " what was stored before is unharmed"
             ) from e
         raise StorageError(f"{action}: {e}") from e
+
+
+def is_full(e: OSError) -> bool:
+    """Return whether the system says that no space is left."""
+    return e.errno in _FULL
 
 
 def write_at(fd: int, content: Bytes, offset: int) -> None:

@@ -23,6 +23,7 @@ from common.errors import ConfigError
 from common.progress import float32_bytes
 from services.amounts import human_bytes
 from services.data_store import DataStore
+from services.places import check_folder
 from services.process_memory import available_bytes
 from services.rehearsal import rehearse
 from services.settings import load_run
@@ -96,6 +97,7 @@ def _rehearse(learner: Learner, model_bytes: int) -> None:
 def main(config: Path, out: Path) -> int:
     """Write `out/genesis.json` and `out/data/`, and say where they are."""
     settings = load_run(config)
+    check_folder("--out", out)
     genesis = make_genesis(
         run=settings.name,
         seed=settings.seed,

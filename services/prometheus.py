@@ -24,6 +24,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from common.border import border
+
 PREFIX: Final = "crosscloud_"
 _SECONDS: Final = (
     0.005,
@@ -166,8 +168,14 @@ class MetricsServer:
 
 
 def serve(registry: CollectorRegistry, host: str, port: int) -> MetricsServer:
-    """Serve `registry` over HTTP on a thread of its own; port 0 serves nothing."""
+    """Serve `registry` over HTTP on a thread of its own; port 0 serves nothing.
+
+    Raises:
+        ConfigError: nothing can listen there.
+    """
     if not port:
         return MetricsServer(0, None)
-    server, _ = start_http_server(port, host, registry)
+    fix = "end what listens there, or give metrics.port or metrics.host another value"
+    with border("metrics.port", f"cannot listen on {host}, port {port}", fix):
+        server, _ = start_http_server(port, host.strip("[]"), registry)
     return MetricsServer(port, server)

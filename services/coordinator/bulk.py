@@ -44,7 +44,7 @@ from services.coordinator.messages import (
 )
 from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin_child, settle
+from services.coordinator.start import begin_child, listen, settle
 from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
@@ -250,7 +250,7 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     if settings.reflection:
         reflect(server, bulk_pb2)
     credentials = server_credentials(settings.tls, genesis.run)
-    port = server.add_secure_port(f"{settings.host}:{settings.bulk_port}", credentials)
+    port = listen(server, "bulk_port", settings.host, settings.bulk_port, credentials)
     server.start()
     settle()
     outbox.send(Serving(port))

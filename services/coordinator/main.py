@@ -44,7 +44,7 @@ from services.coordinator.processes import spawn_children
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin, import_version0, settle
+from services.coordinator.start import begin, check_places, import_version0, listen, settle
 from services.coordinator.status import MetricsFile, StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.grpc_status import AioStatusInterceptor
@@ -207,6 +207,7 @@ class Coordinator:
 
 async def _serve(config: Path) -> int:
     settings, genesis = begin(config, "coordinator")
+    check_places(settings)
     credentials = server_credentials(settings.tls, genesis.run)
     await asyncio.to_thread(import_version0, settings, genesis)
     async with open_store(settings, genesis.run) as store:
@@ -295,7 +296,7 @@ def _control_server(
     health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
     if settings.reflection:
         reflect(server, session_pb2, operator_pb2, health_pb2)
-    server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
+    listen(server, "control_port", settings.host, settings.control_port, credentials)
     return server
 
 

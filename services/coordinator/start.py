@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from common import canonical
+from common.border import border
 from common.documents import Genesis, Version
 from common.errors import ConfigError
 from services import logs
@@ -14,6 +17,7 @@ from services.child import Line
 from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
+from services.places import check_folder, check_ports
 from services.settings import CoordinatorSettings, load_coordinator
 from services.soundness import refuse_unsound
 
@@ -81,6 +85,40 @@ def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
         store.write(source.read(digest, verify=True))
     store.write(source.read(genesis.version0))
     store.sync()
+
+
+def check_places(settings: CoordinatorSettings) -> None:
+    """Try the ports and the folder before anything else is begun.
+
+    Raises:
+        ConfigError: one of them cannot be used; names the field.
+    """
+    check_folder("data_dir", settings.data_dir)
+    check_ports(
+        {
+            "control_port": (settings.host, settings.control_port),
+            "bulk_port": (settings.host, settings.bulk_port),
+            "metrics.port": (settings.metrics.host, settings.metrics.port),
+        }
+    )
+
+
+def listen(
+    server: grpc.Server | grpc.aio.Server,
+    setting: str,
+    host: str,
+    port: int,
+    credentials: grpc.ServerCredentials,
+) -> int:
+    """Let a server listen; return the port.
+
+    Raises:
+        ConfigError: nothing can listen there; names the field.
+    """
+    bare = host.strip("[]")
+    address = f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+    with border(setting, f"cannot listen on {address}", "end what listens there"):
+        return server.add_secure_port(address, credentials)
 
 
 def settle() -> None:

@@ -19,7 +19,7 @@ from cryptography import x509
 
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
-from services.doctor import disk, learning, path
+from services.doctor import disk, learning, path, ports
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
 from services.genesis_file import load_genesis
@@ -88,17 +88,17 @@ def examine(config: Path) -> Iterator[Finding]:
         return
     control = settings.coordinator
     if isinstance(control, str):
-        ports = {"control": control}
+        addresses = {"control": control}
     else:
-        ports = {"control": control.control, "bulk": control.bulk}
+        addresses = {"control": control.control, "bulk": control.bulk}
     reached = True
-    for what, address in ports.items():
+    for what, address in addresses.items():
         for finding in path.reach(what, address, settings.tls):
             yield finding
             reached = reached and finding.ok
     if reached:
         credentials = channel_credentials(settings.tls, run, role, name)
-        yield from path.health(ports["control"], credentials)
+        yield from path.health(addresses["control"], credentials)
 
 
 def _given(genesis: Genesis | None) -> Genesis:
@@ -139,6 +139,7 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
     yield found("disk room", lambda: disk.room(folder, genesis, models))
     yield found("disk fsync", lambda: disk.durable(folder))
     yield found("disk links", lambda: disk.exclusive(folder))
+    yield found("ports", lambda: ports.own_ports(settings, Role.COORDINATOR))
     yield found("redis", lambda: _redis(settings))
 
 
@@ -150,6 +151,7 @@ def _learning(
     yield found("disk fsync", lambda: disk.durable(settings.state_dir))
     if role is Role.WORKER:
         yield found("disk links", lambda: disk.exclusive(settings.state_dir))
+    yield found("ports", lambda: ports.own_ports(settings, role))
     yield from learning.look(config)
 
 

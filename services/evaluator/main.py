@@ -32,6 +32,7 @@ from services.grpc_status import error_of, retry_after_s
 from services.identity import Role
 from services.metrics import EvaluatorMetrics, add_health, serve
 from services.patience import Patience
+from services.places import check_folder
 from services.process_health import process_health
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
@@ -223,6 +224,7 @@ def main(config: Path) -> int:
         run=genesis.run,
         process=f"evaluator {settings.name}",
     )
+    check_folder("state_dir", settings.state_dir)
     closing = threading.Event()
     metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
     context = LearnerContext(

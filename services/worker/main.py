@@ -32,6 +32,7 @@ from services.data_store import DataStore
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
+from services.places import check_folder
 from services.process_health import process_health
 from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
@@ -303,6 +304,7 @@ def main(config: Path) -> int:
         process=f"worker {settings.name}",
         worker=settings.name,
     )
+    check_folder("state_dir", settings.state_dir)
     metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
     add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
