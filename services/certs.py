@@ -9,14 +9,11 @@ does not fit is an error. Whoever holds `ca.key` can admit anybody: keep it off 
 import datetime
 import ipaddress
 import os
-import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,7 +21,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.border import border
 from common.errors import ConfigError, NotAMemberError
-from services.identity import SCHEME, Identity, Role, check_name, identity_in
+from services import yaml_file
+from services.addresses import checked_host
+from services.identity import (
+    MEMBER_FIELDS,
+    SCHEME,
+    Identity,
+    Role,
+    check_name,
+    identity_in,
+    member_of,
+)
+from services.members_file import parse_entries
 from services.places import check_folder
 
 CA_CERTIFICATE: Final = "ca.pem"
@@ -32,9 +40,6 @@ CA_KEY: Final = "ca.key"
 MEMBERS: Final = "members.yaml"
 
 _MOST_DAYS: Final = 3650
-_LONGEST_HOST: Final = 253
-_LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
 
 
@@ -236,30 +241,58 @@ def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = Fals
         dry: only check.
 
     Raises:
-        ConfigError: a name is there with another role or organisation.
+        ConfigError: the list is broken, or a name is there with another role or organisation.
     """
-    fix = "correct it: names, roles and organisations under `members:`"
-    with border(path, "cannot be read as the member list", fix):
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        listed = (yaml.safe_load(old) or {}).get("members") or [] if old else []
-        known = {entry["name"]: (entry["role"], entry["organisation"]) for entry in listed}
+    run = identities[0].run
+    try:
+        old = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: cannot be read: {e}; correct it") from None
+    known = _listed(old, path, run)
     for i in identities:
-        if known.get(i.name, (i.role, i.organisation)) != (i.role, i.organisation):
+        if (there := known.get(i.name, i)) != i:
             raise ConfigError(
-                f"{path}: {i.name} is there as {' of '.join(known[i.name])}: names are unique in a "
-                "run; correct the list, or choose another name"
+                f"{path}: {i.name} is there as {there.role} of {there.organisation}: names are "
+                "unique in a run; correct the list, or choose another name"
             )
     head = old if old else "# Who may come in; read again whenever it changes.\nmembers:\n"
-    indent = next((w[: w.index("-")] for w in head.splitlines() if w.lstrip()[:1] == "-"), "  ")
+    indent = next(
+        (w[: w.index("-")] for w in head.splitlines() if w.lstrip().startswith("- ")), "  "
+    )
+    quoted = yaml_file.quoted
     lines = [
-        f"{indent}- {{name: {i.name}, role: {i.role}, organisation: {i.organisation}}}\n"
+        f"{indent}- {{name: {quoted(i.name)}, role: {i.role}, "
+        f"organisation: {quoted(i.organisation)}}}\n"
         for i in identities
         if i.name not in known
     ]
-    if lines and not dry:
+    if not lines:
+        return path
+    text = head.rstrip("\n") + "\n" + "".join(lines)
+    try:
+        whole = _listed(text, path, run)
+    except ConfigError:
+        whole = {}
+    if whole != known | {i.name: i for i in identities}:
+        raise ConfigError(
+            f"{path}: nothing can be added below its last line: write one entry a line, as in "
+            f"`{lines[0].strip()}`"
+        )
+    if not dry:
+        draft = path.with_name(f".{path.name}.tmp")
         with border(path, "cannot be written", "let this user write it"):
-            path.write_text(head.rstrip("\n") + "\n" + "".join(lines), encoding="utf-8")
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path.resolve())  # nobody reads half of a list
     return path
+
+
+def _listed(text: str, path: Path, run: str) -> dict[str, Identity]:
+    if not text.strip():
+        return {}
+    return {
+        identity.name: identity
+        for identity in (member_of(e, run) for e in parse_entries(text, path, MEMBER_FIELDS))
+    }
 
 
 def _write_pair(
@@ -311,7 +344,7 @@ def alternative_names(
 ) -> x509.SubjectAlternativeName:
     """Return the extension with these URIs, DNS names and IP addresses."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
-    for host in hosts:
+    for host in map(_checked_host, hosts):
         try:
             names.append(x509.IPAddress(ipaddress.ip_address(host)))
         except ValueError:
@@ -323,10 +356,10 @@ def check_hosts(holder: Holder) -> None:
     """Let hosts pass only where a role may have them.
 
     Raises:
-        ConfigError: a coordinator without hosts, another role with some, or what is no host.
+        ConfigError: a coordinator without hosts, another role with some, or one that is none.
     """
     for host in holder.hosts:
-        _check_host(host)
+        _checked_host(host)
     if holder.role is Role.COORDINATOR and not holder.hosts:
         raise ConfigError(
             f"coordinator {holder.name!r} has no hosts: give the DNS names or IP addresses under "
@@ -336,18 +369,12 @@ def check_hosts(holder: Holder) -> None:
         raise ConfigError(f"{holder.role} {holder.name!r} has hosts: only a coordinator may serve")
 
 
-def _check_host(host: str) -> None:
-    """Let IP addresses and DNS names pass, as they are dialled: a certificate may hold anything."""
-    with suppress(ValueError):
-        ipaddress.ip_address(host)
-        return
-    if len(host) <= _LONGEST_HOST and _HOST.fullmatch(host):
-        return
-    hint = "give a DNS name or an IP address, without scheme, port and brackets"
-    with suppress(UnicodeError):
-        if not host.isascii():
-            hint = f"write it as it stands in the DNS, {host.encode('idna').decode()!r}"
-    raise ConfigError(f"--host: {host[:_LONGEST_HOST]!r} is no host that can be dialled: {hint}")
+def _checked_host(host: str) -> str:
+    star = "*." if host.startswith("*.") else ""
+    try:
+        return star + checked_host(host.removeprefix(star))
+    except ValueError as e:
+        raise ConfigError(f"host {host!r}: {e}") from None
 
 
 def _authority_uri(run: str) -> str:

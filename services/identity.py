@@ -13,16 +13,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from cryptography import x509
 
 from common.errors import ConfigError, NotAMemberError, NotPermittedError
-from services.members_file import read_entries
+from services.members_file import Entry, read_entries
 
 log = logging.getLogger(__name__)
 
 SCHEME: Final = "crosscloud"
+MEMBER_FIELDS: Final = ("name", "role", "organisation")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -239,21 +240,26 @@ class MemberList:
 
 def _read_members(path: Path, run: str) -> dict[str, Identity]:
     members: dict[str, Identity] = {}
-    for i, entry in enumerate(read_entries(path, "the member list")):
-        identity = _member(entry, run, f"{path}: members[{i}]")
+    for entry in read_entries(path, "the member list", MEMBER_FIELDS):
+        identity = member_of(entry, run)
         if identity.name in members:
-            raise ConfigError(f"{path}: members[{i}]: {identity.name!r} stands twice; delete one")
+            raise ConfigError(f"{entry.where}: {identity.name!r} stands twice; delete one")
         members[identity.name] = identity
+    if not members:
+        raise ConfigError(f"{path}: nobody is listed; to end a run, use `crosscloud stop`")
     return members
 
 
-def _member(entry: Any, run: str, where: str) -> Identity:
-    fields = {"name", "role", "organisation"}
-    if not isinstance(entry, dict) or entry.keys() != fields:
-        raise ConfigError(f"{where}: expected exactly the keys {', '.join(sorted(fields))}")
+def member_of(entry: Entry, run: str) -> Identity:
+    """Return whom an entry of the member list admits.
+
+    Raises:
+        ConfigError: it is nobody; names the line.
+    """
+    name, role, organisation = (entry.fields[field] for field in MEMBER_FIELDS)
     try:
-        return Identity(run, Role(entry["role"]), str(entry["organisation"]), str(entry["name"]))
+        return Identity(run, Role(role), organisation, name)
     except ValueError:
-        raise ConfigError(f"{where}: role {entry['role']!r}: expected {' | '.join(Role)}") from None
+        raise ConfigError(f"{entry.where}: role {role!r}: expected {' | '.join(Role)}") from None
     except ConfigError as e:
-        raise ConfigError(f"{where}: {e}") from None
+        raise ConfigError(f"{entry.where}: {e}") from None

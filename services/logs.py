@@ -3,7 +3,7 @@
 Every object has `run` and `process`, a worker's also `worker`, so that one stream can hold a whole
 federation. Whatever a call passes as `extra` becomes a field: `round` and `worker` where a line is
 about one, `event` for what the coordinator tells of its run. It never prints settings or
-environment.
+environment, and of a URL never what stands before its @, a library's traceback included.
 """
 
 import datetime
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import IO, Final, Literal
 
 from typing_extensions import override
+
+from services.secret_urls import masked
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -50,6 +52,10 @@ class ConsoleFormatter(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__(f"%(asctime)s {process:<12.24} %(levelname)-7s %(message)s", "%H:%M:%S")
 
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
 
 class JsonFormatter(logging.Formatter):
     """One object per line; `time` is UTC.
@@ -75,4 +81,4 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str)
+        return masked(json.dumps(fields, default=str))

@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from common.documents import RollbackOrder
+from common.errors import ConfigError
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import signed_content
@@ -18,6 +19,19 @@ def own_certificate(tls: TlsSettings) -> str:
     """Return this process's certificate, base64 of its DER."""
     certificate = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
     return b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode("ascii")
+
+
+def check_signs(tls: TlsSettings) -> None:
+    """Let this process's key pass if it can sign, as the masked tier wants it to.
+
+    Raises:
+        ConfigError: of another kind; names the file.
+    """
+    key = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
+    try:
+        signatures.identity_key(key)
+    except ConfigError as e:
+        raise ConfigError(f"{tls.key}: {e}") from None
 
 
 def signer(tls: TlsSettings) -> Callable[[SignedPurpose, bytes], bytes]:

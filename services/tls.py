@@ -61,6 +61,11 @@ _SENTENCES: Final = (
         "the coordinator's host name cannot be resolved: check the address and this machine's DNS",
     ),
     (
+        "Method not found",
+        "a coordinator's other port answers there: control and bulk are exchanged, so exchange the "
+        "two addresses",
+    ),
+    (
         "Socket closed",
         "the coordinator closed the connection, which is what it does when it does not accept our "
         "certificate: its own log names the reason",

@@ -3,7 +3,8 @@
 `settings` of the run:
     model: a configuration (`{"model_type": "llama", ...}`), initialised from the run's seed; or a
         local folder or Hugging Face id, whose weights are the first version.
-    tokenizer: "bytes" (default), a local folder or an id.
+    tokenizer: "bytes", a local folder or an id; the default is the model's own, and "bytes" where
+        the model is a configuration.
     batch, sequence: sequences per step, tokens per sequence (default 12, 128).
     betas, weight_decay, clip: of AdamW (default [0.9, 0.95], 0.1, 1.0; decay spares vectors).
     compute: "float32" (default) or "bfloat16"; parameters are float32 always.
@@ -20,32 +21,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from typing_extensions import override
 
 from common.border import border, refuse_pointer
 from common.canonical import Json
 from common.errors import ConfigError
 from common.schema import ModelSchema, TensorSpec
+from worker.causality import refuse_unless_causal
 from worker.data import I64, TextData
 from worker.encoder import END_OF_DOCUMENT
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
+from worker.learner_settings import check_data, checked
+from worker.model_config import config_of
 from worker.tokenizer import BYTES, encoder, save_tokenizer
 
-_DEFAULTS: Final[Mapping[str, Json]] = {
-    "tokenizer": BYTES,
-    "batch": 12,
-    "sequence": 128,
-    "betas": [0.9, 0.95],
-    "weight_decay": 0.1,
-    "clip": 1.0,
-    "compute": "float32",
-}
 _OF_BYTES: Final[dict[str, Json]] = {
     "vocab_size": 256,
     "bos_token_id": None,
     "eos_token_id": END_OF_DOCUMENT,
 }
+_NAMED: Final = "give a local folder, or an id that is in the cache or can be downloaded"
 _SIZES: Final = (
     "hidden_size",
     "num_attention_heads",
@@ -65,14 +61,17 @@ def build(context: LearnerContext) -> Learner:
 def outline(settings: Mapping[str, Json]) -> ModelSchema:
     """Return the layout of the learner's model, its constants left out, without building it.
 
-    Of a configuration that takes no memory for values; weights that are named are loaded.
+    It takes no memory for values: of a model that is named, only the configuration is read.
 
     Raises:
         ConfigError: as `build`.
     """
-    checked = _checked(settings)
+    known = checked(settings)
+    source = known.get("model")
+    if isinstance(source, str):
+        source = _named_config(source)
     with torch.device("meta"):
-        model = _model(checked.get("model"), 0, checked["tokenizer"])
+        model = _model(source, 0, known["tokenizer"])
     buffers = {n: b for n, b in _saved_buffers(model).items() if b.is_floating_point()}
     trained = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
     return ModelSchema(
@@ -90,7 +89,8 @@ class HuggingFaceLearner(Learner):
     """A causal language model and its AdamW."""
 
     def __init__(self, context: LearnerContext) -> None:
-        settings = _checked(context.settings)
+        settings = checked(context.settings)
+        check_data(context.data or {})
         torch.set_num_threads(context.num_threads)
         self._device = _device(context.device)
         self._tokenizer: str = settings["tokenizer"]
@@ -98,12 +98,14 @@ class HuggingFaceLearner(Learner):
         self._bfloat16: bool = settings["compute"] == "bfloat16"
         self._sequence: int = settings["sequence"]
         self._batch: int = settings["batch"]
+        self._model = _model(settings.get("model"), context.seed, self._tokenizer)
         reads = encoder(self._tokenizer)
         self._num_tokens = reads.num_tokens
-        self._model = _model(settings.get("model"), context.seed, self._tokenizer)
         _check_vocabulary(self._model, self._num_tokens)
         with border("device", f"{context.device!r} cannot hold the model", "choose a larger one"):
             torch.nn.Module.to(self._model, self._device)
+        if context.data is None:  # before it is pinned
+            refuse_unless_causal(self._model)
         self._data = TextData(
             context.data,
             reads,
@@ -276,36 +278,6 @@ def _random_seed(seed: int, order: int, name: str) -> int:
     return int.from_bytes(sha256(f"dropout/{seed}/{order}/{name}".encode()).digest()[:8])
 
 
-def _checked(settings: Mapping[str, Json]) -> dict[str, Json]:
-    for name, value in settings.items():
-        if name == "model":
-            continue
-        if name not in _DEFAULTS:
-            raise ConfigError(
-                f"settings: unknown {name!r}; known are model, {', '.join(_DEFAULTS)}"
-            )
-        kind = type(_DEFAULTS[name])
-        kinds = (float, int) if kind is float else kind
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise ConfigError(f"settings.{name}: expected a {kind.__name__}, got {value!r}")
-    checked = {**_DEFAULTS, **settings}
-    if checked["compute"] not in ("float32", "bfloat16"):
-        raise ConfigError(
-            f"settings.compute: {checked['compute']!r} is neither float32 nor bfloat16"
-        )
-    for name in ("batch", "sequence"):
-        if checked[name] < 1:
-            raise ConfigError(f"settings.{name}: expected 1 or more, got {checked[name]}")
-    betas = checked["betas"]
-    if len(betas) != 2 or not all(type(b) in (int, float) and 0 <= b < 1 for b in betas):
-        raise ConfigError(f"settings.betas: expected two numbers in [0, 1), got {betas}")
-    if not (math.isfinite(checked["weight_decay"]) and checked["weight_decay"] >= 0):
-        raise ConfigError(
-            f"settings.weight_decay: expected 0 or more, got {checked['weight_decay']}"
-        )
-    return checked
-
-
 def _device(name: str) -> torch.device:
     with border("device", f"{name!r} cannot be used", "try 'cpu'"):
         device = torch.device(name)
@@ -313,23 +285,15 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _model(source: Json, seed: int, tokenizer: str) -> PreTrainedModel:
+def _model(source: Json | PretrainedConfig, seed: int, tokenizer: str) -> PreTrainedModel:
     match source:
         case str():
             return _pretrained(source)
+        case PretrainedConfig():
+            return _made(source, seed)
         case {"model_type": str()}:
-            values: dict[str, Json] = {**(_OF_BYTES if tokenizer == BYTES else {}), **source}
-            fix = "compare it with what transformers says of this model_type"
-            with (
-                border("settings.model", "no model can be built of it", fix),
-                torch.random.fork_rng(devices=[]),
-            ):
-                config = AutoConfig.for_model(**values)
-                torch.manual_seed(seed)
-                made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                    config, dtype=torch.float32
-                )
-            return cast("PreTrainedModel", made)
+            of_bytes = _OF_BYTES if tokenizer == BYTES else {}
+            return _made(config_of(source, of_bytes), seed)
         case _:
             raise ConfigError(
                 "settings.model: give a configuration with 'model_type', a local folder or a"
@@ -337,9 +301,25 @@ def _model(source: Json, seed: int, tokenizer: str) -> PreTrainedModel:
             )
 
 
+def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
+    with (
+        border("settings.model", "no model can be built of it", "correct the value"),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(seed)
+        made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.float32
+        )
+    return cast("PreTrainedModel", made)
+
+
+def _named_config(name: str) -> PretrainedConfig:
+    with border("settings.model", f"{name!r} cannot be loaded", _NAMED):
+        return cast("PretrainedConfig", AutoConfig.from_pretrained(name))
+
+
 def _pretrained(name: str) -> PreTrainedModel:
-    fix = "give a local folder, or an id that is in the cache or can be downloaded"
-    with border("settings.model", f"{name!r} cannot be loaded", fix):
+    with border("settings.model", f"{name!r} cannot be loaded", _NAMED):
         for path in sorted(Path(name).glob("*.*")):
             refuse_pointer("settings.model", path)
         model, found = cast(

@@ -66,6 +66,8 @@ def encoder(name: str) -> Encoder:
     if name == BYTES:
         return BYTE_ENCODER
     tokenizer = load_tokenizer(name)
+    if tokenizer.get_vocab() == byte_tokenizer().get_vocab():  # of a model that was exported here
+        return BYTE_ENCODER
     with border(SETTING, f"{name!r} cannot encode text", "take another, or repair its files"):
         made = _encoder(tokenizer)
         made.encode("text")

@@ -15,6 +15,8 @@ import typer
 
 from common.errors import ConfigError, CrosscloudError
 from services.amounts import EGRESS_DOLLARS_PER_GB
+from services.config_file import placed
+from services.secret_urls import masked
 
 app = typer.Typer(
     name="crosscloud",
@@ -43,7 +45,7 @@ def main() -> None:
 
 
 def _say(error: CrosscloudError, status: int) -> int:
-    typer.echo(f"crosscloud: {' '.join(str(error).split())}", err=True)
+    typer.echo(f"crosscloud: {masked(' '.join(str(error).split()))}", err=True)
     return status
 
 
@@ -58,7 +60,8 @@ def _run(module: str, function: str, *args: Any, **kwargs: Any) -> None:
             f"this command needs the package {e.name!r}, which is not installed here: "
             "pip install 'crosscloud[demo]', or [coordinator] or [worker] for one role"
         ) from None
-    raise typer.Exit(called(*args, **kwargs))
+    with placed(*(each for each in (*args, *kwargs.values()) if isinstance(each, Path))):
+        raise typer.Exit(called(*args, **kwargs))
 
 
 @app.command()

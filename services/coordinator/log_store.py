@@ -126,9 +126,15 @@ class LogStore:
             raise DamagedDataError(f"{path} is damaged: {e}; {_REPAIR}") from None
         if record.seq != seq:
             raise DamagedDataError(f"{path} holds record {record.seq}; {_REPAIR}")
+        if record.previous != self._tip and seq == 0:
+            raise DamagedDataError(
+                f"{path} does not follow this run's genesis: {self._folder} is another run's log; "
+                f"give this run a data_dir of its own, or set genesis to that run's file"
+            )
         if record.previous != self._tip:
-            before = f"record {seq - 1}" if seq else "this run's genesis"
-            raise DamagedDataError(f"{path} does not follow {before}: one is wrong; {_REPAIR}")
+            raise DamagedDataError(
+                f"{path} does not follow record {seq - 1}: one is wrong; {_REPAIR}"
+            )
         return record
 
     def _create(self, seq: int, content: bytes) -> None:

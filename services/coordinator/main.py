@@ -30,7 +30,7 @@ from coordinator.plan import Timings
 from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
-from services import __version__
+from services import __version__, state_owner
 from services.channels import server_options
 from services.child import Child, ChildEndedError
 from services.coordinator.admission import Admission
@@ -209,6 +209,7 @@ async def _serve(config: Path) -> int:
     settings, genesis = begin(config, "coordinator")
     check_places(settings)
     credentials = server_credentials(settings.tls, genesis.run)
+    state_owner.claim(settings.data_dir, canonical.digest(genesis), "data_dir")
     await asyncio.to_thread(import_version0, settings, genesis)
     async with open_store(settings, genesis.run) as store:
         coordinator = Coordinator(settings, genesis, store)

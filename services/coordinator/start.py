@@ -13,6 +13,7 @@ from common.border import border
 from common.documents import Genesis, Version
 from common.errors import ConfigError
 from services import logs
+from services.addresses import joined
 from services.child import Line
 from services.data_store import DataStore
 from services.genesis_file import load_genesis
@@ -115,8 +116,7 @@ def listen(
     Raises:
         ConfigError: nothing can listen there; names the field.
     """
-    bare = host.strip("[]")
-    address = f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+    address = joined(host, port)
     with border(setting, f"cannot listen on {address}", "end what listens there"):
         return server.add_secure_port(address, credentials)
 

@@ -17,13 +17,16 @@ from typing import Final
 import typer
 from cryptography import x509
 
+from common import canonical
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
+from services import state_owner
 from services.doctor import disk, learning, path, ports
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
+from services.secret_urls import masked, shown
 from services.settings import (
     CoordinatorSettings,
     EvaluatorSettings,
@@ -35,6 +38,7 @@ from services.settings import (
     load_operator,
     load_worker,
 )
+from services.signing import check_signs
 from services.tls import channel_credentials, check_own
 
 _FEW_DAYS: Final = 5
@@ -72,12 +76,13 @@ def examine(config: Path) -> Iterator[Finding]:
         if not isinstance(settings, OperatorSettings):
             genesis = load_genesis(settings.genesis)
     except CrosscloudError as e:
-        yield Finding("configuration", False, " ".join(str(e).split()))
+        yield Finding("configuration", False, masked(" ".join(str(e).split())))
         return
     run = settings.run if isinstance(settings, OperatorSettings) else _run(genesis)
     yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
     name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
-    own = found("certificate", lambda: _certificate(settings.tls, run, role, name))
+    signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
+    own = found("certificate", lambda: _certificate(settings.tls, run, role, name, signs=signs))
     yield own
     match settings:
         case CoordinatorSettings():
@@ -99,6 +104,8 @@ def examine(config: Path) -> Iterator[Finding]:
     if reached:
         credentials = channel_credentials(settings.tls, run, role, name)
         yield from path.health(addresses["control"], credentials)
+        if "bulk" in addresses:
+            yield path.is_bulk(addresses["bulk"], credentials)
 
 
 def _given(genesis: Genesis | None) -> Genesis:
@@ -110,8 +117,10 @@ def _run(genesis: Genesis | None) -> str:
     return _given(genesis).run
 
 
-def _certificate(tls: TlsSettings, run: str, role: Role, name: str) -> str:
+def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bool) -> str:
     identity = check_own(tls, run, (role,), name=name)
+    if signs:
+        check_signs(tls)
     until = x509.load_pem_x509_certificate(tls.certificate.read_bytes()).not_valid_after_utc
     days = (until - datetime.datetime.now(datetime.UTC)).days
     if days < _FEW_DAYS:
@@ -136,6 +145,7 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
     folder = settings.data_dir
     models = disk.coordinator_models(genesis, settings.snapshot_every)
     yield found("members", members)
+    yield found("disk owner", lambda: _owner(settings.data_dir, genesis, "data_dir"))
     yield found("disk room", lambda: disk.room(folder, genesis, models))
     yield found("disk fsync", lambda: disk.durable(folder))
     yield found("disk links", lambda: disk.exclusive(folder))
@@ -143,9 +153,15 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
     yield found("redis", lambda: _redis(settings))
 
 
+def _owner(folder: Path, genesis: Genesis, setting: str) -> str:
+    known = state_owner.check(folder, canonical.digest(genesis), setting)
+    return f"{folder} is this run's" if known else f"{folder} is no run's yet"
+
+
 def _learning(
     config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
 ) -> Iterator[Finding]:
+    yield found("disk owner", lambda: _owner(settings.state_dir, genesis, "state_dir"))
     models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
     yield found("disk room", lambda: disk.room(settings.state_dir, genesis, models))
     yield found("disk fsync", lambda: disk.durable(settings.state_dir))
@@ -165,7 +181,6 @@ def _redis(settings: CoordinatorSettings) -> str:
 
 
 async def _ping(url: str) -> str:
-    from services.coordinator.redis_connection import shown
     from services.coordinator.redis_store import RedisStore
 
     store = await RedisStore.open(url, "doctor", "doctor")

@@ -10,13 +10,14 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.errors import ConfigError
+from services.addresses import joined, parsed
 from services.doctor.findings import Finding, Stopwatch, found, or_else
 from services.health import TIME_KEY
 from services.settings import TlsSettings
@@ -30,14 +31,17 @@ _PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
 
 def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
     """Yield what is found on the way to one port, up to the first step that fails."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    proxy = proxy_for(host, os.environ)
-    hop = (host, int(port)) if proxy is None else (proxy.hostname or "", proxy.port or 80)
+    host, port = parsed(address)
+    try:
+        proxy = proxy_for(host, os.environ)
+    except ConfigError as e:
+        yield Finding(f"{what} proxy", False, str(e))
+        return
+    hop = (host, port) if proxy is None else (proxy.hostname or "", proxy.port or 80)
     steps = (
         ("name", lambda: _name(hop[0])),
-        ("tcp", lambda: _tcp(hop, host, int(port), proxy)),
-        ("tls", lambda: _tls(hop, host, int(port), proxy, tls)),
+        ("tcp", lambda: _tcp(hop, host, port, proxy)),
+        ("tls", lambda: _tls(hop, host, port, proxy, tls)),
     )
     for step, look in steps:
         finding = found(f"{what} {step}", look)
@@ -47,12 +51,27 @@ def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
 
 
 def proxy_for(host: str, environ: Mapping[str, str]) -> SplitResult | None:
-    """Return the HTTP proxy that gRPC would dial `host` through; None = it dials directly."""
-    setting = next((environ[name] for name in _PROXIES if environ.get(name)), "")
+    """Return the HTTP proxy that gRPC would dial `host` through; None = it dials directly.
+
+    Raises:
+        ConfigError: the variable holds no proxy's URL; names it, and never what it holds.
+    """
+    name = next((name for name in _PROXIES if environ.get(name)), "")
+    setting = environ.get(name, "")
     exceptions = environ.get("no_grpc_proxy") or environ.get("no_proxy") or ""
     if not setting or any(host.endswith(e.strip()) for e in exceptions.split(",") if e.strip()):
         return None
-    return urlsplit(setting if "://" in setting else f"http://{setting}")
+    try:
+        proxy = urlsplit(setting if "://" in setting else f"http://{setting}")
+        if proxy.hostname and "@" not in f"{proxy.path}{proxy.query}{proxy.fragment}":
+            _ = proxy.port  # raises where it is no number
+            return proxy
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"{name}: not a proxy's URL: write http://HOST:PORT, and in a user's name or password "
+        "percent-encode / as %2F, # as %23, ? as %3F and @ as %40"
+    )
 
 
 def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Finding]:
@@ -61,6 +80,11 @@ def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Findi
     yield found("control grpc", lambda: _health(address, credentials, skews))
     if skews:
         yield found("clock", lambda: _clock(skews[0]))
+
+
+def is_bulk(address: str, credentials: grpc.ChannelCredentials) -> Finding:
+    """Find out whether the bulk port is one: a control port tells its health."""
+    return found("bulk grpc", lambda: _bulk(address, credentials))
 
 
 def _name(host: str) -> str:
@@ -72,8 +96,8 @@ def _name(host: str) -> str:
 def _tcp(hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None) -> str:
     watch = Stopwatch()
     _connected(hop, host, port, proxy).close()
-    by = "" if proxy is None else f" by the proxy {hop[0]}:{hop[1]}"
-    return f"{host}:{port} answers{by} in {watch.ms:.0f} ms"
+    by = "" if proxy is None else f" by the proxy {joined(*hop)}"
+    return f"{joined(host, port)} answers{by} in {watch.ms:.0f} ms"
 
 
 def _tls(
@@ -93,14 +117,14 @@ def _tls(
         raise ConfigError(f"{said}: {sentence}") from None
     except (OSError, EOFError) as e:
         raise ConfigError(
-            f"{host}:{port} does not shake hands ({e}): check address and port, and that what is "
-            "in between passes TCP through and does not end TLS"
+            f"{joined(host, port)} does not shake hands ({e}): check address and port, and that "
+            "what is in between passes TCP through and does not end TLS"
         ) from None
     finally:
         plain.close()
     if protocol != "h2":
-        raise ConfigError(f"{host}:{port} does not speak HTTP/2: check address and port")
-    return f"{host}:{port} is the coordinator, {version}"
+        raise ConfigError(f"{joined(host, port)} does not speak HTTP/2: check address and port")
+    return f"{joined(host, port)} is the coordinator, {version}"
 
 
 def _connected(
@@ -108,11 +132,11 @@ def _connected(
 ) -> socket.socket:
     """Return an open connection to host:port, by the proxy where there is one."""
     what = "port and firewall, and that the coordinator runs" if proxy is None else "the proxy"
-    with or_else(f"nobody answers at {hop[0]}:{hop[1]}: check address, {what}"):
+    with or_else(f"nobody answers at {joined(*hop)}: check address, {what}"):
         connection = socket.create_connection(hop, _TIMEOUT_S)
     if proxy is None:
         return connection
-    request = f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+    request = f"CONNECT {joined(host, port)} HTTP/1.1\r\nHost: {joined(host, port)}\r\n"
     if proxy.username:
         user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
         request += f"Proxy-Authorization: Basic {base64.b64encode(user).decode()}\r\n"
@@ -123,13 +147,13 @@ def _connected(
             answer += more
     except OSError as e:
         connection.close()
-        raise ConfigError(f"the proxy {hop[0]}:{hop[1]} does not answer CONNECT: {e}") from None
+        raise ConfigError(f"the proxy {joined(*hop)} does not answer CONNECT: {e}") from None
     status = answer.split(b"\r\n")[0].decode("ascii", "replace")
     if " 200" not in status:
         connection.close()
         raise ConfigError(
-            f"the proxy {hop[0]}:{hop[1]} refuses CONNECT {host}:{port} ({status or 'no answer'}): "
-            "have it allowed there, or put the host into no_proxy"
+            f"the proxy {joined(*hop)} refuses CONNECT {joined(host, port)} "
+            f"({status or 'no answer'}): have it allowed there, or put the host into no_proxy"
         )
     return connection
 
@@ -144,6 +168,11 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
             )
             took_s = time.time() - before_s
         except grpc.RpcError as e:
+            if _is_unknown(e):
+                raise ConfigError(
+                    f"{address} is a coordinator's bulk port, and stands where its control port "
+                    "should: exchange the two, or correct the port"
+                ) from None
             raise ConfigError(explain_rpc_error(e)) from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise ConfigError(f"{address} is not serving yet: wait for the coordinator to start")
@@ -151,6 +180,25 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
     if TIME_KEY in said:
         skews.append(int(said[TIME_KEY]) / 1000 - (before_s + took_s / 2))
     return f"{address} serves, {1000 * took_s:.0f} ms"
+
+
+def _bulk(address: str, credentials: grpc.ChannelCredentials) -> str:
+    with grpc.secure_channel(address, credentials) as channel:
+        request = health_pb2.HealthCheckRequest()
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(request, timeout=_TIMEOUT_S)
+        except grpc.RpcError as e:
+            if _is_unknown(e):
+                return f"{address} is the bulk port"
+            raise ConfigError(explain_rpc_error(e)) from None
+    raise ConfigError(
+        f"{address} is a coordinator's control port, and stands where its bulk port should: "
+        "exchange the two, or correct the port"
+    )
+
+
+def _is_unknown(error: Any) -> bool:
+    return hasattr(error, "code") and error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def _clock(skew_s: float) -> str:

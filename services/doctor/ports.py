@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from common.errors import ConfigError
+from services.addresses import here
 from services.doctor.probe import metrics_of, serves
 from services.identity import Role
 from services.places import Listen, check_ports
@@ -52,8 +53,8 @@ def _runs_already(
         asked.append(lambda: metrics_of(metrics, role))
     if isinstance(settings, CoordinatorSettings):
         own, tls = settings, settings.tls
-        asked.append(lambda: serves("control", own.host, own.control_port, tls))
-        asked.append(lambda: serves("bulk", own.host, own.bulk_port, tls))
+        asked.append(lambda: serves("control", here(own.host), own.control_port, tls))
+        asked.append(lambda: serves("bulk", here(own.host), own.bulk_port, tls))
     try:
         for ask in asked:
             ask()

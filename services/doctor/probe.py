@@ -20,6 +20,7 @@ import typer
 from cryptography import x509
 
 from common.errors import ConfigError, CrosscloudError, NotAMemberError
+from services.addresses import here, joined
 from services.doctor.findings import or_else
 from services.doctor.role import role_of
 from services.identity import Role, identity_in
@@ -82,7 +83,7 @@ def _coordinator(settings: CoordinatorSettings) -> str:
         version = f"version {shown['model_version']:.0f}, "
     for what in ("control", "bulk"):
         port = getattr(settings, f"{what}_port")
-        serves(what, settings.host, port, settings.tls)
+        serves(what, here(settings.host), port, settings.tls)
     return f"coordinator: {version}serves on {settings.control_port} and {settings.bulk_port}"
 
 
@@ -94,8 +95,8 @@ def metrics_of(settings: MetricsSettings, role: Role) -> dict[str, float]:
     """
     if not settings.port:
         raise ConfigError("metrics.port is 0, so nothing here can be asked: give it a port")
-    host, port = _here(settings.host), settings.port
-    where = f"http://{host}:{port}/metrics"
+    host, port = here(settings.host), settings.port
+    where = f"http://{joined(host, port)}/metrics"
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         with or_else(f"{where} does not answer: look whether the {role} runs, and at its log"):
@@ -122,14 +123,11 @@ def metrics_of(settings: MetricsSettings, role: Role) -> dict[str, float]:
 def serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
     """Shake hands as far as the server's own certificate; it then asks for one, and we leave.
 
-    Args:
-        host: where it listens, as its settings have it.
-
     Raises:
         ConfigError: nobody of ours answers there.
     """
-    host = _here(host)
-    fix = f"{host}:{port}, the {what} port: look whether it leads (a standby waits), and at its log"
+    place = joined(host, port)
+    fix = f"{place}, the {what} port: look whether it leads (a standby waits), and at its log"
     with or_else(f"nobody answers at {fix}"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False  # dialled as "here": the certificate has its public names
@@ -144,11 +142,6 @@ def serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
     try:
         role = identity_in(x509.load_der_x509_certificate(shown)).role
     except (ValueError, NotAMemberError) as e:
-        raise ConfigError(f"{host}:{port} shows a certificate that is none of ours: {e}") from None
+        raise ConfigError(f"{place} shows a certificate that is none of ours: {e}") from None
     if role is not Role.COORDINATOR or protocol != "h2":
-        raise ConfigError(f"{host}:{port} is no coordinator's {what} port: another has taken it")
-
-
-def _here(host: str) -> str:
-    """Return where a process that listens on `host` is reached from the same machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        raise ConfigError(f"{place} is no coordinator's {what} port: another has taken it")

@@ -17,7 +17,7 @@ def role_of(config: Path) -> Role:
     Raises:
         ConfigError: it cannot be read.
     """
-    raw = read_mapping(config)
+    raw = read_mapping(config).value
     if "members" in raw or "data_dir" in raw:
         return Role.COORDINATOR
     if "run" in raw:

@@ -22,7 +22,7 @@ from common.errors import CrosscloudError
 from common.ids import Digest
 from common.progress import float32_bytes
 from protos.v1 import session_pb2, session_pb2_grpc
-from services import __version__, logs
+from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink, GivenUpError
 from services.evaluator.state import EvaluatorState
 from services.export import build_learner, load_version
@@ -225,6 +225,7 @@ def main(config: Path) -> int:
         process=f"evaluator {settings.name}",
     )
     check_folder("state_dir", settings.state_dir)
+    state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
     closing = threading.Event()
     metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
     context = LearnerContext(

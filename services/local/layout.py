@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from common.errors import ConfigError
+from services import yaml_file
+from services.addresses import joined, parsed
 from services.certs import MEMBERS, Holder, init_federation
 from services.identity import Role
 from services.pins import PINS, pin_workers
@@ -91,8 +91,8 @@ class Layout:
         self.folder = spec.folder.resolve()
         names = (EVALUATOR, *(w.name for w in spec.workers))
         control, bulk, *metrics = free_ports(3 + len(names))
-        self.control = f"{HOST}:{control}"
-        self.bulk = f"{HOST}:{bulk}"
+        self.control = joined(HOST, control)
+        self.bulk = joined(HOST, bulk)
         self.metrics_ports = dict(zip((COORDINATOR, *names), metrics, strict=True))
 
     @property
@@ -133,7 +133,7 @@ class Layout:
             self._write(name, settings)
 
     def _write(self, name: str, settings: Mapping[str, Any]) -> None:
-        content = yaml.safe_dump(dict(settings), sort_keys=False)
+        content = yaml_file.dump(dict(settings))
         self.config(name).write_text(HEADER + content, encoding="utf-8")
 
     def _text(self, name: str) -> Path:
@@ -157,7 +157,7 @@ class Layout:
         }
 
     def _coordinator(self) -> dict[str, Any]:
-        control, bulk = (int(a.rpartition(":")[2]) for a in (self.control, self.bulk))
+        control, bulk = (parsed(a).port for a in (self.control, self.bulk))
         return {
             "genesis": str(self.genesis),
             "data_dir": str(self.state(COORDINATOR)),

@@ -25,7 +25,7 @@ from common.progress import float32_bytes
 from common.secagg.thresholds import min_cohort
 from common.selftest import selftest_digest
 from protos.v1 import session_pb2
-from services import __version__, logs
+from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink
 from services.child import ChildEndedError
 from services.data_store import DataStore
@@ -305,6 +305,7 @@ def main(config: Path) -> int:
         worker=settings.name,
     )
     check_folder("state_dir", settings.state_dir)
+    state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
     metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
     add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)

@@ -132,23 +132,19 @@ def test_a_certificate_of_an_authority_that_is_gone_is_not_kept(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("host", "hint"),
     [
-        ("bücher.example.org", "xn--bcher-kva.example.org"),
-        ("例え.jp", "xn--r8jz45g.jp"),
-        ("ü" * 100, "a DNS name or an IP address"),
-        ("localhost:7443", "without scheme, port and brackets"),
-        ("https://localhost", "without scheme"),
-        ("[::1]", "without scheme, port and brackets"),
-        ("", "a DNS name"),
-        ("two words", "a DNS name"),
-        ("-a.example.org", "a DNS name"),
-        ("a..example.org", "a DNS name"),
-        (f"{'a' * 64}.example.org", "a DNS name"),
+        ("bücher.example.org", "write xn--bcher-kva.example.org"),
+        ("ü" * 100, "its form in ASCII"),
+        ("localhost:7443", "without a port"),
+        ("https://localhost", "alone"),
+        ("", "alone"),
+        ("two words", "correct it"),
+        ("a..example.org", "correct it"),
     ],
 )
 def test_what_cannot_be_dialled_is_no_host_and_nothing_is_written(
     tmp_path: Path, host: str, hint: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"^--host: ") as caught:
+    with pytest.raises(ConfigError, match=r"^host ") as caught:
         init_federation(tmp_path, "demo", [Holder(Role.COORDINATOR, "c", "acme", (host,))])
     assert hint in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -177,7 +173,7 @@ def test_a_broken_member_list_is_refused_before_anything_is_written(
     tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "members.yaml").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"members\.yaml: "):
+    with pytest.raises(ConfigError, match=r"members\.yaml:(\d+:)? "):
         init_federation(tmp_path, "demo", [COORDINATOR, AWS])
     assert [p.name for p in tmp_path.iterdir()] == ["members.yaml"]
     assert (tmp_path / "members.yaml").read_bytes() == content

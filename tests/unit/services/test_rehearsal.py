@@ -86,8 +86,8 @@ def made(folder: Path, **settings):
     [
         ({"model": {**MODEL, "vocab_size": 200}}, r"settings\.model\.vocab_size"),
         ({"model": {**GPT2, "n_positions": 8}}, "sequence 16, .*max_position_embeddings 8"),
-        ({"model": {**MODEL, "num_key_value_heads": 3}}, "num_key_value_heads 3"),
-        ({"model": {**MODEL, "head_dim": 3}}, "settings"),
+        ({"model": {**MODEL, "num_key_value_heads": 3}}, r"settings\.model: it cannot take a step"),
+        ({"model": {**MODEL, "head_dim": 3}}, r"settings\.model: it cannot take a step"),
         ({"model": {**GPT2, "n_positions": 64}, "sequence": 65}, "sequence 65"),
         ({"batch": 0}, r"settings\.batch"),
         ({"betas": [0.9]}, r"settings\.betas"),

@@ -115,7 +115,7 @@ def test_whole_numbers_become_floats_where_floats_are_meant(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"algorithn": {}}, "settings.yaml: algorithn: unknown key; did you mean 'algorithm'? "),
+        ({"algorithn": {}}, "settings.yaml:1: algorithn: unknown key; did you mean 'algorithm'? "),
         ({"algorithm": {"quorun": 1}}, "algorithm.quorun: unknown key; did you mean 'quorum'?"),
         ({"algorithm": {"codec": {"bitz": 8}}}, "algorithm.codec.bitz: unknown key; did you mean"),
         ({"algorithm": {"codec": {"bits": "many"}}}, "algorithm.codec.bits: 'many': input should"),
@@ -169,12 +169,16 @@ def test_of_several_problems_the_number_is_told(folder: Path) -> None:
 def test_a_lease_shorter_than_three_heartbeats_is_refused(folder: Path) -> None:
     timings = {"heartbeat_s": 10, "worker_lease_s": 20}
     message = refused(folder, {**COORDINATOR, "timings": timings}, load_coordinator)
-    assert "settings.yaml: timings: worker_lease_s 20.0 is under three times" in message
+    assert "settings.yaml:4: timings: worker_lease_s 20.0 is under three times" in message
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [("a: [", "not YAML"), ("- a", "expected `key: value` lines, got list"), ("1: 2", "key: v")],
+    [
+        ("a: [", "not YAML"),
+        ("- a", "expected `key: value` lines, got list"),
+        ("1: 2", "settings.yaml:1: 1: unknown key"),
+    ],
 )
 def test_a_file_that_is_no_mapping_is_refused(folder: Path, content: str, sentence: str) -> None:
     assert sentence in refused(folder, content, load_run)

@@ -18,6 +18,7 @@ MODEL = {
     "num_attention_heads": 2,
     "intermediate_size": 32,
 }
+GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}
 
 
 @pytest.fixture
@@ -72,8 +73,8 @@ def test_a_demo_over_something_else(refused, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"model": {**MODEL, "num_key_value_heads": 3}}, "settings: one step"),
-        ({"model": {"model_type": "t5"}}, "settings.model: no model"),
+        ({"model": {**GPT2, "n_positions": 8}}, "settings: one step"),
+        ({"model": {"model_type": "t5"}}, "settings.model.model_type"),
         ({"model": {**MODEL, "hidden_act": "none such"}}, "settings.model: no model"),
         ({"model": MODEL, "tokenizer": "absent"}, "settings.tokenizer: 'absent'"),
         ({"model": "absent"}, "settings.model: 'absent'"),
@@ -144,4 +145,4 @@ def test_a_coordinator_whose_place_is_taken(tmp_path, what, monkeypatch):
         )
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
-    assert line.startswith(f"crosscloud: {'control_port' if what == 'host' else what}: ")
+    assert f" {'control_port' if what == 'host' else what}: " in line

@@ -9,7 +9,7 @@ import yaml
 from common.errors import ConfigError
 from services.doctor.ports import own_ports
 from services.identity import Role
-from services.local.layout import COORDINATOR, FederationSpec, Layout, WorkerSpec, free_ports
+from services.local.layout import COORDINATOR, FederationSpec, Layout, WorkerSpec
 from services.metrics import WorkerMetrics, serve
 from services.settings import load_coordinator, load_worker
 
@@ -61,11 +61,3 @@ def test_a_worker_that_runs_already_is_no_fault_and_one_without_a_port_is_none_e
     closed = {**yaml.safe_load(config.read_text()), "metrics": {"port": 0}}
     config.write_text(yaml.safe_dump(closed))
     assert own_ports(load_worker(config), Role.WORKER) == "none is listened on"
-
-
-def test_one_port_for_two_settings_is_named(layout: Layout) -> None:
-    config, (port,) = layout.config(COORDINATOR), free_ports(1)
-    same = {**yaml.safe_load(config.read_text()), "control_port": port, "bulk_port": port}
-    config.write_text(yaml.safe_dump(same))
-    with pytest.raises(ConfigError, match="as well"):
-        own_ports(load_coordinator(config), Role.COORDINATOR)
