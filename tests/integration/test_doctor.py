@@ -1,5 +1,6 @@
 """`crosscloud doctor` of every role, beside a real coordinator, and against what can be wrong."""
 
+import datetime
 import json
 import subprocess
 import sys
@@ -7,37 +8,48 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from common import canonical
+from services import state_owner
+from services.certs import authority_in, certificate_for, private_pem
+from services.identity import Identity, Role
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
 from tests.connect_proxy import ConnectProxy
-from tests.integration.conftest import ROOT, LoneCoordinator
+from tests.integration.conftest import ROOT, LoneCoordinator, lay_out
 
 
-def doctor(config: Path, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    command = [sys.executable, "-m", "crosscloud", "doctor", "--json", "--config", str(config)]
-    done = subprocess.run(
-        command,
+def crosscloud(
+    command: str, config: Path, *more: str, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "crosscloud", command, *more, "--config", str(config)],
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **environ},
         timeout=60,
     )
+
+
+def doctor(config: Path, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    done = crosscloud("doctor", config, "--json", **environ)
     answer = json.loads(done.stdout or done.stderr)
     return done.returncode, {c["check"]: c for c in answer["checks"]}
 
 
-WAY = {f"{port} {step}" for port in ("control", "bulk") for step in ("name", "tcp", "tls")}
+STEPS = ("name", "tcp", "tls", "grpc")
+WAY = {f"{port} {step}" for port in ("control", "bulk") for step in STEPS} | {"clock"}
 LEARNING = {"learner", "data", "step", "ports"}
-DISK = {"disk room", "disk fsync", "disk links"}
+DISK = {"disk owner", "disk room", "disk fsync", "disk links"}
 
 
 @pytest.mark.parametrize(
     ("name", "checks"),
     [
         (COORDINATOR, {"members", "redis", "ports", *DISK}),
-        ("aws", {*LEARNING, "control grpc", "clock", *WAY, *DISK}),
-        (EVALUATOR, {*LEARNING, "control grpc", "clock", *WAY, *DISK} - {"disk links"}),
-        (OPERATOR, {"control grpc", "clock"} | {w for w in WAY if w.startswith("control")}),
+        ("aws", {*LEARNING, *WAY, *DISK}),
+        (EVALUATOR, {*LEARNING, *WAY, *DISK} - {"disk links"}),
+        (OPERATOR, {w for w in WAY if not w.startswith("bulk")}),
     ],
 )
 def test_a_sound_federation_is_found_sound(
@@ -49,7 +61,7 @@ def test_a_sound_federation_is_found_sound(
     assert status == 0
 
 
-STEPS = """
+OWN_LEARNERS = """
 import os, signal
 from examples.own_learner import TwoByteModel
 
@@ -67,7 +79,7 @@ build, killed = Fails, Killed
 
 def test_what_a_process_reads_and_takes_is_said(coordinator: LoneCoordinator) -> None:
     _, worker = doctor(coordinator.layout.config("aws"))
-    assert "data.train: 1 file, 1 document, 8,201 tokens" in worker["data"]["sentence"]
+    assert "data.train: 1 file, 1 document, 8,401 tokens" in worker["data"]["sentence"]
     assert "a full batch: 496 tokens at " in worker["step"]["sentence"]
     assert "of memory, loss 5." in worker["step"]["sentence"]
     _, evaluator = doctor(coordinator.layout.config(EVALUATOR))
@@ -101,8 +113,10 @@ def test_each_thing_that_is_wrong_is_named_with_its_fix(
     sentence = refused("learner", **{learner: "fails:build", "PYTHONPATH": path})
     assert "KeyError: 'width'" in sentence
     assert "fails.py, line 2" in sentence
-    (tmp_path / "steps.py").write_text(STEPS)
-    assert "IndexError: too short" in refused("step", **{learner: "steps:build", "PYTHONPATH": path})
+    (tmp_path / "steps.py").write_text(OWN_LEARNERS)
+    assert "IndexError: too short" in refused(
+        "step", **{learner: "steps:build", "PYTHONPATH": path}
+    )
     assert "SIGKILL" in refused("step", **{learner: "steps:killed", "PYTHONPATH": path})
     data = "CROSSCLOUD_WORKER__DATA"
     assert "data.train: 'absent' names no file" in refused("learner", **{data: "{train: [absent]}"})
@@ -125,7 +139,8 @@ def test_the_way_leads_through_the_proxy_that_is_configured(
         assert "by the proxy" in found["control tcp"]["sentence"]
         layout = coordinator.layout
         # name, TCP and TLS walk alone; then gRPC itself
-        assert proxy.asked == [*[layout.control] * 2, *[layout.bulk] * 2, layout.control]
+        grpc = [layout.control, layout.bulk]
+        assert proxy.asked == [*[layout.control] * 2, *[layout.bulk] * 2, *grpc]
     assert status == 0
 
 
@@ -136,3 +151,93 @@ def test_redis_that_is_not_there_is_named(coordinator: LoneCoordinator) -> None:
     assert status == 1
     assert "start it, correct the URL" in found["redis"]["sentence"]
     assert "top-secret" not in json.dumps(found)
+
+
+def test_ports_that_are_exchanged_are_called_by_their_names(coordinator: LoneCoordinator) -> None:
+    layout = coordinator.layout
+    control = "CROSSCLOUD_WORKER__COORDINATOR__CONTROL"
+    bulk = "CROSSCLOUD_WORKER__COORDINATOR__BULK"
+    exchanged = {control: layout.bulk, bulk: layout.control}
+    status, found = doctor(layout.config("aws"), **exchanged)
+    assert status == 1
+    assert f"{layout.bulk} is a coordinator's bulk port" in found["control grpc"]["sentence"]
+    assert f"{layout.control} is a coordinator's control port" in found["bulk grpc"]["sentence"]
+    operator = {"CROSSCLOUD_OPERATOR__COORDINATOR": layout.bulk}
+    status, found = doctor(layout.config(OPERATOR), **operator)
+    assert "is a coordinator's bulk port" in found["control grpc"]["sentence"]
+    done = crosscloud("status", layout.config(OPERATOR), **operator)
+    assert done.returncode == 2
+    assert "control and bulk are exchanged" in done.stderr
+    evaluator = {"CROSSCLOUD_EVALUATOR__COORDINATOR__BULK": layout.control}
+    status, found = doctor(layout.config(EVALUATOR), **evaluator)
+    assert "control and bulk are both" in found["configuration"]["sentence"]
+
+
+@pytest.mark.parametrize("kind", ["RSA", "P-384"])
+def test_a_key_that_cannot_sign_is_refused_where_something_is_signed(
+    tmp_path: Path, kind: str
+) -> None:
+    made = lay_out(tmp_path / "run", algorithm={"tier": "masked", "min_cohort": 3})
+    certs = made.folder / "certs"
+    authority = authority_in(certs, "test", datetime.datetime.now(datetime.UTC))
+    assert authority is not None
+    since = authority.certificate.not_valid_before_utc
+    until = since + datetime.timedelta(days=6)
+    for role, name in ((Role.WORKER, "aws"), (Role.OPERATOR, OPERATOR)):
+        key: Any = (
+            rsa.generate_private_key(65537, 2048)
+            if kind == "RSA"
+            else ec.generate_private_key(ec.SECP384R1())
+        )
+        organisation = "local" if role is Role.OPERATOR else name
+        identity = Identity("test", role, organisation, name)
+        pem = certificate_for(authority, identity, (), key.public_key(), since, until)
+        (certs / f"{name}.pem").write_bytes(pem)
+        (certs / f"{name}.key").write_bytes(private_pem(key))
+        status, found = doctor(made.layout.config(name))
+        assert status == 1
+        assert "identities are P-256 or Ed25519 keys" in found["certificate"]["sentence"]
+        assert f"{name}.key" in found["certificate"]["sentence"]
+
+
+@pytest.mark.parametrize("name", [COORDINATOR, "aws", EVALUATOR])
+def test_a_folder_of_another_run_of_the_same_name_is_named_with_its_fix(
+    coordinator: LoneCoordinator, tmp_path: Path, name: str
+) -> None:
+    other = lay_out(tmp_path / "run", settings={"width": 16})
+    state = coordinator.layout.state(name)
+    state_owner.claim(state, canonical.digest(coordinator.genesis), "state_dir")
+    setting = "data_dir" if name == COORDINATOR else "state_dir"
+    other.edit(name, **{setting: str(state)})
+    status, found = doctor(other.layout.config(name))
+    assert status == 1
+    assert f"{setting}: {state} is of another run" in found["disk owner"]["sentence"]
+    command = name if name in (COORDINATOR, EVALUATOR) else "worker"
+    done = crosscloud(command, other.layout.config(name))
+    assert done.returncode == 2
+    assert f"{other.layout.config(name)}:" in done.stderr
+    assert f"{setting}: {state} is of another run" in done.stderr
+    assert "give this run a folder of its own" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:S3cret/Pass@127.0.0.1:1/0", "redis://:S3cret#@h:1", "redis://:S3cret@h:p/0"]
+)
+def test_no_command_tells_the_password_of_a_faulty_url(
+    coordinator: LoneCoordinator, url: str
+) -> None:
+    config = coordinator.layout.config(COORDINATOR)
+    variable = {"CROSSCLOUD_COORDINATOR__REDIS_URL": url}
+    status, found = doctor(config, **variable)
+    assert status == 1
+    assert "S3cret" not in json.dumps(found)
+    assert "percent-encode / as %2F" in found["configuration"]["sentence"]
+    for command in (COORDINATOR, "probe"):
+        done = crosscloud(command, config, **variable)
+        assert done.returncode in (1, 2)
+        assert "percent-encode / as %2F" in done.stderr
+        assert "S3cret" not in done.stdout + done.stderr
+    proxied = {"https_proxy": "http://me:S3cret/Pass@127.0.0.1:1"}
+    status, found = doctor(coordinator.layout.config("aws"), **proxied)
+    assert "https_proxy: not a proxy's URL" in found["control proxy"]["sentence"]
+    assert "S3cret" not in json.dumps(found)
