@@ -100,10 +100,10 @@ def _peaks(folder: Path, layers: int) -> tuple[int, int, int, int]:
             (EVALUATOR, EVALUATOR),
         )
     ]
-    _, worker, measures = processes
+    leads, worker, measures = processes
     link = trainer = evaluator = 0
     try:
-        while not worker.wait(0.1) or measures.exit_code is None:
+        while not worker.wait(0.1) or leads.exit_code is measures.exit_code is None:
             pid, *children = family_of(worker.pid)
             link = max(link, _peak(pid))
             trainer = max([trainer, *map(_peak, children)])
