@@ -140,4 +140,4 @@ def _notes(found: Forecast) -> Iterator[str]:
             yield "What the coordinator sends is free here: say where it is (--coordinator CLOUD)."
             continue
         yield f"No price for {cloud}: its traffic is free here (--price {cloud}=USD_PER_GB)."
-    yield "Prices are list prices; worker memory is without the activations of a batch."
+    yield "Prices are list prices; memory is without the activations of a batch."

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,11 @@ def test_the_memory_that_is_left_is_the_least_of_machine_and_container(tmp_path,
     assert available_bytes(tmp_path / "meminfo", tmp_path) == left
 
 
-def test_a_peak_is_never_below_what_is_held():
+def test_a_peak_is_of_this_program_and_not_of_the_one_that_started_it():
     held = bytes(10_000_000)
     assert peak_bytes() >= len(held)
+    bare = "from services.process_memory import peak_bytes; print(peak_bytes())"
+    then = f"os.execv(sys.executable, [sys.executable, '-c', {bare!r}])"
+    grown = f"import os, sys; held = b'x' * 10**8; {then}"
+    done = subprocess.run([sys.executable, "-c", grown], capture_output=True, check=True)
+    assert 0 < int(done.stdout) < 10**8
