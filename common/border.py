@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.errors import ConfigError, CrosscloudError
+from common.errors import BadKeyError, ConfigError, CrosscloudError
 
 _MOST_CHARACTERS = 300
 _PANIC = "pyo3_runtime"  # what a library in Rust raises at a bug of its own: no `Exception`
@@ -45,11 +45,36 @@ def border(
     except CrosscloudError:
         raise
     except BaseException as e:
-        if not isinstance(e, Exception) and type(e).__module__ != _PANIC:
+        if ends_the_process(e):
             raise
         words = "" if secret else f": {why(e)}{_place(e) if place else ''}"
         sentence = f"{setting}: {doing}{words}{'; ' if fix else ''}{fix}"
         raise kind(sentence) from (None if secret else e)
+
+
+@contextmanager
+def foreign(what: str, error: type[CrosscloudError] = BadKeyError) -> Iterator[None]:
+    """Parse another party's bytes; the block holds the parser's calls, and nothing of ours.
+
+    What a parser raises of them is no operator's business: it says nothing but that.
+
+    Args:
+        what: is parsed, for the sentence.
+        error: that stands for whatever is raised; errors of ours pass as they are.
+    """
+    try:
+        yield
+    except CrosscloudError:
+        raise
+    except BaseException as e:
+        if ends_the_process(e):
+            raise
+        raise error(f"{what} cannot be read") from None
+
+
+def ends_the_process(e: BaseException) -> bool:
+    """Return whether an exception is no failure: a signal, or the end of a task."""
+    return not isinstance(e, Exception) and type(e).__module__ != _PANIC
 
 
 def why(e: BaseException) -> str:

@@ -2,8 +2,8 @@
 
 The authority signs one certificate per name. Only a coordinator's may serve (it alone has host
 names and the server's key usage); all others can only dial, so a stolen worker certificate cannot
-pose as the coordinator. It refuses to replace anything: what exists and fits stays, what exists and
-does not fit is an error. Whoever holds `ca.key` can admit anybody: keep it off the coordinator.
+pose as the coordinator. It replaces nothing: what is there and does not fit is an error. Whoever
+holds `ca.key` can admit anybody: keep it off the coordinator.
 """
 
 import datetime
@@ -33,11 +33,17 @@ from services.identity import (
     member_of,
 )
 from services.members_file import parse_entries
+from services.pins import PINS
 from services.places import check_folder
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
 MEMBERS: Final = "members.yaml"
+
+_RESTORE: Final = f"restore {CA_CERTIFICATE} and {CA_KEY}, or start in an empty folder"
+_OWN_FILES: Final = (CA_CERTIFICATE, CA_KEY, MEMBERS, PINS)
+NOT_FOR_HOLDERS: Final = frozenset(Path(name).stem for name in _OWN_FILES)
+"""Names whose files would be the authority's own."""
 
 _MOST_DAYS: Final = 3650
 CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
@@ -96,9 +102,7 @@ def init_federation(
     if len(wanted) != len(holders):
         raise ConfigError("two certificates for one name: names are unique in a run")
     for _, h in wanted.values():
-        check_hosts(h)
-        if h.name == "ca":
-            raise ConfigError("the name 'ca' is taken by the authority's own files")
+        check_holder(h)
     now = datetime.datetime.now(datetime.UTC)
     authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
@@ -183,8 +187,7 @@ def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | 
     certificate_path, key_path = folder / CA_CERTIFICATE, folder / CA_KEY
     if not certificate_path.exists() and not key_path.exists():
         return None
-    fix = f"restore {CA_CERTIFICATE} and {CA_KEY}, or start in an empty folder"
-    with border(folder, "an authority is there but cannot be used", fix):
+    with border(folder, "an authority is there but cannot be used", _RESTORE):
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
         uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -212,10 +215,7 @@ def _is_there(
     if not certificate_path.exists() and not key_path.exists():
         return False
     if authority is None:
-        raise ConfigError(
-            f"{certificate_path} is there without its authority: restore {CA_CERTIFICATE} and "
-            f"{CA_KEY}, or start in an empty folder"
-        )
+        raise ConfigError(f"{certificate_path} is there without its authority: {_RESTORE}")
     doing = f"it and {key_path.name} are there but are no pair of this authority"
     with border(certificate_path, doing, "delete both to get new ones"):
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
@@ -352,12 +352,18 @@ def alternative_names(
     return x509.SubjectAlternativeName(names)
 
 
-def check_hosts(holder: Holder) -> None:
-    """Let hosts pass only where a role may have them.
+def check_holder(holder: Holder) -> None:
+    """Let pass whoever may get a certificate: `NAME.pem`, `NAME.key` and `NAME.csr` are its files.
 
     Raises:
-        ConfigError: a coordinator without hosts, another role with some, or one that is none.
+        ConfigError: its files would be the authority's own; a coordinator without hosts, another
+            role with some, or one that is none.
     """
+    if holder.name in NOT_FOR_HOLDERS:
+        raise ConfigError(
+            f"{holder.role} {holder.name!r}: files of that name are the authority's own "
+            f"({', '.join(sorted(_OWN_FILES))}): choose another name"
+        )
     for host in holder.hosts:
         _checked_host(host)
     if holder.role is Role.COORDINATOR and not holder.hosts:

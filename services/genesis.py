@@ -23,6 +23,7 @@ from common.errors import ConfigError
 from common.progress import float32_bytes
 from services.amounts import human_bytes
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.places import check_folder
 from services.process_memory import available_bytes
 from services.rehearsal import rehearse
@@ -94,7 +95,7 @@ def _rehearse(learner: Learner, model_bytes: int) -> None:
         log.info("no step was tried: this learner has no `rehearse`")
 
 
-def main(config: Path, out: Path) -> int:
+def main(config: Path, out: Path) -> Exit:
     """Write `out/genesis.json` and `out/data/`, and say where they are."""
     settings = load_run(config)
     check_folder("--out", out)
@@ -113,4 +114,4 @@ def main(config: Path, out: Path) -> int:
             raise ConfigError(f"{path} is of another run: choose an empty folder")
         path.write_bytes(content)
     sys.stdout.write(f"wrote {path}: run {settings.name}, SHA-256 {canonical.digest(genesis)}\n")
-    return 0
+    return Exit.OVER

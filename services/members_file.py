@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from services import yaml_file
+from services.files import refuse_too_many
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ def read_entries(path: Path, what: str, fields: Sequence[str]) -> list[Entry]:
         fields: that each entry has, and no other.
 
     Raises:
+        OutOfDescriptorsError: not now: it may be there, and right.
         ConfigError: the file is missing, not YAML, or holds anything else.
     """
     try:
         return _entries(yaml_file.read(path), fields)
     except OSError as e:
+        refuse_too_many(e, f"cannot read {what}")
         raise ConfigError(f"{path}: cannot read {what}: {e.strerror}") from None
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from cryptography import x509
 
+from common.border import foreign
 from common.errors import ConfigError
 from common.secagg import signatures
 from services import yaml_file
@@ -30,9 +31,11 @@ def pin_workers(path: Path, certificates: Iterable[Path]) -> None:
     """Write the keys of some certificates down."""
     members = []
     for pem in certificates:
-        certificate = x509.load_pem_x509_certificate(pem.read_bytes())
-        i = identity_in(certificate)
-        key = signatures.key_id(signatures.identity_public_key(certificate.public_key()))
+        content = pem.read_bytes()
+        with foreign(f"{pem}: the certificate", ConfigError):
+            certificate = x509.load_pem_x509_certificate(content)
+            i = identity_in(certificate)
+            key = signatures.key_id(signatures.identity_public_key(certificate.public_key()))
         members.append({"name": i.name, "organisation": i.organisation, "key": key})
     head = "# Who may be in a sum with this worker, and which key each holds.\n"
     path.write_text(head + yaml_file.dump({"members": members}), encoding="utf-8")

@@ -10,6 +10,7 @@ is described here, and nowhere else.
 import dataclasses
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -28,6 +29,7 @@ from pydantic import (
 from common import canonical
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
+from common.secagg.thresholds import min_cohort
 from services import addresses, secret_urls
 from services.config_file import load
 from services.identity import check_name
@@ -269,6 +271,11 @@ class LimitSettings(_Settings):
         """Streams that both limits allow."""
         return min(self.max_streams, self.max_in_flight_bytes // (2 * self.max_message_bytes))
 
+    @property
+    def max_connections(self) -> int:
+        """Connections to each port: a stream's old one may linger, and people look as well."""
+        return 2 * self.max_sessions + 64
+
     @model_validator(mode="after")
     def _room_for_some(self) -> Self:
         if self.num_streams < 4:
@@ -326,7 +333,11 @@ class RunSettings(_Settings):
         preset = PRESETS.get(str(raw.get("preset", DEFAULT_PRESET)))
         if preset is None:
             return {**raw, "algorithm": {}}
-        merged = _merged(dataclasses.asdict(preset.algorithm), raw.get("algorithm", {}))
+        own = raw.get("algorithm", {})
+        merged = _merged(dataclasses.asdict(preset.algorithm), own)
+        if merged["tier"] != "tls" and "colluding" in own and "min_cohort" not in own:
+            with suppress(TypeError, ValueError, OverflowError):  # what it is instead is refused
+                merged["min_cohort"] = min_cohort(int(own["colluding"]))
         return {**raw, "algorithm": merged}
 
     @field_validator("preset")
@@ -431,13 +442,14 @@ class TrustSettings(_Settings):
     colluding: int = Field(
         default=0, ge=0, description="fewest colluding workers that a threshold must allow for"
     )
-    min_cohort: int = Field(
-        default=3,
+    min_cohort: int | None = Field(
+        default=None,
         ge=2,
-        description="fewest members of a sum; with 2, each can compute the other's update",
+        description="fewest members of a sum; none = 3 + colluding; with one fewer, each honest one"
+        " and the colluding ones can compute the other's update",
     )
     max_share: float = Field(
-        default=0.75, gt=0, lt=1, description="largest part of a sum that one member may be"
+        default=0.6, gt=0, lt=1, description="largest part of a sum that one member may be"
     )
     max_staleness: float = Field(
         default=8.0, gt=0, description="largest max_staleness of a run, in commits"

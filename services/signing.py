@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from common.documents import RollbackOrder
 from common.errors import ConfigError
+from common.ids import Digest
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import signed_content
@@ -44,8 +45,10 @@ def signer(tls: TlsSettings) -> Callable[[SignedPurpose, bytes], bytes]:
     return sign
 
 
-def signed_order(tls: TlsSettings, run: str, version: int, num_records: int) -> RollbackOrder:
+def signed_order(
+    tls: TlsSettings, *, genesis: Digest, version: int, digest: Digest, num_records: int
+) -> RollbackOrder:
     """Return an operator's order to roll back; `RollbackOrder` says what each value is."""
-    order = RollbackOrder(run, version, num_records, own_certificate(tls))
+    order = RollbackOrder(genesis, version, digest, num_records, own_certificate(tls))
     signature = signer(tls)("rollback", signed_content(order))
     return replace(order, signature=signature.hex())

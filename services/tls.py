@@ -16,7 +16,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from common.errors import ConfigError, NotAMemberError
+from common.border import foreign
+from common.errors import BadKeyError, ConfigError, NotAMemberError
 from services.identity import Identity, Role, identity_in
 from services.renewed import Renewed
 from services.settings import TlsSettings
@@ -189,10 +190,13 @@ def _said(error: Any) -> tuple[str, str]:
 
 def _load(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        content = path.read_bytes()
     except OSError as e:
         raise ConfigError(f"{path}: cannot read the certificate: {e.strerror}") from None
-    except ValueError:
+    try:
+        with foreign(str(path)):
+            return x509.load_pem_x509_certificate(content)
+    except BadKeyError:
         raise ConfigError(f"{path} is not a PEM certificate: check the setting") from None
 
 

@@ -1,4 +1,7 @@
-"""The distribution's Redis in each form that a coordinator meets: plain, TLS and ACL, cluster."""
+"""Servers in the forms that a coordinator meets beside its own: TLS and ACL, cluster and ACL.
+
+The embedded Valkey knows no TLS: that needs the distribution's Redis.
+"""
 
 import contextlib
 import subprocess
@@ -13,6 +16,7 @@ from redis.exceptions import RedisError
 from services.identity import Role
 from services.local.layout import free_ports
 from tests.certificates import authority, tls_files
+from tests.rig.programs import needed
 
 USER = (
     "user crosscloud on >pass/word ~crosscloud:* +@hash +@string +@keyspace +@scripting "
@@ -21,15 +25,6 @@ USER = (
 IN_A_CLUSTER = "+cluster|slots +cluster|shards +command"
 ACCESS = f"crosscloud:{quote('pass/word', safe='')}"
 _SLOTS = 16384
-
-
-@contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Serve on a Unix socket."""
-    with _started(folder, f"port 0\nunixsocket {folder}/s"):
-        with Redis(unix_socket_path=f"{folder}/s") as client:
-            _until(client.ping)
-        yield f"unix://{folder}/s"
 
 
 @contextlib.contextmanager
@@ -48,14 +43,14 @@ user default off
 {USER}
 """
     url = f"rediss://{ACCESS}@127.0.0.1:{port}/0?ssl_ca_certs={tls.ca}"
-    with _started(folder, config):
+    with _started(needed("redis-server"), folder, config):
         with Redis.from_url(url) as client:
             _until(client.ping)
         yield url
 
 
 @contextlib.contextmanager
-def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[str]:
+def cluster(program: str, folder: Path, num_nodes: int = 3) -> Iterator[str]:
     """Serve as a cluster of primaries, each with its part of the slots."""
     ports = free_ports(2 * num_nodes)
     nodes = list(zip(ports[:num_nodes], ports[num_nodes:], strict=True))
@@ -67,7 +62,7 @@ def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[str]:
                 f"port {port}\ncluster-enabled yes\ncluster-port {bus}\nbind 127.0.0.1\n"
                 f"{USER} {IN_A_CLUSTER}"
             )
-            stack.enter_context(_started(folder / str(port), config))
+            stack.enter_context(_started(program, folder / str(port), config))
             clients.append(stack.enter_context(Redis(port=port)))
         for i, (client, (port, bus)) in enumerate(zip(clients, nodes, strict=True)):
             _until(client.ping)
@@ -80,10 +75,10 @@ def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _started(folder: Path, config: str) -> Iterator[None]:
+def _started(program: str, folder: Path, config: str) -> Iterator[None]:
     (folder / "redis.conf").write_text(f'{config}\nsave ""\ndir {folder}\n')
     process = subprocess.Popen(
-        ["redis-server", f"{folder}/redis.conf"], stdout=subprocess.DEVNULL, cwd=folder
+        [program, f"{folder}/redis.conf"], stdout=subprocess.DEVNULL, cwd=folder
     )
     try:
         yield

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from common.text import printable
+
 _MOST_KINDS: Final = 12
 
 
@@ -30,7 +32,7 @@ class Tally:
             what: a kind of thing and what became of it: "files left out, their ending is .pdf".
             where: the file, or the file and line; the first is remembered.
         """
-        count, first = self._notes.get(what, (0, str(where)))
+        count, first = self._notes.get(what, (0, printable(str(where))))
         self._notes[what] = count + num, first
 
     def sentences(self) -> Iterator[str]:

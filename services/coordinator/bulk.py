@@ -20,12 +20,18 @@ from typing import Any, Final
 import grpc
 
 from common.documents import Genesis
-from common.errors import DamagedDataError, ProtocolError, UnknownFileError
-from common.ids import Digest, WorkerId
+from common.errors import (
+    BusyError,
+    DamagedDataError,
+    ProtocolError,
+    ToldToEndError,
+    UnknownFileError,
+)
+from common.ids import Digest, RoundId, WorkerId
 from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services import framing
-from services.channels import server_options
+from services.channels import bounded, server_options
 from services.child import Line
 from services.coordinator.calls import Calls, StreamLimits
 from services.coordinator.convert import round_id
@@ -46,6 +52,9 @@ from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, listen, settle
 from services.data_store import DataStore
+from services.descriptors import RESERVE, connections
+from services.exit_status import Exit
+from services.files import patiently
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
 from services.packed import piece_at
@@ -66,6 +75,9 @@ _CALLS_PER_THREAD: Final = 16
 """Calls that may wait for a spare thread; gRPC itself refuses more."""
 
 _STREAMS_PER_CONNECTION: Final = 64
+_FILES: Final = 4
+"""Descriptors that one stream may need beside its connection's."""
+
 _REPORT_INTERVAL_S: Final = 0.5
 
 _FIXED_WINDOW: Final = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 8 * 2**20))
@@ -87,6 +99,17 @@ class Outbox:
         """Send at once."""
         with self._lock:
             self._line.send(message)
+
+    def completed(self, worker: WorkerId, round_: RoundId) -> None:
+        """A member's upload is whole.
+
+        Raises:
+            BusyError: control ended meanwhile; the next one finds the shards in the spool.
+        """
+        try:
+            self.send(UploadCompleted(worker, round_))
+        except EOFError:
+            raise BusyError("this coordinator is ending: dial again") from None
 
     def received(self, worker: WorkerId, num_bytes: int) -> None:
         """A message of a member's upload arrived."""
@@ -153,7 +176,7 @@ class BulkService:
                     self._outbox.received(worker, len(message))
                 missing = upload.missing()
             if not missing:
-                self._outbox.send(UploadCompleted(worker, round_))
+                self._outbox.completed(worker, round_)
         return bulk_pb2.PushShardsResponse(missing=missing)
 
     def list_missing(
@@ -243,6 +266,9 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
             ("grpc.max_receive_message_length", limits.max_message_bytes),
             ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
             *server_options(settings.timings.keepalive_s),
+            *bounded(
+                connections("bulk", limits.max_connections, RESERVE + _FILES * streams.streams)
+            ),
             *_FIXED_WINDOW,
         ),
     )
@@ -261,12 +287,12 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
             match line.receive():
                 case OpenRound(round_, members_, bits, fragment):
                     layout = round_layout(genesis, bits, fragment)
-                    spool.open_round(round_, members_, layout)
+                    patiently(spool.open_round, round_, members_, layout)
                     outbox.send(RoundOpened(round_))
                 case SealRound(round_):
-                    outbox.send(RoundSealed(round_, spool.seal(round_)))
+                    outbox.send(RoundSealed(round_, patiently(spool.seal, round_)))
                 case DropRound(round_):
-                    spool.drop(round_)
+                    patiently(spool.drop, round_)
                 case Drain():
                     Thread(target=_drain, args=(service.calls, outbox), daemon=True).start()
     except EOFError:
@@ -283,9 +309,9 @@ def _drain(calls: Calls, outbox: Outbox) -> None:
 
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.bulk --fd N CONFIG`."""
-    settings, genesis, line = begin_child("bulk", RECEIVES)
-    serve(settings, genesis, line)
-    return 0
+    with contextlib.suppress(EOFError, ToldToEndError):
+        serve(*begin_child("bulk", RECEIVES))
+    return Exit.OVER
 
 
 if __name__ == "__main__":

@@ -69,9 +69,10 @@ class LogStore:
             StorageFullError: no space is left; nothing was appended.
         """
         content = encode(record)
-        if record.seq == self._num_records:
-            assert record.previous == self._tip, "a record must follow the last one"
-        assert record.seq <= self._num_records, "a record would leave a gap"
+        if record.seq == self._num_records and record.previous != self._tip:
+            raise AssertionError("a record must follow the last one")
+        if record.seq > self._num_records:
+            raise AssertionError("a record would leave a gap")
         self._create(record.seq, content)
         sync_folder(self._folder)  # also where another try of ours made the link
         if record.seq == self._num_records:

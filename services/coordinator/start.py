@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from services import logs
 from services.addresses import joined
 from services.child import Line
 from services.data_store import DataStore
+from services.descriptors import raise_limit
+from services.files import keep_files_private, make_private_folder
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
 from services.places import check_folder, check_ports
@@ -24,17 +27,20 @@ from services.soundness import refuse_unsound
 
 
 def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
-    """Read the settings and the genesis that they name; set logging up.
+    """Read the settings and the genesis that they name; set logging up, and data_dir.
 
     Args:
         process: what the log calls this process.
 
     Raises:
         ConfigError: a file is missing or wrong, or the run cannot work here.
+        StorageError: the disk is full.
     """
+    keep_files_private()
     settings = load_coordinator(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(settings.log.format, settings.log.level, run=genesis.run, process=process)
+    raise_limit()
     members = MemberList(settings.members, genesis.run).members.values()
     num_workers = sum(m.role is Role.WORKER for m in members)
     refuse_unsound(
@@ -43,6 +49,8 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
         allowed_tiers=settings.allowed_tiers,
         num_workers=num_workers,
     )
+    check_folder("data_dir", settings.data_dir)
+    make_private_folder(settings.data_dir)
     return settings, genesis
 
 
@@ -62,11 +70,18 @@ def begin_child(
     arguments.add_argument("--fd", type=int, required=True)
     arguments.add_argument("config", type=Path)
     parsed = arguments.parse_args()
-    return *begin(parsed.config, process), Line(parsed.fd, receives)
+    line = Line(parsed.fd, receives)
+    line.hold()
+    return *begin(parsed.config, process), line
 
 
-def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
+def import_version0(
+    settings: CoordinatorSettings, genesis: Genesis, given_up: threading.Event
+) -> None:
     """Take the first version's files from beside genesis.json, unless they are here.
+
+    Args:
+        given_up: set where nobody waits for them any more; the next start goes on.
 
     Raises:
         ConfigError: they are not there.
@@ -83,18 +98,19 @@ def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
         )
     version = canonical.decode(source.read(genesis.version0, verify=True), Version)
     for digest in dict.fromkeys(version.blobs()):
+        if given_up.is_set():
+            return
         store.write(source.read(digest, verify=True))
     store.write(source.read(genesis.version0))
     store.sync()
 
 
-def check_places(settings: CoordinatorSettings) -> None:
-    """Try the ports and the folder before anything else is begun.
+def try_ports(settings: CoordinatorSettings) -> None:
+    """Try the ports before anything else is begun.
 
     Raises:
-        ConfigError: one of them cannot be used; names the field.
+        ConfigError: one of them cannot be listened on; names the field.
     """
-    check_folder("data_dir", settings.data_dir)
     check_ports(
         {
             "control_port": (settings.host, settings.control_port),

@@ -20,10 +20,12 @@ from cryptography import x509
 from common import canonical
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
+from common.text import printable
 from services import state_owner
 from services.doctor import disk, learning, path, ports
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
+from services.exit_status import Exit
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
 from services.secret_urls import masked, shown
@@ -54,7 +56,7 @@ _LOADERS: Final[Mapping[Role, Callable[[Path], Settings]]] = {
 }
 
 
-def main(config: Path, *, as_json: bool) -> int:
+def main(config: Path, *, as_json: bool) -> Exit:
     """Print what is found; return 0 if every check is fine, else 1."""
     findings = list(examine(config))
     ok = all(f.ok for f in findings)
@@ -63,8 +65,9 @@ def main(config: Path, *, as_json: bool) -> int:
     else:
         width = max(len(f.check) for f in findings)
         for f in findings:
-            typer.echo(f"{'ok  ' if f.ok else 'FAIL'}  {f.check.ljust(width)}  {f.sentence}")
-    return 0 if ok else 1
+            mark, sentence = "ok  " if f.ok else "FAIL", printable(f.sentence)
+            typer.echo(f"{mark}  {f.check.ljust(width)}  {sentence}")
+    return Exit.OVER if ok else Exit.FAILED
 
 
 def examine(config: Path) -> Iterator[Finding]:

@@ -19,10 +19,13 @@ from typing import Final
 import typer
 from cryptography import x509
 
-from common.errors import ConfigError, CrosscloudError, NotAMemberError
+from common.border import foreign
+from common.errors import BadKeyError, ConfigError, CrosscloudError, NotAMemberError
+from common.text import printable
 from services.addresses import here, joined
 from services.doctor.findings import or_else
 from services.doctor.role import role_of
+from services.exit_status import Exit
 from services.identity import Role, identity_in
 from services.prometheus import PREFIX
 from services.settings import (
@@ -43,14 +46,14 @@ _VERSIONS: Final[Mapping[Role, str]] = {
 """Metric that only this role has."""
 
 
-def main(config: Path) -> int:
+def main(config: Path) -> Exit:
     """Say how the process is; return 0 if it answers, else 1."""
     try:
         typer.echo(answer(config))
     except CrosscloudError as e:
-        typer.echo(f"crosscloud: {' '.join(str(e).split())}", err=True)
-        return 1
-    return 0
+        typer.echo(f"crosscloud: {printable(' '.join(str(e).split()))}", err=True)
+        return Exit.FAILED
+    return Exit.OVER
 
 
 def answer(config: Path) -> str:
@@ -140,8 +143,9 @@ def serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
             shown = secure.getpeercert(binary_form=True) or b""
             protocol = secure.selected_alpn_protocol()
     try:
-        role = identity_in(x509.load_der_x509_certificate(shown)).role
-    except (ValueError, NotAMemberError) as e:
+        with foreign("it"):
+            role = identity_in(x509.load_der_x509_certificate(shown)).role
+    except (BadKeyError, NotAMemberError) as e:
         raise ConfigError(f"{place} shows a certificate that is none of ours: {e}") from None
     if role is not Role.COORDINATOR or protocol != "h2":
         raise ConfigError(f"{place} is no coordinator's {what} port: another has taken it")

@@ -22,7 +22,8 @@ from typing import Any, Final
 from common.errors import ConfigError
 from services import yaml_file
 from services.addresses import joined, parsed
-from services.certs import MEMBERS, Holder, init_federation
+from services.certs import MEMBERS, NOT_FOR_HOLDERS, Holder, init_federation
+from services.files import make_private_folder
 from services.identity import Role
 from services.pins import PINS, pin_workers
 from services.settings import load_run
@@ -34,6 +35,11 @@ _NEVER_GIVEN: Final = range(20_000, 32_000)
 COORDINATOR: Final = "coordinator"
 EVALUATOR: Final = "evaluator"
 OPERATOR: Final = "operator"
+_OWN_NAMES: Final = frozenset(
+    {COORDINATOR, EVALUATOR, OPERATOR, "run", "genesis", "validation", *NOT_FOR_HOLDERS}
+)
+"""Their settings, logs and texts lie beside the workers'."""
+
 HEADER: Final = "# Written for a federation on one machine.\n"
 
 Texts = Mapping[str, str]
@@ -119,9 +125,14 @@ class Layout:
         Raises:
             ConfigError: the folder holds something, or a name is not well-formed.
         """
+        if taken := _OWN_NAMES & {w.name for w in self._spec.workers}:
+            raise ConfigError(
+                f"worker {min(taken)!r}: the federation's own files have that name; choose another"
+            )
         if self.folder.exists() and any(self.folder.iterdir()):
             raise ConfigError(f"{self.folder} is not empty: choose another name or folder")
-        (self.folder / "logs").mkdir(parents=True)
+        make_private_folder(self.folder)
+        (self.folder / "logs").mkdir()
         for worker in self._spec.workers:
             write_texts(worker.texts, self._text(worker.name))
         write_texts(self._spec.validation, self._text("validation"))

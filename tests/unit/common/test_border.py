@@ -1,9 +1,11 @@
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.border import border, refuse_pointer
-from common.errors import ConfigError, ProtocolError, StorageError
+from common.border import border, foreign, refuse_pointer
+from common.errors import BadKeyError, ConfigError, NotAMemberError, ProtocolError, StorageError
 
 
 def refused(raised, **options):
@@ -75,3 +77,29 @@ def test_only_pointers_of_git_lfs_are_refused(tmp_path):
     file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n")
     with pytest.raises(ConfigError, match=r"settings\.model: .*model\.safetensors.*git lfs pull"):
         refuse_pointer("settings.model", file)
+
+
+class Panic(BaseException):
+    """What a Rust library's panic is raised as."""
+
+
+Panic.__module__ = "pyo3_runtime"
+
+
+@pytest.mark.parametrize(
+    "raised", [ValueError("x"), KeyError("x"), RecursionError(), MemoryError(), Panic("index")]
+)
+def test_whatever_a_parser_raises_is_the_error_that_stands_for_it(raised: BaseException) -> None:
+    with pytest.raises(BadKeyError, match="a thing cannot be read"), foreign("a thing"):
+        raise raised
+    with pytest.raises(ConfigError, match="a file cannot be read"), foreign("a file", ConfigError):
+        raise raised
+
+
+@pytest.mark.parametrize(
+    "raised", [KeyboardInterrupt(), SystemExit(1), asyncio.CancelledError(), NotAMemberError("no")]
+)
+def test_an_end_from_outside_and_errors_of_ours_pass_as_they_are(raised: BaseException) -> None:
+    with pytest.raises(type(raised)) as caught, foreign("a thing"):
+        raise raised
+    assert caught.value is raised

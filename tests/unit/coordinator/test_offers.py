@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from common.documents import Offer
 from common.ids import WorkerId
 from coordinator.offers import NUM_INTERVALS, Offers
+from tests.masked_members import admits
 from tests.run_script import begun
 from tests.small_run import TLS
 
@@ -17,7 +18,7 @@ DEFAULT_GRACE_S = 2.0
 
 def empty(**algorithm: Any) -> Offers:
     genesis = replace(begun().genesis, algorithm=replace(TLS, **algorithm))
-    return Offers(genesis, DEFAULT_GRACE_S)
+    return Offers(genesis, DEFAULT_GRACE_S, admits)
 
 
 def offer(worker: WorkerId, version: int = 0, nonce: str = "1") -> Offer:

@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 from collections.abc import Mapping
@@ -174,6 +175,24 @@ def test_a_list_that_vanishes_keeps_its_last_content(path: Path) -> None:
     path.unlink()
     assert members.admit(AWS, Role.WORKER) == AWS
     assert "cannot read the member list" in members.problem
+
+
+def test_an_edit_that_no_descriptor_is_there_for_counts_as_soon_as_one_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = MemberList(path, "demo")
+    edit(path, ONE)
+
+    def none_left(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as m:
+        m.setattr(Path, "read_text", none_left)
+        assert members.admit(AWS, Role.WORKER) == AWS
+        assert members.problem == ""
+    with pytest.raises(NotAMemberError):
+        members.admit(AWS, Role.WORKER)
+    assert members.take_removed() == ("aws",)
 
 
 def test_at_start_a_missing_list_is_an_error(tmp_path: Path) -> None:

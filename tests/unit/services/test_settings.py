@@ -107,6 +107,35 @@ def test_an_algorithm_starts_from_its_preset(folder: Path) -> None:
     assert diloco.algorithm.local_steps == 7
 
 
+@pytest.mark.parametrize(
+    ("own", "fewest"),
+    [
+        ({"colluding": 1}, 4),
+        ({"colluding": 0}, 3),
+        ({"colluding": 1, "min_cohort": 3}, 3),
+        ({"colluding": 2, "tier": "tls"}, 3),
+        ({"min_cohort": 5}, 5),
+    ],
+)
+def test_a_sum_has_three_honest_members_whoever_else_may_collude(
+    folder: Path, own: dict[str, object], fewest: int
+) -> None:
+    found = load_run(write(folder, {**RUN, "algorithm": own}), {})
+    assert found.algorithm.min_cohort == fewest
+
+
+def test_the_environment_alone_can_allow_for_colluders(folder: Path) -> None:
+    variable = {"CROSSCLOUD_RUN__ALGORITHM__COLLUDING": "1"}
+    found = load_run(write(folder, RUN), variable).algorithm
+    assert (found.colluding, found.min_cohort) == (1, 4)
+
+
+@pytest.mark.parametrize("colluding", ["many", None, 1.5, [1], float("inf"), -1])
+def test_how_many_collude_is_a_whole_number(folder: Path, colluding: object) -> None:
+    with pytest.raises(ConfigError, match="colluding"):
+        load_run(write(folder, {**RUN, "algorithm": {"colluding": colluding}}), {})
+
+
 def test_whole_numbers_become_floats_where_floats_are_meant(folder: Path) -> None:
     found = load_run(write(folder, {**RUN, "algorithm": {"quorum": 1}, "stop": {"hours": 2}}), {})
     assert (type(found.algorithm.quorum), type(found.stop.hours)) == (float, float)

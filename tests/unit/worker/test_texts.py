@@ -340,3 +340,12 @@ def test_memory_is_that_of_the_tokens_and_a_piece(tmp_path, name):
     assert longest <= PIECE
     line = 0 if name == "a.txt" else 3 * num_bytes  # as bytes, without its end, and as text
     assert peak < 1.3 * tokens.nbytes + line + 16 * PIECE
+
+
+def test_a_file_s_name_may_be_anything_and_what_is_said_of_it_is_one_printable_line(tmp_path):
+    texts_in(tmp_path, "a.txt")
+    for name in (b"\xff.pdf", b"two\nlines.xyz", b"\x1b[31m.zip"):
+        (tmp_path / os.fsdecode(name)).write_text("x")
+    said = Read(tmp_path).notes
+    assert len(said) == 3
+    assert all(n.encode().isascii() and n.isprintable() for n in said)

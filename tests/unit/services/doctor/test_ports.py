@@ -53,7 +53,7 @@ def test_a_worker_that_runs_already_is_no_fault_and_one_without_a_port_is_none_e
 ) -> None:
     config = layout.config("aws")
     settings = load_worker(config)
-    metrics = WorkerMetrics(run="test", worker="aws", software="1")
+    metrics = WorkerMetrics(run="test", worker="aws", software="1", tells_loss=True)
     with closing(serve(metrics.registry, settings.metrics.host, settings.metrics.port)):
         assert "runs here" in own_ports(settings, Role.WORKER)
         with pytest.raises(ConfigError, match=r"^metrics\.port"):  # it is no evaluator

@@ -22,10 +22,10 @@ from services.plan.forecast import Forecast, forecast
 from services.plan.options import PlanOptions, read_options
 from services.plan.room import (
     Kept,
+    evaluator_memory_bytes,
     kept_after,
     most_kept,
     version_files,
-    evaluator_memory_bytes,
     worker_memory_bytes,
 )
 from services.plan.traffic import round_traffic
