@@ -53,6 +53,7 @@ from worker.held import Held
 from worker.known import Known
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
+from worker.pace import Bounds, OwnPace
 from worker.plain import PlainAttempt, PlainTier
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
@@ -71,6 +72,7 @@ class Agent:
         link_bps: measured upload speed, 0 = not measured yet.
         now_s: monotonic clock.
         resolve_timeout_s: and after this time in any case, since a plan's limits are whoever's.
+        num_workers: of the federation, as this worker's own files have it; 0 = they do not say.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Agent:
         metrics: WorkerMetrics,
         now_s: Callable[[], float],
         resolve_timeout_s: float,
+        num_workers: int = 0,
     ) -> None:
         self._worker = worker
         self._genesis = genesis
@@ -115,8 +118,8 @@ class Agent:
         self._known = Known().standing_on(0, genesis.version0)
         self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
-        self._local_steps = genesis.algorithm.local_steps
-        self._paused = False
+        self._pace = OwnPace(genesis.algorithm, num_workers)
+        self._told_pace: Bounds | None = None
         self.unmasking = Unmasking(
             tier,
             latest=lambda: (self._round, self._attempt),
@@ -187,11 +190,18 @@ class Agent:
 
     async def paced(self, pace: session_pb2.Pace) -> None:
         """The coordinator answered a heartbeat."""
-        if (pace.local_steps, pace.paused) != (self._local_steps, self._paused):
-            self._local_steps, self._paused = pace.local_steps, pace.paused
-            await self._trainer.tell(Budget(pace.local_steps, pace.paused))
+        if complaint := self._pace.told(pace.local_steps, paused=pace.paused):
+            log.warning(complaint)
+        await self._tell_pace()
         if pace.void_offer and pace.void_offer == self.offer_nonce:  # not one from before it
             self._round.offer = None
+
+    async def _tell_pace(self) -> None:
+        bounds = self._pace.bounds
+        if self.begun and bounds != self._told_pace:
+            self._told_pace = bounds
+            budget = Budget(bounds.local_steps, bounds.paused, bounds.rounds_ahead)
+            await self._trainer.tell(budget)
 
     def consider_offering(self) -> None:
         """Offer, if there is enough work and nothing stands against it."""
@@ -201,7 +211,7 @@ class Agent:
             return
         if self._round.work is not Work.FREE or self._round.offer is not None or self._held:
             return
-        if progress.pending.steps < self._local_steps:
+        if progress.pending.steps < self._pace.bounds.local_steps:
             return
         self._round.offer = offer = self._offer(progress)
         self._send(offer_request(offer))
@@ -459,11 +469,15 @@ class Agent:
                 await self._end_upload()
                 await self._settle(stage.plan.round, fate)
                 self._unsaved = True
+            if fate is Fate.CONTRIBUTED:
+                self._pace.contributed(record.version)
             self._known = self._known.after(record)
         moved = await asyncio.to_thread(self._replica.follow, records, self._snapshot_seq)
         self._tier.forget(records)
         if moved:
+            self._pace.stands_on(self._replica.position.version)
             await self._move()
+            await self._tell_pace()
         elif self._unsaved and self.settled:
             await self._save()  # only then may the stage, which holds the same work, go
         await self._finish_if_settled()
@@ -560,8 +574,9 @@ class Agent:
     async def _begin(self, resume: str) -> None:
         self._anchor = await asyncio.to_thread(self._replica.leaves)
         await self._trainer.tell(Begin(self._clock(), self._anchor, resume))
-        await self._trainer.tell(Budget(self._local_steps, self._paused))
         self.begun = True
+        self._pace.stands_on(self._replica.position.version)
+        await self._tell_pace()
 
     def _clock(self) -> Clock:
         at = self._replica.position
