@@ -8,16 +8,38 @@ file is written and removed.
 import os
 import secrets
 import socket
-from collections.abc import Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Final
 
 from common.border import border
 from common.errors import ConfigError, StorageFullError
 from services.files import is_full
 
+_TRIES: Final = 10
+_PAUSE_S: Final = 0.5
+
 Listen = tuple[str, int]
 """Address and port; the address as the settings have it."""
+
+
+def await_ports(ports: Mapping[str, Listen], pause: Callable[[float], None] = time.sleep) -> None:
+    """Return once every port can be listened on: a killed process may have left one that ends.
+
+    Args:
+        ports: as in `check_ports`.
+        pause: waits so many seconds.
+
+    Raises:
+        ConfigError: after a few seconds one of them still cannot.
+    """
+    for _ in range(_TRIES):
+        with suppress(ConfigError):
+            return check_ports(ports)
+        pause(_PAUSE_S)
+    return check_ports(ports)
 
 
 def check_ports(ports: Mapping[str, Listen]) -> None:

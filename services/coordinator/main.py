@@ -222,7 +222,7 @@ class Coordinator:
 async def _serve(config: Path, settings: CoordinatorSettings, genesis: Genesis) -> Exit:
     told = asyncio.create_task(told_to_end(settings.drain_s + END_S))
     try:
-        try_ports(settings)
+        await unless(told, asyncio.to_thread(try_ports, settings))
         credentials = server_credentials(settings.tls, genesis.run)
         state_owner.claim(settings.data_dir, canonical.digest(genesis), "data_dir")
         await unless(told, _import_version0(settings, genesis))

@@ -21,7 +21,7 @@ from services.descriptors import raise_limit
 from services.files import keep_files_private, make_private_folder
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
-from services.places import check_folder, check_ports
+from services.places import await_ports, check_folder
 from services.settings import CoordinatorSettings, load_coordinator
 from services.soundness import refuse_unsound
 
@@ -111,7 +111,7 @@ def try_ports(settings: CoordinatorSettings) -> None:
     Raises:
         ConfigError: one of them cannot be listened on; names the field.
     """
-    check_ports(
+    await_ports(
         {
             "control_port": (settings.host, settings.control_port),
             "bulk_port": (settings.host, settings.bulk_port),

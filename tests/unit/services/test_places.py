@@ -9,7 +9,7 @@ import pytest
 from common.errors import ConfigError, StorageFullError
 from services import places
 from services.local.layout import free_ports
-from services.places import check_folder, check_ports
+from services.places import await_ports, check_folder, check_ports
 from services.prometheus import Registry, serve
 
 HOST = "127.0.0.1"
@@ -33,6 +33,26 @@ def test_a_port_in_use_is_named_by_its_setting(setting: str, taken: int) -> None
     ports = {"control_port": free, "bulk_port": other, "metrics.port": 0, setting: taken}
     with pytest.raises(ConfigError, match=rf"^{setting}: .*port {taken}: Address already in use"):
         check_ports({name: (HOST, port) for name, port in ports.items()})
+
+
+def test_a_port_that_an_ending_process_leaves_is_waited_for_and_any_other_not_for_ever() -> None:
+    (port,) = free_ports(1)
+    waited: list[float] = []
+    with socket.create_server((HOST, port)) as former:
+
+        def pause(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == 3:
+                former.close()
+
+        await_ports({"bulk_port": (HOST, port)}, pause)
+    assert len(waited) == 3
+    with (
+        socket.create_server((HOST, port)),
+        pytest.raises(ConfigError, match=r"^bulk_port: .*Address already in use"),
+    ):
+        await_ports({"bulk_port": (HOST, port)}, waited.append)
+    assert sum(waited[3:]) <= 10
 
 
 def test_two_settings_of_one_port_are_refused_even_on_two_addresses() -> None:
