@@ -113,6 +113,7 @@ class Agent:
         self._held = Held(genesis, tier, replica.position.log)
         self._num_records, self._snapshot_seq = 0, -1  # of the log as Welcome told, and in it
         self._unsaved = False  # whether a round's outcome is in no save yet
+        self._waits_since_s: float | None = None  # for members' words
         self._looked_at = -1  # record whose sum this worker has tried to check
         self._words: tuple[Attestation, ...] = ()  # on which it stood as it was saved
         self._known = Known().standing_on(0, genesis.version0)
@@ -413,8 +414,10 @@ class Agent:
                 case Follow(num=num):
                     await self._go(self._held.take(num))
                 case Wait():
-                    about = self._held.first.version
-                    log.info("waits: version %d has not enough members' words yet", about)
+                    if self._waits_since_s is None:
+                        about = self._held.first.version
+                        log.info("waits: version %d has not enough members' words yet", about)
+                        self._waits_since_s = self._now_s()
                     return
                 case move:
                     assert_never(move)
@@ -472,6 +475,9 @@ class Agent:
             if fate is Fate.CONTRIBUTED:
                 self._pace.contributed(record.version)
             self._known = self._known.after(record)
+        if self._waits_since_s is not None:
+            self._metrics.took("words", self._now_s() - self._waits_since_s)
+            self._waits_since_s = None
         moved = await asyncio.to_thread(self._replica.follow, records, self._snapshot_seq)
         self._tier.forget(records)
         if moved:

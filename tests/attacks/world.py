@@ -4,7 +4,8 @@
     Node    one cloud: the real agent, replica and state folder; what it was told and what it sent
 
 A round is played as an honest coordinator plays it, masks, tags and all. What stands in the logs
-that the nodes are shown is up to the test.
+that the nodes are shown is up to the test. It is long because the honest round and what may be
+forged of it stand on one page.
 """
 
 import math
