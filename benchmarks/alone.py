@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.result import write_result
+from common.arrays import U16
 from services.local.demo_settings import (
     LEARNER,
     SCHEDULE,
@@ -28,10 +29,12 @@ from services.local.demo_settings import (
     VALIDATION_TOKENS,
     WORKERS,
 )
-from worker.data import encode_bytes, read_tokens, validation_windows
+from worker.data import read_tokens, validation_windows
 from worker.demo_text import stdlib_shares, write_texts
+from worker.encoder import BYTE_ENCODER
 from worker.learner import LearnerContext, load_learner
 from worker.schedule import learning_rate
+from worker.tally import Tally
 
 _DEFAULT_STEPS: Final = 500
 _QUICK_STEPS: Final = 30
@@ -88,15 +91,19 @@ def bigram_loss(root: Path) -> float:
     """Fit P(next byte | byte) to the pooled text; return its loss on the held-out windows."""
     counts = np.full((256, 256), _PSEUDO_COUNT)
     for name in WORKERS:
-        tokens = read_tokens([str(root / name)], encode_bytes).astype(np.int64)
+        tokens = _tokens(root / name).astype(np.int64)
         counts += np.bincount(256 * tokens[:-1] + tokens[1:], minlength=65536).reshape(256, 256)
     log_p = np.log(counts / counts.sum(axis=1, keepdims=True))
     windows = validation_windows(
-        read_tokens([str(root / "validation")], encode_bytes),
+        _tokens(root / "validation"),
         sequence=SETTINGS["sequence"],
         max_tokens=VALIDATION_TOKENS,
     )
     return float(-log_p[windows[:, :-1], windows[:, 1:]].mean())
+
+
+def _tokens(folder: Path) -> U16:
+    return read_tokens([str(folder)], BYTE_ENCODER, Tally(folder.name))
 
 
 def _steps(together: Mapping[str, Any], name: str, *, quick: bool) -> int:

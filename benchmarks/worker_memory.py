@@ -1,11 +1,11 @@
-"""Host memory of one worker: what each parameter costs its two processes, from two sizes.
+"""Host memory of one worker and of an evaluator: what each parameter costs, from two sizes.
 
     python -m benchmarks.worker_memory
 
 A real federation of one worker over mTLS trains a small-vocabulary Llama for a few versions, with
-the built-in learner, on the CPU. The peak of each process at one size and at another gives a line:
-its slope is bytes per parameter, where it begins is the interpreter, torch and the like. The
-formula that it checks is in docs/operations.md.
+the built-in learner, on the CPU, and an evaluator measures them. The peak of each process at one
+size and at another gives a line: its slope is bytes per parameter, where it begins is the
+interpreter, torch and the like. The formula that it checks is in docs/operations.md.
 """
 
 import argparse
@@ -18,12 +18,14 @@ from typing import Any, Final
 from benchmarks.commit_memory import family_of, memory_kib
 from benchmarks.result import write_result
 from services.genesis_file import load_genesis
-from services.local.layout import COORDINATOR, FederationSpec, Layout, WorkerSpec
+from services.local.layout import COORDINATOR, EVALUATOR, FederationSpec, Layout, WorkerSpec
 from services.local.processes import LocalProcess, ProcessFailedError
 
 TRAINER_BYTES: Final = 16
 """Of one parameter: float32 value, gradient, AdamW's two moments; the allocator keeps some more."""
 LINK_BYTES: Final = 0
+EVALUATOR_BYTES: Final = 4
+"""Of one parameter: its float32 value; versions pass leaf by leaf."""
 
 _LAYERS: Final = (5, 15)
 _QUICK_LAYERS: Final = (1, 2)
@@ -40,19 +42,23 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small models, no file")
     args = parser.parse_args()
     sizes, peaks = [], []
-    print("parameters   link MiB   trainer MiB   at their peaks")
+    print("parameters   link MiB   trainer MiB   evaluator MiB   at their peaks")
     for layers in _QUICK_LAYERS if args.quick else _LAYERS:
         with tempfile.TemporaryDirectory() as folder:
-            num_parameters, link, trainer = _peaks(Path(folder) / "run", layers)
-        print(f"{num_parameters:10}{link / _MIB:11.0f}{trainer / _MIB:14.0f}", flush=True)
+            num_parameters, *peak = _peaks(Path(folder) / "run", layers)
+        link, trainer, evaluator = (num_bytes / _MIB for num_bytes in peak)
+        print(f"{num_parameters:10}{link:11.0f}{trainer:14.0f}{evaluator:16.0f}", flush=True)
         sizes.append(num_parameters)
-        peaks.append((link, trainer))
+        peaks.append(peak)
     found: dict[str, float] = {}
-    for i, name in enumerate(("link", "trainer")):
+    for i, name in enumerate(("link", "trainer", "evaluator")):
         slope = (peaks[1][i] - peaks[0][i]) / (sizes[1] - sizes[0])
         found[f"{name}_bytes_per_parameter"] = slope
         found[f"{name}_fixed_mib"] = (peaks[0][i] - slope * sizes[0]) / _MIB
-    print(f"formula: link {LINK_BYTES}, trainer {TRAINER_BYTES} bytes per parameter")
+    print(
+        f"formula: link {LINK_BYTES}, trainer {TRAINER_BYTES}, evaluator {EVALUATOR_BYTES} bytes"
+        " per parameter"
+    )
     if args.quick:
         print("quick: models so small that the slopes say little; nothing is written")
     print("result", *(f"{k}={v:.2f}" for k, v in found.items()))
@@ -61,8 +67,8 @@ def main() -> int:
     return 0
 
 
-def _peaks(folder: Path, layers: int) -> tuple[int, int, int]:
-    """Return the model's parameters, and the peaks of link and trainer in bytes."""
+def _peaks(folder: Path, layers: int) -> tuple[int, int, int, int]:
+    """Return the model's parameters, and the peaks of link, trainer and evaluator in bytes."""
     model = {
         "model_type": "llama",
         "hidden_size": _HIDDEN,
@@ -88,22 +94,29 @@ def _peaks(folder: Path, layers: int) -> tuple[int, int, int]:
     num_parameters = load_genesis(layout.genesis).schema.parameter_values
     processes = [
         _command(layout, kind, "--config", layout.config(name))
-        for kind, name in ((COORDINATOR, COORDINATOR), ("worker", _WORKER))
+        for kind, name in (
+            (COORDINATOR, COORDINATOR),
+            ("worker", _WORKER),
+            (EVALUATOR, EVALUATOR),
+        )
     ]
-    link = trainer = 0
+    leads, worker, measures = processes
+    link = trainer = evaluator = 0
     try:
-        while not processes[1].wait(0.1):
-            pid, *children = family_of(processes[1].pid)
+        while not worker.wait(0.1) or leads.exit_code is measures.exit_code is None:
+            pid, *children = family_of(worker.pid)
             link = max(link, _peak(pid))
             trainer = max([trainer, *map(_peak, children)])
+            evaluator = max(evaluator, _peak(measures.pid))
     finally:
         for process in processes:
             process.terminate()
             if not process.wait(20):
                 process.kill()
-    if processes[1].exit_code:
-        raise ProcessFailedError(processes[1])
-    return num_parameters, link, trainer
+    for process in (worker, measures):
+        if process.exit_code:
+            raise ProcessFailedError(process)
+    return num_parameters, link, trainer, evaluator
 
 
 def _peak(pid: int) -> int:

@@ -6,14 +6,15 @@ All that a federation asks of a learner is here, in this order: parameters that 
 place, a step, a validation, and state as plain arrays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
 from crosscloud import Learner, LearnerContext, State, Step, Validation
-from worker.data import TextData, encode_bytes
+from worker.data import TextData
+from worker.encoder import BYTE_ENCODER
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
@@ -37,7 +38,7 @@ class TwoByteModel(Learner):
         self._weights["out"] = np.zeros((settings["width"], 256), np.float32)
         self._data = TextData(
             context.data,
-            encode_bytes,
+            BYTE_ENCODER,
             batch=settings["batch"],
             sequence=settings["sequence"],
             seed=context.seed,
@@ -87,6 +88,11 @@ class TwoByteModel(Learner):
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
         return hidden, scores
+
+    @override
+    def remarks(self) -> Sequence[str]:
+        """Return what was read of the text, for the log and `crosscloud doctor`."""
+        return self._data.remarks
 
     @override
     def state(self) -> State:

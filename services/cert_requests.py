@@ -18,12 +18,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from common.border import foreign
+from common.border import border, foreign
 from common.errors import BadKeyError, ConfigError, NotAMemberError
 from common.secagg import signatures
 from services import certs
 from services.files import replace_file
 from services.identity import Identity, Role, identity_among
+from services.places import check_folder
 
 _GROUP: Final = 4
 
@@ -54,7 +55,7 @@ def request(folder: Path, identity: Identity, hosts: tuple[str, ...]) -> tuple[P
         ConfigError: hosts where there may be none, or a key that cannot be read.
     """
     certs.check_holder(certs.Holder(identity.role, identity.name, identity.organisation, hosts))
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder("FOLDER", folder)
     key = _key(folder / f"{identity.name}.key")
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, identity.name)])
     made = (
@@ -137,6 +138,7 @@ def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[P
             f"{folder} holds no authority: sign where `crosscloud certs init` was run"
         )
     certs.list_members(folder / certs.MEMBERS, [who], dry=True)
+    check_folder("FOLDER", folder)
     until = now + datetime.timedelta(days=valid_days)
     signed = certs.certificate_for(authority, who, shown.hosts, key, now - certs.CLOCK_SKEW, until)
     target = folder / f"{who.name}.pem"
@@ -152,10 +154,8 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
         with os.fdopen(descriptor, "wb") as file:
             file.write(certs.private_pem(made))
         return made
-    try:
+    with border(path, "cannot be used", "move it away to get a new key"):
         found = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as e:
-        raise ConfigError(f"{path}: cannot be used ({e}); move it away to get a new key") from None
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise ConfigError(f"{path} is no elliptic-curve key: move it away to get a new one")
     return found

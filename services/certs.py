@@ -2,8 +2,8 @@
 
 The authority signs one certificate per name. Only a coordinator's may serve (it alone has host
 names and the server's key usage); all others can only dial, so a stolen worker certificate cannot
-pose as the coordinator. It refuses to replace anything: what exists and fits stays, what exists and
-does not fit is an error. Whoever holds `ca.key` can admit anybody: keep it off the coordinator.
+pose as the coordinator. It replaces nothing: what is there and does not fit is an error. Whoever
+holds `ca.key` can admit anybody: keep it off the coordinator.
 """
 
 import datetime
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from common.border import border
 from common.errors import ConfigError, NotAMemberError
 from services import yaml_file
 from services.addresses import checked_host
@@ -34,11 +34,13 @@ from services.identity import (
 )
 from services.members_file import parse_entries
 from services.pins import PINS
+from services.places import check_folder
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
 MEMBERS: Final = "members.yaml"
 
+_RESTORE: Final = f"restore {CA_CERTIFICATE} and {CA_KEY}, or start in an empty folder"
 _OWN_FILES: Final = (CA_CERTIFICATE, CA_KEY, MEMBERS, PINS)
 NOT_FOR_HOLDERS: Final = frozenset(Path(name).stem for name in _OWN_FILES)
 """Names whose files would be the authority's own."""
@@ -104,8 +106,10 @@ def init_federation(
     now = datetime.datetime.now(datetime.UTC)
     authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
-
-    folder.mkdir(parents=True, exist_ok=True)
+    identities = [identity for identity, _ in new]
+    if new:  # before any certificate: one that is there is never listed again
+        list_members(folder / MEMBERS, identities, dry=True)
+        check_folder("FOLDER", folder)
     written = []
     if authority is None:
         authority = new_authority(run, now - CLOCK_SKEW, now + _days(10 * valid_days))
@@ -116,7 +120,7 @@ def init_federation(
         )
         written += _write_pair(folder, f"{h.name}.pem", f"{h.name}.key", certificate, key)
     if new:
-        written.append(list_members(folder / MEMBERS, [identity for identity, _ in new]))
+        written.append(list_members(folder / MEMBERS, identities))
     return tuple(written)
 
 
@@ -183,19 +187,14 @@ def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | 
     certificate_path, key_path = folder / CA_CERTIFICATE, folder / CA_KEY
     if not certificate_path.exists() and not key_path.exists():
         return None
-    try:
+    with border(folder, "an authority is there but cannot be used", _RESTORE):
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
-    except (OSError, ValueError) as e:
-        raise ConfigError(
-            f"{folder}: an authority is there but cannot be used ({e}); restore {CA_CERTIFICATE} "
-            f"and {CA_KEY}, or start in an empty folder"
-        ) from None
+        uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if not isinstance(key, ec.EllipticCurvePrivateKey) or (
         key.public_key() != certificate.public_key()
     ):
         raise ConfigError(f"{key_path} is not the key of {certificate_path}: restore the pair")
-    uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if _authority_uri(run) not in uris.get_values_for_type(x509.UniformResourceIdentifier):
         raise ConfigError(
             f"{certificate_path} is the authority of another run than {run!r}: one folder holds "
@@ -216,21 +215,17 @@ def _is_there(
     if not certificate_path.exists() and not key_path.exists():
         return False
     if authority is None:
-        raise ConfigError(
-            f"{certificate_path} is there without its authority: restore {CA_CERTIFICATE} and "
-            f"{CA_KEY}, or start in an empty folder"
-        )
-    try:
+        raise ConfigError(f"{certificate_path} is there without its authority: {_RESTORE}")
+    doing = f"it and {key_path.name} are there but are no pair of this authority"
+    with border(certificate_path, doing, "delete both to get new ones"):
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         key_path.stat()
-        found = identity_in(certificate)
+        try:
+            found = identity_in(certificate)
+        except NotAMemberError as e:
+            raise ValueError(e) from None
         certificate.verify_directly_issued_by(authority.certificate)
-    except (OSError, ValueError, NotAMemberError, InvalidSignature) as e:
-        raise ConfigError(
-            f"{certificate_path} and {key_path.name} are there but are no pair of this authority "
-            f"({e or 'signed by another'}); delete both to get new ones"
-        ) from None
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if found != identity or set(names) != set(alternative_names([identity.uri], holder.hosts)):
         raise ConfigError(
             f"{certificate_path} is for {found.uri} with other names or hosts than asked for: "
@@ -285,8 +280,9 @@ def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = Fals
         )
     if not dry:
         draft = path.with_name(f".{path.name}.tmp")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path.resolve())  # nobody reads half of a list
+        with border(path, "cannot be written", "let this user write it"):
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path.resolve())  # nobody reads half of a list
     return path
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from common import canonical
+from common.border import border
 from common.documents import Genesis, Version
 from common.errors import DamagedDataError
 from common.ids import Digest
@@ -25,13 +26,15 @@ def export_model(genesis: Genesis, digest: Digest, store: DataStore, folder: Pat
 
     Raises:
         DamagedDataError: a file is missing or damaged.
+        ConfigError: the learner cannot be built, or `folder` cannot be written.
     """
     learner = build_learner(genesis)
     load_version(
         ParameterVector(learner), canonical.decode(store.read(digest, verify=True), Version), store
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    learner.export(folder)
+    with border("--out", f"{folder} cannot be written", "choose another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        learner.export(folder)
 
 
 def build_learner(genesis: Genesis, context: LearnerContext | None = None) -> Learner:

@@ -47,12 +47,17 @@ def storage_errors(action: str) -> Iterator[None]:
         yield
     except OSError as e:
         refuse_too_many(e, action)
-        if e.errno in _FULL:
+        if is_full(e):
             raise StorageFullError(
                 f"{action}: {e.strerror}; free some space or raise the limit:"
                 " what was stored before is unharmed"
             ) from e
         raise StorageError(f"{action}: {e}") from e
+
+
+def is_full(e: OSError) -> bool:
+    """Return whether the system says that no space is left."""
+    return e.errno in _FULL
 
 
 def refuse_too_many(e: OSError, action: str) -> None:

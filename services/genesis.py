@@ -5,6 +5,7 @@ processes have in common. It refuses to replace another genesis: processes pin i
 a new one is a new run.
 """
 
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,18 +15,28 @@ import numpy as np
 
 from common import canonical
 from common.arrays import F32
+from common.border import border
 from common.canonical import Json
 from common.chain import genesis_version
 from common.documents import Algorithm, Genesis, Stop
 from common.errors import ConfigError
+from common.progress import float32_bytes
+from services.amounts import human_bytes
 from services.data_store import DataStore
 from services.exit_status import Exit
+from services.places import check_folder
+from services.process_memory import available_bytes
+from services.rehearsal import rehearse
 from services.settings import load_run
-from worker.learner import LearnerContext, make_learner
+from worker.learner import Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
+
+log = logging.getLogger(__name__)
 
 FILE: Final = "genesis.json"
 DATA: Final = "data"
+_COPIES: Final = 3
+"""Of the parameters, that one step needs at least."""
 
 
 def make_genesis(
@@ -38,7 +49,7 @@ def make_genesis(
     stop: Stop,
     store: DataStore,
 ) -> Genesis:
-    """Build the learner once, without data, and store version 0.
+    """Build the learner once, without data, let it take one step, and store version 0.
 
     Args:
         run: the run's name.
@@ -50,11 +61,12 @@ def make_genesis(
         store: gets the version's leaves and its document; synced.
 
     Raises:
-        ConfigError: the learner cannot be built; says what to change.
+        ConfigError: the learner cannot be built, or take a step; says what to change.
     """
     context = LearnerContext(settings=settings, data=None, seed=seed, name="genesis")
     made = make_learner(learner, context)
     vector = ParameterVector(made)
+    _rehearse(made, float32_bytes(vector.schema))
 
     def theta(start: int, stop: int) -> F32:
         return vector.read(start, stop, np.empty(stop - start, np.float32))
@@ -65,9 +77,28 @@ def make_genesis(
     return Genesis(run, seed, learner, settings, vector.schema, version0, algorithm, stop)
 
 
+def _rehearse(learner: Learner, model_bytes: int) -> None:
+    """Take one step of one window: what never took a step is not pinned.
+
+    Parameters are there; a gradient and what passes through it come on top.
+    """
+    available = available_bytes()
+    if available is not None and available < (_COPIES - 1) * model_bytes:
+        log.warning(
+            "no step was tried: %s of memory are left here, and it takes %s; run `crosscloud "
+            "doctor` on a worker before the run begins",
+            human_bytes(available),
+            human_bytes((_COPIES - 1) * model_bytes),
+        )
+        return
+    if rehearse(learner.rehearse) is None:
+        log.info("no step was tried: this learner has no `rehearse`")
+
+
 def main(config: Path, out: Path) -> Exit:
     """Write `out/genesis.json` and `out/data/`, and say where they are."""
     settings = load_run(config)
+    check_folder("--out", out)
     genesis = make_genesis(
         run=settings.name,
         seed=settings.seed,
@@ -78,8 +109,9 @@ def main(config: Path, out: Path) -> Exit:
         store=DataStore(out / DATA),
     )
     content, path = canonical.encode(genesis), out / FILE
-    if path.exists() and path.read_bytes() != content:
-        raise ConfigError(f"{path} is of another run: choose an empty folder")
-    path.write_bytes(content)
+    with border("--out", f"{path} cannot be written", "choose another folder"):
+        if path.exists() and path.read_bytes() != content:
+            raise ConfigError(f"{path} is of another run: choose an empty folder")
+        path.write_bytes(content)
     sys.stdout.write(f"wrote {path}: run {settings.name}, SHA-256 {canonical.digest(genesis)}\n")
     return Exit.OVER

@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from common.border import border
 from common.text import printable
 from services.metrics_server import BoundedServer
 
@@ -168,9 +169,15 @@ class MetricsServer:
 
 
 def serve(registry: CollectorRegistry, host: str, port: int) -> MetricsServer:
-    """Serve `registry` over HTTP on a thread of its own; port 0 serves nothing."""
+    """Serve `registry` over HTTP on a thread of its own; port 0 serves nothing.
+
+    Raises:
+        ConfigError: nothing can listen there.
+    """
     if not port:
         return MetricsServer(0, None)
-    server = BoundedServer(host, port, make_wsgi_app(registry))
+    fix = "end what listens there, or give metrics.port or metrics.host another value"
+    with border("metrics.port", f"cannot listen on {host}, port {port}", fix):
+        server = BoundedServer(host.strip("[]"), port, make_wsgi_app(registry))
     threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
     return MetricsServer(port, server)

@@ -6,11 +6,9 @@ One that lost its state draws another order: the same batches from the same vers
 same update once more, and in two sums with and without it would show it.
 """
 
-import glob
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
-from pathlib import Path
+from array import array
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b, sha256
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -19,27 +17,25 @@ import numpy.typing as npt
 from common.arrays import U16
 from common.canonical import Json
 from common.errors import ConfigError
+from worker.encoder import Encoder
+from worker.tally import Tally
+from worker.texts import find_files, pieces
 
 I64: TypeAlias = npt.NDArray[np.int64]
-Encode: TypeAlias = Callable[[str], U16]
-"""One document to its tokens, its end mark included."""
 
-SUFFIXES: Final = (".txt", ".py", ".jsonl")
-END_OF_DOCUMENT: Final = 0
-"""The byte 0 ends a document: text does not contain it."""
+_KNOWN: Final = frozenset({"train", "validation", "text_field", "validation_tokens"})
 
 
-def encode_bytes(text: str) -> U16:
-    """Return the UTF-8 bytes of `text` and END_OF_DOCUMENT: uint16[num_tokens], all < 256."""
-    return np.frombuffer(text.encode() + bytes([END_OF_DOCUMENT]), np.uint8).astype(np.uint16)
-
-
-def read_tokens(patterns: Sequence[str], encode: Encode, text_field: str = "text") -> U16:
+def read_tokens(
+    patterns: Sequence[str], encoder: Encoder, tally: Tally, text_field: str = "text"
+) -> U16:
     """Read all documents that `patterns` name, in order.
+
+    Memory is that of the tokens, of a piece of text, and eight bytes for each document.
 
     Args:
         patterns: files, folders (searched to the bottom) or globs.
-        encode: from a document to its tokens.
+        tally: is told what was read, and what was not.
         text_field: where a line of a .jsonl file has its text.
 
     Returns:
@@ -48,47 +44,30 @@ def read_tokens(patterns: Sequence[str], encode: Encode, text_field: str = "text
     Raises:
         ConfigError: a pattern that names nothing, or a file that is not text.
     """
-    files = [f for p in patterns for f in _files(p)]
-    return np.concatenate(
-        [encode(d) for f in files for d in _documents(f, text_field)] or [np.empty(0, np.uint16)]
-    )
-
-
-def _files(pattern: str) -> Iterable[Path]:
-    path = Path(pattern).expanduser()
-    if path.is_dir():
-        found = [f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file()]
-    elif path.is_file():
-        found = [path]
-    else:
-        found = [Path(f) for f in glob.glob(str(path), recursive=True) if Path(f).is_file()]
-    if not found:
-        raise ConfigError(
-            f"data: {pattern!r} names no file; give files, folders or globs"
-            f" of {', '.join(SUFFIXES)}"
-        )
-    if wrong := [f for f in found if f.suffix not in SUFFIXES]:
-        raise ConfigError(f"data: {wrong[0]} is not one of {', '.join(SUFFIXES)}; convert it first")
-    return sorted(found)
-
-
-def _documents(file: Path, text_field: str) -> Iterable[str]:
-    try:
-        text = file.read_bytes().decode()
-    except UnicodeDecodeError as e:
-        raise ConfigError(
-            f"data: {file} is not UTF-8 at byte {e.start}; convert it first"
-        ) from None
-    if file.suffix != ".jsonl":
-        yield text
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            yield str(json.loads(line)[text_field])
-        except (ValueError, KeyError, TypeError):
-            raise ConfigError(
-                f"data: {file}, line {number}: no JSON object with a field {text_field!r}"
-            ) from None
+    tokens, digests = array("H"), array("Q")
+    for file in find_files(patterns, tally):
+        digest, spelt, is_empty = blake2b(digest_size=8), False, True
+        for text, ends in pieces(file, text_field, tally):
+            tokens.frombytes(encoder.encode(text).tobytes())
+            digest.update(text.encode())
+            spelt, is_empty = spelt or encoder.spells_a_mark(text), is_empty and not text
+            if not ends:
+                continue
+            if is_empty:
+                tally.note("documents left out, they are empty", file.path)
+            else:
+                tokens.extend(encoder.end)
+                digests.append(int.from_bytes(digest.digest()))
+            if spelt:
+                what = "documents that spell a control token of the tokenizer: it stays text"
+                tally.note(what, file.path)
+            digest, spelt, is_empty = blake2b(digest_size=8), False, True
+    tally.documents, tally.tokens = len(digests), len(tokens)
+    tally.duplicates = len(digests) - len(np.unique(np.frombuffer(digests, np.uint64)))
+    if not encoder.end:
+        what = "documents without an end mark, the tokenizer has none: each runs into the next"
+        tally.note(what, patterns[0], tally.documents)
+    return np.frombuffer(tokens, np.uint16)
 
 
 class Batches:
@@ -170,7 +149,7 @@ class TextData:
     def __init__(
         self,
         data: Mapping[str, Json] | None,
-        encode: Encode,
+        encoder: Encoder,
         *,
         batch: int,
         sequence: int,
@@ -178,16 +157,14 @@ class TextData:
         name: str,
         order: int = 0,
     ) -> None:
-        self._data, self._encode = data or {}, encode
+        self._data, self._encoder = data or {}, encoder
         self._batch, self._sequence, self._seed, self._name = batch, sequence, seed, name
         self._order = order
         self._batches: Batches | None = None
         self._windows: I64 | None = None
-        unknown = sorted(
-            self._data.keys() - {"train", "validation", "text_field", "validation_tokens"}
-        )
-        if unknown:
-            raise ConfigError(f"data: unknown setting {unknown[0]!r}")
+        self.remarks: list[str] = []
+        """What was read, and what was left out and why; a sentence each."""
+        _check(self._data)
         if self._data.get("train"):
             self.batches()  # a wrong path is said at start, not at the first step
         elif self._data.get("validation"):
@@ -219,7 +196,24 @@ class TextData:
     def _tokens(self, part: str) -> U16:
         patterns = self._data.get(part)
         if not patterns:
-            raise ConfigError(f"data: no {part!r} files are set for {self._name!r}")
+            raise ConfigError(f"data.{part}: no files are set for {self._name!r}; list some")
+        tally = Tally(part)
+        tokens = read_tokens(patterns, self._encoder, tally, self._data.get("text_field", "text"))
+        self.remarks += tally.sentences()
+        return tokens
+
+
+def _check(data: Mapping[str, Json]) -> None:
+    if unknown := sorted(data.keys() - _KNOWN):
+        raise ConfigError(
+            f"data: unknown setting {unknown[0]!r}; known are {', '.join(sorted(_KNOWN))}"
+        )
+    for part in ("train", "validation"):
+        patterns = data.get(part) or []
         if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
-            raise ConfigError(f"data: {part}: expected a list of paths, got {str(patterns)[:60]!r}")
-        return read_tokens(patterns, self._encode, self._data.get("text_field", "text"))
+            raise ConfigError(f"data.{part}: expected a list of paths, got {str(patterns)[:60]!r}")
+    if not isinstance(field := data.get("text_field", "text"), str):
+        raise ConfigError(f"data.text_field: expected the name of a field, got {field!r}")
+    most = data.get("validation_tokens", 0)
+    if not isinstance(most, int) or isinstance(most, bool) or most < 0:
+        raise ConfigError(f"data.validation_tokens: expected a whole number, 0 = all, got {most!r}")

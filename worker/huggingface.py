@@ -10,24 +10,30 @@
     compute: "float32" (default) or "bfloat16"; parameters are float32 always.
 """
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from typing_extensions import override
 
+from common.border import border, refuse_pointer
 from common.canonical import Json
 from common.errors import ConfigError
 from common.schema import ModelSchema, TensorSpec
 from worker.causality import refuse_unless_causal
-from worker.data import END_OF_DOCUMENT, I64, TextData
+from worker.data import I64, TextData
+from worker.encoder import END_OF_DOCUMENT
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
 from worker.learner_settings import check_data, checked
-from worker.model_config import config_of, first_line
+from worker.model_config import config_of
 from worker.tokenizer import BYTES, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
@@ -35,7 +41,16 @@ _OF_BYTES: Final[dict[str, Json]] = {
     "bos_token_id": None,
     "eos_token_id": END_OF_DOCUMENT,
 }
-_VALIDATION_BATCH: Final = 32
+_NAMED: Final = "give a local folder, or an id that is in the cache or can be downloaded"
+_SIZES: Final = (
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+)
+_SLICE_BYTES: Final = 2**24
+"""Of logits whose loss is taken at once, where no gradient needs them all."""
 
 
 def build(context: LearnerContext) -> Learner:
@@ -81,13 +96,19 @@ class HuggingFaceLearner(Learner):
         self._tokenizer: str = settings["tokenizer"]
         self._clip: float = settings["clip"]
         self._bfloat16: bool = settings["compute"] == "bfloat16"
+        self._sequence: int = settings["sequence"]
+        self._batch: int = settings["batch"]
         self._model = _model(settings.get("model"), context.seed, self._tokenizer)
-        torch.nn.Module.to(self._model, self._device)
+        reads = encoder(self._tokenizer)
+        self._num_tokens = reads.num_tokens
+        _check_vocabulary(self._model, self._num_tokens)
+        with border("device", f"{context.device!r} cannot hold the model", "choose a larger one"):
+            torch.nn.Module.to(self._model, self._device)
         if context.data is None:  # before it is pinned
             refuse_unless_causal(self._model)
         self._data = TextData(
             context.data,
-            encoder(self._tokenizer),
+            reads,
             batch=settings["batch"],
             sequence=settings["sequence"],
             seed=context.seed,
@@ -97,15 +118,16 @@ class HuggingFaceLearner(Learner):
         self._parameters = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         matrices = [p for p in self._parameters.values() if p.dim() >= 2]
         vectors = [p for p in self._parameters.values() if p.dim() < 2]
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": settings["weight_decay"]},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            betas=tuple(settings["betas"]),
-            fused=True,
-        )
-        torch.manual_seed(int.from_bytes(f"{context.seed}/{context.name}".encode()) % 2**63)
+        with border("settings.betas, settings.weight_decay", "AdamW does not take them"):
+            self._optimizer = torch.optim.AdamW(
+                [
+                    {"params": matrices, "weight_decay": settings["weight_decay"]},
+                    {"params": vectors, "weight_decay": 0.0},
+                ],
+                betas=tuple(settings["betas"]),
+                fused=True,
+            )
+        torch.manual_seed(_random_seed(context.seed, context.order, context.name))
 
     @override
     def parameters(self) -> Mapping[str, Tensor]:
@@ -126,36 +148,74 @@ class HuggingFaceLearner(Learner):
         return _saved_buffers(self._model)
 
     @override
+    def remarks(self) -> Sequence[str]:
+        """Return what was read of its data, and what was left out."""
+        return self._data.remarks
+
+    @override
+    def rehearse(self) -> Step:
+        """Go one window forward and backward: ids from the first to the last of the tokenizer."""
+        window = np.linspace(0, self._num_tokens - 1, self._sequence + 1).astype(np.int64)
+        before = {n: b.clone() for n, b in self._saved_buffers().items()}
+        with border("settings", "one step forward and backward fails", self._to_compare()):
+            loss = self._backward(window[None])
+        self._optimizer.zero_grad()
+        for name, buffer in self._saved_buffers().items():
+            buffer.copy_(before[name])
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"settings: the loss of one window is {loss} with the initial parameters: correct"
+                " settings.model"
+            )
+        return Step(loss=loss, tokens=self._sequence, samples=1)
+
+    def _to_compare(self) -> str:
+        """Return the sizes that have to fit together."""
+        config = self._model.config.get_text_config()
+        found = [f"{n} {v}" for n in _SIZES if (v := getattr(config, n, None)) is not None]
+        return (
+            f"correct settings.model or settings.sequence: sequence {self._sequence}, "
+            f"{', '.join(found)}"
+        )
+
+    @override
     def train(self, lr: float) -> Step:
         """Take one AdamW step on the next batch."""
         windows = self._data.batches().take()
-        self._model.train()
-        logits, targets = self._predict(windows)
-        loss = functional.cross_entropy(logits, targets)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._clip)
+        loss = self._backward(windows)
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.step()
-        return Step(loss=loss.item(), tokens=targets.numel(), samples=len(windows))
+        return Step(loss=loss, tokens=len(windows) * self._sequence, samples=len(windows))
+
+    def _backward(self, windows: I64) -> float:
+        """Leave the clipped gradient of the windows' mean loss, int64[batch, sequence + 1]."""
+        self._model.train()
+        logits, targets = self._predict(windows)
+        loss = functional.cross_entropy(logits.float(), targets)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._clip)
+        return loss.item()
 
     @override
     @torch.no_grad()
     def evaluate(self) -> Validation:
-        """Predict every next token of the validation windows."""
+        """Predict every next token of the validation windows, no more at once than in training."""
         self._model.train(mode=False)
         windows = self._data.windows()
         loss, right, tokens = 0.0, 0, 0
-        for start in range(0, len(windows), _VALIDATION_BATCH):
-            logits, targets = self._predict(windows[start : start + _VALIDATION_BATCH])
-            loss += functional.cross_entropy(logits, targets, reduction="sum").item()
-            right += int((logits.argmax(-1) == targets).sum().item())
+        for start in range(0, len(windows), self._batch):
+            logits, targets = self._predict(windows[start : start + self._batch])
+            for some, wanted in _sliced(logits, targets):
+                scores = some.float()
+                loss += functional.cross_entropy(scores, wanted, reduction="sum").item()
+                right += int((scores.argmax(-1) == wanted).sum().item())
             tokens += targets.numel()
         return Validation(loss=loss / tokens, accuracy=right / tokens, tokens=tokens)
 
     def _predict(self, windows: I64) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits float32[batch * sequence, vocabulary] and targets int64[batch * sequence].
+        """Return logits [batch * sequence, vocabulary] and targets int64[batch * sequence].
 
         Args:
             windows: int64[batch, sequence + 1]
@@ -163,7 +223,7 @@ class HuggingFaceLearner(Learner):
         ids = torch.from_numpy(windows).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             logits = self._model(input_ids=ids[:, :-1], use_cache=False).logits
-        return logits.float().flatten(0, 1), ids[:, 1:].flatten()
+        return logits.flatten(0, 1), ids[:, 1:].flatten()
 
     @override
     def state(self) -> State:
@@ -203,14 +263,25 @@ class HuggingFaceLearner(Learner):
         save_tokenizer(self._tokenizer, folder)
 
 
+def _sliced(
+    logits: torch.Tensor, targets: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    rows = max(1, _SLICE_BYTES // (4 * logits.shape[-1]))
+    return zip(torch.split(logits, rows), torch.split(targets, rows), strict=True)
+
+
+def _random_seed(seed: int, order: int, name: str) -> int:
+    """Return the seed of dropout: another one for each worker, and for each of its beginnings.
+
+    It is a hash, because torch's generator looks at the lowest 32 bits alone.
+    """
+    return int.from_bytes(sha256(f"dropout/{seed}/{order}/{name}".encode()).digest()[:8])
+
+
 def _device(name: str) -> torch.device:
-    try:
+    with border("device", f"{name!r} cannot be used", "try 'cpu'"):
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as e:
-        raise ConfigError(
-            f"device: {name!r} cannot be used: {str(e).splitlines()[0]}; try 'cpu'"
-        ) from None
     return device
 
 
@@ -231,35 +302,66 @@ def _model(source: Json | PretrainedConfig, seed: int, tokenizer: str) -> PreTra
 
 
 def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=torch.float32
-            )
-    except Exception as e:  # whatever a family makes of its values: the sentence is ours
-        raise ConfigError(f"settings.model: {first_line(e)}; correct the value") from None
+    with (
+        border("settings.model", "no model can be built of it", "correct the value"),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(seed)
+        made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.float32
+        )
     return cast("PreTrainedModel", made)
 
 
 def _named_config(name: str) -> PretrainedConfig:
-    try:
+    with border("settings.model", f"{name!r} cannot be loaded", _NAMED):
         return cast("PretrainedConfig", AutoConfig.from_pretrained(name))
-    except Exception as e:  # of a file that people bring, too
-        raise _no_model(name, e) from None
 
 
 def _pretrained(name: str) -> PreTrainedModel:
-    try:
-        return cast(
-            "PreTrainedModel", AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    with border("settings.model", f"{name!r} cannot be loaded", _NAMED):
+        for path in sorted(Path(name).glob("*.*")):
+            refuse_pointer("settings.model", path)
+        model, found = cast(
+            "tuple[PreTrainedModel, dict[str, Any]]",
+            AutoModelForCausalLM.from_pretrained(
+                name,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `found` says which, and we refuse them
+            ),
         )
-    except (OSError, ValueError) as e:
-        raise _no_model(name, e) from None
+    _check_weights(name, model, found)
+    return model
 
 
-def _no_model(name: str, e: Exception) -> ConfigError:
-    return ConfigError(
-        f"settings.model: {name!r} cannot be loaded: {first_line(e)}; give a local folder, or an id"
-        " that is in the cache or can be downloaded"
-    )
+def _check_weights(name: str, model: PreTrainedModel, found: Mapping[str, Any]) -> None:
+    """Refuse weights that are not those of the configuration beside them.
+
+    Without one, transformers draws it anew, in each process another; one too many of the kind that
+    the model has is of a layer that the configuration left out. Others (of another head, say) pass.
+    """
+    numbered = re.compile(r"\d+")
+    kinds = {numbered.sub("#", n) for n in model.state_dict()}
+    extra = [n for n in found["unexpected_keys"] if numbered.sub("#", n) in kinds]
+    sizes = [key[0] for key in found["mismatched_keys"]]
+    for what, names in (
+        ("have another size of", sizes),
+        ("lack", found["missing_keys"]),
+        ("have besides", extra),
+    ):
+        if names:
+            first = sorted(names)[0]
+            raise ConfigError(
+                f"settings.model: {name!r}: its weights {what} {first!r} ({len(names)} in all):"
+                " they do not fit its config.json; take both from one place"
+            )
+
+
+def _check_vocabulary(model: PreTrainedModel, num_tokens: int) -> None:
+    size = cast("torch.Tensor", model.get_input_embeddings().weight).shape[0]
+    if size < num_tokens:
+        raise ConfigError(
+            f"settings.model.vocab_size: {size}, and the tokenizer has {num_tokens} tokens: set it"
+            f" to {num_tokens} or more, or choose the tokenizer of this model"
+        )

@@ -7,7 +7,7 @@ imported here, so a learner may do without it.
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -105,6 +105,18 @@ class Learner(ABC):
     @abstractmethod
     def evaluate(self) -> Validation:
         """Measure the present parameters on the shared validation shard; changes nothing."""
+
+    def remarks(self) -> Sequence[str]:
+        """Return what people should read of its data, a sentence each; known once it is built."""
+        return ()
+
+    def rehearse(self) -> Step | None:
+        """Go one step forward and backward on one made-up window, without data of its own.
+
+        Parameters and buffers stay as they are. A run is pinned only after this went well. None:
+        this learner cannot tell before it has data.
+        """
+        return None
 
     @abstractmethod
     def state(self) -> State:

@@ -4,19 +4,25 @@ The byte-level vocabulary is fixed: token i is byte i, and 256 is all there is. 
 encoded, and every process agrees on it without a file.
 """
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from common.arrays import U16
+from common.border import border, refuse_pointer
 from common.errors import ConfigError
-from worker.data import Encode, encode_bytes
+from worker.encoder import BYTE_ENCODER, Encoder
 
 BYTES: Final = "bytes"
 """The setting that asks for the tokenizer made here."""
+
+SETTING: Final = "settings.tokenizer"
+_MOST_TOKENS: Final = 2**16
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -39,42 +45,76 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Return a tokenizer: BYTES, a local folder, or a Hugging Face id.
 
     Raises:
-        ConfigError: it is neither here nor reachable.
+        ConfigError: it is neither here nor reachable, or broken.
     """
     if name == BYTES:
         return byte_tokenizer()
-    try:
+    fix = f"give a local folder, an id that is in the cache or can be downloaded, or {BYTES!r}"
+    with border(SETTING, f"{name!r} cannot be loaded", fix):
+        for path in sorted(Path(name).glob("*.json")):
+            refuse_pointer(SETTING, path)
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as e:
-        raise ConfigError(
-            f"tokenizer: {name!r} cannot be loaded: {_first_line(e)}; give a local folder, "
-            f"an id that is in the cache or can be downloaded, or {BYTES!r}"
-        ) from None
     return loaded
 
 
-def encoder(name: str) -> Encode:
-    """Return the function from a document to its tokens."""
+def encoder(name: str) -> Encoder:
+    """Return what training encodes text with.
+
+    Raises:
+        ConfigError: as `load_tokenizer`, or it has too many tokens.
+    """
     if name == BYTES:
-        return encode_bytes
+        return BYTE_ENCODER
     tokenizer = load_tokenizer(name)
-    if len(tokenizer) > 2**16:
-        raise ConfigError(
-            f"tokenizer: {name!r} has {len(tokenizer)} tokens; at most 65536 are supported"
-        )
     if tokenizer.get_vocab() == byte_tokenizer().get_vocab():  # of a model that was exported here
-        return encode_bytes
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        return BYTE_ENCODER
+    with border(SETTING, f"{name!r} cannot encode text", "take another, or repair its files"):
+        made = _encoder(tokenizer)
+        made.encode("text")
+    if made.num_tokens > _MOST_TOKENS:
+        raise ConfigError(
+            f"{SETTING}: {name!r} has {made.num_tokens} tokens; at most {_MOST_TOKENS} are"
+            " supported"
+        )
+    return made
+
+
+def _encoder(tokenizer: PreTrainedTokenizerBase) -> Encoder:
+    marks = sorted({str(m) for m in tokenizer.all_special_tokens}, key=len, reverse=True)
+    ids = {m: cast("int", tokenizer.convert_tokens_to_ids(m)) for m in marks}
+    # what no token stands for may well come out of text
+    control = {i for m, i in ids.items() if m != tokenizer.unk_token}
+    end = () if tokenizer.eos_token_id is None else (int(tokenizer.eos_token_id),)
+    control.update(end)
+    forbidden = np.array(sorted(control), np.int64)
+    spelt = tuple(m for m in marks if ids[m] in control)
+    pattern = re.compile("|".join(map(re.escape, spelt)) or r"(?!)")
+
+    def ids_of(text: str) -> list[int]:
+        found: list[int] = tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
+        return found
 
     def encode(text: str) -> U16:
-        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return np.array([*ids, *end], np.uint16)
+        found = np.array(ids_of(text), np.int64)
+        if np.isin(found, forbidden).any():
+            # Its vocabulary has the mark as a word like any other: no piece may spell one.
+            found = np.array([i for part in _broken(text, pattern) for i in ids_of(part)], np.int64)
+            found = found[~np.isin(found, forbidden)]
+        return found.astype(np.uint16)
 
-    return encode
+    texts = set(tokenizer.get_vocab().values()) - control
+    return Encoder(encode, end, max(texts | set(end), default=0) + 1, spelt)
 
 
-def _first_line(e: Exception) -> str:
-    return str(e).strip().split("\n")[0]
+def _broken(text: str, marks: re.Pattern[str]) -> Iterator[str]:
+    """Yield a text in parts, cut after the first character of each mark that it spells."""
+    start = 0
+    for match in marks.finditer(text):
+        yield text[start : match.start() + 1]
+        start = match.start() + 1
+    yield text[start:]
 
 
 def save_tokenizer(name: str, folder: Path) -> None:

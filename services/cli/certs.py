@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from common.border import border
 from common.text import printable
 from services import cert_requests
 from services.certs import CA_KEY, Holder, init_federation
@@ -42,7 +43,9 @@ def init(
 
 def request(folder: Path, run: str, role: str, name: str, *, hosts: tuple[str, ...]) -> Exit:
     """Make a key where it will be used, and a request to sign."""
-    path, shown = cert_requests.request(folder, cert_requests.holder(run, Role(role), name), hosts)
+    with border("--role", f"{role!r} is none", f"give one of {', '.join(Role)}"):
+        known = Role(role)
+    path, shown = cert_requests.request(folder, cert_requests.holder(run, known, name), hosts)
     typer.echo(f"wrote {path}: send it to the authority, and read it this out:")
     return _say(shown)
 

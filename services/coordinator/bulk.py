@@ -31,7 +31,6 @@ from common.ids import Digest, RoundId, WorkerId
 from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services import framing
-from services.addresses import joined
 from services.channels import bounded, server_options
 from services.child import Line
 from services.coordinator.calls import Calls, StreamLimits
@@ -51,7 +50,7 @@ from services.coordinator.messages import (
 )
 from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin_child, settle
+from services.coordinator.start import begin_child, listen, settle
 from services.data_store import DataStore
 from services.descriptors import RESERVE, connections
 from services.exit_status import Exit
@@ -277,7 +276,7 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     if settings.reflection:
         reflect(server, bulk_pb2)
     credentials = server_credentials(settings.tls, genesis.run)
-    port = server.add_secure_port(joined(settings.host, settings.bulk_port), credentials)
+    port = listen(server, "bulk_port", settings.host, settings.bulk_port, credentials)
     server.start()
     settle()
     outbox.send(Serving(port))

@@ -36,7 +36,6 @@ from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services import __version__, state_owner
-from services.addresses import joined
 from services.channels import bounded, server_options
 from services.child import Child
 from services.coordinator.admission import Admission
@@ -51,7 +50,7 @@ from services.coordinator.processes import spawn_children
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
 from services.coordinator.spool import Spool
-from services.coordinator.start import begin, import_version0, settle
+from services.coordinator.start import begin, import_version0, listen, settle, try_ports
 from services.coordinator.status import MetricsFile, StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
 from services.descriptors import connections
@@ -223,6 +222,7 @@ class Coordinator:
 async def _serve(config: Path, settings: CoordinatorSettings, genesis: Genesis) -> Exit:
     told = asyncio.create_task(told_to_end(settings.drain_s + END_S))
     try:
+        await unless(told, asyncio.to_thread(try_ports, settings))
         credentials = server_credentials(settings.tls, genesis.run)
         state_owner.claim(settings.data_dir, canonical.digest(genesis), "data_dir")
         await unless(told, _import_version0(settings, genesis))
@@ -331,7 +331,7 @@ def _control_server(
     health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
     if settings.reflection:
         reflect(server, session_pb2, operator_pb2, health_pb2)
-    server.add_secure_port(joined(settings.host, settings.control_port), credentials)
+    listen(server, "control_port", settings.host, settings.control_port, credentials)
     return server
 
 

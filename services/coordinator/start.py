@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from common import canonical
+from common.border import border
 from common.documents import Genesis, Version
 from common.errors import ConfigError
 from services import logs
+from services.addresses import joined
 from services.child import Line
 from services.data_store import DataStore
 from services.descriptors import raise_limit
 from services.files import keep_files_private, make_private_folder
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
+from services.places import await_ports, check_folder
 from services.settings import CoordinatorSettings, load_coordinator
 from services.soundness import refuse_unsound
 
@@ -29,7 +34,7 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
 
     Raises:
         ConfigError: a file is missing or wrong, or the run cannot work here.
-        StorageError: data_dir cannot be made.
+        StorageError: the disk is full.
     """
     keep_files_private()
     settings = load_coordinator(config)
@@ -44,6 +49,7 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
         allowed_tiers=settings.allowed_tiers,
         num_workers=num_workers,
     )
+    check_folder("data_dir", settings.data_dir)
     make_private_folder(settings.data_dir)
     return settings, genesis
 
@@ -97,6 +103,38 @@ def import_version0(
         store.write(source.read(digest, verify=True))
     store.write(source.read(genesis.version0))
     store.sync()
+
+
+def try_ports(settings: CoordinatorSettings) -> None:
+    """Try the ports before anything else is begun.
+
+    Raises:
+        ConfigError: one of them cannot be listened on; names the field.
+    """
+    await_ports(
+        {
+            "control_port": (settings.host, settings.control_port),
+            "bulk_port": (settings.host, settings.bulk_port),
+            "metrics.port": (settings.metrics.host, settings.metrics.port),
+        }
+    )
+
+
+def listen(
+    server: grpc.Server | grpc.aio.Server,
+    setting: str,
+    host: str,
+    port: int,
+    credentials: grpc.ServerCredentials,
+) -> int:
+    """Let a server listen; return the port.
+
+    Raises:
+        ConfigError: nothing can listen there; names the field.
+    """
+    address = joined(host, port)
+    with border(setting, f"cannot listen on {address}", "end what listens there"):
+        return server.add_secure_port(address, credentials)
 
 
 def settle() -> None:

@@ -22,7 +22,7 @@ from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
 from common.text import printable
 from services import state_owner
-from services.doctor import disk, path
+from services.doctor import disk, learning, path, ports
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
 from services.exit_status import Exit
@@ -91,24 +91,24 @@ def examine(config: Path) -> Iterator[Finding]:
         case CoordinatorSettings():
             yield from _coordinator(settings, _given(genesis))
         case WorkerSettings() | EvaluatorSettings():
-            yield from _learning(settings, _given(genesis), role)
+            yield from _learning(config, settings, _given(genesis), role)
     if isinstance(settings, CoordinatorSettings) or not own.ok:
         return
     control = settings.coordinator
     if isinstance(control, str):
-        ports = {"control": control}
+        addresses = {"control": control}
     else:
-        ports = {"control": control.control, "bulk": control.bulk}
+        addresses = {"control": control.control, "bulk": control.bulk}
     reached = True
-    for what, address in ports.items():
+    for what, address in addresses.items():
         for finding in path.reach(what, address, settings.tls):
             yield finding
             reached = reached and finding.ok
     if reached:
         credentials = channel_credentials(settings.tls, run, role, name)
-        yield from path.health(ports["control"], credentials)
-        if "bulk" in ports:
-            yield path.is_bulk(ports["bulk"], credentials)
+        yield from path.health(addresses["control"], credentials)
+        if "bulk" in addresses:
+            yield path.is_bulk(addresses["bulk"], credentials)
 
 
 def _given(genesis: Genesis | None) -> Genesis:
@@ -152,6 +152,7 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
     yield found("disk room", lambda: disk.room(folder, genesis, models))
     yield found("disk fsync", lambda: disk.durable(folder))
     yield found("disk links", lambda: disk.exclusive(folder))
+    yield found("ports", lambda: ports.own_ports(settings, Role.COORDINATOR))
     yield found("redis", lambda: _redis(settings))
 
 
@@ -161,25 +162,16 @@ def _owner(folder: Path, genesis: Genesis, setting: str) -> str:
 
 
 def _learning(
-    settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
+    config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
 ) -> Iterator[Finding]:
-    def learner() -> str:
-        from worker.learner import load_learner
-
-        name = settings.learner or genesis.learner
-        try:
-            load_learner(name)
-        except ImportError as e:
-            raise ConfigError(f"learner {name}: {e}: install what it needs") from None
-        return f"{name} can be imported"
-
     yield found("disk owner", lambda: _owner(settings.state_dir, genesis, "state_dir"))
     models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
     yield found("disk room", lambda: disk.room(settings.state_dir, genesis, models))
     yield found("disk fsync", lambda: disk.durable(settings.state_dir))
     if role is Role.WORKER:
         yield found("disk links", lambda: disk.exclusive(settings.state_dir))
-    yield found("learner", learner)
+    yield found("ports", lambda: ports.own_ports(settings, role))
+    yield from learning.look(config)
 
 
 def _redis(settings: CoordinatorSettings) -> str:

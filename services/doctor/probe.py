@@ -66,11 +66,11 @@ def answer(config: Path) -> str:
         case Role.COORDINATOR:
             return _coordinator(load_coordinator(config))
         case Role.WORKER:
-            shown = _metrics(load_worker(config).metrics, Role.WORKER)
+            shown = metrics_of(load_worker(config).metrics, Role.WORKER)
             heard = "" if shown.get("local_connected") else ", without a coordinator"
             return f"worker: version {shown['local_version']:.0f}{heard}"
         case Role.EVALUATOR:
-            shown = _metrics(load_evaluator(config).metrics, Role.EVALUATOR)
+            shown = metrics_of(load_evaluator(config).metrics, Role.EVALUATOR)
             return f"evaluator: version {shown['evaluator_version']:.0f} is its newest"
         case Role.OPERATOR:
             raise ConfigError(
@@ -82,16 +82,20 @@ def answer(config: Path) -> str:
 def _coordinator(settings: CoordinatorSettings) -> str:
     version = ""
     if settings.metrics.port:
-        shown = _metrics(settings.metrics, Role.COORDINATOR)
+        shown = metrics_of(settings.metrics, Role.COORDINATOR)
         version = f"version {shown['model_version']:.0f}, "
     for what in ("control", "bulk"):
         port = getattr(settings, f"{what}_port")
-        _serves(what, here(settings.host), port, settings.tls)
+        serves(what, here(settings.host), port, settings.tls)
     return f"coordinator: {version}serves on {settings.control_port} and {settings.bulk_port}"
 
 
-def _metrics(settings: MetricsSettings, role: Role) -> dict[str, float]:
-    """Return the process's own series without labels, by name without the prefix."""
+def metrics_of(settings: MetricsSettings, role: Role) -> dict[str, float]:
+    """Return the process's own series without labels, by name without the prefix.
+
+    Raises:
+        ConfigError: nothing answers there, or a process of another role does.
+    """
     if not settings.port:
         raise ConfigError("metrics.port is 0, so nothing here can be asked: give it a port")
     host, port = here(settings.host), settings.port
@@ -119,8 +123,12 @@ def _metrics(settings: MetricsSettings, role: Role) -> dict[str, float]:
     )
 
 
-def _serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
-    """Shake hands as far as the server's own certificate; it then asks for one, and we leave."""
+def serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
+    """Shake hands as far as the server's own certificate; it then asks for one, and we leave.
+
+    Raises:
+        ConfigError: nobody of ours answers there.
+    """
     place = joined(host, port)
     fix = f"{place}, the {what} port: look whether it leads (a standby waits), and at its log"
     with or_else(f"nobody answers at {fix}"):

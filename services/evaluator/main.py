@@ -35,6 +35,7 @@ from services.grpc_status import error_of, retry_after_s
 from services.identity import Role
 from services.metrics import EvaluatorMetrics, add_health, serve
 from services.patience import Patience
+from services.places import check_folder
 from services.process_health import process_health
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
@@ -227,6 +228,7 @@ def main(config: Path) -> Exit:
         process=f"evaluator {settings.name}",
     )
     raise_limit()
+    check_folder("state_dir", settings.state_dir)
     state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
     metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
     context = LearnerContext(
@@ -239,7 +241,10 @@ def main(config: Path) -> Exit:
     )
     own = replace(genesis, learner=settings.learner or genesis.learner)
     try:
-        evaluator = Evaluator(settings, genesis, build_learner(own, context), metrics)
+        learner = build_learner(own, context)
+        for remark in learner.remarks():
+            log.info("%s", remark)
+        evaluator = Evaluator(settings, genesis, learner, metrics)
         add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
         server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
         with contextlib.closing(server):

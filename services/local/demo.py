@@ -19,6 +19,7 @@ from typing import Final
 from rich.console import Console
 from rich.live import Live
 
+from common.border import border
 from common.errors import ConfigError
 from services import ending
 from services.amounts import EGRESS_DOLLARS_PER_GB
@@ -30,6 +31,7 @@ from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, HEADER
 from services.local.processes import ProcessFailedError
 from services.local.table import live_table, plain_line, saved
+from services.places import check_folder
 from services.report.main import REPORT, write_report
 from services.report.run_folder import GENESIS
 
@@ -60,6 +62,7 @@ def main(
     """
     keep_files_private()
     check_name(name, "name")
+    check_folder("--runs", runs)
     folder = runs / name
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with _only_demo_in(folder):
@@ -138,7 +141,6 @@ def _summary(folder: Path) -> Iterator[str]:
 @contextmanager
 def _only_demo_in(folder: Path) -> Iterator[None]:
     """Let nobody else run a demo of this name: it would replace the folder under our feet."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f".{folder.name}.lock"
     with path.open("w") as lock:
         try:
@@ -160,9 +162,10 @@ def _clear(folder: Path) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
     run = folder / "run.yaml"
-    if not run.is_file() or not run.read_text(encoding="utf-8").startswith(HEADER):
+    if not run.is_file() or not run.read_bytes().startswith(HEADER.encode()):
         raise ConfigError(f"{folder} was not made by a demo: give another --name")
-    shutil.rmtree(folder)
+    with border("--name", f"{folder} cannot be replaced", "give another"):
+        shutil.rmtree(folder)
 
 
 @contextmanager

@@ -134,5 +134,6 @@ def _needs(genesis: Genesis, options: PlanOptions, num_members: int, talk: Conve
         "coordinator": room.COORDINATOR_BYTES,
         "Redis or Valkey": room.REDIS_BYTES,
         "worker": round(room.worker_memory_bytes(genesis, options.optimizer_bytes)),
+        "evaluator": round(room.evaluator_memory_bytes(genesis)),
     }
     return Needs(disk, memory)

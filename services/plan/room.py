@@ -23,6 +23,7 @@ _VALUE: Final = 4
 # Measured: benchmarks/results/worker_memory.json, and the processes of a coordinator without load.
 _LINK_BYTES: Final = 294 * 2**20
 _TRAINER_BYTES: Final = 414 * 2**20
+_EVALUATOR_BYTES: Final = 450 * 2**20
 _ALLOCATOR: Final = 5.0
 """Bytes per parameter that the allocator keeps of gradients that came and went; at most."""
 COORDINATOR_BYTES: Final = 500 * 2**20
@@ -138,6 +139,14 @@ def worker_memory_bytes(genesis: Genesis, optimizer_bytes: float) -> float:
     per_parameter = 2 * _VALUE + optimizer_bytes + _ALLOCATOR
     model = float32_bytes(genesis.schema) / _VALUE
     return per_parameter * model + _LINK_BYTES + _TRAINER_BYTES
+
+
+def evaluator_memory_bytes(genesis: Genesis) -> float:
+    """Return memory of an evaluator on a CPU, activations of a batch not counted.
+
+    Values alone: versions pass through in leaves of 4 MiB, and there is nothing to train.
+    """
+    return float32_bytes(genesis.schema) + _EVALUATOR_BYTES
 
 
 def _keeping(num_versions: int, snapshot_every: int) -> Keeping:

@@ -34,6 +34,7 @@ from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
 from services.pins import read_pins
+from services.places import check_folder
 from services.process_health import process_health
 from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
@@ -335,6 +336,7 @@ def main(config: Path) -> Exit:
         worker=settings.name,
     )
     raise_limit()
+    check_folder("state_dir", settings.state_dir)
     state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
     metrics = WorkerMetrics(
         run=genesis.run,
@@ -347,6 +349,8 @@ def main(config: Path) -> Exit:
     with contextlib.closing(server):
         try:
             return asyncio.run(Worker(settings, genesis, metrics).run())
+        except ConfigError:
+            raise  # a setting is to blame: the command line says which, and ends with 2
         except CrosscloudError as e:
             log.error("%s", e)
             return exit_of(e)

@@ -145,9 +145,14 @@ class Quit:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The learner is built; `schema_hash` is of the model it really built. Sent before `Begin`."""
+    """The learner is built; `schema_hash` is of the model it really built. Sent before `Begin`.
+
+    Args:
+        remarks: what people should read of its data, a sentence each.
+    """
 
     schema_hash: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The trainer reports while it trains and answers between two steps. One question 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -28,6 +29,8 @@ from services.worker.messages import (
     Save,
     Saved,
 )
+
+log = logging.getLogger(__name__)
 
 _MODULE: Final = "services.worker.trainer_process"
 
@@ -126,6 +129,8 @@ async def start(build: Build, progressed: Callable[[], None]) -> Trainer:
     except BaseException:
         await child.end()
         raise
+    for remark in ready.remarks:
+        log.info("%s", remark)
     return Trainer(child, ready, progressed)
 
 

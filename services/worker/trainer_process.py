@@ -24,6 +24,7 @@ from common.errors import (
     ToldToEndError,
     UnexpectedMessageError,
 )
+from common.text import printable
 from services.child import Line
 from services.data_store import DataStore
 from services.exit_status import Exit, exit_of
@@ -89,6 +90,7 @@ class PacedTrainer:
         self._line = line
         self._now_s = now_s
         learner = make_learner(genesis.learner, context)
+        self._remarks = tuple(map(printable, learner.remarks()))
         self.trainer = Trainer(learner, genesis.algorithm)
         if build.first_version:
             store = DataStore(Path(build.first_version))
@@ -102,7 +104,7 @@ class PacedTrainer:
     @property
     def ready(self) -> Ready:
         """The first message to the link."""
-        return Ready(self.trainer.schema_hash)
+        return Ready(self.trainer.schema_hash, self._remarks)
 
     def may_step(self) -> bool:
         """Return whether a step may be taken once it is due."""
@@ -266,7 +268,7 @@ def main() -> int:
         crash = f"the trainer crashed, see its output: {type(e).__name__}: {e}"
         with contextlib.suppress(EOFError):
             by_settings = isinstance(e, ConfigError)
-            line.send(Failed(str(e) if expected else crash, by_settings))
+            line.send(Failed(printable(str(e) if expected else crash), by_settings))
         if not expected:
             raise
         return exit_of(e)

@@ -39,15 +39,16 @@ def doctor(config: Path, **environ: str) -> tuple[int, dict[str, dict[str, Any]]
 
 STEPS = ("name", "tcp", "tls", "grpc")
 WAY = {f"{port} {step}" for port in ("control", "bulk") for step in STEPS} | {"clock"}
+LEARNING = {"learner", "data", "step", "ports"}
 DISK = {"disk owner", "disk room", "disk fsync", "disk links"}
 
 
 @pytest.mark.parametrize(
     ("name", "checks"),
     [
-        (COORDINATOR, {"members", "redis", *DISK}),
-        ("aws", {"learner", *WAY, *DISK}),
-        (EVALUATOR, {"learner", *WAY, *DISK} - {"disk links"}),
+        (COORDINATOR, {"members", "redis", "ports", *DISK}),
+        ("aws", {*LEARNING, *WAY, *DISK}),
+        (EVALUATOR, {*LEARNING, *WAY, *DISK} - {"disk links"}),
         (OPERATOR, {w for w in WAY if not w.startswith("bulk")}),
     ],
 )
@@ -60,10 +61,37 @@ def test_a_sound_federation_is_found_sound(
     assert status == 0
 
 
+OWN_LEARNERS = """
+import os, signal
+from examples.own_learner import TwoByteModel
+
+class Fails(TwoByteModel):
+    def train(self, lr):
+        raise IndexError("too short")
+
+class Killed(TwoByteModel):
+    def train(self, lr):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+build, killed = Fails, Killed
+"""
+
+
+def test_what_a_process_reads_and_takes_is_said(coordinator: LoneCoordinator) -> None:
+    _, worker = doctor(coordinator.layout.config("aws"))
+    assert "data.train: 1 file, 1 document, 8,401 tokens" in worker["data"]["sentence"]
+    assert "a full batch: 496 tokens at " in worker["step"]["sentence"]
+    assert "of memory, loss 5." in worker["step"]["sentence"]
+    _, evaluator = doctor(coordinator.layout.config(EVALUATOR))
+    assert "data.validation: 1 file" in evaluator["data"]["sentence"]
+    assert "the validation shard: " in evaluator["step"]["sentence"]
+
+
 def test_each_thing_that_is_wrong_is_named_with_its_fix(
     coordinator: LoneCoordinator, tmp_path: Path
 ) -> None:
     config = coordinator.layout.config("aws")
+    path = f"{ROOT}:{tmp_path}"
 
     def refused(check: str, **environ: str) -> str:
         status, found = doctor(config, **environ)
@@ -81,6 +109,19 @@ def test_each_thing_that_is_wrong_is_named_with_its_fix(
     assert "end TLS" in refused("control tls", **{control: metrics})
     learner = "CROSSCLOUD_WORKER__LEARNER"
     assert "cannot be imported" in refused("learner", **{learner: "no_such_package:build"})
+    (tmp_path / "fails.py").write_text("def build(context):\n    raise KeyError('width')\n")
+    sentence = refused("learner", **{learner: "fails:build", "PYTHONPATH": path})
+    assert "KeyError: 'width'" in sentence
+    assert "fails.py, line 2" in sentence
+    (tmp_path / "steps.py").write_text(OWN_LEARNERS)
+    assert "IndexError: too short" in refused(
+        "step", **{learner: "steps:build", "PYTHONPATH": path}
+    )
+    assert "SIGKILL" in refused("step", **{learner: "steps:killed", "PYTHONPATH": path})
+    data = "CROSSCLOUD_WORKER__DATA"
+    assert "data.train: 'absent' names no file" in refused("learner", **{data: "{train: [absent]}"})
+    port = "CROSSCLOUD_WORKER__METRICS__PORT"
+    assert "metrics.port: cannot listen" in refused("ports", **{port: metrics.rpartition(":")[2]})
     state = "CROSSCLOUD_WORKER__STATE_DIR"
     (tmp_path / "file").write_text("")
     assert "writable" in refused("disk fsync", **{state: str(tmp_path / "file" / "state")})

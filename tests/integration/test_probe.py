@@ -54,7 +54,7 @@ def test_a_port_that_is_closed_or_anothers_fails(coordinator: LoneCoordinator) -
         status, said = probe(config, **{port: closed})
         assert (status, fix in said) == (1, True), said
     status, said = probe(config, CROSSCLOUD_COORDINATOR__BULK_PORT=metrics)
-    assert (status, "the bulk port" in said) == (1, True), said
+    assert (status, "bulk_port and metrics.port are both" in said) == (1, True), said
 
 
 def test_a_certificate_of_another_authority_fails(

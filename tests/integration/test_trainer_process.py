@@ -103,7 +103,10 @@ def numpy_run(tmp_path):
 async def started(run: Run, resume: str = "", clock: Clock | None = None, **changes) -> Child:
     child = await spawn(MODULE, receives=TO_LINK)
     await child.send(run.build(**changes))
-    assert await child.receive() == Ready(run.genesis.schema.hash)
+    ready = await child.receive()
+    assert isinstance(ready, Ready)
+    assert ready.schema_hash == run.genesis.schema.hash
+    assert "1 file, 1 document, 4,801 tokens" in ready.remarks[0]
     await child.send(Begin(clock or Clock(0, 0.0, 0.0), run.leaves(), resume))
     return child
 

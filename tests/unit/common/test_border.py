@@ -1,9 +1,82 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from common.border import foreign
-from common.errors import BadKeyError, ConfigError, NotAMemberError
+from common.border import border, foreign, refuse_pointer
+from common.errors import BadKeyError, ConfigError, NotAMemberError, ProtocolError, StorageError
+
+
+def refused(raised, **options):
+    with (
+        pytest.raises(ConfigError) as caught,
+        border("settings.model", "cannot be built", "correct it", **options),
+    ):
+        raise raised
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (KeyError("nope"), "KeyError: 'nope'"),
+        (ValueError("two\n  lines"), "two lines"),
+        (RuntimeError(), "RuntimeError"),
+        (OSError(13, "Permission denied", "/x"), "Permission denied (/x)"),
+        (OSError("no words of the system's"), "no words of the system's"),
+        (MemoryError(), "not enough memory"),
+        (RecursionError("deep"), "RecursionError: deep"),
+        (ImportError("no module"), "ImportError: no module"),
+    ],
+)
+def test_whatever_is_raised_becomes_one_line_with_the_setting_and_the_fix(raised, said):
+    assert str(refused(raised)) == f"settings.model: cannot be built: {said}; correct it"
+
+
+def test_a_panic_of_a_library_in_rust_is_turned_as_well():
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+    assert "PanicException: out of range" in str(refused(panic("out of range")))
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
+def test_what_ends_a_process_passes(raised):
+    with pytest.raises(type(raised)), border("settings.model", "cannot be built"):
+        raise raised
+
+
+def test_our_own_errors_pass_as_they_are_so_the_innermost_border_speaks():
+    with (
+        pytest.raises(ProtocolError, match=r"^inner$"),
+        border("settings.model", "cannot be built"),
+    ):
+        raise ProtocolError("inner")
+
+
+@given(st.text(min_size=1))
+def test_a_secret_is_never_said_nor_kept(secret):
+    error = refused(ValueError(f"port {secret} is no number"), secret=True)
+    assert str(error) == "settings.model: cannot be built; correct it"
+    assert error.__cause__ is None
+
+
+def test_a_very_long_sentence_is_cut():
+    assert len(str(refused(ValueError("x" * 10_000)))) < 400
+
+
+def test_another_kind_of_error_may_be_asked_for():
+    with pytest.raises(StorageError), border("data_dir", "cannot be read", kind=StorageError):
+        raise OSError("gone")
+
+
+def test_only_pointers_of_git_lfs_are_refused(tmp_path):
+    file = tmp_path / "model.safetensors"
+    for content in (b"", b"version", b"text\n" * 1000):
+        file.write_bytes(content)
+        refuse_pointer("settings.model", file)
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n")
+    with pytest.raises(ConfigError, match=r"settings\.model: .*model\.safetensors.*git lfs pull"):
+        refuse_pointer("settings.model", file)
 
 
 class Panic(BaseException):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from common.errors import ConfigError
@@ -126,3 +127,75 @@ def test_a_certificate_of_an_authority_that_is_gone_is_not_kept(tmp_path: Path) 
         (tmp_path / lost).unlink()
     with pytest.raises(ConfigError, match="without its authority"):
         init_federation(tmp_path, "demo", [COORDINATOR])
+
+
+@pytest.mark.parametrize(
+    ("host", "hint"),
+    [
+        ("bücher.example.org", "write xn--bcher-kva.example.org"),
+        ("ü" * 100, "its form in ASCII"),
+        ("localhost:7443", "without a port"),
+        ("https://localhost", "alone"),
+        ("", "alone"),
+        ("two words", "correct it"),
+        ("a..example.org", "correct it"),
+    ],
+)
+def test_what_cannot_be_dialled_is_no_host_and_nothing_is_written(
+    tmp_path: Path, host: str, hint: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"^host ") as caught:
+        init_federation(tmp_path, "demo", [Holder(Role.COORDINATOR, "c", "acme", (host,))])
+    assert hint in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["::1", "10.0.0.7", "a_b.svc.cluster.local", "xn--bcher-kva.de"])
+def test_names_and_addresses_as_they_are_dialled_are_hosts(tmp_path: Path, host: str) -> None:
+    init_federation(tmp_path, "demo", [Holder(Role.COORDINATOR, "c", "acme", (host,))])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"members: [",
+        b"[]",
+        b"members: 7",
+        b"members: [7]",
+        b"members: [{role: worker}]",
+        b"members: {aws: worker}",
+        b"text",
+        b"\xff\xfe",
+        b"members:\n\t- x",
+    ],
+)
+def test_a_broken_member_list_is_refused_before_anything_is_written(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "members.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"members\.yaml:(\d+:)? "):
+        init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    assert [p.name for p in tmp_path.iterdir()] == ["members.yaml"]
+    assert (tmp_path / "members.yaml").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "ca.key", "aws.pem"])
+@pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 100])
+def test_files_that_are_no_keys_or_certificates_are_refused_by_name(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=r"restore ca|delete both"):
+        init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+
+
+def test_a_key_with_a_password_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR])
+    key = serialization.load_pem_private_key((tmp_path / "ca.key").read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    (tmp_path / "ca.key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    )
+    with pytest.raises(ConfigError, match=r"cannot be used: .*; restore ca\.pem"):
+        init_federation(tmp_path, "demo", [COORDINATOR, AWS])

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
-from worker.data import Batches, TextData, encode_bytes, read_tokens, validation_windows
+from worker.data import Batches, TextData, read_tokens, validation_windows
+from worker.encoder import BYTE_ENCODER
+from worker.tally import Tally
 
 TOKENS = np.arange(1000, dtype=np.uint16)
 
@@ -20,7 +22,7 @@ def test_documents_are_read_in_order_and_ended_by_a_zero(tmp_path):
     (tmp_path / "a.py").write_text("one")
     (tmp_path / "ignored.bin").write_bytes(b"\xff")
 
-    tokens = read_tokens([str(tmp_path)], encode_bytes)
+    tokens = read_tokens([str(tmp_path)], BYTE_ENCODER, Tally("train"))
 
     assert bytes(tokens.astype(np.uint8)) == b"one\0two\0"
 
@@ -29,7 +31,9 @@ def test_jsonl_gives_one_document_per_line(tmp_path):
     lines = [json.dumps({"body": t}) for t in ("first\nline", "zweite Zeile: ä")]
     (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
 
-    tokens = read_tokens([str(tmp_path / "*.jsonl")], encode_bytes, text_field="body")
+    tokens = read_tokens(
+        [str(tmp_path / "*.jsonl")], BYTE_ENCODER, Tally("train"), text_field="body"
+    )
 
     assert bytes(tokens.astype(np.uint8)).decode() == "first\nline\0zweite Zeile: ä\0"
 
@@ -38,7 +42,7 @@ def test_folders_are_searched_to_the_bottom(tmp_path):
     (tmp_path / "x" / "y").mkdir(parents=True)
     (tmp_path / "x" / "y" / "deep.py").write_text("deep")
 
-    assert len(read_tokens([str(tmp_path)], encode_bytes)) == 5
+    assert len(read_tokens([str(tmp_path)], BYTE_ENCODER, Tally("train"))) == 5
 
 
 @pytest.mark.parametrize("pattern", ["absent.txt", "absent/*.py", "empty"])
@@ -46,21 +50,21 @@ def test_a_pattern_that_names_nothing_is_refused_by_name(tmp_path, pattern):
     (tmp_path / "empty").mkdir()
 
     with pytest.raises(ConfigError, match=pattern.replace("*", r"\*")):
-        read_tokens([str(tmp_path / pattern)], encode_bytes)
+        read_tokens([str(tmp_path / pattern)], BYTE_ENCODER, Tally("train"))
 
 
 def test_a_file_of_another_kind_is_refused_when_it_is_named(tmp_path):
     (tmp_path / "a.pdf").write_text("text")
 
     with pytest.raises(ConfigError, match=r"a\.pdf is not one of"):
-        read_tokens([str(tmp_path / "a.pdf")], encode_bytes)
+        read_tokens([str(tmp_path / "a.pdf")], BYTE_ENCODER, Tally("train"))
 
 
 def test_text_that_is_not_utf8_is_refused_with_its_place(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"abc\xff")
 
     with pytest.raises(ConfigError, match=r"a\.txt is not UTF-8 at byte 3"):
-        read_tokens([str(tmp_path)], encode_bytes)
+        read_tokens([str(tmp_path)], BYTE_ENCODER, Tally("train"))
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"body": "x"}'])
@@ -68,7 +72,7 @@ def test_a_jsonl_line_without_text_is_refused_with_its_number(tmp_path, line):
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n' + line)
 
     with pytest.raises(ConfigError, match="line 2"):
-        read_tokens([str(tmp_path)], encode_bytes)
+        read_tokens([str(tmp_path)], BYTE_ENCODER, Tally("train"))
 
 
 def test_a_batch_holds_consecutive_tokens():
@@ -149,7 +153,7 @@ def test_there_is_at_least_one_window_and_never_more_than_fit(max_tokens):
 
 def test_a_missing_training_file_is_refused_at_start_and_missing_settings_on_use(tmp_path):
     def text_data(data):
-        return TextData(data, encode_bytes, batch=1, sequence=4, seed=0, name="aws")
+        return TextData(data, BYTE_ENCODER, batch=1, sequence=4, seed=0, name="aws")
 
     with pytest.raises(ConfigError, match="absent"):
         text_data({"train": [str(tmp_path / "absent")]})
@@ -157,5 +161,29 @@ def test_a_missing_training_file_is_refused_at_start_and_missing_settings_on_use
         text_data({"trian": []})
     with pytest.raises(ConfigError, match="expected a list of paths"):
         text_data({"train": "a.txt"})
-    with pytest.raises(ConfigError, match="no 'validation' files are set for 'aws'"):
+    with pytest.raises(ConfigError, match=r"data\.validation: no files are set for 'aws'"):
         text_data(None).windows()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"text_field": ["a"]}, "data.text_field: expected the name"),
+        ({"validation_tokens": "9"}, "data.validation_tokens: expected a whole number"),
+        ({"validation_tokens": -1}, "data.validation_tokens"),
+        ({"train": [1]}, "data.train: expected a list of paths"),
+        ({"validation": ["absent.txt"]}, "data.validation: 'absent.txt' names no file"),
+    ],
+)
+def test_settings_of_data_are_checked_at_start_by_their_path(data, said):
+    with pytest.raises(ConfigError, match=said):
+        TextData(data, BYTE_ENCODER, batch=1, sequence=4, seed=0, name="eval")
+
+
+def test_what_was_read_is_remarked(tmp_path):
+    (tmp_path / "a.txt").write_text("some text")
+    data = {"train": [str(tmp_path)], "validation": [str(tmp_path)]}
+    made = TextData(data, BYTE_ENCODER, batch=1, sequence=4, seed=0, name="aws")
+    assert made.remarks == [
+        "data.train: 1 file, 1 document, 10 tokens; 0 equal to an earlier document"
+    ]

@@ -1,10 +1,15 @@
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from common.errors import ConfigError
+from worker import huggingface
 from worker.huggingface import build, outline
 from worker.learner import LearnerContext
 from worker.model import schema_of
@@ -204,3 +209,175 @@ def test_the_outline_is_the_layout_of_the_model_that_is_built():
     outlined, built = outline(SETTINGS), schema_of(learner_with())
     assert outlined.parameters == built.parameters
     assert outlined.buffers == built.buffers
+
+
+# Memory of an evaluation -------------------------------------------------------------------------
+
+
+class Largest(TorchDispatchMode):
+    """The most values of one tensor that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.values = max(self.values, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize(("batch", "sequence"), [(1, 16), (2, 32), (40, 4)])
+def test_an_evaluation_holds_no_more_at_once_than_a_step(data, batch, sequence):
+    learner = learner_with(data, batch=batch, sequence=sequence, model={**MODEL, "vocab_size": 900})
+    with Largest() as training:
+        learner.train(0.0)
+    with Largest() as evaluating:
+        learner.evaluate()
+    assert evaluating.values <= training.values
+
+
+def test_loss_and_accuracy_do_not_follow_the_slices(data, monkeypatch):
+    learner = learner_with(data)
+    whole = learner.evaluate()
+    monkeypatch.setattr(huggingface, "_SLICE_BYTES", 4 * 256 * 3)
+    sliced = learner.evaluate()
+    assert sliced.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert (sliced.accuracy, sliced.tokens) == (whole.accuracy, whole.tokens)
+
+
+# One step before a run is pinned -----------------------------------------------------------------
+
+GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16}
+
+
+def test_a_rehearsal_steps_without_data_and_changes_nothing(data):
+    learner = learner_with(model={**GPT2, "embd_pdrop": 0.0})
+    before = parameters(learner)
+    step = learner.rehearse()
+    assert (step.tokens, step.samples) == (16, 1)
+    assert step.loss == pytest.approx(np.log(256), abs=0.5)
+    assert equal(before, parameters(learner))
+    assert all(p.grad is None for p in learner.parameters().values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"model": {**GPT2, "n_positions": 8}}, "max_position_embeddings 8"),
+        ({"model": {**MODEL, "rms_norm_eps": -10.0}}, "the loss of one window is nan"),
+        ({"model": {**GPT2, "n_positions": 16}, "sequence": 17}, "sequence 17"),
+    ],
+)
+def test_a_model_that_cannot_take_a_step_is_refused_by_a_rehearsal(settings, said):
+    learner = learner_with(**settings)
+    with pytest.raises(ConfigError, match=r"^settings") as caught:
+        learner.rehearse()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": {**MODEL, "vocab_size": 255}}, r"settings\.model\.vocab_size: 255.* 256 tokens"),
+        ({"batch": 0}, r"settings\.batch: 0: expected"),
+        ({"batch": True}, r"settings\.batch: True: expected"),
+        ({"sequence": -1}, r"settings\.sequence"),
+        ({"betas": [0.9]}, r"settings\.betas: \[0\.9\]: expected two numbers"),
+        ({"betas": [0.9, 1.0]}, r"settings\.betas"),
+        ({"betas": [0.9, "0.95"]}, r"settings\.betas"),
+        ({"betas": [0.9, 0.95, 0.99]}, r"settings\.betas"),
+        ({"weight_decay": -0.1}, r"settings\.weight_decay"),
+        ({"model": {**MODEL, "hidden_act": "no_such"}}, r"settings\.model: no model .*no_such"),
+        ({"model": {"model_type": "t5"}}, r"settings\.model\.model_type: "),
+        ({"model": {**MODEL, "num_attention_heads": 0}}, r"settings\.model\.num_attention_heads"),
+        ({"model": {**MODEL, "hidden_size": "wide"}}, r"settings\.model\.hidden_size"),
+        ({"model": {**GPT2, "n_head": 3}}, r"settings\.model: no model can be built"),
+        ({"model": {**MODEL, "initializer_range": 1e30}}, r"settings\.model: "),
+    ],
+)
+def test_settings_that_build_no_model_are_one_sentence_with_their_path(settings, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        learner_with(**settings)
+
+
+# Weights as they are out there -------------------------------------------------------------------
+
+
+def cut_short(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def pointer(folder):
+    (folder / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n"
+    )
+
+
+def configured(**changes):
+    def change(folder):
+        file = folder / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (cut_short, "cannot be loaded"),
+        (pointer, "git lfs pull"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "cannot be loaded"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "cannot be loaded"),
+        (lambda folder: (folder / "config.json").unlink(), "cannot be loaded"),
+        (configured(hidden_size=32), "have another size of"),
+        (configured(num_hidden_layers=3), "lack 'model.layers.2"),
+        (configured(num_hidden_layers=1), "have besides 'model.layers.1"),
+        (configured(vocab_size=300), "have another size of"),
+        (configured(tie_word_embeddings=False), "lack 'lm_head.weight'"),
+        (configured(model_type="t5"), "cannot be loaded"),
+    ],
+)
+def test_weights_that_cannot_be_those_of_the_model_are_refused(tmp_path, harm, said):
+    learner_with(model={**MODEL, "num_hidden_layers": 2}).export(tmp_path)
+    harm(tmp_path)
+    with pytest.raises(ConfigError, match=r"^settings\.model: ") as caught:
+        learner_with(model=str(tmp_path))
+    assert said in str(caught.value)
+
+
+def test_weights_of_another_head_pass(tmp_path):
+    learner = learner_with()
+    learner.export(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["vision.patches.weight"] = torch.zeros(2, 2)
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert equal(parameters(learner), parameters(learner_with(model=str(tmp_path))))
+
+
+# Dropout -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"name": "gcp-eu-west-1"}, {"order": 1}, {"seed": 1}, {"name": "Aws-eu-west-1"}],
+)
+def test_two_workers_draw_other_dropout_however_alike_their_names_are(other):
+    first = {"seed": 0, "order": 2**62, "name": "aws-eu-west-1"}
+
+    def noise(seed, order, name):
+        build(LearnerContext(SETTINGS, None, seed, name, order=order))
+        return torch.rand(4)
+
+    assert torch.equal(noise(**first), noise(**first))
+    assert not torch.equal(noise(**first), noise(**{**first, **other}))
+
+
+def test_what_was_read_is_remarked(data):
+    assert "1 document" in learner_with(data).remarks()[0]
+    assert learner_with().remarks() == []

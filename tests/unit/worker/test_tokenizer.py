@@ -1,10 +1,16 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from common.errors import ConfigError
-from worker.data import END_OF_DOCUMENT, encode_bytes
+from worker.data import read_tokens
+from worker.encoder import BYTE_ENCODER, END_OF_DOCUMENT, encode_bytes
+from worker.tally import Tally
+from worker.texts import PIECE
 from worker.tokenizer import byte_tokenizer, encoder, load_tokenizer, save_tokenizer
 
 TOKENIZER = byte_tokenizer()
@@ -18,11 +24,14 @@ def test_any_text_becomes_its_bytes_and_comes_back(text):
     assert TOKENIZER.decode(ids) == text
 
 
-@given(st.text())
+@given(st.text(st.characters(exclude_characters=chr(END_OF_DOCUMENT), exclude_categories=["Cs"])))
 def test_training_reads_the_same_tokens_as_the_exported_tokenizer(text):
-    ids = TOKENIZER(text)["input_ids"]
+    assert encode_bytes(text).tolist() == TOKENIZER(text)["input_ids"]
 
-    assert encode_bytes(text).tolist() == [*ids, END_OF_DOCUMENT]
+
+@given(st.text(st.sampled_from("a\0é")))
+def test_bytes_of_a_text_never_hold_the_end_of_a_document(text):
+    assert END_OF_DOCUMENT not in encode_bytes(text).tolist()
 
 
 def test_the_vocabulary_is_the_256_bytes():
@@ -42,9 +51,128 @@ def test_a_saved_tokenizer_loads_with_auto_tokenizer(tmp_path):
 def test_a_tokenizer_in_a_folder_is_used_as_well(tmp_path):
     save_tokenizer("bytes", tmp_path)
 
-    assert encoder(str(tmp_path))("ab").tolist() == [97, 98, 0]  # as it was trained
+    assert encoder(str(tmp_path)) is BYTE_ENCODER  # as it was trained
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_refused_with_the_fix(tmp_path):
     with pytest.raises(ConfigError, match="give a local folder"):
         load_tokenizer(str(tmp_path / "absent"))
+
+
+# Text is text, whatever it spells ----------------------------------------------------------------
+
+CORPUS = ["def f(x):\n    return x + 1\n", "some words of a text, and more words\n"] * 20
+
+
+def saved(folder, model, *, special, **options):
+    """Save a tokenizer whose end mark is </s>, `special` or just added."""
+    made = {
+        "bpe": lambda: Tokenizer(models.BPE()),
+        "unigram": lambda: Tokenizer(models.Unigram()),
+        "word level": lambda: Tokenizer(models.WordLevel(unk_token="<unk>")),
+    }[model]()
+    marks = ["<s>", "</s>", "<unk>"]
+    if model == "word level":
+        made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        trainer = trainers.WordLevelTrainer(special_tokens=marks, show_progress=False)
+    else:
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+        kind = trainers.BpeTrainer if model == "bpe" else trainers.UnigramTrainer
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = kind(
+            vocab_size=400,
+            initial_alphabet=alphabet,
+            special_tokens=marks,
+            show_progress=False,
+            **({"unk_token": "<unk>"} if model == "unigram" else {}),
+        )
+    made.train_from_iterator([*CORPUS, "a </s> b"], trainer)
+    file = json.loads(made.to_str())
+    for token in file["added_tokens"]:
+        token["special"] = special
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(file)),
+        eos_token="</s>",
+        bos_token="<s>",
+        unk_token="<unk>",
+        **options,
+    )
+    wrapped.save_pretrained(folder)
+    return encoder(str(folder))
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("model", ["bpe", "unigram", "word level"])
+@pytest.mark.parametrize("text", ["a</s>b", "</s>", "a </s> b", "<s>a</s></s>", "x <s>\n</s>"])
+def test_a_text_that_spells_a_control_token_stays_text(tmp_path, model, special, text):
+    reads = saved(tmp_path, model, special=special)
+    tokens = reads.encode(text).tolist()
+    loaded = load_tokenizer(str(tmp_path))
+    assert not {loaded.eos_token_id, loaded.bos_token_id} & set(tokens)
+    assert tokens
+    assert reads.spells_a_mark(text)
+    assert reads.end == (loaded.eos_token_id,)
+    if model == "bpe":
+        assert loaded.decode(tokens) == text
+
+
+def test_other_text_is_encoded_as_the_tokenizer_does_it(tmp_path):
+    reads = saved(tmp_path, "bpe", special=True)
+    loaded = load_tokenizer(str(tmp_path))
+    for text in CORPUS:
+        assert reads.encode(text).tolist() == loaded(text, add_special_tokens=False)["input_ids"]
+        assert not reads.spells_a_mark(text)
+
+
+def test_tokens_are_the_same_in_pieces_as_in_one(tmp_path):
+    reads = saved(tmp_path / "tokenizer", "bpe", special=True)
+    text = "".join(CORPUS) * 200
+    (tmp_path / "a.txt").write_text(text)
+    assert len(text) > PIECE
+    tokens = read_tokens([str(tmp_path / "a.txt")], reads, Tally("train"))
+    assert tokens.tolist() == [*reads.encode(text).tolist(), *reads.end]
+
+
+def test_a_tokenizer_without_an_end_mark_is_said(tmp_path):
+    made = Tokenizer(models.WordLevel({"<unk>": 0, "text": 1}, unk_token="<unk>"))
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>")
+    wrapped.save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "a.txt").write_text("text")
+    tally = Tally("train")
+    read_tokens([str(tmp_path / "a.txt")], encoder(str(tmp_path / "tokenizer")), tally)
+    assert "without an end mark" in " ".join(tally.sentences())
+
+
+def test_the_largest_token_counts_and_not_how_many_there_are(tmp_path):
+    reads = saved(tmp_path, "bpe", special=True)
+    vocabulary = load_tokenizer(str(tmp_path)).get_vocab()
+    assert reads.num_tokens == max(vocabulary.values()) + 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "{}",
+        "[]",
+        '"text"',
+        '{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}}',
+        '{"version": "1.0", "added_tokens": [], "model": {"type": "no such model"}}',
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n",
+    ],
+)
+def test_a_broken_tokenizer_is_one_sentence_with_the_settings_path(tmp_path, content):
+    saved(tmp_path, "bpe", special=True)
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"^settings\.tokenizer: "):
+        encoder(str(tmp_path))
+
+
+def test_a_tokenizer_of_more_tokens_than_two_bytes_hold_is_refused(tmp_path):
+    vocabulary = {"<unk>": 0, **{f"w{i}": i for i in range(1, 2**16 + 1)}}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>").save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="65537 tokens; at most 65536"):
+        encoder(str(tmp_path))

@@ -22,6 +22,7 @@ from services.plan.forecast import Forecast, forecast
 from services.plan.options import PlanOptions, read_options
 from services.plan.room import (
     Kept,
+    evaluator_memory_bytes,
     kept_after,
     most_kept,
     version_files,
@@ -202,6 +203,15 @@ def test_a_workers_memory_is_at_least_what_was_measured_and_not_much_more() -> N
         )
         planned_bytes = worker_memory_bytes(genesis(parameters=parameters), 8.0)
         assert measured <= planned_bytes <= 1.1 * measured
+
+
+def test_an_evaluators_memory_is_named_and_is_about_what_was_measured() -> None:
+    # VmHWM of a real evaluator on two busy cores (benchmarks/worker_memory.py starts it so)
+    for parameters, measured_mib in ((21_239_296, 517), (63_192_576, 633)):
+        planned_mib = evaluator_memory_bytes(genesis(parameters=parameters)) / 2**20
+        assert measured_mib <= planned_mib <= 1.1 * measured_mib
+    needs = planned().needs.memory
+    assert needs["evaluator"] < needs["worker"]
 
 
 def test_every_preset_can_be_planned() -> None:
