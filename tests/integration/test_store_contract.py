@@ -105,7 +105,8 @@ NO_REDIS = pytest.mark.skipif(
 )
 SERVERS = [
     "valkey",
-    *(pytest.param(n, marks=NO_REDIS) for n in ("redis", "redis_tls", "redis_cluster")),
+    "redis_cluster",
+    *(pytest.param(n, marks=NO_REDIS) for n in ("redis", "redis_tls")),
 ]
 
 
