@@ -5,54 +5,42 @@ sockets of our own, and the last one through gRPC as the processes do it.
 """
 
 import base64
-import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.errors import ConfigError
+from services.channels import dial
 from services.doctor.findings import Finding, Stopwatch, found, or_else
 from services.health import TIME_KEY
+from services.proxies import Proxy, is_loopback, proxy_for, split, unused
 from services.settings import TlsSettings
 from services.tls import explain_rpc_error
 
 _TIMEOUT_S: Final = 10.0
 _MOST_SKEW_S: Final = 30.0
-_PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
-"""As gRPC reads them: the first that is set counts."""
 
 
 def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
     """Yield what is found on the way to one port, up to the first step that fails."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    proxy = proxy_for(host, os.environ)
-    hop = (host, int(port)) if proxy is None else (proxy.hostname or "", proxy.port or 80)
+    host, port = split(address)
+    proxy = proxy_for(address)
+    hop = (host, port) if proxy is None else (proxy.host, proxy.port)
     steps = (
-        ("name", lambda: _name(hop[0])),
-        ("tcp", lambda: _tcp(hop, host, int(port), proxy)),
-        ("tls", lambda: _tls(hop, host, int(port), proxy, tls)),
+        ("name", lambda: _name(hop[0], proxy)),
+        ("tcp", lambda: _tcp(hop, host, port, proxy)),
+        ("tls", lambda: _tls(hop, host, port, proxy, tls)),
     )
     for step, look in steps:
         finding = found(f"{what} {step}", look)
         yield finding
         if not finding.ok:
             return
-
-
-def proxy_for(host: str, environ: Mapping[str, str]) -> SplitResult | None:
-    """Return the HTTP proxy that gRPC would dial `host` through; None = it dials directly."""
-    setting = next((environ[name] for name in _PROXIES if environ.get(name)), "")
-    exceptions = environ.get("no_grpc_proxy") or environ.get("no_proxy") or ""
-    if not setting or any(host.endswith(e.strip()) for e in exceptions.split(",") if e.strip()):
-        return None
-    return urlsplit(setting if "://" in setting else f"http://{setting}")
 
 
 def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Finding]:
@@ -63,22 +51,28 @@ def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Findi
         yield found("clock", lambda: _clock(skews[0]))
 
 
-def _name(host: str) -> str:
-    with or_else(f"correct the address {host!r}, or this machine's DNS"):
+def _name(host: str, proxy: Proxy | None) -> str:
+    fix = f"the address {host!r}" if proxy is None else f"{proxy.setting}, which names {host!r}"
+    hint = "" if proxy else _unused(host)
+    with or_else(f"correct {fix}, or this machine's DNS{hint}"):
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     return f"{host} is {', '.join(sorted(addresses))}"
 
 
-def _tcp(hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None) -> str:
+def _unused(host: str) -> str:
+    """Return what to say of a proxy that is set in vain, after another sentence."""
+    said = "" if is_loopback(host) else unused()
+    return f"; {said}" if said else ""
+
+
+def _tcp(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None) -> str:
     watch = Stopwatch()
     _connected(hop, host, port, proxy).close()
-    by = "" if proxy is None else f" by the proxy {hop[0]}:{hop[1]}"
+    by = "" if proxy is None else f" by {proxy.shown}"
     return f"{host}:{port} answers{by} in {watch.ms:.0f} ms"
 
 
-def _tls(
-    hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None, tls: TlsSettings
-) -> str:
+def _tls(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None, tls: TlsSettings) -> str:
     context = ssl.create_default_context(cafile=str(tls.ca))
     context.load_cert_chain(str(tls.certificate), str(tls.key))
     context.set_alpn_protocols(["h2"])
@@ -103,19 +97,22 @@ def _tls(
     return f"{host}:{port} is the coordinator, {version}"
 
 
-def _connected(
-    hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None
-) -> socket.socket:
+def _connected(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None) -> socket.socket:
     """Return an open connection to host:port, by the proxy where there is one."""
-    what = "port and firewall, and that the coordinator runs" if proxy is None else "the proxy"
-    with or_else(f"nobody answers at {hop[0]}:{hop[1]}: check address, {what}"):
+    if proxy is None:
+        what = f"address, port and firewall, and that the coordinator runs{_unused(host)}"
+    else:
+        what = f"{proxy.setting}, or put the host into no_proxy"
+    who = f"{hop[0]}:{hop[1]}" if proxy is None else proxy.shown
+    with or_else(f"nobody answers at {who}: check {what}"):
         connection = socket.create_connection(hop, _TIMEOUT_S)
     if proxy is None:
         return connection
-    request = f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n"
-    if proxy.username:
-        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
-        request += f"Proxy-Authorization: Basic {base64.b64encode(user).decode()}\r\n"
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
+    if proxy.user:
+        user = base64.b64encode(proxy.user.encode()).decode()
+        request += f"Proxy-Authorization: Basic {user}\r\n"
     try:
         connection.sendall(f"{request}\r\n".encode())
         answer = b""
@@ -123,19 +120,19 @@ def _connected(
             answer += more
     except OSError as e:
         connection.close()
-        raise ConfigError(f"the proxy {hop[0]}:{hop[1]} does not answer CONNECT: {e}") from None
+        raise ConfigError(f"{proxy.shown} does not answer CONNECT: {e}") from None
     status = answer.split(b"\r\n")[0].decode("ascii", "replace")
     if " 200" not in status:
         connection.close()
         raise ConfigError(
-            f"the proxy {hop[0]}:{hop[1]} refuses CONNECT {host}:{port} ({status or 'no answer'}): "
-            "have it allowed there, or put the host into no_proxy"
+            f"{proxy.shown} refuses CONNECT {target} ({status or 'no answer'}): have it allowed "
+            "there, or put the host into no_proxy"
         )
     return connection
 
 
 def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[float]) -> str:
-    with grpc.secure_channel(address, credentials) as channel:
+    with dial(address, credentials) as channel:
         request = health_pb2.HealthCheckRequest()
         try:
             before_s = time.time()
@@ -144,7 +141,7 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
             )
             took_s = time.time() - before_s
         except grpc.RpcError as e:
-            raise ConfigError(explain_rpc_error(e)) from None
+            raise ConfigError(explain_rpc_error(e, address)) from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise ConfigError(f"{address} is not serving yet: wait for the coordinator to start")
     said = dict(call.initial_metadata())

@@ -68,6 +68,7 @@ class FederationSpec:
         run: run.yaml but for the name: learner, settings, seed, preset, algorithm, stop.
         data: more of the learner's data settings, for every process.
         timings: the coordinator's, in seconds; what is left out is its default.
+        hosts: under which the coordinator may be dialled.
     """
 
     folder: Path
@@ -77,6 +78,7 @@ class FederationSpec:
     run: Mapping[str, Any]
     data: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
+    hosts: tuple[str, ...] = (HOST,)
 
 
 class Layout:
@@ -141,7 +143,7 @@ class Layout:
 
     def _holders(self) -> list[Holder]:
         return [
-            Holder(Role.COORDINATOR, COORDINATOR, "local", (HOST,)),
+            Holder(Role.COORDINATOR, COORDINATOR, "local", self._spec.hosts),
             Holder(Role.EVALUATOR, EVALUATOR, "local"),
             Holder(Role.OPERATOR, OPERATOR, "local"),
             *(Holder(Role.WORKER, w.name, w.name) for w in self._spec.workers),

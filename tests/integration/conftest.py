@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ from tests.light_worker import LightWorker, credentials
 from tests.redis_servers import follow, tcp_server
 
 ROOT = Path(__file__).parents[2]
+AFAR = "coordinator.invalid"
+"""A name of the coordinator that only a proxy knows."""
+
 NAMES = ("aws", "azure", "gcp", "onprem")
 RUN: dict[str, Any] = {
     "learner": "examples.own_learner:build",
@@ -61,11 +64,11 @@ class LoneCoordinator:
     def folder(self) -> Path:
         return self.layout.folder
 
-    def command(self, *arguments: object) -> LocalProcess:
+    def command(self, *arguments: object, environ: Mapping[str, str] | None = None) -> LocalProcess:
         name = str(arguments[0])
         command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
         log = self.layout.log(name)
-        return LocalProcess(name, command, log, {"PYTHONPATH": str(ROOT)})
+        return LocalProcess(name, command, log, {"PYTHONPATH": str(ROOT), **(environ or {})})
 
     def start(self, *, wait: bool = True) -> None:
         config = self.layout.config(COORDINATOR)
@@ -116,7 +119,9 @@ def lay_out(folder: Path, names: tuple[str, ...] = NAMES, **run: Any) -> LoneCoo
     """Write a federation's folder and make its genesis."""
     text = {"a.txt": "to be or not to be, that is the question. " * 200}
     workers = tuple(WorkerSpec(n, text) for n in names)
-    spec = FederationSpec(folder, "test", workers, text, {**RUN, **run}, timings=TIMINGS)
+    spec = FederationSpec(
+        folder, "test", workers, text, {**RUN, **run}, timings=TIMINGS, hosts=("127.0.0.1", AFAR)
+    )
     made = LoneCoordinator(Layout(spec))
     made.layout.write()
     made.edit(COORDINATOR, drain_s=1.0)

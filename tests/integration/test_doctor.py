@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
 from tests.connect_proxy import ConnectProxy
-from tests.integration.conftest import ROOT, LoneCoordinator
+from tests.integration.conftest import AFAR, ROOT, LoneCoordinator
 
 
 def doctor(config: Path, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -73,21 +74,73 @@ def test_each_thing_that_is_wrong_is_named_with_its_fix(
     (tmp_path / "file").write_text("")
     assert "writable" in refused("disk fsync", **{state: str(tmp_path / "file" / "state")})
     assert "unknown" in refused("configuration", CROSSCLOUD_WORKER__COLOUR="blue").lower()
-    assert "proxy" in refused("control tcp", https_proxy="http://127.0.0.1:1")
-    assert "refuses CONNECT" in refused("control tcp", https_proxy=f"http://{metrics}")
+    afar = {control: f"{AFAR}:7443"}
+    vain = refused("control name", https_proxy="proxy:3128", **afar)
+    assert "https_proxy is not http://HOST:PORT, so gRPC does not use it" in vain
+    upper = refused("control name", HTTPS_PROXY="http://proxy:3128", **afar)
+    assert "gRPC does not read HTTPS_PROXY: set https_proxy" in upper
+    dead = refused("control tcp", https_proxy="http://127.0.0.1:1", **afar)
+    assert "nobody answers at the proxy 127.0.0.1:1 (https_proxy)" in dead
+    assert "refuses CONNECT" in refused("control tcp", https_proxy=f"http://{metrics}", **afar)
+    nameless = refused("control name", http_proxy="http://proxy.invalid:1", **afar)
+    assert "correct http_proxy, which names 'proxy.invalid'" in nameless
 
 
 def test_the_way_leads_through_the_proxy_that_is_configured(
     coordinator: LoneCoordinator,
 ) -> None:
-    with ConnectProxy() as proxy:
-        status, found = doctor(coordinator.layout.config("aws"), https_proxy=proxy.url)
+    layout = coordinator.layout
+    ports = {"control": layout.control, "bulk": layout.bulk}
+    afar = {port: address.replace("127.0.0.1", AFAR) for port, address in ports.items()}
+    environ = {f"CROSSCLOUD_WORKER__COORDINATOR__{p.upper()}": a for p, a in afar.items()}
+    with ConnectProxy({AFAR: "127.0.0.1"}) as proxy:
+        status, found = doctor(layout.config("aws"), https_proxy=proxy.url, **environ)
         assert [c for c in found.values() if not c["ok"]] == []
         assert "by the proxy" in found["control tcp"]["sentence"]
-        layout = coordinator.layout
         # name, TCP and TLS walk alone; then gRPC itself
-        assert proxy.asked == [*[layout.control] * 2, *[layout.bulk] * 2, layout.control]
+        assert proxy.asked == [*[afar["control"]] * 2, *[afar["bulk"]] * 2, afar["control"]]
     assert status == 0
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"http_proxy": "http://127.0.0.1:9"},
+        {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.0/8"},
+        {"https_proxy": "http://proxy.invalid:3128", "no_proxy": ""},
+    ],
+    ids=str,
+)
+def test_loopback_is_walked_directly_whatever_the_environment_says(
+    coordinator: LoneCoordinator, environ: dict[str, str]
+) -> None:
+    status, found = doctor(coordinator.layout.config("aws"), **environ)
+    assert [c for c in found.values() if not c["ok"]] == []
+    assert status == 0
+
+
+def test_a_proxy_that_refuses_is_named_by_doctor_and_by_the_worker(
+    coordinator: LoneCoordinator,
+) -> None:
+    layout = coordinator.layout
+    control = layout.control.replace("127.0.0.1", AFAR)
+    with ConnectProxy(refusal="403 Forbidden") as proxy:
+        variable = "CROSSCLOUD_WORKER__COORDINATOR__CONTROL"
+        environ = {"https_proxy": proxy.url, variable: control}
+        _, found = doctor(layout.config("aws"), **environ)
+        assert not found["control tcp"]["ok"]
+        sentence = found["control tcp"]["sentence"]
+        assert f"the proxy {proxy.address} (https_proxy) refuses CONNECT {control}" in sentence
+        worker = coordinator.command("worker", "--config", layout.config("aws"), environ=environ)
+        try:
+            refused = f"the proxy {proxy.address} (https_proxy) refuses to lead to {control}"
+            deadline_s = time.monotonic() + 60
+            while refused not in worker.log_path.read_text():
+                assert worker.exit_code is None, worker.last_lines()
+                assert time.monotonic() < deadline_s, worker.last_lines()
+                time.sleep(0.05)
+        finally:
+            worker.kill()
 
 
 def test_redis_that_is_not_there_is_named(coordinator: LoneCoordinator) -> None:

@@ -22,6 +22,7 @@ from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, WorkerS
 from services.operator_link import RunStatus
 from services.report.run_folder import read_run
 from services.worker.state import StateFolder
+from tests.connect_proxy import ConnectProxy
 from tests.line import Line
 from tests.run_script import outcome_of
 from worker.round import Stage
@@ -311,3 +312,15 @@ def check_ledger(federation: Federation, log: list[Record]) -> None:
         assert len(told) >= len(in_log) - 1
     counters = log[-1].counters
     assert sum(w.tokens for w in counters.workers.values()) == counters.tokens
+
+
+@pytest.mark.parametrize("environ", [{}, {"no_proxy": "example.org"}], ids=str)
+def test_an_http_proxy_in_the_environment_does_not_reach_a_run_on_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    with ConnectProxy(refusal="403 Forbidden") as proxy:
+        for name, value in {"http_proxy": proxy.url, **environ}.items():
+            monkeypatch.setenv(name, value)
+        with Federation(spec(tmp_path / "run", versions=3)) as federation:
+            federation.wait(PATIENCE_S)
+        assert proxy.asked == []
