@@ -9,7 +9,7 @@ does not fit is an error. Whoever holds `ca.key` can admit anybody: keep it off 
 import datetime
 import ipaddress
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, NotAMemberError
-from services.identity import SCHEME, Identity, Role, check_name, identity_in
+from services.identity import SCHEME, Identity, MemberList, Role, check_name, identity_in
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
@@ -65,18 +65,24 @@ class Authority:
 
 
 def init_federation(
-    folder: Path, run: str, holders: Sequence[Holder], valid_days: int = 365
+    folder: Path,
+    run: str,
+    holders: Sequence[Holder],
+    valid_days: int = 365,
+    min_cohort: int = 0,
 ) -> tuple[Path, ...]:
     """Make what is missing in `folder`: authority, `NAME.pem` and `NAME.key`, member list.
 
     Args:
         valid_days: how long new certificates are good; a new authority lives ten times as long.
+        min_cohort: organisations that a sum of the masked tier needs; 0 = any number will do.
 
     Returns:
         The files that were written; empty when everything was there.
 
     Raises:
-        ConfigError: a name is wrong, or the folder holds another run's or another name's files.
+        ConfigError: a name is wrong, the folder holds another run's or another name's files, or
+            the workers are of too few organisations.
     """
     check_name(run, "run")
     if not 1 <= valid_days <= _MOST_DAYS:
@@ -88,6 +94,8 @@ def init_federation(
         check_hosts(h)
         if h.name == "ca":
             raise ConfigError("the name 'ca' is taken by the authority's own files")
+    asked = {name: identity for name, (identity, _) in wanted.items()}
+    _check_organisations(folder / MEMBERS, run, asked, min_cohort)
     now = datetime.datetime.now(datetime.UTC)
     authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
@@ -105,6 +113,23 @@ def init_federation(
     if new:
         written.append(list_members(folder / MEMBERS, [identity for identity, _ in new]))
     return tuple(written)
+
+
+def _check_organisations(
+    path: Path, run: str, asked: Mapping[str, Identity], min_cohort: int
+) -> None:
+    """Refuse a list on which there are workers enough, and never a cohort."""
+    listed = MemberList(path, run).members if path.exists() else {}
+    everybody = {**listed, **asked}.values()
+    organisations = [i.organisation for i in everybody if i.role is Role.WORKER]
+    if len(set(organisations)) < min_cohort <= len(organisations):
+        raise ConfigError(
+            f"{len(organisations)} workers of {len(set(organisations))} organisations: in tier "
+            f"'masked' no sum has two workers of one organisation, so that with min_cohort "
+            f"{min_cohort} no round could ever open. Give workers of more organisations "
+            "(NAME@ORGANISATION; without @ each is its own), or the run's own --min-cohort "
+            "(0 in tier tls)"
+        )
 
 
 def new_authority(

@@ -23,7 +23,8 @@ from services.doctor import disk, path
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
 from services.genesis_file import load_genesis
-from services.identity import MemberList, Role
+from services.identity import Role
+from services.pins import read_pins
 from services.settings import (
     CoordinatorSettings,
     EvaluatorSettings,
@@ -124,14 +125,9 @@ def _certificate(tls: TlsSettings, run: str, role: Role, name: str) -> str:
 
 def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Finding]:
     def members() -> str:
-        listed = MemberList(settings.members, genesis.run).members.values()
-        num_workers = sum(m.role is Role.WORKER for m in listed)
-        if num_workers < genesis.algorithm.min_cohort:
-            raise ConfigError(
-                f"{settings.members}: {num_workers} workers, a cohort needs "
-                f"{genesis.algorithm.min_cohort}: add workers"
-            )
-        return f"{len(listed)} names, {num_workers} workers"
+        from services.coordinator.start import refuse_members
+
+        return refuse_members(settings, genesis)
 
     folder = settings.data_dir
     models = disk.coordinator_models(genesis, settings.snapshot_every)
@@ -161,6 +157,21 @@ def _learning(
     if role is Role.WORKER:
         yield found("disk links", lambda: disk.exclusive(settings.state_dir))
     yield found("learner", learner)
+    if isinstance(settings, WorkerSettings) and settings.trust.pins and genesis.algorithm.masked:
+        pins, trust = settings.trust.pins, settings.trust
+        needed = max(trust.min_cohort, genesis.algorithm.min_cohort)
+        yield found("pins", lambda: _pinned(pins, needed))
+
+
+def _pinned(path: Path, needed: int) -> str:
+    pins = read_pins(path)
+    num_organisations = len({organisation for organisation, _ in pins.values()})
+    said = f"{path}: {len(pins)} workers of {num_organisations} organisations"
+    if num_organisations < needed:
+        raise ConfigError(
+            f"{said}, and no sum of fewer than {needed} organisations is taken part in: pin more"
+        )
+    return said
 
 
 def _redis(settings: CoordinatorSettings, run: str) -> str:

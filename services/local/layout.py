@@ -48,12 +48,14 @@ class WorkerSpec:
         texts: its own training text.
         slowdown: every step takes so many times as long.
         max_steps_per_s: local steps per second at most; 0 = no limit.
+        organisation: that it is of; "" = one of its own.
     """
 
     name: str
     texts: Texts
     slowdown: float = 1.0
     max_steps_per_s: float = 0.0
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class Layout:
             Holder(Role.COORDINATOR, COORDINATOR, "local", self._spec.hosts),
             Holder(Role.EVALUATOR, EVALUATOR, "local"),
             Holder(Role.OPERATOR, OPERATOR, "local"),
-            *(Holder(Role.WORKER, w.name, w.name) for w in self._spec.workers),
+            *(Holder(Role.WORKER, w.name, w.organisation or w.name) for w in self._spec.workers),
         ]
 
     def _settings(self) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
 from tests.connect_proxy import ConnectProxy
-from tests.integration.conftest import AFAR, ROOT, LoneCoordinator
+from tests.integration.conftest import AFAR, ROOT, LoneCoordinator, Make
 
 
 def doctor(config: Path, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -150,3 +150,37 @@ def test_redis_that_is_not_there_is_named(coordinator: LoneCoordinator) -> None:
     assert status == 1
     assert "start it, correct the URL" in found["redis"]["sentence"]
     assert "top-secret" not in json.dumps(found)
+
+
+def test_doctor_and_the_start_refuse_organisations_that_could_never_make_a_cohort(
+    make_coordinator: Make,
+) -> None:
+    made = make_coordinator(start=False, algorithm={"tier": "masked", "min_cohort": 3})
+    members = made.folder / "certs" / "members.yaml"
+    text = members.read_text()
+    for name in ("azure", "onprem"):
+        text = text.replace(f"organisation: {name}", "organisation: aws")
+    members.write_text(text)
+    _, found = doctor(made.layout.config(COORDINATOR))
+    assert not found["members"]["ok"]
+    sentence = found["members"]["sentence"]
+    assert "the 4 on the member list are of 2: no round could ever open" in sentence
+    made.start(wait=False)
+    assert made.process is not None
+    assert made.process.wait(60)
+    assert made.process.exit_code == 2
+    assert sentence in made.process.last_lines()
+
+
+def test_doctor_counts_the_organisations_that_a_worker_pinned(make_coordinator: Make) -> None:
+    made = make_coordinator(start=False, algorithm={"tier": "masked", "min_cohort": 3})
+    config = made.layout.config("aws")
+    assert "4 workers of 4 organisations" in doctor(config)[1]["pins"]["sentence"]
+    pins = made.folder / "certs" / "pins.yaml"
+    text = pins.read_text()
+    for name in ("azure", "onprem"):
+        text = text.replace(f"organisation: {name}", "organisation: aws")
+    pins.write_text(text)
+    found = doctor(config)[1]["pins"]
+    assert not found["ok"]
+    assert "4 workers of 2 organisations, and no sum of fewer than 3" in found["sentence"]
