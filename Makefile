@@ -15,10 +15,13 @@ STAMP := $(VENV)/.stamp-$(KEY)
 PROTOS := $(wildcard protos/v1/*.proto)
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
-WATCH_TESTS := $(addprefix tests/deploy/test_,dashboards.py rules.py prometheus.py)
-COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) \
-	-f deploy/compose/compose.yaml $(addprefix -f deploy/compose/,$(OVERLAYS))
-FAST_TESTS := $(wildcard tests/unit tests/scenarios tests/vectors tests/attacks tests/fuzz tests/integration)
+WATCH_TESTS := $(addprefix tests/deploy/test_,dashboards.py rules.py)
+FAST_TESTS := $(addprefix tests/,unit scenarios vectors attacks fuzz integration) $(WATCH_TESTS)
+LONG_TESTS := $(addprefix tests/deploy/test_,compose.py bare_machine.py)
+# Finds optional programs, or says what one is for and how to get it; any Python will do.
+PROGRAMS := $(PYTHON) -m tests.rig.programs
+COMPOSE = compose=$$($(PROGRAMS) compose) && $$compose -f deploy/compose/compose.yaml \
+	$(addprefix -f deploy/compose/,$(OVERLAYS))
 
 help:  ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,14 +29,23 @@ help:  ## Show this help
 demo: $(STAMP)  ## Train with four workers on this machine and show it (about 3 minutes)
 	@$(BIN)/crosscloud demo $(ARGS)
 
+programs:  ## Which optional programs are here, what for, and how to get the others
+	@$(PROGRAMS)
+
 test: $(STAMP)  ## All tests but the slow ones
 	$(BIN)/pytest $(FAST_TESTS) $(ARGS)
 
-test-all: $(STAMP)  ## All tests: also killed processes and deployment
+test-programs: $(STAMP)  ## Only tests, also slow ones, that use an optional program which is here
+	$(BIN)/pytest tests --programs $(addprefix --ignore=,$(LONG_TESTS)) $(ARGS)
+
+test-all: $(STAMP)  ## All tests: also killed processes, deployment, a bare machine
 	$(BIN)/pytest tests --histories 6000 --soak-minutes 10 $(ARGS)
 
 test-prometheus: $(STAMP)  ## Dashboards and rules, under a real Prometheus where there is one
-	$(BIN)/pytest $(WATCH_TESTS) $(ARGS)
+	$(BIN)/pytest $(WATCH_TESTS) tests/deploy/test_prometheus.py $(ARGS)
+
+test-bare: $(STAMP)  ## Demo and tests of what is committed, on a Debian that has nothing (long)
+	$(BIN)/pytest tests/deploy/test_bare_machine.py -s $(ARGS)
 
 test-browser: $(STAMP)  ## The report page in a headless Chromium, if there is one (part of test-all)
 	$(BIN)/pytest tests/e2e/test_report_page.py $(ARGS)
@@ -48,13 +60,13 @@ fuzz: $(STAMP)  ## Over a million damaged inputs to everything that reads bytes 
 	$(BIN)/python -m tests.fuzz.campaign $(ARGS)
 
 up:  ## Build images and start a whole federation in containers (OVERLAYS=compose.no-grafana.yaml)
-	$(COMPOSE) up --build --detach --wait $(ARGS)
+	@$(COMPOSE) up --build --detach --wait $(ARGS)
 
 down:  ## Stop it; its run stays and goes on with the next `up` (ARGS=--volumes: forget it)
-	$(COMPOSE) --profile tools down $(ARGS)
+	@$(COMPOSE) --profile tools down $(ARGS)
 
 logs:  ## Follow what its processes print
-	$(COMPOSE) logs --follow --tail 50 $(ARGS)
+	@$(COMPOSE) logs --follow --tail 50 $(ARGS)
 
 test-compose: $(STAMP)  ## Start it, kill each container, look at the walls (needs Docker; long)
 	$(BIN)/pytest tests/deploy/test_compose.py $(ARGS)
@@ -77,7 +89,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	{ echo "crosscloud is tested on Python 3.11 to 3.13 and '$(PYTHON)' is none of them:" \
 	"install one and run 'make PYTHON=python3.12 $(or $(MAKECMDGOALS),help)'." >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # half of one would be taken for one
 
 $(STAMP): | $(BIN)/python
 	@rm -f $(VENV)/.stamp-*
@@ -87,4 +99,5 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
 	@touch $@
 
-.PHONY: help demo chaos fuzz test test-all test-prometheus lint protos verify-protos test-browser pictures test-compose up down logs
+.PHONY: help programs demo chaos fuzz test test-all test-bare test-browser test-compose test-programs \
+	test-prometheus lint protos verify-protos pictures up down logs

@@ -7,8 +7,8 @@ every phase of a round; then each must settle, and the files must show that noth
 counted twice (`tests/chaos/witness.py`). An empty cell of a table fails.
 
     alone      one coordinator with an embedded Valkey
-    standby    a second coordinator waits for the lease in an external Redis; the network is cut by
-               toxiproxy where toxiproxy-server is on PATH, else by a proxy of our own
+    standby    a second coordinator waits for the lease in a server of somebody else's; the network
+               is cut by toxiproxy where that is, else by a proxy of our own that resets nothing
 """
 
 import argparse
@@ -23,6 +23,7 @@ from benchmarks.result import write_result
 from tests.chaos.faults import cells, table
 from tests.chaos.harness import Chaos
 from tests.chaos.standby import StandbyChaos
+from tests.rig.programs import lacking
 
 _SETUPS: Final = {"alone": Chaos, "standby": StandbyChaos}
 
@@ -38,6 +39,8 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)  # and every process is ended
     _say(f"seed {args.seed}")
+    if reason := lacking("toxiproxy-server"):
+        _say(f"without resets: {reason}")
     began_s = time.monotonic()
     found: dict[str, dict[str, Any]] = {}
     for name in [args.setup] if args.setup else _SETUPS:

@@ -1,7 +1,6 @@
 """What one round costs a real coordinator: its processes' memory, and the seconds of its commit."""
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,14 +164,10 @@ class BenchFederation:
 
 def family_of(pid: int) -> list[int]:
     """Return the process and all its descendants."""
-    listing = subprocess.run(
-        ("ps", "-e", "-o", "pid=,ppid="),  # noqa: S607
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    parents = {int(a): int(b) for a, b in (line.split() for line in listing.splitlines())}
     found = [pid]
     for each in found:  # it grows meanwhile
-        found += [child for child, parent in parents.items() if parent == each]
+        for children in Path(f"/proc/{each}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
     return found
 
 

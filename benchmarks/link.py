@@ -1,6 +1,6 @@
 """What a cut of a slow link costs: bytes sent, as the operating system counted them.
 
-    python -m benchmarks.link            (root, iproute2; the reset also toxiproxy-server on PATH)
+    python -m benchmarks.link            (root, iproute2, toxiproxy-server)
 
 One update through the real bulk process (mutual TLS, spool, resume by missing shards) over a link
 between two network namespaces. In the middle the link goes dark: briefly, so that TCP goes on; for
@@ -17,7 +17,8 @@ from typing import Final
 
 from benchmarks.cut_upload import Cost, cut_uploads
 from benchmarks.result import write_result
-from tests import narrow_link, toxiproxy
+from tests import narrow_link
+from tests.rig.programs import lacking
 
 RATE_BPS: Final = 20_000_000
 _BYTES: Final = 100_000_000
@@ -31,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the size, no file")
     args = parser.parse_args()
-    if reason := narrow_link.why_not() or toxiproxy.why_not():
+    if reason := narrow_link.why_not() or lacking("toxiproxy-server"):
         sys.stderr.write(f"cannot run here: {reason}\n")
         return 2
     num_bytes = _QUICK_BYTES if args.quick else _BYTES

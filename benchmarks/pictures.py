@@ -5,8 +5,7 @@
 
 Runs the demo's federation, keeps the last live table of it that shows an open round, and writes
 docs/pictures: the table as SVG, as a terminal of 80 columns has it, and parts of the page as PNG.
-With --run the page is that of a run which has ended, and the table stays. It needs a Chromium on
-PATH.
+With --run the page is that of a run which has ended, and the table stays. It needs a Chromium.
 """
 
 import argparse
@@ -28,7 +27,8 @@ from services.local.layout import COORDINATOR
 from services.local.table import live_table
 from services.operator_link import RunStatus
 from services.report.main import write_report
-from tests.browser import View, browser, find_browser
+from tests.browser import View, browser
+from tests.rig.programs import lacking
 
 FOLDER: Final = Path(__file__).parents[1] / "docs" / "pictures"
 MOST_BYTES: Final = 200_000
@@ -50,9 +50,8 @@ def main() -> int:
     parser.add_argument("--run", type=Path, help="folder of a run that has ended")
     parser.add_argument("--only", nargs="+", default=[s[0] for s in _SHOTS], help="of the page")
     args = parser.parse_args()
-    program = find_browser()
-    if program is None:
-        sys.exit("no Chromium on PATH: install one (apt-get install chromium, say)")
+    if reason := lacking("chromium"):
+        sys.exit(f"no picture can be made here: {reason}")
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         run, genesis = args.run, None
@@ -68,7 +67,7 @@ def main() -> int:
             genesis=genesis,
             price_per_gb=EGRESS_DOLLARS_PER_GB,
         )
-        with browser(program) as running:
+        with browser() as running:
             for name, scheme, first, last in (s for s in _SHOTS if s[0] in args.only):
                 with running.open(page.as_uri(), View(_WIDTH, scheme)) as shown:
                     _write(name, shown.screenshot(first, last))

@@ -22,10 +22,10 @@ from common.documents import Algorithm, Commit, Genesis, Version
 from common.errors import DamagedDataError
 from common.ids import Digest, WorkerId
 from common.outer import OuterStep, has_momentum
-from common.scales import next_clip, next_scales
+from common.scales import drifting_scales, next_clip, next_scales
 from common.schema import BLOCK, LEAF, ModelSchema, leaves
 from common.shards import unpack_energy
-from common.terms import ReadBlob, Terms, first_scales, num_fragments, round_terms
+from common.terms import DRIFTING, ReadBlob, Terms, first_scales, num_fragments, round_terms
 from common.weight import share
 
 TILE: Final = 16 * BLOCK
@@ -56,12 +56,16 @@ def genesis_version(
         seed: of the run.
         read_theta: the initial parameters and buffers; padding must be zero.
         write_blob: receives every file of the version.
+
+    Raises:
+        DamagedDataError: the padding is not zero.
     """
     theta = []
     for start, stop in schema.leaves():
         leaf = read_theta(start, stop).astype("<f4")
         for a, b in schema.padding():
-            assert not leaf[max(a - start, 0) : max(b - start, 0)].any(), "padding must be zero"
+            if leaf[max(a - start, 0) : max(b - start, 0)].any():
+                raise DamagedDataError("the padding of the first version is not zero")
         theta.append(write_blob(leaf.tobytes()))
     zeros: tuple[Digest, ...] = ()
     phi: tuple[Digest, ...] = ()
@@ -122,29 +126,37 @@ def advance(
     if note_step is not None:
         note_step(math.sqrt(sum(leaf.step_square for leaf in moved)))
 
-    energy, scales = replay.energy(), terms.scales.per_unit.copy()
-    num_survivors, watched = len(commit.survivors), terms.selection.watched
-    scales[watched] = next_scales(terms.scales.of(watched), energy, num_survivors)
+    energy = replay.energy()
     return Version(
         theta=tuple(leaf.theta for leaf in moved),
         momentum=tuple(leaf.momentum for leaf in moved if leaf.momentum),
         acc=tuple(leaf.acc for leaf in moved if leaf.acc),
-        scales=_write_leaves(scales, write_blob),
+        scales=_write_leaves(_next_scales(terms, energy, commit), write_blob),
         phi=_write_leaves(step.next_phi(replay.phi), write_blob) if version.phi else (),
         clip=_next_clip(terms, energy, commit),
         commits=version.commits + 1,
     )
 
 
+def _next_scales(terms: Terms, energy: U32, commit: Commit) -> F32:
+    """Return R_B, and d_B where the version counts it, float32[num_scales]."""
+    used, sent = terms.scales, terms.selection.blocks
+    measured = next_scales(used.of(sent), energy, len(commit.survivors))
+    if terms.algorithm.codec.kind in DRIFTING:
+        return np.concatenate(drifting_scales(used, sent, measured, terms.commits))
+    scales = used.per_unit.copy()
+    scales[sent] = measured
+    return scales
+
+
 def _next_clip(terms: Terms, energy: U32, commit: Commit) -> float:
     if not terms.algorithm.clipping:
         return 0.0
-    sent = terms.selection.blocks
     return next_clip(
         terms.clip,
         terms.commits + 2 - num_fragments(terms.algorithm.codec),
-        terms.scales.of(sent),
-        energy[: len(sent)],
+        terms.scales.of(terms.selection.blocks),
+        energy,
         len(commit.survivors),
         commit.lanes.clipped,
     )
@@ -194,7 +206,7 @@ class _Replay:
         step.join(self.phi, terms.selection.blocks)
 
     def energy(self) -> U32:
-        """Return the sums of z_B of the watched blocks, uint32[num_watched]."""
+        """Return the sums of z_B of the blocks that travelled, uint32[num_sent]."""
         layout = self._terms.layout
         offset = layout.num_blocks * self._block_bytes
         return unpack_energy(_exactly(self._read_aggregate, offset, layout.energy_bytes))

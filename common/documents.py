@@ -14,7 +14,7 @@ from common.canonical import Json
 from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema
 
-PROTOCOL: Final = 4
+PROTOCOL: Final = 5
 """The number in `Join`. It goes up when an older program could misread a newer one."""
 
 TIERS: Final = ("tls", "masked")
@@ -100,7 +100,7 @@ class Algorithm:
         max_cohort: most members of a cohort; the oldest offers go first.
         quorum: of the live members, in (0, 1]; never fewer than `min_cohort`.
         tier: privacy tier, one of TIERS.
-        min_cohort: m, fewest members in a sum.
+        min_cohort: m, fewest members in a sum; run.yaml's default is 3 + c.
         colluding: c, colluding workers that the threshold allows for.
         normalisation: g: "normalised" (tokens per learning rate), "tokens", "samples", "uniform".
         staleness: s(tau): "poly" (1 + tau)**-a, "hinge", "constant".
@@ -123,7 +123,7 @@ class Algorithm:
     staleness: str = "poly"
     staleness_exponent: float = 0.5
     max_staleness: float = 8.0
-    max_share: float = 0.75
+    max_share: float = 0.6
     max_policy_factor: float = 1.0
     clipping: bool = True
     local_steps: int = 20
@@ -343,18 +343,24 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Attestation:
-    """A worker's word that it stands on a version which it verified itself.
+    """A member's word: what its round made is this version, which it checked itself.
 
     Args:
-        certificate: of the identity that signs, base64 of its DER.
+        genesis: digest of the run's genesis.
+        plan: digest of the round's plan; the key that signs is that of the member's offer in it.
+        version: the number that the version has in the log.
+        digest: of that version.
+        counters: digest of the record's counters, `elapsed_s` as 0: who skips records has them
+            from nobody else.
         signature: hexadecimal, over this document without it.
     """
 
-    run: str
+    genesis: Digest
+    plan: Digest
     worker: WorkerId
     version: int
     digest: Digest
-    certificate: str
+    counters: Digest
     signature: str | None = None
 
 
@@ -477,17 +483,38 @@ class RollbackOrder:
     """An operator's signed word that an earlier version is to be the head again. Good for once.
 
     Args:
+        genesis: digest of the run's genesis.
+        version: its number.
+        digest: of that version: no other state may return under its number.
         num_records: length of the log as the operator saw it; the roll-back before this one, if
             there was any, is older.
         certificate: of the identity that signs, base64 of its DER.
         signature: hexadecimal, over this document without it.
     """
 
-    run: str
+    genesis: Digest
     version: int
+    digest: Digest
     num_records: int
     certificate: str
     signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The round that once made a version, and its members' words for it.
+
+    Args:
+        plan: of that round.
+        version: the number that the version got.
+        counters: of its record.
+        words: signatures of `Attestation`s, hexadecimal.
+    """
+
+    plan: Plan
+    version: int
+    counters: Counters
+    words: Mapping[WorkerId, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,12 +526,15 @@ class Rollback:
         commits: its `Version.commits`: the count that ring widths follow from.
         by: who asked.
         order: in the masked tier: what whoever asked has signed.
+        origin: in the masked tier: why the state can be believed by who never stood on it; None
+            where it is version 0.
     """
 
     version: int
     commits: int
     by: str
     order: RollbackOrder | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -526,6 +556,8 @@ class Record:
         version: the head after this record: number, digest.
         progress: of the run, in [0, 1], after this record; a float32.
         counters: after this record.
+        words: in the masked tier: signatures of `Attestation`s, hexadecimal, about the newest
+            commit before this record, those that no record before it holds.
     """
 
     seq: int
@@ -536,6 +568,7 @@ class Record:
     digest: Digest
     progress: float
     counters: Counters
+    words: Mapping[WorkerId, str] | None = None
     takeover: Takeover | None = None
     commit: Commit | None = None
     abort: Abort | None = None

@@ -96,6 +96,10 @@ class BusyError(CrosscloudError):
         self.retry_after_s = retry_after_s
 
 
+class OutOfDescriptorsError(BusyError):
+    """This process, or its machine, has as many files and connections open as it may."""
+
+
 class StorageError(CrosscloudError):
     """The disk or the store failed; nothing that was acknowledged is lost."""
 
@@ -122,3 +126,7 @@ class BrokenUpdateError(CrosscloudError):
 
 class DivergedError(CrosscloudError):
     """A replay did not give the record's digest although the base is sound: tell a person."""
+
+
+class ToldToEndError(BaseException):
+    """SIGTERM or Ctrl-C: this process is to end. No fault, and no `except Exception` keeps it."""

@@ -5,16 +5,24 @@ the masked tier takes a roll-back only with an operator's signature, and each si
 """
 
 from common.documents import Rollback
+from common.ids import Digest
 from common.secagg.signatures import IdentityPublicKey
 from common.secagg.transcript import is_signed, signed_content
 
 
 def order_complaint(
-    rollback: Rollback, run: str, seq: int, last_seq: int, key: IdentityPublicKey
+    rollback: Rollback,
+    digest: Digest,
+    genesis: Digest,
+    seq: int,
+    last_seq: int,
+    key: IdentityPublicKey,
 ) -> str:
     """Return why the order in a roll-back is none; "" if it is one.
 
     Args:
+        digest: of the version that is to be the head again.
+        genesis: digest of the run's genesis.
         seq: of the roll-back's record.
         last_seq: of the newest roll-back before it; -1 = there was none.
         key: of the certificate in the order. Whose that is, is not asked here.
@@ -24,8 +32,13 @@ def order_complaint(
         return "no operator has signed it"
     if not is_signed(key, "rollback", signed_content(order), order.signature):
         return "the signature of its order is wrong"
-    if (order.run, order.version) != (run, rollback.version):
-        return f"its order is for version {order.version} of run {order.run}"
+    if order.genesis != genesis:
+        return f"its order is for another run, of genesis {order.genesis[:16]}..."
+    if (order.version, order.digest) != (rollback.version, digest):
+        return (
+            f"its order is for version {order.version} {order.digest[:16]}..., the record returns "
+            f"to {rollback.version} {digest[:16]}..."
+        )
     if not last_seq < order.num_records <= seq:
         return (
             f"its order was signed at record {order.num_records}, and record {last_seq} is a "

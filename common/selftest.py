@@ -66,7 +66,13 @@ def selftest_digest() -> Digest:
 
 
 def _replayed(codec: Codec, optimiser: str) -> Digest:
-    algorithm = Algorithm(tier="tls", min_cohort=1, codec=codec, outer=Outer(kind=optimiser))
+    algorithm = Algorithm(
+        tier="tls",
+        min_cohort=1,
+        max_share=0.75,  # its own: a default that moves is no other arithmetic
+        codec=codec,
+        outer=Outer(kind=optimiser),
+    )
     blobs: dict[Digest, bytes] = {}
 
     def write(content: bytes) -> Digest:
@@ -137,7 +143,7 @@ def _aggregate(genesis: Genesis, plan: Plan, commit: int) -> bytes:
             data = _sparse(codec, values)
         case _:
             data = pack((values * np.float32(2 ** (bits - 2))).astype(np.int32), bits)
-    energy = (np.abs(_uniform(name + "/energy", layout.num_watched)) * 1024).astype(np.uint32)
+    energy = (np.abs(_uniform(name + "/energy", layout.num_blocks)) * 1024).astype(np.uint32)
     return data + pack_energy(energy)
 
 

@@ -2,8 +2,8 @@
 
     data section      block after block, those that travel: bits/8 bytes a value, or as sparse
     (hole)            up to the next multiple of `shard_bytes`; belongs to no shard, never sent
-    lanes section     3 x uint64 (V, loss, clipped), then z_B as uint32 per watched block, zeros up
-                      to a multiple of 48 bytes; all little-endian
+    lanes section     3 x uint64 (V, loss, clipped), then z_B as uint32 per block that travels,
+                      zeros up to a multiple of 48 bytes; all little-endian
     (hole)
     tags section      masked tier only: per shard of the two sections above, two uint64: the public
                       tag and the secret one; zeros up to a multiple of 48 bytes
@@ -51,25 +51,18 @@ class PayloadLayout:
     Args:
         length: values that travel, or that those which do are picked from.
         masked: whether there are tags.
-        num_unsent: blocks that do not travel, but whose z_B does.
         sparse_bytes: bytes of a block of which only some values travel; 0 = all do.
     """
 
     length: int
     bits: int
     masked: bool = False
-    num_unsent: int = 0
     sparse_bytes: int = 0
 
     @property
     def num_blocks(self) -> int:
         """Blocks that travel."""
         return self.length // BLOCK
-
-    @property
-    def num_watched(self) -> int:
-        """Blocks whose z_B travels."""
-        return self.num_blocks + self.num_unsent
 
     @property
     def block_bytes(self) -> int:
@@ -126,7 +119,7 @@ class PayloadLayout:
     @property
     def energy_bytes(self) -> int:
         """Bytes of the sums of z_B in an aggregate."""
-        return self.num_watched * _ENERGY.itemsize
+        return self.num_blocks * _ENERGY.itemsize
 
     def aggregate_block_bytes(self, num_survivors: int) -> int:
         """Return the bytes of one block in an aggregate: sparse ones lie beside each other."""
@@ -175,11 +168,12 @@ class PayloadLayout:
         """Return which bytes of the lanes section a shard of lanes holds.
 
         Raises:
-            BadUpdateError: there is no such shard.
+            BadUpdateError: there is no such shard, or it holds no lanes.
         """
         offset, length = self.shard(index)
         start = offset - self.lanes_offset
-        assert 0 <= start < self.lanes_bytes, f"shard {index} holds no lanes"
+        if not 0 <= start < self.lanes_bytes:
+            raise BadUpdateError(f"shard {index} holds no lanes")
         return slice(start, start + length)
 
 
@@ -194,7 +188,7 @@ def pack_lanes(lanes: Lanes, energy: U32) -> bytes:
 
     Args:
         lanes: of one member.
-        energy: z_B, uint32[num_watched].
+        energy: z_B, uint32[num_blocks].
     """
     head = np.array([lanes.v, lanes.loss_2_20, lanes.clipped], _LANES).tobytes()
     content = head + energy.astype(_ENERGY).tobytes()
@@ -202,7 +196,7 @@ def pack_lanes(lanes: Lanes, energy: U32) -> bytes:
 
 
 def unpack_lanes(content: bytes, layout: PayloadLayout) -> tuple[Lanes, U32]:
-    """Return the lanes and z_B, uint32[num_watched].
+    """Return the lanes and z_B, uint32[num_blocks].
 
     Raises:
         BadUpdateError: wrong length, or the padding is not zero.

@@ -15,7 +15,7 @@ from common.arrays import F32
 from common.codec import TileCodec, cyclic, heavy, randk, topk
 from common.codec.dense import Dense
 from common.codec.float32 import Float32
-from common.codec.selection import I64, Selection, whole
+from common.codec.selection import Selection, whole
 from common.codec.topk import TopK
 from common.documents import Algorithm, Codec, Genesis, Numbers, Plan, Version
 from common.errors import ConfigError, DamagedDataError
@@ -31,6 +31,9 @@ ReadBlob = Callable[[Digest], bytes]
 RINGS: Final = ("dense", "cyclic", "randk", "heavy")
 """Codecs whose values are in a ring, so that they can be masked."""
 
+DRIFTING: Final = ("randk", "heavy")
+"""Codecs of which some blocks wait longer for their turn than others."""
+
 CODECS: Final = (*RINGS, "topk", "float32")
 """What `Codec.kind` may be."""
 
@@ -44,7 +47,6 @@ class Terms:
         scales: of every block.
         selection: which blocks travel.
         codec: of the blocks that travel, by their place on the wire.
-        watcher: of those that do not, where their z_B does: by their place in `selection.rest`.
         clip: C; 0 = off.
         commits: of the version.
     """
@@ -56,7 +58,6 @@ class Terms:
     scales: Scales
     selection: Selection
     codec: TileCodec
-    watcher: Dense | None
     layout: PayloadLayout
     clip: float
     commits: int
@@ -85,12 +86,9 @@ def round_terms(
     algorithm, schema = genesis.algorithm, genesis.schema
     num_members = len(plan.offers)
     w = weights(numbers, algorithm, plan.threshold)
-    scales = round_scales(_read_scales(version, schema, read_blob), w.scale, num_members)
+    per_unit, drift = _read_scales(genesis, version, read_blob)
+    scales = round_scales(per_unit, w.scale, num_members, drift)
     selection = round_selection(genesis, version.commits, plan.fragment, scales.per_unit)
-
-    def dense(blocks: I64) -> Dense:
-        multiple = algorithm.codec.step_multiple
-        return Dense(plan.bits, num_members, multiple, scales.of(blocks), _signs(genesis.seed))
 
     codec: TileCodec
     match algorithm.codec.kind:
@@ -99,7 +97,8 @@ def round_terms(
         case "topk":
             codec = TopK(algorithm.codec.one_in, scales)
         case _:
-            codec = dense(selection.blocks)
+            multiple, of_sent = algorithm.codec.step_multiple, scales.of(selection.blocks)
+            codec = Dense(plan.bits, num_members, multiple, of_sent, _signs(genesis.seed))
     return Terms(
         schema=schema,
         algorithm=algorithm,
@@ -108,7 +107,6 @@ def round_terms(
         scales=scales,
         selection=selection,
         codec=codec,
-        watcher=dense(selection.rest) if selection.watches_all else None,
         layout=round_layout(genesis, plan.bits, plan.fragment),
         clip=version.clip,
         commits=version.commits,
@@ -132,7 +130,7 @@ def round_fragment(codec: Codec, commits: int) -> int:
 
 
 def first_scales(codec: Codec, num_blocks: int, seed: int) -> F32:
-    """Return R_B of version 0, float32[num_blocks]: what travels later has moved further.
+    """Return R_B of version 0, float32[num_scales]: what travels later has moved further.
 
     Raises:
         ConfigError: more fragments than blocks.
@@ -145,7 +143,14 @@ def first_scales(codec: Codec, num_blocks: int, seed: int) -> F32:
     scales = np.full(num_blocks, GENESIS_SCALE, np.float32)
     if codec.kind == "cyclic":
         scales *= 1 + cyclic.fragments(num_blocks, codec.one_in, seed).astype(np.float32)
+    if codec.kind in DRIFTING:
+        scales = np.concatenate([scales, np.ones(num_blocks, np.float32)])
     return scales
+
+
+def num_scales(codec: Codec, num_blocks: int) -> int:
+    """Return how many float32 a version's scales are: R_B, and for `DRIFTING` codecs d_B after."""
+    return 2 * num_blocks if codec.kind in DRIFTING else num_blocks
 
 
 def round_layout(genesis: Genesis, bits: int, fragment: int) -> PayloadLayout:
@@ -164,7 +169,7 @@ def round_layout(genesis: Genesis, bits: int, fragment: int) -> PayloadLayout:
             return PayloadLayout(num_sent * BLOCK, bits, masked)
         case "randk" | "heavy":
             num_sent = randk.num_sent(num_blocks, codec.one_in)
-            return PayloadLayout(num_sent * BLOCK, bits, masked, num_blocks - num_sent)
+            return PayloadLayout(num_sent * BLOCK, bits, masked)
         case "topk":
             size = topk.block_bytes(codec.one_in)
             return PayloadLayout(num_blocks * BLOCK, bits, masked, sparse_bytes=size)
@@ -199,10 +204,14 @@ def _signs(seed: int) -> F32:
     return rotation_signs(seed)
 
 
-def _read_scales(version: Version, schema: ModelSchema, read_blob: ReadBlob) -> F32:
+def _read_scales(genesis: Genesis, version: Version, read_blob: ReadBlob) -> tuple[F32, F32 | None]:
+    """Return R_B, and d_B where the version counts it, float32[num_blocks] each."""
+    num_blocks = genesis.schema.num_blocks
+    num = num_scales(genesis.algorithm.codec, num_blocks)
     content = b"".join(read_blob(d) for d in version.scales)
-    if len(content) != 4 * schema.num_blocks:
+    if len(content) != 4 * num:
         raise DamagedDataError(
-            f"scales have {len(content)} bytes, must be {4 * schema.num_blocks}; fetch them again"
+            f"scales have {len(content)} bytes, must be {4 * num}; fetch them again"
         )
-    return np.frombuffer(content, "<f4").astype(np.float32)
+    scales = np.frombuffer(content, "<f4").astype(np.float32)
+    return scales[:num_blocks], scales[num_blocks:] if num > num_blocks else None

@@ -22,6 +22,7 @@ from typing import Final
 from common.documents import Algorithm, Numbers, Plan
 from common.errors import BadNumbersError, ConfigError
 from common.ids import WorkerId
+from common.rate import lr_sum_bounds
 from common.secagg import thresholds
 
 ONE: Final = 65535
@@ -54,18 +55,21 @@ class Weights:
 def check_numbers(worker: WorkerId, n: Numbers, algorithm: Algorithm) -> None:
     """Refuse numbers that no honest member can have.
 
-    The bounds on A and on the counts keep every scale that follows a normal float32.
+    The bounds on A and on the counts keep every scale that follows a normal float32. A is besides a
+    sum of so many learning rates of the run's schedule: g is divided by it, so a member that says
+    less would drown the others in the rounding of their weights.
 
     Raises:
         BadNumbersError: names the worker and the field.
     """
     max_age_256 = algorithm.max_staleness * 256
+    lowest, highest = lr_sum_bounds(n.steps, algorithm.schedule)
     checks = (
+        ("steps", n.steps, 1, _MAX_COUNT),
         ("tokens", n.tokens, 1, _MAX_COUNT),
-        ("lr_sum", n.lr_sum, _MIN_LR_SUM, _MAX_LR_SUM),
+        ("lr_sum", n.lr_sum, max(lowest, _MIN_LR_SUM), min(highest, _MAX_LR_SUM)),
         ("age_256", n.age_256, 0, max_age_256),
         ("staleness_65535", n.staleness_65535, 1, ONE),
-        ("steps", n.steps, 1, _MAX_COUNT),
         ("samples", n.samples, 1, _MAX_COUNT),
     )
     for field, value, low, high in checks:

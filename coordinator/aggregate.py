@@ -52,7 +52,7 @@ def _sum_of_lanes(
     terms: Terms, survivors: list[WorkerId], uploads: Mapping[WorkerId, ReadBytes]
 ) -> tuple[Lanes, U32]:
     v = loss_2_20 = clipped = 0
-    energy = np.zeros(terms.layout.num_watched, np.uint32)
+    energy = np.zeros(terms.layout.num_blocks, np.uint32)
     for worker in survivors:
         content = uploads[worker](terms.layout.lanes_offset, terms.layout.lanes_bytes)
         with _blaming(worker):

@@ -4,13 +4,14 @@ A restarted coordinator folds the log and knows what the one before it knew, but
 (members, offers, the open round). It reads no files: whoever owns the log feeds it.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from common import canonical
 from common.documents import Control, Counters, Evaluation, Genesis, Record
 from common.errors import DamagedDataError
-from common.ids import Digest
+from common.ids import Digest, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class RunHead:
         stopped: why the run is over; "" = it is not.
         num_aborts: rounds that ended without a step.
         outcome_seq: seq of the newest commit or abort; -1 before any.
+        made: the commit that made the head; None where it is version 0, or a roll-back's.
+        words: members' words for it that are in the log.
     """
 
     num_records: int
@@ -48,6 +51,8 @@ class RunHead:
     stopped: str = ""
     num_aborts: int = 0
     outcome_seq: int = -1
+    made: Record | None = None
+    words: Mapping[WorkerId, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, genesis: Genesis) -> Self:
@@ -74,15 +79,19 @@ class RunHead:
             digest=record.digest,
             progress=record.progress,
             counters=record.counters,
+            words={**self.words, **(record.words or {})},
         )
         if record.commit is not None:
-            return replace(head, outcome_seq=record.seq, commits=self.commits + 1)
+            commits = self.commits + 1
+            return replace(head, outcome_seq=record.seq, commits=commits, made=record, words={})
         if record.rollback is not None:
             return replace(
                 head,
                 rolled_back=record.version,
                 rolled_back_seq=record.seq,
                 commits=record.rollback.commits,
+                made=None,
+                words={},
             )
         if record.abort is not None:
             return replace(head, outcome_seq=record.seq, num_aborts=self.num_aborts + 1)

@@ -13,6 +13,7 @@ from common.ids import Digest
 from common.progress import next_counters, progress
 from coordinator.head import RunHead
 from coordinator.ports import Append, Computed, Delete, Effect, Publish, Put, Save, Table
+from coordinator.words import Words
 
 Change = Put | Delete
 
@@ -27,6 +28,7 @@ class Ledger:
 
     def __init__(self, genesis: Genesis, head: RunHead, unix_offset_s: float) -> None:
         self.head = head
+        self.words = Words(genesis)
         self._genesis = genesis
         self._unix_offset_s = unix_offset_s
         self._led_before_s = head.counters.elapsed_s
@@ -84,7 +86,7 @@ class Ledger:
         return self._append(record, changes)
 
     def _next(self, now_s: float) -> Record:
-        """Return the log's next record; it tells nothing yet."""
+        """Return the log's next record; it tells nothing yet but words that no record holds."""
         head = self.head
         return Record(
             seq=head.num_records,
@@ -95,6 +97,7 @@ class Ledger:
             digest=head.digest,
             progress=head.progress,
             counters=replace(head.counters, elapsed_s=int(self.elapsed_s(now_s))),
+            words=self.words.unrecorded(head),
         )
 
     def _append(self, record: Record, changes: tuple[Change, ...]) -> tuple[Effect, ...]:

@@ -22,17 +22,24 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from common import canonical
 from common.documents import Genesis, Offer
 from common.errors import (
+    BadKeyError,
     BadNumbersError,
+    BadSignatureError,
     IncompatibleError,
     NotAMemberError,
     UnexpectedMessageError,
 )
 from common.ids import WorkerId
-from common.secagg.transcript import check_keys
+from common.parties import Admits, own_party
+from common.secagg.transcript import is_signed, offered_keys, signed_content
 from coordinator.head import RunHead
 from coordinator.membership import MAX_COUNT, Member
+
+MAX_OFFER_BYTES: Final = 2**14
+"""Of an offer's document: it goes to every member, and into the log."""
 
 NUM_INTERVALS: Final = 8
 """How many intervals between closes the grace time is taken from."""
@@ -52,9 +59,11 @@ class Offers:
     Args:
         genesis: names the run; its algorithm has policy, quorum, sizes, allowed staleness.
         default_grace_s: grace time before there is any interval to take it from.
+        admits: says whose certificate it is that an offer holds.
     """
 
-    def __init__(self, genesis: Genesis, default_grace_s: float) -> None:
+    def __init__(self, genesis: Genesis, default_grace_s: float, admits: Admits) -> None:
+        self._admits = admits
         self._run = genesis.run
         self._algorithm = genesis.algorithm
         self._default_grace_s = default_grace_s
@@ -92,7 +101,7 @@ class Offers:
             BadNumbersError: it says what no honest worker says.
             IncompatibleError: it is for another run, or stands on a version that this one has not.
             UnexpectedMessageError: it is of an earlier boot, used, or too many versions behind.
-            BadKeyError, BadSignatureError: no honest worker of the masked tier signed it.
+            BadKeyError, BadSignatureError, NotAMemberError: every other member would refuse it.
         """
         if offer.worker != member.worker:
             raise NotAMemberError(f"{member.worker} offers in the name of {offer.worker}")
@@ -100,6 +109,10 @@ class Offers:
             raise IncompatibleError(f"the offer is for run {offer.run}, this is {self._run}")
         if offer.boot != member.boot:
             raise UnexpectedMessageError("the offer is of another boot than its session")
+        if (num_bytes := len(canonical.encode(offer))) > MAX_OFFER_BYTES:
+            raise BadNumbersError(
+                f"offer: {num_bytes} bytes, at most {MAX_OFFER_BYTES} go into a plan"
+            )
         counts = (offer.tokens, offer.steps, offer.speed)
         if min(counts) < 1 or max(*counts, offer.link_bps) > MAX_COUNT:
             raise BadNumbersError(
@@ -129,7 +142,7 @@ class Offers:
         if (offer.keys is not None) != self._algorithm.masked:
             raise BadNumbersError(f"offer: keys in privacy tier {self._algorithm.tier}")
         if offer.keys is not None:
-            check_keys(offer)
+            check_signed(offer, self._admits)
         if self._used.get(offer.worker) == offer.nonce:
             raise UnexpectedMessageError("an offer is used once, and a plan has used this one")
 
@@ -212,3 +225,20 @@ class Offers:
 
     def _is_stale(self, offer: Offer, version: int) -> bool:
         return version - offer.version > self._algorithm.max_staleness
+
+
+def check_signed(offer: Offer, admits: Admits) -> None:
+    """Refuse an offer that would only make the other members refuse its plan.
+
+    Raises:
+        BadKeyError: a key is missing, or is none; or anybody could derive its secrets.
+        NotAMemberError: the certificate is not its worker's own, of the CA, valid now.
+        BadSignatureError: that certificate's key has not signed it.
+    """
+    for key in offered_keys(offer):
+        key.check_order()
+    if offer.keys is None:
+        raise BadKeyError(f"the offer of {offer.worker} holds no keys")
+    party = own_party(offer.worker, offer.keys.certificate, admits)
+    if not is_signed(party.key, "offer", signed_content(offer), offer.signature):
+        raise BadSignatureError(f"{offer.worker}: the signature of its offer is wrong")

@@ -17,6 +17,7 @@ from common.documents import (
     Evaluation,
     Numbers,
     Offer,
+    Origin,
     Plan,
     Record,
     RollbackOrder,
@@ -115,7 +116,7 @@ class Abandoned:
 
 @dataclass(frozen=True, slots=True)
 class Attested:
-    """A worker says which version it verified."""
+    """A worker brings a member's word for the version that its round made."""
 
     session: SessionId
     attestation: Attestation
@@ -265,11 +266,13 @@ class Restored:
 
     Args:
         commits: its `Version.commits`.
+        origin: in the masked tier: why it can be believed; None for version 0.
     """
 
     version: int
     digest: Digest
     commits: int
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ whoever asked is answered no earlier: by the record, or by `NotRolledBack`. Whic
 be had is the shell's to know.
 """
 
+from common import canonical
 from common.documents import Genesis, Rollback
 from common.errors import BadSignatureError, UnexpectedMessageError
 from common.orders import order_complaint
@@ -61,7 +62,12 @@ class Returning:
         head, asked = self._ledger.head, Rollback(event.version, 0, event.by, event.order)
         key = certified_key(certificate_der(event.order.certificate, event.by))
         complaint = order_complaint(
-            asked, self._genesis.run, head.num_records, head.rolled_back_seq, key
+            asked,
+            event.order.digest,  # the workers compare it with what they stood on
+            canonical.digest(self._genesis),
+            head.num_records,
+            head.rolled_back_seq,
+            key,
         )
         if complaint:
             raise BadSignatureError(f"{event.by}: {complaint}")
@@ -77,7 +83,7 @@ class Returning:
     def restored(self, event: Restored, now_s: float, *changes: Change) -> tuple[Effect, ...]:
         """The files are complete: from here on that version's state is the head."""
         asked = self._end(event.version)
-        rollback = Rollback(event.version, event.commits, asked.by, asked.order)
+        rollback = Rollback(event.version, event.commits, asked.by, asked.order, event.origin)
         return self._ledger.rollback(rollback, event.digest, now_s, *changes)
 
     def failed(self, event: RestoreFailed) -> tuple[Effect, ...]:

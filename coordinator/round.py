@@ -316,8 +316,8 @@ class Round:
     def compute(self, event: Computed) -> None:
         """The sum became a version."""
         self._check_computing()
-        assert event.commit.plan == self.plan
-        assert event.commit.survivors == self.survivors
+        if (event.commit.plan, event.commit.survivors) != (self.plan, self.survivors):
+            raise AssertionError("the version of another plan, or of other members, was computed")
         self.phase, self.outcome = self._next(Phase.COMMITTED), event
 
     def fail(self, event: ComputeFailed) -> None:
@@ -416,7 +416,8 @@ class Round:
     # ----------------------------------------------------------------------------------------------
 
     def _next(self, phase: Phase) -> Phase:
-        assert phase in NEXT_PHASES[self.phase], f"{self.phase} -> {phase}"
+        if phase not in NEXT_PHASES[self.phase]:
+            raise AssertionError(f"{self.phase} -> {phase}")
         return phase
 
     def _u2(self, worker: WorkerId) -> Members:

@@ -23,7 +23,7 @@ from common.errors import (
     UnknownRoundError,
 )
 from common.ids import RoundId, WorkerId
-from coordinator.attestations import Attestations
+from common.parties import Admits
 from coordinator.backoff import Backoff
 from coordinator.gate import Gate
 from coordinator.head import RunHead
@@ -86,6 +86,7 @@ class Run:
         leader: this coordinator's name in the log.
         new_round_id: draws one.
         unix_offset_s: Unix time minus the clock of every `now_s`; it only dates records.
+        admits: says whose certificate it is that a worker sent.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Run:
         new_round_id: Callable[[], RoundId],
         unix_offset_s: float,
         timings: Timings,
+        admits: Admits,
     ) -> None:
         self._genesis = genesis
         self._algorithm = genesis.algorithm
@@ -105,11 +107,11 @@ class Run:
         self._new_round_id = new_round_id
         self._timings = timings
         self._membership = Membership(timings.lease_s)
-        self._offers = Offers(genesis, timings.default_grace_s)
+        self._offers = Offers(genesis, timings.default_grace_s, admits)
         self._round: Round | None = None
         self._gate = Gate(genesis.stop, self._ledger)
         self._returning = Returning(genesis, self._ledger)
-        self._attestations = Attestations()
+        self._words = self._ledger.words
         self._backoff = Backoff()
         self._border_s = 0.0
         self._ending = False
@@ -148,7 +150,8 @@ class Run:
         Raises:
             ProtocolError: the event is not allowed now; nothing changed.
         """
-        assert self._started
+        if not self._started:
+            raise AssertionError("nothing is decided before `start`")
         if self._ledger.head.stopped:
             return self._after_the_end(event, now_s)
         return (*self._apply(event, now_s), *self._pass_time(now_s))
@@ -164,6 +167,7 @@ class Run:
             open_round=self._round,
             stopping=self._gate.stop is not None,
             returning=self._returning.asked,
+            words=self._words,
             backoff=self._backoff,
             ending=self._ending,
             border_s=self._border_s,
@@ -259,8 +263,7 @@ class Run:
             why = "its process started again"
         saved = Save((member.saved(), *dropped))
         resent = () if self._round is None else self._round.rejoin(event.worker, event.session)
-        attested = self._attestations.of(self._ledger.head)
-        told = tuple(Send(event.session, attestation) for attestation in attested)
+        told = tuple(Send(event.session, w) for w in self._words.all(self._ledger.head))
         if former is None:
             note = Note("joined", f"{event.worker}, on version {event.version}", event.worker)
             return (saved, *told, *resent, note)
@@ -298,13 +301,14 @@ class Run:
         return (*_renewed(member, now_s), kept)
 
     def _attested(self, event: Attested, now_s: float) -> tuple[Effect, ...]:
-        """Relay who verified the newest version to those who have not."""
-        member = self._membership.of_session(event.session)
-        self._attestations.add(member.worker, event.attestation, self._ledger.head)
+        """Relay a word for the newest version, whoever of the members brings it."""
+        member, word = self._membership.of_session(event.session), event.attestation
+        if not self._words.add(word, self._ledger.head):
+            return _renewed(member, now_s)
         relayed = (
-            Send(other.session, event.attestation)
+            Send(other.session, word)
             for other in self._membership.all()
-            if other.connected and other.worker not in self._attestations.workers
+            if other.connected and other.worker not in (member.worker, word.worker)
         )
         return (*_renewed(member, now_s), *relayed)
 
@@ -396,11 +400,13 @@ class Run:
         return (*told, DropSpool(over.id)) if over.spool_open else told
 
     def _at_border(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
-        if (stop := self._gate.due(now_s)) is not None:
-            return self._finish(stop, now_s)
+        needed = self._words.needed(self._ledger.head)
+        if (stop := self._gate.due(now_s)) is not None:  # the last version's words are durable, too
+            is_late = now_s >= self._border_s + self._timings.key_timeout_s
+            return self._finish(stop, now_s) if is_late or not needed else ()
         if self._returning.asked is not None:
             return () if self._ending else self._returning.at_border()
-        waits = self._gate.paused or self._ending or self._backoff.holds(now_s)
+        waits = needed > 0 or self._gate.paused or self._ending or self._backoff.holds(now_s)
         return self._close(now_s) if ripe and not waits else ()
 
     def _close(self, now_s: float) -> tuple[Effect, ...]:

@@ -12,6 +12,7 @@ from coordinator.membership import Member, Membership
 from coordinator.offers import Offers
 from coordinator.ports import RollbackAsked
 from coordinator.round import Phase, Round
+from coordinator.words import Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def status_of(
     open_round: Round | None,
     stopping: bool,
     returning: RollbackAsked | None,
+    words: Words,
     backoff: Backoff,
     ending: bool,
     border_s: float,
@@ -110,7 +112,7 @@ def status_of(
             offers,
             open_round,
             returning,
-            backoff.sentences(now_s),
+            (*_waiting_for_words(words, head), *backoff.sentences(now_s)),
             ending=ending,
             border_s=border_s,
             now_s=now_s,
@@ -197,6 +199,17 @@ def _waiting_for_round(open_round: Round, now_s: float) -> str:
         what = "signatures"
     left_s = max(0.0, open_round.deadline_s - now_s)
     return f"{what} of {', '.join(missing)}, {since}; at most {left_s:.1f} s more"
+
+
+def _waiting_for_words(words: Words, head: RunHead) -> tuple[str, ...]:
+    """Return whose words the newest version lacks: nobody stands on it before."""
+    if not (needed := words.needed(head)):
+        return ()
+    missing = words.missing(head)
+    return (
+        f"the word of {needed} of {', '.join(missing)} for version {head.version}, which they made:"
+        " where they are gone for good, roll back to a version before it",
+    )
 
 
 def _waiting_for_offers(offers: Offers, live: Sequence[WorkerId], now_s: float) -> str:

@@ -1,6 +1,6 @@
 """`python -m crosscloud`, and the `crosscloud` command."""
 
-from services.cli.app import main
+from services.cli.start import main
 
 __all__ = ["main"]
 

@@ -18,11 +18,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from common.errors import ConfigError, NotAMemberError
+from common.border import foreign
+from common.errors import BadKeyError, ConfigError, NotAMemberError
 from common.secagg import signatures
 from services import certs
 from services.files import replace_file
 from services.identity import Identity, Role, identity_among
+from services.member_listing import list_members
 
 _GROUP: Final = 4
 
@@ -52,7 +54,7 @@ def request(folder: Path, identity: Identity, hosts: tuple[str, ...]) -> tuple[P
     Raises:
         ConfigError: hosts where there may be none, or a key that cannot be read.
     """
-    certs.check_hosts(certs.Holder(identity.role, identity.name, identity.organisation, hosts))
+    certs.check_holder(certs.Holder(identity.role, identity.name, identity.organisation, hosts))
     folder.mkdir(parents=True, exist_ok=True)
     key = _key(folder / f"{identity.name}.key")
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, identity.name)])
@@ -75,10 +77,18 @@ def show(path: Path) -> Shown:
     """
     found = _read(path)
     try:
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        identity = identity_among(names.get_values_for_type(x509.UniformResourceIdentifier))
-    except (x509.ExtensionNotFound, NotAMemberError) as e:
+        with foreign(f"what stands in {path}", ConfigError):
+            return _shown(found)
+    except (BadKeyError, NotAMemberError) as e:
         raise ConfigError(f"{path}: {e}") from None
+
+
+def _shown(found: x509.Certificate | x509.CertificateSigningRequest) -> Shown:
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as e:
+        raise NotAMemberError(str(e)) from None
+    identity = identity_among(names.get_values_for_type(x509.UniformResourceIdentifier))
     hosts = (
         *names.get_values_for_type(x509.DNSName),
         *map(str, names.get_values_for_type(x509.IPAddress)),
@@ -115,23 +125,24 @@ def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[P
             f"{path} has the fingerprint {shown.fingerprint}, not the one that was given: it is "
             "another request; ask its maker to read out what `crosscloud certs show` says there"
         )
-    key = found.public_key()
-    if not found.is_signature_valid or not isinstance(key, ec.EllipticCurvePublicKey):
+    with foreign(f"the key in {path}", ConfigError):
+        key, is_own = found.public_key(), found.is_signature_valid
+    if not is_own or not isinstance(key, ec.EllipticCurvePublicKey):
         raise ConfigError(f"{path} is not signed by its own elliptic-curve key: make it again")
     who = shown.identity
-    certs.check_hosts(certs.Holder(who.role, who.name, who.organisation, shown.hosts))
+    certs.check_holder(certs.Holder(who.role, who.name, who.organisation, shown.hosts))
     now = datetime.datetime.now(datetime.UTC)
     authority = certs.authority_in(folder, who.run, now)
     if authority is None:
         raise ConfigError(
             f"{folder} holds no authority: sign where `crosscloud certs init` was run"
         )
-    certs.list_members(folder / certs.MEMBERS, [who], dry=True)
+    list_members(folder / certs.MEMBERS, [who], dry=True)
     until = now + datetime.timedelta(days=valid_days)
     signed = certs.certificate_for(authority, who, shown.hosts, key, now - certs.CLOCK_SKEW, until)
     target = folder / f"{who.name}.pem"
     replace_file(target, signed)
-    certs.list_members(folder / certs.MEMBERS, [who])
+    list_members(folder / certs.MEMBERS, [who])
     return target, show(target)
 
 
@@ -154,12 +165,14 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
 def _read(path: Path) -> x509.Certificate | x509.CertificateSigningRequest:
     try:
         content = path.read_bytes()
-        if b"CERTIFICATE REQUEST" in content:
-            return x509.load_pem_x509_csr(content)
-        return x509.load_pem_x509_certificate(content)
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
-    except ValueError:
+    try:
+        with foreign(str(path)):
+            if b"CERTIFICATE REQUEST" in content:
+                return x509.load_pem_x509_csr(content)
+            return x509.load_pem_x509_certificate(content)
+    except BadKeyError:
         raise ConfigError(f"{path} is neither a certificate nor a request in PEM") from None
 
 

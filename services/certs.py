@@ -9,12 +9,11 @@ does not fit is an error. Whoever holds `ca.key` can admit anybody: keep it off 
 import datetime
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import yaml
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,11 +21,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.errors import ConfigError, NotAMemberError
-from services.identity import SCHEME, Identity, MemberList, Role, check_name, identity_in
+from services.addresses import checked_host
+from services.identity import (
+    SCHEME,
+    Identity,
+    Role,
+    check_name,
+    identity_in,
+)
+from services.member_listing import check_organisations, list_members
+from services.pins import PINS
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
 MEMBERS: Final = "members.yaml"
+
+_OWN_FILES: Final = (CA_CERTIFICATE, CA_KEY, MEMBERS, PINS)
+NOT_FOR_HOLDERS: Final = frozenset(Path(name).stem for name in _OWN_FILES)
+"""Names whose files would be the authority's own."""
 
 _MOST_DAYS: Final = 3650
 CLOCK_SKEW: Final = datetime.timedelta(minutes=5)
@@ -91,11 +103,9 @@ def init_federation(
     if len(wanted) != len(holders):
         raise ConfigError("two certificates for one name: names are unique in a run")
     for _, h in wanted.values():
-        check_hosts(h)
-        if h.name == "ca":
-            raise ConfigError("the name 'ca' is taken by the authority's own files")
+        check_holder(h)
     asked = {name: identity for name, (identity, _) in wanted.items()}
-    _check_organisations(folder / MEMBERS, run, asked, min_cohort)
+    check_organisations(folder / MEMBERS, run, asked, min_cohort)
     now = datetime.datetime.now(datetime.UTC)
     authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
@@ -113,23 +123,6 @@ def init_federation(
     if new:
         written.append(list_members(folder / MEMBERS, [identity for identity, _ in new]))
     return tuple(written)
-
-
-def _check_organisations(
-    path: Path, run: str, asked: Mapping[str, Identity], min_cohort: int
-) -> None:
-    """Refuse a list on which there are workers enough, and never a cohort."""
-    listed = MemberList(path, run).members if path.exists() else {}
-    everybody = {**listed, **asked}.values()
-    organisations = [i.organisation for i in everybody if i.role is Role.WORKER]
-    if len(set(organisations)) < min_cohort <= len(organisations):
-        raise ConfigError(
-            f"{len(organisations)} workers of {len(set(organisations))} organisations: in tier "
-            f"'masked' no sum has two workers of one organisation, so that with min_cohort "
-            f"{min_cohort} no round could ever open. Give workers of more organisations "
-            "(NAME@ORGANISATION; without @ each is its own), or the run's own --min-cohort "
-            "(0 in tier tls)"
-        )
 
 
 def new_authority(
@@ -251,36 +244,6 @@ def _is_there(
     return True
 
 
-def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = False) -> Path:
-    """Append to the list as text, so that an operator's comments and edits stay.
-
-    Args:
-        dry: only check.
-
-    Raises:
-        ConfigError: a name is there with another role or organisation.
-    """
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    listed = (yaml.safe_load(old) or {}).get("members") or [] if old else []
-    known = {entry["name"]: (entry["role"], entry["organisation"]) for entry in listed}
-    for i in identities:
-        if known.get(i.name, (i.role, i.organisation)) != (i.role, i.organisation):
-            raise ConfigError(
-                f"{path}: {i.name} is there as {' of '.join(known[i.name])}: names are unique in a "
-                "run; correct the list, or choose another name"
-            )
-    head = old if old else "# Who may come in; read again whenever it changes.\nmembers:\n"
-    indent = next((w[: w.index("-")] for w in head.splitlines() if w.lstrip()[:1] == "-"), "  ")
-    lines = [
-        f"{indent}- {{name: {i.name}, role: {i.role}, organisation: {i.organisation}}}\n"
-        for i in identities
-        if i.name not in known
-    ]
-    if lines and not dry:
-        path.write_text(head.rstrip("\n") + "\n" + "".join(lines), encoding="utf-8")
-    return path
-
-
 def _write_pair(
     folder: Path, certificate_name: str, key_name: str, certificate: bytes, key: bytes
 ) -> list[Path]:
@@ -330,7 +293,7 @@ def alternative_names(
 ) -> x509.SubjectAlternativeName:
     """Return the extension with these URIs, DNS names and IP addresses."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
-    for host in hosts:
+    for host in map(_checked_host, hosts):
         try:
             names.append(x509.IPAddress(ipaddress.ip_address(host)))
         except ValueError:
@@ -338,12 +301,20 @@ def alternative_names(
     return x509.SubjectAlternativeName(names)
 
 
-def check_hosts(holder: Holder) -> None:
-    """Let hosts pass only where a role may have them.
+def check_holder(holder: Holder) -> None:
+    """Let pass whoever may get a certificate: `NAME.pem`, `NAME.key` and `NAME.csr` are its files.
 
     Raises:
-        ConfigError: a coordinator without hosts, or another role with some.
+        ConfigError: its files would be the authority's own; a coordinator without hosts, another
+            role with some, or one that is none.
     """
+    if holder.name in NOT_FOR_HOLDERS:
+        raise ConfigError(
+            f"{holder.role} {holder.name!r}: files of that name are the authority's own "
+            f"({', '.join(sorted(_OWN_FILES))}): choose another name"
+        )
+    for host in holder.hosts:
+        _checked_host(host)
     if holder.role is Role.COORDINATOR and not holder.hosts:
         raise ConfigError(
             f"coordinator {holder.name!r} has no hosts: give the DNS names or IP addresses under "
@@ -351,6 +322,14 @@ def check_hosts(holder: Holder) -> None:
         )
     if holder.role is not Role.COORDINATOR and holder.hosts:
         raise ConfigError(f"{holder.role} {holder.name!r} has hosts: only a coordinator may serve")
+
+
+def _checked_host(host: str) -> str:
+    star = "*." if host.startswith("*.") else ""
+    try:
+        return star + checked_host(host.removeprefix(star))
+    except ValueError as e:
+        raise ConfigError(f"host {host!r}: {e}") from None
 
 
 def _authority_uri(run: str) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 
 import grpc
 
-from services.proxies import is_loopback, split
+from services.proxies import is_loopback, is_unread, split
 
 PING_S: Final = 20.0
 """Seconds that a channel of ours is quiet until it pings."""
@@ -31,6 +31,9 @@ PING_TIMEOUT_S: Final = 20.0
 
 FASTEST_PING_S: Final = 5.0
 """Seconds between pings of a quiet connection that a server of ours puts up with."""
+
+HANDSHAKE_S: Final = 15.0
+"""Seconds until a server of ours drops a connection that has not said who it is."""
 
 LONGEST_REDIAL_S: Final = 10.0
 """Seconds between two tries of a channel to connect, at most."""
@@ -69,8 +72,12 @@ OPTIONS: Final = channel_options()
 
 
 def to(target: str, options: Options = OPTIONS) -> Options:
-    """Return the options of a channel to HOST:PORT: loopback is dialled without any proxy."""
-    if is_loopback(split(target)[0]):
+    """Return the options of a channel to HOST:PORT.
+
+    Loopback is dialled without any proxy. So is everything where the setting is of no form that
+    gRPC reads: it would dial directly as well, and repeat in its own log what the setting says.
+    """
+    if is_loopback(split(target)[0]) or is_unread():
         return (*options, ("grpc.enable_http_proxy", 0))
     return options
 
@@ -89,10 +96,21 @@ def server_options(
 ) -> Options:
     """Return a server's half: it pings idle connections, and lets the other side ping.
 
-    A caller that never reads or answers is let go after a ping without an answer.
+    A caller that never reads or answers is let go after a ping without an answer, and one that says
+    nothing before that, without a certificate say, after `HANDSHAKE_S` (gRPC's own: 120 s).
     """
     return (
         ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", _ms(HANDSHAKE_S)),
         *_pings(keepalive_s, timeout_s),
         ("grpc.http2.min_ping_interval_without_data_ms", _ms(fastest_ping_s)),
     )
+
+
+def bounded(max_connections: int) -> Options:
+    """Return what has a port of a server close any further connection as soon as it is opened.
+
+    Args:
+        max_connections: open at once, those included that have not said yet who they are.
+    """
+    return (("grpc.max_allowed_incoming_connections", max_connections),)

@@ -4,8 +4,10 @@
 
 One line is one message: the name of its type, and its canonical document. Either side names the
 types that it accepts; anything else is refused. Nothing is pickled. The socket is also the leash:
-when either side ends, however it ends, the other reads an end of file. The child stands in a
-session of its own, so a Ctrl-C in the terminal reaches the parent alone, and the parent decides.
+when either side ends, however it ends, the other reads an end of file. A child that is not at its
+line then, because it loads or computes, is pulled out of that, and ends by force where that fails:
+`Line.hold`. The child stands in a session of its own, so a Ctrl-C in the terminal reaches the
+parent alone; a SIGTERM for all of a service's processes changes nothing here: the parent decides.
 """
 
 import asyncio
@@ -15,11 +17,22 @@ import select
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import IO, Any, Final
 
 from common import canonical
-from common.errors import CrosscloudError, MalformedDocumentError
+from common.errors import CrosscloudError, MalformedDocumentError, ToldToEndError
+from services import ending
+from services.exit_status import Exit
+
+ORDERLY_S: Final = 1.0
+"""How long a child may take to see for itself that its parent is gone."""
+
+FORCED_S: Final = 4.0
+"""How long it may take, from then on, to undo what it was pulled out of."""
 
 MAX_LINE_BYTES: Final = canonical.MAX_DOCUMENT_BYTES + 256
 
@@ -99,6 +112,41 @@ class Line:
         line, _, self._rest = self._rest.partition(b"\n")
         return decode_line(line + b"\n", self._kinds)
 
+    def hold(self) -> None:
+        """End this process with its parent, from now on and whatever it is at by then.
+
+        The main thread calls it, first of all. Where it does not come to `receive` or `send` within
+        `ORDERLY_S`, it is interrupted by a `ToldToEndError`; `FORCED_S` later the process is over.
+        Before the parent is gone SIGTERM and SIGINT are the parent's affair. A process that is
+        forked from this one, by a learner say, hears them as any other.
+        """
+        gone = threading.Event()
+
+        def signalled(number: int, frame: FrameType | None) -> None:
+            if gone.is_set():
+                ending.finish()  # another one must not tear the undoing
+                raise ToldToEndError
+
+        ending.handle(signalled)
+        os.register_at_fork(
+            before=ending.hold_back, after_in_parent=ending.let_go, after_in_child=ending.default
+        )
+        main = threading.main_thread().ident
+        assert main is not None
+        watch = threading.Thread(target=self._end_with_parent, args=(gone, main), daemon=True)
+        watch.start()
+
+    def _end_with_parent(self, gone: threading.Event, main: int) -> None:
+        ends = select.poll()
+        ends.register(self._socket, 0)  # of nothing but its end
+        while not ends.poll():
+            pass
+        time.sleep(ORDERLY_S)
+        gone.set()
+        signal.pthread_kill(main, signal.SIGTERM)
+        time.sleep(FORCED_S)
+        os._exit(Exit.TOLD)
+
     def close(self) -> None:
         """Close the socket: the parent reads an end of file."""
         self._socket.close()
@@ -163,8 +211,8 @@ class Child:
         """Return the exit code once the child ended; negative: the signal that killed it."""
         return await self._process.wait()
 
-    async def end(self, grace_s: float = 5.0) -> int:
-        """Close the line, wait `grace_s`, then terminate, wait as long again, then kill.
+    async def end(self, grace_s: float = 10.0) -> int:
+        """Close the line, wait `grace_s`, then kill.
 
         Returns:
             The exit code. Calling it again is fine.
@@ -172,12 +220,10 @@ class Child:
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
-        for stop in (self._process.terminate, self._process.kill):
-            try:
-                return await asyncio.wait_for(self._process.wait(), grace_s)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    stop()
+        try:
+            return await asyncio.wait_for(self._process.wait(), grace_s)
+        except TimeoutError:
+            _kill(self._process)
         return await self._process.wait()
 
 
@@ -191,6 +237,8 @@ async def spawn(
 ) -> Child:
     """Start `python -m module --fd N args...` and return our end of its line.
 
+    Whoever is cancelled here leaves no child.
+
     Args:
         module: has to take `--fd N` and to read the socket N with `Line`.
         args: further arguments.
@@ -201,7 +249,8 @@ async def spawn(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     # the child imports what we import, from wherever we were started
     path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    with theirs:
+    with contextlib.ExitStack() as undo, theirs:
+        undo.callback(ours.close)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -216,5 +265,12 @@ async def spawn(
             start_new_session=True,
             env={**os.environ, **path, **(environment or {})},
         )
-    reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
-    return Child(process, reader, writer, module, receives)
+        undo.callback(_kill, process)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)
+        undo.pop_all()
+        return Child(process, reader, writer, module, receives)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()

@@ -4,31 +4,36 @@ A variable `CROSSCLOUD_<PROCESS>__<FIELD>[__<FIELD>]` overrides the file:
 CROSSCLOUD_WORKER__TLS__KEY sets `tls.key` of a worker. Lists and mappings are written as YAML or
 JSON. The double underscore keeps our names apart from those that Kubernetes makes up for services.
 
+A field decides what a word in the file is: where text is wanted, `001`, `no` and `null` are names.
 It refuses unknown keys, in the file and in the environment: a misspelt setting that is silently
-ignored is the worst kind.
+ignored is the worst kind. No sentence repeats a password.
 """
 
 import dataclasses
 import os
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from common.errors import ConfigError
+from services import yaml_file
+from services.secret_urls import masked
+from services.yaml_file import Loc, Written
 
 S = TypeVar("S", bound=BaseModel)
 
 _PREFIX: Final = "CROSSCLOUD"
-NOT_YAML: Final = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises: also for a month 13, and where it is nested too deep."""
 _UNKNOWN: Final = ("extra_forbidden", "unexpected_keyword_argument")
+_DOTTED: Final = re.compile(r"([a-z_0-9]+(?:[.][\w-]+)*): ")
+_TEXT: Final = (str, Path, SecretStr)
 
 
 def load(kind: type[S], path: Path, process: str, environ: Mapping[str, str] | None = None) -> S:
@@ -39,14 +44,14 @@ def load(kind: type[S], path: Path, process: str, environ: Mapping[str, str] | N
         environ: the environment; None = this process's.
 
     Raises:
-        ConfigError: the first problem, naming file, field, value and fix.
+        ConfigError: the first problem, naming file, line, field, value and fix.
     """
-    raw = read_mapping(path)
-    origins = _override(raw, process, os.environ if environ is None else environ)
-    return check(kind, raw, path, origins)
+    written = read_mapping(path)
+    environ = os.environ if environ is None else environ
+    return check(kind, written, path, _override(kind, written, process, environ))
 
 
-def check(kind: type[S], raw: Mapping[str, Any], path: Path, origins: Mapping[str, str]) -> S:
+def check(kind: type[S], written: Written, path: Path, origins: Mapping[str, str]) -> S:
     """Turn what was read into settings.
 
     Args:
@@ -57,68 +62,131 @@ def check(kind: type[S], raw: Mapping[str, Any], path: Path, origins: Mapping[st
         ConfigError: as `load`.
     """
     try:
-        return kind.model_validate(raw, context={"folder": path.resolve().parent})
+        meant = _meant(kind, written.value, (), written.texts)
+        return kind.model_validate(meant, context={"folder": path.resolve().parent})
     except ValidationError as e:
-        problems = e.errors(include_url=False)
+        problems = sorted(e.errors(include_url=False), key=lambda p: p["type"] not in _UNKNOWN)
         more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise ConfigError(_sentence(kind, problems[0], path, origins) + more) from None
+        raise ConfigError(masked(_sentence(kind, problems[0], written, origins)) + more) from None
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> Written:
     """Return the mapping in a YAML file.
 
     Raises:
         ConfigError: the file is missing, not YAML, or not a mapping.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = yaml_file.read(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the path of a settings file") from None
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
-    except NOT_YAML as e:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(e).split())}") from None
-    if raw is None:
-        return {}
-    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
-        raise ConfigError(f"{path}: expected `key: value` lines, got {type(raw).__name__}")
-    return raw
+    if written.value is None:
+        written.value = {}
+    if not isinstance(written.value, dict):
+        kind = type(written.value).__name__
+        raise ConfigError(f"{path}:1: expected `key: value` lines, got {kind}")
+    return written
 
 
-def _override(raw: dict[str, Any], process: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Write the variables' values into `raw`; return the variable's name by dotted path."""
+@contextmanager
+def placed(*paths: Path) -> Iterator[None]:
+    """Let a complaint that begins with a setting's dotted path name file and line besides.
+
+    Args:
+        paths: where it may stand; what is no settings file is passed over.
+    """
+    try:
+        yield
+    except ConfigError as e:
+        for path in paths:
+            with suppress(ConfigError):
+                if said := _placed(str(e), read_mapping(path)):
+                    break
+        else:
+            raise
+        raise ConfigError(said) from None
+
+
+def _placed(message: str, written: Written) -> str | None:
+    """Return the message with file and line in front; None where it is about nothing in there."""
+    found = _DOTTED.match(message)
+    loc: Loc = tuple(found[1].split(".")) if found else ()
+    if not loc or loc[:1] not in written.lines:
+        return None
+    return f"{written.where(loc)}: {message}"
+
+
+def _override(
+    kind: type[BaseModel], written: Written, process: str, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """Put the variables' values into what was read; return a variable's name by dotted path."""
     prefix = f"{_PREFIX}_{process.upper()}__"
     origins = {}
     for variable in sorted(name for name in environ if name.startswith(prefix)):
-        *parents, leaf = variable.removeprefix(prefix).lower().split("__")
-        place = raw
-        for name in parents:
+        loc = tuple(variable.removeprefix(prefix).lower().split("__"))
+        place = written.value
+        for name in loc[:-1]:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"{variable}: {name!r} is not a group of settings in the file")
-        place[leaf] = _value(variable, environ[variable])
-        origins[".".join((*parents, leaf))] = variable
+        place[loc[-1]] = _value(kind, variable, environ[variable], loc, written.texts)
+        origins[".".join(loc)] = variable
     return origins
 
 
-def _value(variable: str, text: str) -> Any:
-    if not text.lstrip().startswith(("[", "{")):
-        return text  # numbers and booleans are recognised by the field's type
+def _value(kind: type[BaseModel], variable: str, text: str, loc: Loc, texts: dict[Loc, str]) -> Any:
+    for stale in [each for each in texts if each[: len(loc)] == loc]:
+        del texts[stale]
+    if not text.strip():
+        return text
+    if text.lstrip().startswith(("[", "{")) and not _is_text(_annotation(kind, loc)):
+        found = yaml_file.parse(text, variable, is_file=False)
+        texts.update({(*loc, *under): t for under, t in found.texts.items()})
+        return found.value
     try:
-        return yaml.safe_load(text)
-    except NOT_YAML as e:
-        raise ConfigError(f"{variable}: not YAML: {' '.join(str(e).split())}") from None
+        value = yaml_file.scalar(text.strip())
+    except ValueError as e:
+        raise ConfigError(f"{variable}: {e}") from None
+    if not isinstance(value, str):
+        texts[loc] = text
+    return value if not isinstance(value, str) else text
+
+
+def _meant(annotation: Any, value: Any, loc: Loc, texts: Mapping[Loc, str]) -> Any:
+    """Return `value` with the text in its place wherever `annotation` wants text.
+
+    So it is where a number is wanted and `true` stands, which Python would take for 1.
+    """
+    may_miss, kind = _plain(annotation)
+    if isinstance(value, dict):
+        inside = _fields(kind, ())
+        under = typing.get_args(kind)[1:] if typing.get_origin(kind) is not None else ()
+        return {
+            k: _meant(inside[k][0] if k in inside else (under or (Any,))[0], v, (*loc, k), texts)
+            for k, v in value.items()
+        }
+    if isinstance(value, list):
+        under = typing.get_args(kind)[:1] if _is_many(kind) else ()
+        return [_meant((under or (Any,))[0], v, (*loc, i), texts) for i, v in enumerate(value)]
+    if isinstance(value, str) or loc not in texts or (value is None and may_miss):
+        return value
+    if _is_text(kind) or (isinstance(value, bool) and kind in (int, float)):
+        return texts[loc]
+    return value
 
 
 def _sentence(
-    kind: type[BaseModel], problem: ErrorDetails, path: Path, origins: Mapping[str, str]
+    kind: type[BaseModel], problem: ErrorDetails, written: Written, origins: Mapping[str, str]
 ) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
-    source = f"{origins[where]} ({where})" if where in origins else f"{path}: {where or 'settings'}"
-    parent, name = (
-        _fields(kind, problem["loc"][:-1]),
-        str(problem["loc"][-1:] and problem["loc"][-1]),
-    )
+    loc = problem["loc"]
+    where = ".".join(str(part) for part in loc)
+    place = written.where(loc)
+    parts = [".".join(map(str, loc[:n])) for n in range(len(loc), 0, -1)]
+    origin = next((origins[part] for part in parts if part in origins), None)
+    source = f"{origin} ({where})" if origin else f"{place}: {where}".rstrip(": ")
+    parent, name = _fields(kind, loc[:-1]), str(loc[-1:] and loc[-1])
     if problem["type"] in _UNKNOWN:
         close = get_close_matches(name, parent, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -126,34 +194,60 @@ def _sentence(
     about = f" ({parent[name][1]})" if parent.get(name, ("", ""))[1] else ""
     if problem["type"] == "missing":
         return f"{source}: missing; add it{about}"
+    if problem["input"] is None and loc not in written.texts:
+        return f"{source}: nothing stands there; write a value{about}"
     message = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"]
     message = message[:1].lower() + message[1:]
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
-        return f"{source}: {message}"
-    value = "***" if _is_secret(parent.get(name, ("", ""))[0]) else repr(problem["input"])[:80]
-    return f"{source}: {value}: {message}{about}"
+        return (_placed(message, written) if not loc else None) or f"{source}: {message}"
+    value = written.texts.get(loc) or repr(problem["input"])
+    shown = "***" if _is_secret(parent.get(name, ("", ""))[0]) else masked(value)[:80]
+    return f"{source}: {shown}: {message}{about}"
 
 
-def _fields(kind: Any, loc: tuple[int | str, ...]) -> dict[str, tuple[Any, str]]:
+def _annotation(kind: Any, loc: Sequence[int | str]) -> Any:
+    """Return the type of what stands at `loc`; Any where nothing is known of it."""
+    for name in loc:
+        _, kind = _plain(kind)
+        inside = _fields(kind, ())
+        under = typing.get_args(kind)
+        if name in inside:
+            kind = inside[str(name)][0]
+        else:
+            kind = under[1] if typing.get_origin(kind) is not None and len(under) == 2 else Any
+    return kind
+
+
+def _fields(kind: Any, loc: Sequence[int | str]) -> dict[str, tuple[Any, str]]:
     """Return name -> (type, description) of the fields at `loc`; empty where it has none."""
+    _, kind = _plain(_annotation(kind, loc))
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        found = {n: (f.annotation, f.description or "") for n, f in kind.model_fields.items()}
-    elif dataclasses.is_dataclass(kind):
+        return {n: (f.annotation, f.description or "") for n, f in kind.model_fields.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        found = {f.name: (hints[f.name], "") for f in dataclasses.fields(kind)}
-    else:
-        found = {}
-    if not loc:
-        return found
-    return _fields(_plain(found.get(str(loc[0]), (None, ""))[0]), loc[1:])
+        return {f.name: (hints[f.name], "") for f in dataclasses.fields(kind)}
+    return {}
 
 
-def _plain(annotation: Any) -> Any:
-    """Return X of `X | None`."""
+def _plain(annotation: Any) -> tuple[bool, Any]:
+    """Return whether None may stand there, and X of `X | None`, of Annotated[X, ...]."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _plain(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next(a for a in typing.get_args(annotation) if a is not type(None))
-    return annotation
+        options = typing.get_args(annotation)
+        _, kind = _plain(next(a for a in options if a is not type(None)))
+        return type(None) in options, kind
+    return False, annotation
+
+
+def _is_many(kind: Any) -> bool:
+    return typing.get_origin(kind) in (tuple, list, Sequence)
+
+
+def _is_text(annotation: Any) -> bool:
+    kind = _plain(annotation)[1]
+    return kind in _TEXT or typing.get_origin(kind) is Literal
 
 
 def _is_secret(annotation: Any) -> bool:
-    return _plain(annotation) is SecretStr
+    return _plain(annotation)[1] is SecretStr

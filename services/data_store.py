@@ -155,7 +155,8 @@ class DataStore:
         Args:
             delete: deletes a file and returns its size, where several processes delete.
         """
-        found = filter(None, map(_NAME.fullmatch, os.listdir(self._root)))
+        with storage_errors(f"cannot read {self._root}"):
+            found = filter(None, map(_NAME.fullmatch, os.listdir(self._root)))
         gone = {match[0]: Digest(match[1]) for match in found if match[1] not in keep}
         for digest in gone.values():
             self._sums.pop(digest, None)

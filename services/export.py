@@ -6,10 +6,11 @@ import numpy as np
 
 from common import canonical
 from common.documents import Genesis, Version
-from common.errors import DamagedDataError, IncompatibleError
+from common.errors import DamagedDataError
 from common.ids import Digest
 from services.data_store import DataStore
-from worker.learner import Learner, LearnerContext, load_learner
+from services.same_model import check_model
+from worker.learner import Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
 
 
@@ -37,19 +38,14 @@ def build_learner(genesis: Genesis, context: LearnerContext | None = None) -> Le
     """Build a run's learner, without data unless `context` has some.
 
     Raises:
-        IncompatibleError: what was built has another layout than the run.
+        ConfigError: it cannot be built, or is not the run's model.
     """
     if context is None:
         context = LearnerContext(
             settings=genesis.settings, data=None, seed=genesis.seed, name="export"
         )
-    learner = load_learner(genesis.learner)(context)
-    built, expected = ParameterVector(learner).schema.hash, genesis.schema.hash
-    if built != expected:
-        raise IncompatibleError(
-            f"{genesis.learner} builds a model of schema {built[:12]} here, the run has"
-            f" {expected[:12]}; install the software that the run began with"
-        )
+    learner = make_learner(genesis.learner, context)
+    check_model(genesis, ParameterVector(learner).schema.hash)
     return learner
 
 

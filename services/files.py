@@ -8,18 +8,30 @@ count as memory used.
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, ParamSpec, Self, TypeVar
 
-from common.errors import StorageError, StorageFullError
+from common.errors import OutOfDescriptorsError, StorageError, StorageFullError
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Bytes = bytes | bytearray | memoryview
 
+_PRIVATE: Final = stat.S_IRWXU
+
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_TOO_MANY: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_AGAIN_S: Final = 0.2
 
 
 @contextlib.contextmanager
@@ -27,18 +39,50 @@ def storage_errors(action: str) -> Iterator[None]:
     """Turn an OSError into a StorageError whose message begins with `action`.
 
     Raises:
+        OutOfDescriptorsError: no descriptor is to be had now: the disk is well.
         StorageFullError: no space, a quota or a file size limit.
         StorageError: anything else that the disk says.
     """
     try:
         yield
     except OSError as e:
+        refuse_too_many(e, action)
         if e.errno in _FULL:
             raise StorageFullError(
                 f"{action}: {e.strerror}; free some space or raise the limit:"
                 " what was stored before is unharmed"
             ) from e
         raise StorageError(f"{action}: {e}") from e
+
+
+def refuse_too_many(e: OSError, action: str) -> None:
+    """Let an OSError pass that has another cause than too many open files.
+
+    Raises:
+        OutOfDescriptorsError: it has not.
+    """
+    if e.errno in _TOO_MANY:
+        raise OutOfDescriptorsError(
+            f"{action}: {e.strerror}: what is open, connections too, has to end first; "
+            "raise the limit (LimitNOFILE, ulimit -n) if this lasts"
+        ) from e
+
+
+def patiently(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `work` returns: again and again while there is no descriptor for it. It blocks.
+
+    For what a process cannot do without, and may do twice: a stranger's connections hold it up for
+    as long as they last, and end nothing.
+    """
+    told = False
+    while True:
+        try:
+            return work(*args, **kwargs)
+        except OutOfDescriptorsError as e:
+            if not told:
+                log.warning("waiting: %s", e)
+            told = True
+            time.sleep(_AGAIN_S)
 
 
 def write_at(fd: int, content: Bytes, offset: int) -> None:
@@ -74,6 +118,32 @@ def make_folder(folder: Path) -> None:
     with storage_errors(f"cannot use {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
     sync_folder(folder.parent)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder as `make_folder` does, for this user alone.
+
+    One that is there is closed to all who are neither its owner nor of its group.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with storage_errors(f"cannot use {folder}"):
+        folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    mode = folder.stat().st_mode
+    if mode & stat.S_IRWXO:
+        with contextlib.suppress(OSError):  # of a volume that belongs to another
+            folder.chmod(stat.S_IMODE(mode) & ~stat.S_IRWXO)
+    sync_folder(folder.parent)
+
+
+def keep_files_private() -> None:
+    """Let all files and folders that this process makes from now on be its user's alone.
+
+    Once at the start of each process that keeps something: what training saves, own learners' files
+    too, is one cloud's work in the clear.
+    """
+    os.umask(0o777 & ~_PRIVATE)
 
 
 def sync_folder(folder: Path) -> None:

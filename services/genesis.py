@@ -19,8 +19,9 @@ from common.chain import genesis_version
 from common.documents import Algorithm, Genesis, Stop
 from common.errors import ConfigError
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.settings import load_run
-from worker.learner import LearnerContext, load_learner
+from worker.learner import LearnerContext, make_learner
 from worker.model import ParameterVector
 
 FILE: Final = "genesis.json"
@@ -52,7 +53,8 @@ def make_genesis(
         ConfigError: the learner cannot be built; says what to change.
     """
     context = LearnerContext(settings=settings, data=None, seed=seed, name="genesis")
-    vector = ParameterVector(load_learner(learner)(context))
+    made = make_learner(learner, context)
+    vector = ParameterVector(made)
 
     def theta(start: int, stop: int) -> F32:
         return vector.read(start, stop, np.empty(stop - start, np.float32))
@@ -63,7 +65,7 @@ def make_genesis(
     return Genesis(run, seed, learner, settings, vector.schema, version0, algorithm, stop)
 
 
-def main(config: Path, out: Path) -> int:
+def main(config: Path, out: Path) -> Exit:
     """Write `out/genesis.json` and `out/data/`, and say where they are."""
     settings = load_run(config)
     genesis = make_genesis(
@@ -80,4 +82,4 @@ def main(config: Path, out: Path) -> int:
         raise ConfigError(f"{path} is of another run: choose an empty folder")
     path.write_bytes(content)
     sys.stdout.write(f"wrote {path}: run {settings.name}, SHA-256 {canonical.digest(genesis)}\n")
-    return 0
+    return Exit.OVER

@@ -132,6 +132,12 @@ class _Context(Protocol):
         """Raise after noting the status."""
 
 
+async def abort(error: CrosscloudError, context: Any) -> None:
+    """Send an error's status to the caller of an aio call, beside its handler, which is ending."""
+    with contextlib.suppress(grpc.aio.BaseError):  # it was ended so, or another way before
+        await context.abort(*_refusal(error, "a stream", context))
+
+
 def _sync_wrapper(handler: Any, method: str) -> Callable[..., Any]:
     behaviour = _behaviour(handler)
 

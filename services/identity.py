@@ -13,16 +13,23 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from cryptography import x509
 
-from common.errors import ConfigError, NotAMemberError, NotPermittedError
-from services.members_file import read_entries
+from common.border import foreign
+from common.errors import (
+    ConfigError,
+    NotAMemberError,
+    NotPermittedError,
+    OutOfDescriptorsError,
+)
+from services.members_file import Entry, read_entries
 
 log = logging.getLogger(__name__)
 
 SCHEME: Final = "crosscloud"
+MEMBER_FIELDS: Final = ("name", "role", "organisation")
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -95,11 +102,14 @@ def identity_in(certificate: x509.Certificate) -> Identity:
     Raises:
         NotAMemberError: it carries no identity of this system, or more than one.
     """
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return identity_among(())
-    return identity_among(names.get_values_for_type(x509.UniformResourceIdentifier))
+    with foreign("the names in a certificate", NotAMemberError):
+        try:
+            found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except x509.ExtensionNotFound:
+            uris = []
+        else:
+            uris = found.value.get_values_for_type(x509.UniformResourceIdentifier)
+    return identity_among(uris)
 
 
 class Call(Protocol):
@@ -120,11 +130,16 @@ def identity_of(context: Call) -> Identity:
 
 
 def certificate_end_s(context: Call) -> float:
-    """Return the Unix time at which the caller's certificate ends; 0 where TLS does not tell."""
+    """Return the Unix time at which the caller's certificate ends; 0 where TLS does not tell.
+
+    Raises:
+        NotAMemberError: TLS let something pass that we cannot read.
+    """
     (pem, *_) = (*context.auth_context().get("x509_pem_cert", ()), b"")
     if not pem:
         return 0.0
-    return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
+    with foreign("the caller's certificate", NotAMemberError):
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
 
 
 def identity_among(uris: Iterable[str]) -> Identity:
@@ -217,13 +232,16 @@ class MemberList:
         stamp = self._read_stamp()
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         try:
             members = _read_members(self._path, self._run)
+        except OutOfDescriptorsError:
+            return  # an edit waits until it can be read
         except ConfigError as e:
+            self._stamp = stamp
             self._problem = f"{e}; the last good list of {len(self._members)} names stays in effect"
             log.warning("%s", self._problem)
             return
+        self._stamp = stamp
         left = {n: i for n, i in self._members.items() if members.get(n) != i}
         self._removed = left | self._removed
         self._members, self._problem = members, ""
@@ -239,21 +257,26 @@ class MemberList:
 
 def _read_members(path: Path, run: str) -> dict[str, Identity]:
     members: dict[str, Identity] = {}
-    for i, entry in enumerate(read_entries(path, "the member list")):
-        identity = _member(entry, run, f"{path}: members[{i}]")
+    for entry in read_entries(path, "the member list", MEMBER_FIELDS):
+        identity = member_of(entry, run)
         if identity.name in members:
-            raise ConfigError(f"{path}: members[{i}]: {identity.name!r} stands twice; delete one")
+            raise ConfigError(f"{entry.where}: {identity.name!r} stands twice; delete one")
         members[identity.name] = identity
+    if not members:
+        raise ConfigError(f"{path}: nobody is listed; to end a run, use `crosscloud stop`")
     return members
 
 
-def _member(entry: Any, run: str, where: str) -> Identity:
-    fields = {"name", "role", "organisation"}
-    if not isinstance(entry, dict) or entry.keys() != fields:
-        raise ConfigError(f"{where}: expected exactly the keys {', '.join(sorted(fields))}")
+def member_of(entry: Entry, run: str) -> Identity:
+    """Return whom an entry of the member list admits.
+
+    Raises:
+        ConfigError: it is nobody; names the line.
+    """
+    name, role, organisation = (entry.fields[field] for field in MEMBER_FIELDS)
     try:
-        return Identity(run, Role(entry["role"]), str(entry["organisation"]), str(entry["name"]))
+        return Identity(run, Role(role), organisation, name)
     except ValueError:
-        raise ConfigError(f"{where}: role {entry['role']!r}: expected {' | '.join(Role)}") from None
+        raise ConfigError(f"{entry.where}: role {role!r}: expected {' | '.join(Role)}") from None
     except ConfigError as e:
-        raise ConfigError(f"{where}: {e}") from None
+        raise ConfigError(f"{entry.where}: {e}") from None

@@ -2,8 +2,9 @@
 
 Every object has `run` and `process`, a worker's also `worker`, so that one stream can hold a whole
 federation. Whatever a call passes as `extra` becomes a field: `round` and `worker` where a line is
-about one, `event` for what the coordinator tells of its run. It never prints settings or
-environment.
+about one, `event` for what the coordinator tells of its run. What others wrote begins no line and
+reaches no terminal's controls. It never prints settings or environment, and of a URL never what
+stands before its @, a library's traceback included.
 """
 
 import datetime
@@ -11,9 +12,12 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
-from typing import IO, Final, Literal
+from typing import IO, Any, Final, Literal
 
 from typing_extensions import override
+
+from common.text import printable
+from services.secret_urls import masked
 
 _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -45,10 +49,24 @@ def configure(
 
 
 class ConsoleFormatter(logging.Formatter):
-    """`12:34:56 worker aws  INFO  sentence`, local time."""
+    """`12:34:56 worker aws  INFO  sentence`, local time. A traceback's lines are set in."""
 
     def __init__(self, process: str) -> None:
         super().__init__(f"%(asctime)s {process:<12.24} %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    @override
+    def formatException(self, ei: Any) -> str:
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"  {printable(line)}" for line in lines)
 
 
 class JsonFormatter(logging.Formatter):
@@ -70,9 +88,13 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             **self._same,
-            "message": record.getMessage(),
-            **{k: v for k, v in vars(record).items() if k not in _OWN},
+            "message": printable(record.getMessage()),
+            **{k: _shown(v) for k, v in vars(record).items() if k not in _OWN},
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str)
+        return masked(json.dumps(fields, default=str))
+
+
+def _shown(value: object) -> object:
+    return printable(value) if isinstance(value, str) else value

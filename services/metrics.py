@@ -19,7 +19,7 @@ from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
 from services.prometheus import Family, MetricsServer, Registry, Reported, Sampled, serve
-from services.wire import DIRECTIONS, Direction, Tally
+from services.wire import DIRECTIONS, KINDS, OTHER, Direction, Tally
 
 __all__ = [
     "CoordinatorMetrics",
@@ -44,10 +44,6 @@ ABORT_REASONS: Final = (
     "stopped",
 )
 """Why a round can abort: each has a series from the start, so that its first is an increase."""
-
-KINDS: Final = ("control", "update", "aggregate", "version", "download")
-"""What bytes on the wire (`services/wire.py`) are for: the control stream, uploads, published sums,
-whole versions; "download" is either of the last two, where only the downloading side can tell."""
 
 _Traffic = Mapping[Direction, Mapping[str, int]]
 
@@ -149,10 +145,10 @@ def _set_traffic(
 
 
 def _known(by_kind: Mapping[str, int]) -> dict[str, int]:
-    """Return `by_kind` with everything that is not one of KINDS under "other"."""
+    """Return `by_kind` with everything that is not one of KINDS under OTHER."""
     known = {k: n for k, n in by_kind.items() if k in KINDS}
     if other := sum(n for k, n in by_kind.items() if k not in KINDS):
-        known["other"] = other
+        known[OTHER] = other
     return known
 
 
@@ -398,14 +394,23 @@ class CoordinatorMetrics:
 
 
 class WorkerMetrics:
-    """What the agent reports. The training loss stands here and nowhere else."""
+    """What the agent reports. The training loss stands here and nowhere else.
 
-    def __init__(self, *, run: str, worker: str, software: str) -> None:
+    Args:
+        tells_loss: whether it does: only in the tls tier, whose coordinator sees it anyhow. The
+            page is read by whoever reaches its port, and masks hide each worker's loss.
+    """
+
+    def __init__(self, *, run: str, worker: str, software: str, tells_loss: bool) -> None:
         self.registry = r = Registry()
         info = Info("crosscloud_local", "The worker, its run, this program.", registry=r)
         info.info({"run": run, "worker": worker, "version": software})
         self._reported = Reported(r, _report_families("local"))
-        self._loss = r.gauge("local_training_loss_nats", "Mean loss of the last steps.")
+        self._loss = None
+        if tells_loss:
+            self._loss = r.gauge(
+                "local_training_loss_nats", "Mean loss of the last steps; in tier tls only."
+            )
         self._connected = r.gauge("local_connected", "1 while the control stream is open.")
         self._connections = r.counter("local_connections", "Control streams opened.")
         self._rounds = r.counter("local_rounds", "What became of the work in each round.", "fate")
@@ -414,7 +419,8 @@ class WorkerMetrics:
     def reported(self, report: WorkerReport, loss_nats: float) -> None:
         """The trainer made progress."""
         _set_report(self._reported, "local", (), report)
-        self._loss.set(loss_nats)
+        if self._loss is not None:
+            self._loss.set(loss_nats)
 
     def connected(self, is_open: bool) -> None:
         """The control stream opened or broke."""

@@ -17,6 +17,8 @@ import grpc
 from common import canonical
 from common.documents import Counters, Evaluation
 from common.errors import ConfigError, CrosscloudError
+from common.ids import Digest
+from common.text import printable
 from protos.v1 import operator_pb2, operator_pb2_grpc
 from services.channels import channel_options, dial
 from services.grpc_status import raise_for
@@ -170,7 +172,15 @@ class OperatorLink:
         with self._border() as status:
             request = operator_pb2.RollbackRequest(version=version)
             if self._tls is not None:
-                order = signed_order(self._tls, status.run, version, status.num_records)
+                asked = operator_pb2.GetVersionRequest(version=version)
+                found = self._stub.GetVersion(asked, timeout=self._timeout_s)
+                order = signed_order(
+                    self._tls,
+                    genesis=Digest(found.genesis.hex()),
+                    version=version,
+                    digest=Digest(found.digest.hex()),
+                    num_records=status.num_records,
+                )
                 request.order = canonical.encode(order)
             self._stub.Rollback(request, timeout=within_s)
 
@@ -200,37 +210,37 @@ class OperatorLink:
 
 
 def run_status(answer: operator_pb2.GetStatusResponse) -> RunStatus:
-    """Convert a GetStatusResponse.
+    """Convert a GetStatusResponse; its strings become fit to be shown.
 
     Raises:
         MalformedDocumentError: one of its documents is not canonical.
     """
     return RunStatus(
-        run=answer.run,
-        state=answer.state,
+        run=printable(answer.run),
+        state=printable(answer.state),
         version=answer.version,
         digest=answer.digest.hex(),
         num_records=answer.num_records,
         progress=answer.progress,
         seconds=answer.seconds,
-        phase=answer.phase,
-        waiting_for=answer.waiting_for,
-        privacy=answer.privacy,
+        phase=printable(answer.phase),
+        waiting_for=printable(answer.waiting_for),
+        privacy=printable(answer.privacy),
         evaluation=canonical.decode(answer.evaluation, Evaluation) if answer.evaluation else None,
         counters=canonical.decode(answer.counters, Counters) if answer.counters else Counters(),
         workers=tuple(_worker_status(w) for w in answer.workers),
         aborts=answer.aborts,
         bytes_up=answer.bytes_up,
         bytes_down=answer.bytes_down,
-        bytes_by_kind=dict(sorted(answer.bytes_by_kind.items())),
+        bytes_by_kind={printable(k): n for k, n in sorted(answer.bytes_by_kind.items())},
         float32_bytes=answer.float32_bytes,
-        outage=answer.outage,
+        outage=printable(answer.outage),
     )
 
 
 def _worker_status(w: operator_pb2.WorkerStatus) -> WorkerStatus:
     return WorkerStatus(
-        name=w.name,
+        name=printable(w.name),
         live=w.live,
         silent_s=w.silent_s,
         version=w.version,
@@ -242,6 +252,6 @@ def _worker_status(w: operator_pb2.WorkerStatus) -> WorkerStatus:
         bytes_sent=w.bytes_sent,
         bytes_received=w.bytes_received,
         idle_share=w.idle_share,
-        state=w.state,
+        state=printable(w.state),
         pending_steps=w.pending_steps,
     )

@@ -11,6 +11,7 @@ from typing import Final
 
 import zstandard
 
+from common.border import foreign
 from common.errors import DamagedDataError
 
 PIECE_BYTES: Final = 2**20
@@ -37,15 +38,13 @@ def unpack(frame: bytes | memoryview, num_bytes: int) -> bytes:
     Raises:
         DamagedDataError: it does not hold just that.
     """
-    try:
+    with foreign("a frame", DamagedDataError):
         found = zstandard.get_frame_parameters(frame)
         if (found.content_size, found.dict_id) != (num_bytes, 0):
             raise DamagedDataError(f"a frame of {found.content_size} bytes, must be {num_bytes}")
         piece = zstandard.ZstdDecompressor().decompress(
             frame, max_output_size=num_bytes, allow_extra_data=False
         )
-    except zstandard.ZstdError as e:
-        raise DamagedDataError(f"a frame cannot be unpacked: {e}") from None
     if len(piece) != num_bytes:
         raise DamagedDataError(f"a frame holds {len(piece)} bytes, must be {num_bytes}")
     return piece

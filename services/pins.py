@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-import yaml
 from cryptography import x509
 
+from common.border import foreign
 from common.errors import ConfigError
 from common.secagg import signatures
-from services.identity import identity_in
+from services import yaml_file
+from services.identity import check_name, identity_in
 from services.members_file import read_entries
 
 PINS: Final = "pins.yaml"
@@ -23,19 +24,21 @@ PINS: Final = "pins.yaml"
 Pins = dict[str, tuple[str, str]]
 """name -> (organisation, key id)."""
 
-_FIELDS: Final = {"name", "organisation", "key"}
+_FIELDS: Final = ("name", "organisation", "key")
 
 
 def pin_workers(path: Path, certificates: Iterable[Path]) -> None:
     """Write the keys of some certificates down."""
     members = []
     for pem in certificates:
-        certificate = x509.load_pem_x509_certificate(pem.read_bytes())
-        i = identity_in(certificate)
-        key = signatures.key_id(signatures.identity_public_key(certificate.public_key()))
+        content = pem.read_bytes()
+        with foreign(f"{pem}: the certificate", ConfigError):
+            certificate = x509.load_pem_x509_certificate(content)
+            i = identity_in(certificate)
+            key = signatures.key_id(signatures.identity_public_key(certificate.public_key()))
         members.append({"name": i.name, "organisation": i.organisation, "key": key})
     head = "# Who may be in a sum with this worker, and which key each holds.\n"
-    path.write_text(head + yaml.safe_dump({"members": members}, sort_keys=False), encoding="utf-8")
+    path.write_text(head + yaml_file.dump({"members": members}), encoding="utf-8")
 
 
 def read_pins(path: Path) -> Pins:
@@ -45,11 +48,14 @@ def read_pins(path: Path) -> Pins:
         ConfigError: the file is missing or wrong.
     """
     pins: Pins = {}
-    for i, entry in enumerate(read_entries(path, "the pins")):
-        where = f"{path}: members[{i}]"
-        if not isinstance(entry, dict) or entry.keys() != _FIELDS:
-            raise ConfigError(f"{where}: expected exactly the keys name, organisation, key")
-        name, key = str(entry["name"]), str(entry["key"])
+    for entry in read_entries(path, "the pins", _FIELDS):
+        where = entry.where
+        name, organisation, key = (entry.fields[field] for field in _FIELDS)
+        try:
+            check_name(name, "name")
+            check_name(organisation, "organisation")
+        except ConfigError as e:
+            raise ConfigError(f"{where}: {e}") from None
         if len(key) != 64 or set(key) - set("0123456789abcdef"):
             raise ConfigError(
                 f"{where}: key {key[:20]!r} is not 64 hexadecimal digits; `crosscloud certs show` "
@@ -57,5 +63,5 @@ def read_pins(path: Path) -> Pins:
             )
         if name in pins:
             raise ConfigError(f"{where}: {name!r} stands twice; delete one")
-        pins[name] = (str(entry["organisation"]), key)
+        pins[name] = (organisation, key)
     return pins

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cryptography import x509
 
+from common.border import foreign
+from common.errors import BadKeyError
 from services.settings import TlsSettings
 
 Sample = tuple[str, float, tuple[str, ...]]
@@ -40,7 +42,8 @@ def process_health(tls: TlsSettings, folder: Path) -> Callable[[], Iterator[Samp
 
 def _not_after_s(path: Path) -> float | None:
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError):
+        content = path.read_bytes()
+        with foreign(str(path)):
+            return x509.load_pem_x509_certificate(content).not_valid_after_utc.timestamp()
+    except (OSError, BadKeyError):
         return None
-    return certificate.not_valid_after_utc.timestamp()

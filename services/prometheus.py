@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,11 +17,14 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
+    make_wsgi_app,
 )
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from typing_extensions import override
+
+from common.text import printable
+from services.metrics_server import BoundedServer
 
 PREFIX: Final = "crosscloud_"
 _SECONDS: Final = (
@@ -96,7 +98,7 @@ class Reported(Collector):
         """Set one series, named without the prefix. An undeclared name is a bug of ours."""
         assert len(labels) == len(self._families[name].labels), name
         with self._lock:
-            self._values[name][labels] = value
+            self._values[name][tuple(map(printable, labels))] = value
 
     def forget(self, worker: str) -> None:
         """Drop every series of `worker`."""
@@ -156,7 +158,7 @@ class MetricsServer:
     """A running `/metrics` endpoint. `port` is 0 where none is served."""
 
     port: int
-    _server: WSGIServer | None
+    _server: BoundedServer | None
 
     def close(self) -> None:
         """Stop serving and free the port."""
@@ -169,5 +171,6 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> MetricsServer:
     """Serve `registry` over HTTP on a thread of its own; port 0 serves nothing."""
     if not port:
         return MetricsServer(0, None)
-    server, _ = start_http_server(port, host, registry)
+    server = BoundedServer(host, port, make_wsgi_app(registry))
+    threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
     return MetricsServer(port, server)

@@ -8,6 +8,8 @@ tests/integration/test_proxies.py holds this file against gRPC itself.
 
 One thing is our own: loopback is never dialled through a proxy, for whom it would be another host.
 `services/channels.py` tells gRPC so, and `crosscloud doctor` walks the same way.
+
+No part of a faulty URL is ever repeated: what gRPC takes for its host may be half of a password.
 """
 
 import ipaddress
@@ -18,10 +20,17 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
+from services.addresses import checked_host, joined
+
 _SETTINGS: Final = ("grpc_proxy", "https_proxy", "http_proxy")
-_FORM: Final = re.compile(r"(?i:http)://(?:([^@/?#]*)@)?([^@/?#]+)(?:[/?#].*)?")
+_FORM: Final = re.compile(r"(?i:http)://(?:([^/?#]*)@)?([^@/?#]+)((?:[/?#].*)?)")
 _BITS: Final = re.compile(r"\s*\+?(\d+)\s*")
 _DEFAULT_PORT: Final = 443
+_MOST_PORT: Final = 65535
+_FIX: Final = (
+    "write http://HOST:PORT, and in a user's name or password percent-encode / as %2F, # as %23, "
+    "? as %3F and @ as %40"
+)
 _UPPER: Final = ("HTTPS_PROXY", "HTTP_PROXY")
 
 
@@ -32,17 +41,19 @@ class Proxy:
     Args:
         setting: variable of the environment that names it.
         user: USER:PASSWORD, or "".
+        fault: why nobody can be dialled by it, with the fix; then the rest is empty. "" = none.
     """
 
     setting: str
     host: str
     port: int
     user: str = field(default="", repr=False)
+    fault: str = ""
 
     @property
     def shown(self) -> str:
         """How it is named to people."""
-        return f"the proxy {self.host}:{self.port} ({self.setting})"
+        return f"the proxy {joined(self.host, self.port)} ({self.setting})"
 
 
 def proxy_for(target: str, environ: Mapping[str, str] | None = None) -> Proxy | None:
@@ -58,6 +69,8 @@ def grpcs_proxy_for(target: str, environ: Mapping[str, str] | None = None) -> Pr
     if form is None or _is_excepted(split(target)[0], environ):
         return None
     proxy_host, port = split(form[2])
+    if "@" in form[3] or not _is_host(proxy_host) or port > _MOST_PORT:
+        return Proxy(setting, "", 0, fault=f"{setting}: not a proxy's URL: {_FIX}")
     return Proxy(setting, proxy_host, port or _DEFAULT_PORT, unquote(form[1] or ""))
 
 
@@ -65,12 +78,25 @@ def unused(environ: Mapping[str, str] | None = None) -> str:
     """Return what a setting says that gRPC does not heed, with the fix; "" where there is none."""
     environ = os.environ if environ is None else environ
     setting = _setting(environ)
-    if setting and environ[setting] and not _FORM.fullmatch(environ[setting]):
+    if is_unread(environ):
         return f"{setting} is not http://HOST:PORT, so gRPC does not use it: correct it"
     upper = next((name for name in _UPPER if environ.get(name)), "")
     if upper and not setting:
         return f"gRPC does not read {upper}: set {upper.lower()} as well if a proxy has to be used"
     return ""
+
+
+def hint(target: str) -> str:
+    """Return what to say of a proxy that is set in vain, after a sentence on HOST:PORT; or ""."""
+    said = "" if is_loopback(split(target)[0]) else unused()
+    return f"; {said}" if said else ""
+
+
+def is_unread(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether a setting is not of gRPC's form: what it logs of it may be a password."""
+    environ = os.environ if environ is None else environ
+    setting = _setting(environ)
+    return bool(setting and environ[setting]) and not _FORM.fullmatch(environ[setting])
 
 
 def is_loopback(host: str) -> bool:
@@ -90,6 +116,13 @@ def split(target: str) -> tuple[str, int]:
     if not colon or not port.isdecimal() or (":" in host and not host.endswith("]")):
         host, port = target, "0"
     return host.strip("[]"), int(port)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(checked_host(text))
+    except ValueError:
+        return False
 
 
 def _setting(environ: Mapping[str, str]) -> str:

@@ -6,13 +6,15 @@ rehashed: damaged ones are fetched again and the step is repeated; if they are s
 or the log is wrong, and `DivergedError` stops the process. Where an aggregate is no longer kept,
 or a version is fewer bytes than the steps to it, that is downloaded whole instead.
 
-Everything here blocks: call it from a thread.
+What was computed on the way is never stood on: `follow` ends on the version that its last record
+names, or, where that cannot be had, on the one that it began on. Whose word that last record needs
+is not asked here. Everything here blocks: call it from a thread.
 """
 
-import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from common import canonical
@@ -20,8 +22,9 @@ from common.canonical import MAX_DOCUMENT_BYTES
 from common.chain import advance
 from common.checks import check_plan
 from common.documents import Commit, Genesis, Record, Version
-from common.errors import DivergedError, ProtocolError, UnknownFileError
+from common.errors import DivergedError, UnknownFileError
 from common.ids import Digest
+from common.log_head import LogHead
 from common.schema import LEAF
 from common.secagg.sums import check_aggregate
 from common.terms import round_layout
@@ -41,29 +44,31 @@ class Position:
     """Where a replica stands in log and chain; a document, so that it can be saved.
 
     Args:
-        next_seq: first record not yet applied.
-        previous: digest of the record before it; of the genesis at 0.
+        log: how far the log was followed, and the head there.
         version: number of the version that it stands on.
         digest: of that version.
-        progress: of the run, as of the newest record applied.
-        member_steps_256: committed local steps per member, in 1/256.
-        behind: whether the log went on past `version` without the files to follow.
         rolled_back: whether the newest move, or while `behind` the coming one, crosses a roll-back.
     """
 
-    next_seq: int
-    previous: Digest
+    log: LogHead
     version: int
     digest: Digest
-    progress: float
-    member_steps_256: int
-    behind: bool = False
     rolled_back: bool = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether the log went on past `version` without the files to follow."""
+        return (self.log.version, self.log.digest) != (self.version, self.digest)
+
+    @property
+    def next_seq(self) -> int:
+        """First record that was not followed."""
+        return self.log.next_seq
 
 
 def genesis_position(genesis: Genesis) -> Position:
     """Return where everybody starts: version 0, nothing of the log seen."""
-    return Position(0, canonical.digest(genesis), 0, genesis.version0, 0.0, 0)
+    return Position(LogHead.of(genesis), 0, genesis.version0)
 
 
 class Replica:
@@ -84,7 +89,7 @@ class Replica:
         self._fetch = fetch
         self.position = position
         self.healed_leaves = 0
-        self._whole: Record | None = None  # its version is here already: no step leads to it
+        self._tried: Digest | None = None  # what a step gave here that is not stood on yet
 
     def version(self) -> Version:
         """Return the version that the replica stands on, fetching whatever of it is missing."""
@@ -97,17 +102,16 @@ class Replica:
     def start_at(self, record: Record) -> None:
         """Stand on the version that a record names; download what is missing."""
         self._complete(record.digest)
-        self.position = _after(record)
+        self.position = Position(LogHead.at(record), record.version, record.digest)
 
     @property
     def is_whole(self) -> bool:
         """Whether all files of the version that it stands on are here."""
-        has, digest = self._store.has, self.position.digest
-        return has(digest) and all(map(has, canonical.decode(self.read(digest), Version).blobs()))
+        return self._is_here(self.position.digest)
 
     @property
     def behind(self) -> bool:
-        """Whether the version that it stands on is not the one of the newest record applied."""
+        """Whether the version that it stands on is not the one of the newest record followed."""
         return self.position.behind
 
     def sync(self) -> None:
@@ -118,106 +122,103 @@ class Replica:
         """Return one file of the version."""
         return self._store.read(digest)
 
-    def choose_way(self, records: Sequence[Record], snapshot_seq: int = -1) -> None:
-        """Choose how to follow the next records: in the fewest bytes, see `worker/catch_up.py`.
+    def follow(self, records: Sequence[Record], snapshot_seq: int = -1) -> bool:
+        """Follow the next records to the version of the last one; return whether it moved there.
 
-        Where a whole version is cheaper than the steps to it, its files are fetched now and `apply`
-        will pass over the records before it. What is not kept any more is no way; if none is left,
-        `apply` goes on as ever.
+        It goes the way of the fewest bytes (`worker/catch_up.py`). Where the files to get there are
+        not kept any more it stays where it stands, `behind`, and the log goes on all the same.
 
         Args:
-            records: all that will be applied next, up to a version to stand on.
+            records: the next ones of the log, at least one.
             snapshot_seq: of the record whose version is kept for longest; it need not be there.
+
+        Raises:
+            ProtocolError, DivergedError: they do not follow in this log; nothing changed.
+            DivergedError: a step does not give its record's digest; it stays where it stands.
         """
-        genesis, has = self._genesis, self._store.has
-        steps = [step_bytes(record, has) for record in records]
-        if not self.behind and are_cheap(genesis, steps):
-            return
+        at = self.position
+        end = at.log
+        for record in records:
+            end = end.after(self._genesis, record)
+        crossed = any(record.rollback is not None for record in records)
+        if not at.behind and not crossed and all(record.commit is None for record in records):
+            self.position = Position(end, at.version, at.digest, at.rolled_back)
+            return False
+        rolled_back = crossed or (at.behind and at.rolled_back)
+        if self._reach(records, snapshot_seq):
+            self._tried = None
+            self.position = Position(end, end.version, end.digest, rolled_back)
+            return True
+        log.info("version %d is no longer kept: going on to a later one", end.version)
+        self.position = Position(end, at.version, at.digest, rolled_back)
+        return False
+
+    def attempt(self, record: Record) -> None:
+        """Compute the next record's step, and stay where it stands.
+
+        Raises:
+            DivergedError: it does not give the record's digest.
+            BadCommitError: it is no step from here.
+            UnknownFileError: its aggregate is no longer kept.
+        """
+        assert record.commit is not None
+        self.position.log.after(self._genesis, record)
+        self._step(self.position.digest, record, record.commit)
+        self._tried = record.digest
+
+    def _reach(self, records: Sequence[Record], snapshot_seq: int) -> bool:
+        for whole in self._ways(records, snapshot_seq):
+            try:
+                self._go(records, whole)
+            except UnknownFileError:
+                log.info("a file on the way to version %d is no longer kept", records[-1].version)
+            else:
+                return True
+        return False
+
+    def _ways(self, records: Sequence[Record], snapshot_seq: int) -> Iterator[int | None]:
+        """Yield the ways over the records, the cheapest first: which version is fetched whole."""
+        genesis, has, behind = self._genesis, self._store.has, self.position.behind
+        steps = [0 if self._is_tried(r) else step_bytes(r, has) for r in records]
+        is_tried = not behind and are_cheap(genesis, steps)
+        if is_tried:
+            yield None
         wholes = {}
         for i, record in enumerate(records):
             is_last = i == len(records) - 1
             if is_last or record.rollback is not None or record.seq == snapshot_seq:
-                with contextlib.suppress(UnknownFileError):
+                with suppress(UnknownFileError):
                     version = self._document(record.digest)
                     wholes[i] = version_bytes(genesis, version, has)
-        for way in ways(steps, wholes, behind=self.behind):
-            if way.whole is None:
-                return
-            record = records[way.whole]
-            try:
-                self._complete(record.digest)
-            except UnknownFileError:
-                log.info("version %d went while it was fetched", record.version)
+        for way in ways(steps, wholes, behind=behind):
+            if way.whole is not None:
+                log.info("version %d comes whole", records[way.whole].version)
+            elif is_tried:
                 continue
-            self._whole = record
-            log.info("version %d came whole: %d bytes", record.version, wholes[way.whole])
-            return
+            yield way.whole
+        yield from (i for i in reversed(range(len(records))) if i not in wholes)  # whatever is kept
 
-    def apply(self, record: Record) -> bool:
-        """Apply the next record of the log; return whether the version changed.
+    def _go(self, records: Sequence[Record], whole: int | None) -> None:
+        """Have the files of the last record's version here, by its steps from a version whole."""
+        digest = self.position.digest
+        if whole is not None:
+            digest = records[whole].digest
+            self._complete(digest)
+        for record in records[0 if whole is None else whole + 1 :]:
+            if record.commit is None:
+                self._complete(record.digest)
+            elif not self._is_tried(record):
+                self._step(digest, record, record.commit)
+            digest = record.digest
+            if len(records) > 1:
+                self.collect(digest)
 
-        Raises:
-            ProtocolError: not the next record of this log.
-            DivergedError: the step does not give the record's digest.
-        """
-        at = self.position
-        self._check_next(record)
-        if (whole := self._whole) is not None:
-            if record.seq < whole.seq:
-                self.pass_over(record)
-                return False
-            self._whole = None
-        if record.commit is None and record.rollback is None and not at.behind:
-            if (record.version, record.digest) != (at.version, at.digest):
-                raise DivergedError(
-                    f"log record {record.seq} is no commit or roll-back, yet moves the head from "
-                    f"version {at.version} to {record.version}"
-                )
-            self.position = _after(record)
-            return False
-        try:
-            self._follow(record, may_step=whole is None and not at.behind)
-        except UnknownFileError:
-            log.info("version %d is no longer kept: going on to a later one", record.version)
-            self.pass_over(record)
-            return False
-        self.position = self._after_moving(record)
-        return True
+    def _is_tried(self, record: Record) -> bool:
+        return record.digest == self._tried and self._is_here(record.digest)
 
-    def pass_over(self, record: Record) -> None:
-        """Go on in the log and stay on the version: a later one is downloaded whole.
-
-        Raises:
-            ProtocolError: not the next record of this log.
-        """
-        at = self.position
-        self._check_next(record)
-        after = self._after_moving(record)
-        self.position = replace(after, version=at.version, digest=at.digest, behind=True)
-
-    def _after_moving(self, record: Record) -> Position:
-        at = self.position
-        rolled_back = record.rollback is not None or (at.behind and at.rolled_back)
-        return replace(_after(record), rolled_back=rolled_back)
-
-    def _check_next(self, record: Record) -> None:
-        at = self.position
-        if record.seq != at.next_seq or record.previous != at.previous:
-            raise ProtocolError(
-                f"log record {record.seq} does not follow record {at.next_seq - 1} as this replica "
-                "knows it: the coordinator's log was replaced"
-            )
-
-    def _follow(self, record: Record, *, may_step: bool) -> None:
-        """Reach the record's version: by its step, or where that is not kept, by its files."""
-        if record.commit is not None and may_step:
-            try:
-                self._step(record, record.commit)
-            except UnknownFileError:
-                log.info("the step to version %d is no longer kept", record.version)
-            else:
-                return
-        self._complete(record.digest)
+    def _is_here(self, digest: Digest) -> bool:
+        has = self._store.has
+        return has(digest) and all(map(has, canonical.decode(self.read(digest), Version).blobs()))
 
     def check(self, commit: Commit, kappa: bytes) -> None:
         """Let a masked sum pass that is exactly what its survivors sent.
@@ -237,19 +238,19 @@ class Replica:
     def collect(self, *keep: Digest) -> None:
         """Delete every file but those of the current version and of the versions `keep`."""
         files: set[Digest] = set()
-        ahead = () if self._whole is None else (self._whole.digest,)
-        for digest in {self.position.digest, *ahead, *keep}:
-            if self._store.has(digest):
+        for digest in {self.position.digest, self._tried, *keep}:
+            if digest is not None and self._store.has(digest):
                 version = canonical.decode(self._store.read(digest), Version)
                 files |= {digest, *version.blobs()}
         self._store.retain(files)
 
-    def _step(self, record: Record, commit: Commit) -> None:
-        check_plan(self._genesis, self.version(), commit.plan)  # how long its sum may be
+    def _step(self, base: Digest, record: Record, commit: Commit) -> None:
+        version = self._complete(base)
+        check_plan(self._genesis, version, commit.plan)  # how long its sum may be
         self._fetch_aggregate(commit)
-        if (found := self._advance(commit)) == record.digest:
+        if (found := self._advance(version, commit)) == record.digest:
             return
-        suspects = (commit.aggregate, *self.version().blobs())
+        suspects = (commit.aggregate, *version.blobs())
         damaged = self._store.damaged(suspects)
         if not damaged:
             raise DivergedError(
@@ -260,8 +261,8 @@ class Replica:
         for digest in damaged:
             self._fetch(digest, "version", max(MAX_DOCUMENT_BYTES, commit.aggregate_bytes))
         self.healed_leaves += len(damaged)
-        log.warning("healed %d damaged file(s) of version %d", len(damaged), self.position.version)
-        if (found := self._advance(commit)) != record.digest:
+        log.warning("healed %d damaged file(s) of version %d", len(damaged), commit.plan.version)
+        if (found := self._advance(version, commit)) != record.digest:
             raise DivergedError(f"version {record.version}: healing did not help: {found[:16]}...")
 
     def _fetch_aggregate(self, commit: Commit) -> None:
@@ -271,13 +272,13 @@ class Replica:
             most_bytes = layout.aggregate_bytes(len(plan.offers))
             self._fetch(commit.aggregate, "aggregate", most_bytes)
 
-    def _advance(self, commit: Commit) -> Digest:
+    def _advance(self, version: Version, commit: Commit) -> Digest:
         def read_aggregate(offset: int, length: int) -> bytes:
             return self._store.read_slice(commit.aggregate, offset, length)
 
         after = advance(
             self._genesis,
-            self.version(),
+            version,
             commit,
             read_aggregate,
             self._store.read,
@@ -297,14 +298,3 @@ class Replica:
         if not self._store.has(digest):
             self._fetch(digest, "version", MAX_DOCUMENT_BYTES)
         return canonical.decode(self._store.read(digest), Version)
-
-
-def _after(record: Record) -> Position:
-    return Position(
-        next_seq=record.seq + 1,
-        previous=canonical.digest(record),
-        version=record.version,
-        digest=record.digest,
-        progress=record.progress,
-        member_steps_256=record.counters.member_steps_256,
-    )

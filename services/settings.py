@@ -10,12 +10,14 @@ is described here, and nowhere else.
 import dataclasses
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -24,8 +26,11 @@ from pydantic import (
     model_validator,
 )
 
+from common import canonical
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
+from common.secagg.thresholds import min_cohort
+from services import addresses, secret_urls
 from services.config_file import load
 from services.identity import check_name
 from services.presets import DEFAULT_PRESET, PRESETS
@@ -40,6 +45,12 @@ def _beside_file(path: Path, info: ValidationInfo) -> Path:
         return Path(folder, path.expanduser())
     except RuntimeError as e:  # ~somebody
         raise ValueError(f"{e}; write the path out") from None
+
+
+def _not_empty(path: Any) -> Any:
+    if path == "":  # which would be the file's own folder
+        raise ValueError("nothing stands there; write a path")
+    return path
 
 
 def _existing_file(path: Path) -> Path:
@@ -61,10 +72,26 @@ def _name(name: str, info: ValidationInfo) -> str:
 
 
 def _address(address: str) -> str:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ValueError("expected HOST:PORT, such as coordinator.example.org:7443")
-    return address
+    return str(addresses.parsed(address))
+
+
+def _store_url(url: SecretStr) -> SecretStr:
+    if problem := secret_urls.problem_of(url.get_secret_value()):
+        raise ValueError(problem)
+    return url
+
+
+def _storable(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        canonical.encode(_Free(settings))
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f"cannot be pinned: {e}: a number has to be finite") from None
+    return settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Free:
+    settings: Mapping[str, Any]
 
 
 def _learner(path: str) -> str:
@@ -73,10 +100,12 @@ def _learner(path: str) -> str:
     return path
 
 
-FilePath = Annotated[Path, AfterValidator(_beside_file)]
+FilePath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_beside_file)]
 ExistingFile = Annotated[FilePath, AfterValidator(_existing_file)]
 Name = Annotated[str, AfterValidator(_name)]
 Address = Annotated[str, AfterValidator(_address)]
+Host = Annotated[str, AfterValidator(addresses.checked_host)]
+StoreUrl = Annotated[SecretStr, AfterValidator(_store_url)]
 LearnerPath = Annotated[str, AfterValidator(_learner)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
@@ -108,7 +137,7 @@ class LogSettings(_Settings):
 class MetricsSettings(_Settings):
     """Where Prometheus reads this process."""
 
-    host: str = Field(
+    host: Host = Field(
         default=_ALL_ADDRESSES, description="address to listen on; metrics are not encrypted"
     )
     port: int = Field(
@@ -124,6 +153,12 @@ class AddressSettings(_Settings):
 
     control: Address = Field(description="HOST:PORT of the control port, as in its certificate")
     bulk: Address = Field(description="HOST:PORT of the bulk port, as in its certificate")
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> Self:
+        if self.control == self.bulk:
+            raise ValueError(f"control and bulk are both {self.bulk}: they are two ports")
+        return self
 
 
 class TimingSettings(_Settings):
@@ -236,6 +271,11 @@ class LimitSettings(_Settings):
         """Streams that both limits allow."""
         return min(self.max_streams, self.max_in_flight_bytes // (2 * self.max_message_bytes))
 
+    @property
+    def max_connections(self) -> int:
+        """Connections to each port: a stream's old one may linger, and people look as well."""
+        return 2 * self.max_sessions + 64
+
     @model_validator(mode="after")
     def _room_for_some(self) -> Self:
         if self.num_streams < 4:
@@ -280,7 +320,7 @@ class RunSettings(_Settings):
     learner: LearnerPath = Field(
         default="worker.huggingface:build", description="MODULE:FUNCTION that builds the learner"
     )
-    settings: Mapping[str, Any] = Field(
+    settings: Annotated[Mapping[str, Any], AfterValidator(_storable)] = Field(
         default_factory=dict, description="the learner's own: model, tokenizer, batch, ..."
     )
     stop: Stop = Field(description="when the run ends: versions, tokens, hours, loss")
@@ -293,7 +333,11 @@ class RunSettings(_Settings):
         preset = PRESETS.get(str(raw.get("preset", DEFAULT_PRESET)))
         if preset is None:
             return {**raw, "algorithm": {}}
-        merged = _merged(dataclasses.asdict(preset.algorithm), raw.get("algorithm", {}))
+        own = raw.get("algorithm", {})
+        merged = _merged(dataclasses.asdict(preset.algorithm), own)
+        if merged["tier"] != "tls" and "colluding" in own and "min_cohort" not in own:
+            with suppress(TypeError, ValueError, OverflowError):  # what it is instead is refused
+                merged["min_cohort"] = min_cohort(int(own["colluding"]))
         return {**raw, "algorithm": merged}
 
     @field_validator("preset")
@@ -321,13 +365,13 @@ class CoordinatorSettings(_Settings):
     )
     members: ExistingFile = Field(description="who may come in; read again whenever it changes")
     tls: TlsSettings = Field(description="this coordinator's certificate")
-    host: str = Field(
+    host: Host = Field(
         default=_ALL_ADDRESSES, description="address that both ports listen on; mTLS guards them"
     )
     control_port: Port = Field(default=7443, description="TCP port of sessions, status and health")
     bulk_port: Port = Field(default=7444, description="TCP port of uploads and downloads")
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
-    redis_url: SecretStr | None = Field(
+    redis_url: StoreUrl | None = Field(
         default=None,
         description="redis://, rediss://, unix://, or for a cluster redis+cluster:// or "
         "rediss+cluster://; without one an embedded Valkey is started",
@@ -355,6 +399,16 @@ class CoordinatorSettings(_Settings):
         description="commits between snapshots; raising it keeps more steps and joins take longer",
     )
     log: LogSettings = Field(default=LogSettings(), description="what is printed")
+
+    @model_validator(mode="after")
+    def _each_port_once(self) -> Self:
+        ports = {"bulk_port": self.bulk_port, "metrics.port": self.metrics.port}
+        for name, port in ports.items():
+            if port == self.control_port:
+                raise ValueError(f"control_port and {name} are both {port}: give each its own")
+        if self.bulk_port == self.metrics.port:
+            raise ValueError(f"bulk_port and metrics.port are both {self.bulk_port}: change one")
+        return self
 
 
 class _LearnerSettings(_Settings):
@@ -388,13 +442,14 @@ class TrustSettings(_Settings):
     colluding: int = Field(
         default=0, ge=0, description="fewest colluding workers that a threshold must allow for"
     )
-    min_cohort: int = Field(
-        default=3,
+    min_cohort: int | None = Field(
+        default=None,
         ge=2,
-        description="fewest members of a sum; with 2, each can compute the other's update",
+        description="fewest members of a sum; none = 3 + colluding; with one fewer, each honest one"
+        " and the colluding ones can compute the other's update",
     )
     max_share: float = Field(
-        default=0.75, gt=0, lt=1, description="largest part of a sum that one member may be"
+        default=0.6, gt=0, lt=1, description="largest part of a sum that one member may be"
     )
     max_staleness: float = Field(
         default=8.0, gt=0, description="largest max_staleness of a run, in commits"

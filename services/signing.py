@@ -8,6 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from common.documents import RollbackOrder
+from common.errors import ConfigError
+from common.ids import Digest
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import signed_content
@@ -20,6 +22,19 @@ def own_certificate(tls: TlsSettings) -> str:
     return b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode("ascii")
 
 
+def check_signs(tls: TlsSettings) -> None:
+    """Let this process's key pass if it can sign, as the masked tier wants it to.
+
+    Raises:
+        ConfigError: of another kind; names the file.
+    """
+    key = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
+    try:
+        signatures.identity_key(key)
+    except ConfigError as e:
+        raise ConfigError(f"{tls.key}: {e}") from None
+
+
 def signer(tls: TlsSettings) -> Callable[[SignedPurpose, bytes], bytes]:
     """Return what signs with this process's key."""
 
@@ -30,8 +45,10 @@ def signer(tls: TlsSettings) -> Callable[[SignedPurpose, bytes], bytes]:
     return sign
 
 
-def signed_order(tls: TlsSettings, run: str, version: int, num_records: int) -> RollbackOrder:
+def signed_order(
+    tls: TlsSettings, *, genesis: Digest, version: int, digest: Digest, num_records: int
+) -> RollbackOrder:
     """Return an operator's order to roll back; `RollbackOrder` says what each value is."""
-    order = RollbackOrder(run, version, num_records, own_certificate(tls))
+    order = RollbackOrder(genesis, version, digest, num_records, own_certificate(tls))
     signature = signer(tls)("rollback", signed_content(order))
     return replace(order, signature=signature.hex())

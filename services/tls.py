@@ -16,9 +16,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from common.errors import ConfigError, NotAMemberError
+from common.border import foreign
+from common.errors import BadKeyError, ConfigError, NotAMemberError
 from services.identity import Identity, Role, identity_in
-from services.proxies import Proxy, proxy_for
+from services.proxies import Proxy, hint, proxy_for
 from services.renewed import Renewed
 from services.settings import TlsSettings
 
@@ -73,6 +74,11 @@ _SENTENCES: Final = (
     (
         "Network is unreachable",
         "there is no way to that address: check it, and this machine's network",
+    ),
+    (
+        "Method not found",
+        "a coordinator's other port answers there: control and bulk are exchanged, so exchange the "
+        "two addresses",
     ),
     (
         "Socket closed",
@@ -212,11 +218,14 @@ def explain_rpc_error(error: grpc.RpcError | str, target: str = "") -> str:
     """
     code, details = ("", error) if isinstance(error, str) else _said(error)
     if target and (proxy := proxy_for(target)) is not None:
+        if proxy.fault:  # what gRPC says may hold the password
+            return proxy.fault
         return _by_proxy(proxy, target, details, code)
+    vain = hint(target) if target else ""
     for mark, sentence in _SENTENCES:
         if mark in details:
-            return sentence
-    return f"the call failed{code}: {details}"
+            return sentence + vain
+    return f"the call failed{code}: {details}{vain}"
 
 
 def _by_proxy(proxy: Proxy, target: str, details: str, code: str) -> str:
@@ -243,10 +252,13 @@ def _said(error: Any) -> tuple[str, str]:
 
 def _load(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        content = path.read_bytes()
     except OSError as e:
         raise ConfigError(f"{path}: cannot read the certificate: {e.strerror}") from None
-    except ValueError:
+    try:
+        with foreign(str(path)):
+            return x509.load_pem_x509_certificate(content)
+    except BadKeyError:
         raise ConfigError(f"{path} is not a PEM certificate: check the setting") from None
 
 

@@ -30,6 +30,13 @@ Direction = Literal["sent", "received"]
 
 DIRECTIONS: Final[tuple[Direction, ...]] = ("sent", "received")
 
+KINDS: Final = ("control", "update", "aggregate", "version", "download")
+"""What bytes on the wire are for: the control stream, uploads, published sums, whole versions;
+"download" is either of the last two, where only the downloading side can tell."""
+
+OTHER: Final = "other"
+"""What another side calls something else."""
+
 
 def wire_bytes(message_bytes: int) -> int:
     """Return what TCP carries for one message, in its own direction."""

@@ -5,7 +5,8 @@ Weights and a, which have tests of their own, are given.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,12 @@ class State:
     radius: F32
     phi: F32
     commits: int
+    drift: F32
+
+    def scales(self, rules: Rules) -> bytes:
+        """Return the content of the version's scales."""
+        with_drift = rules.kind in ("randk", "heavy")
+        return self.radius.tobytes() + (self.drift.tobytes() if with_drift else b"")
 
 
 def first(rules: Rules, theta: F32) -> State:
@@ -58,7 +65,8 @@ def first(rules: Rules, theta: F32) -> State:
         for f in range(rules.one_in):
             fragment[order(f"cyclic/{rules.seed}", num)[f :: rules.one_in]] = f
         radius = np.float32(0.3) * (np.float32(1) + fragment)
-    return State(theta, zeros, zeros, radius, np.zeros(num, np.float32), 0)
+    ones = np.ones(num, np.float32)
+    return State(theta, zeros, zeros, radius, np.zeros(num, np.float32), 0, ones)
 
 
 def order(label: str, num: int) -> list[int]:
@@ -80,6 +88,12 @@ def sent(rules: Rules, at: State) -> list[int]:
             heaviest = sorted(range(num), key=lambda b: (-at.radius[b], among_equals[b]))
             return sorted(heaviest[: max(1, num // one_in)])
     return list(range(num))
+
+
+def growth(drift: F32) -> F64:
+    """Return drift to the power of 3/4."""
+    n = drift.astype(np.float64)
+    return np.sqrt(n) * np.sqrt(np.sqrt(n))
 
 
 def signs(rules: Rules) -> F64:
@@ -192,13 +206,21 @@ def step(
             theta[v] = theta[v] - np.float32(rules.eta * rules.mu) * momentum[v]
             acc[v], phi[block] = 0, 0
 
-    watched = list(blocks)
+    z = np.frombuffer(content, "<u4", len(blocks), used).astype(np.float64)
+    moved, drift = at.radius.astype(np.float64), at.drift + 1
     if rules.kind in ("randk", "heavy"):
-        watched += [b for b in range(num) if b not in blocks]
-    z = np.frombuffer(content, "<u4", len(watched), used).astype(np.float64)
-    moved = r[watched] * np.sqrt(z / (256 * survivors)) / a
-    radius = np.array(at.radius)
-    radius[watched] = np.minimum(np.maximum(moved, 2.0**-20), 2.0**40).astype(np.float32)
-    return replace(
-        at, theta=theta, momentum=momentum, acc=acc, radius=radius, phi=phi, commits=at.commits + 1
-    )
+        moved *= growth(drift) / growth(at.drift)
+    told = r[blocks] * np.sqrt(z / (256 * survivors)) / a / growth(at.drift[blocks])
+    told = np.minimum(np.maximum(told, 2.0**-20), 2.0**40).astype(np.float32)
+    squares = [float(x) * float(x) for x in told if x > 2.0**-20]
+    if rules.kind in ("randk", "heavy") and squares:
+        usual = math.sqrt(math.fsum(squares) / len(squares))
+        for block in range(num):
+            if at.drift[block] == at.commits + 1:
+                moved[block] = usual * growth(drift)[block]
+    drift[blocks] = 1
+    if rules.kind not in ("randk", "heavy"):
+        drift = at.drift
+    radius = np.minimum(np.maximum(moved, 2.0**-20), 2.0**40).astype(np.float32)
+    radius[blocks] = told
+    return State(theta, momentum, acc, radius, phi, at.commits + 1, drift)

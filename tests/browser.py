@@ -9,7 +9,6 @@ import base64
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,13 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+from tests.rig.programs import needed
+
 TIMEOUT_S = 120.0
-
-
-def find_browser() -> str | None:
-    """Return the program's path, or None where there is none on PATH."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 @dataclass(frozen=True)
@@ -200,8 +195,9 @@ class Browser:
 
 
 @contextmanager
-def browser(program: str) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """Start a browser with a fresh profile, and end it."""
+    program = needed("chromium")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         running = Browser(program, Path(profile))
         try:

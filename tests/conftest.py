@@ -4,10 +4,14 @@ import sys
 import pytest
 from hypothesis import settings
 
+from tests.rig.programs import hidden, lacking, refuse_hidden
+
 assert "numpy" not in sys.modules, "numpy reads these when it is imported"
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # small products gain nothing
 settings.register_profile("crosscloud", deadline=None)  # a busy machine is no failure
 settings.load_profile("crosscloud")
+if hidden():
+    refuse_hidden()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,6 +24,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak-minutes", type=float, default=1.0, help="length of the soak (default: 1)"
     )
+    parser.addoption(
+        "--programs", action="store_true", help="only tests that use an optional program"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "program(*names, required=True): uses them; skipped without them if required"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what cannot run here, and say why; with --programs, drop what would use none."""
+    using = []
+    for item in items:
+        for mark in item.iter_markers("program"):
+            reason, is_required = lacking(*mark.args), mark.kwargs.get("required", True)
+            if reason and is_required:
+                item.add_marker(pytest.mark.skip(reason=reason))
+            if is_required or not reason:
+                using.append(item)
+    if config.getoption("--programs"):
+        kept = {item.nodeid for item in using}
+        config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in kept])
+        items[:] = [i for i in items if i.nodeid in kept]
 
 
 @pytest.fixture

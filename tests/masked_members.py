@@ -16,13 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from common.documents import Algorithm, Attestation, Offer, Plan, RollbackOrder
+from common.documents import Algorithm, Attestation, Offer, Plan, Record, RollbackOrder
 from common.ids import Digest, RoundId, WorkerId
+from common.parties import Party
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import certified_key, signed_content
+from common.words import word_about
 from worker.masking import Attempt, Member, OfferSecrets
-from worker.trust import Party, Trust
+from worker.trust import Trust
 
 MASKED = Algorithm(tier="masked", min_cohort=3)
 DAY = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -80,16 +82,18 @@ def member(name: str, algorithm: Algorithm = MASKED, seed: str = "") -> Member:
     return Member(worker, algorithm, trust, admits, signer(name), drawn(f"{name}/{seed}"))
 
 
-def attestation(name: str, run: str, version: int, digest: Digest) -> Attestation:
-    """Return a worker's word for a version."""
-    unsigned = Attestation(run, WorkerId(name), version, digest, certificate(name))
+def word(name: str, genesis_: Digest, record: Record, **changes: object) -> Attestation:
+    """Return a member's word for the version of a commit's record, but for `changes`; signed."""
+    unsigned = replace(word_about(genesis_, record, WorkerId(name)), **changes)  # type: ignore[arg-type]
     signature = signatures.sign(identity_key(name), "head", signed_content(unsigned))
     return replace(unsigned, signature=signature.hex())
 
 
-def order(name: str, run: str, version: int, num_records: int) -> RollbackOrder:
+def order(
+    name: str, genesis: Digest, version: int, digest: Digest, num_records: int
+) -> RollbackOrder:
     """Return an operator's order to roll back."""
-    unsigned = RollbackOrder(run, version, num_records, certificate(name))
+    unsigned = RollbackOrder(genesis, version, digest, num_records, certificate(name))
     signature = signatures.sign(identity_key(name), "rollback", signed_content(unsigned))
     return replace(unsigned, signature=signature.hex())
 

@@ -9,11 +9,12 @@ the interface counts headers and retransmissions as a provider would.
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from tests.rig.programs import lacking, needed
 
 HERE: Final = "10.213.77.1"
 """Where a listener out here is found from inside."""
@@ -23,10 +24,7 @@ _HEADER_BYTES: Final = 14 + 20 + 32  # Ethernet, IPv4, TCP with timestamps
 
 def why_not() -> str:
     """Return why there can be no such link here, "" where there can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    missing = [tool for tool in ("ip", "tc") if shutil.which(tool) is None]
-    return f"{' and '.join(missing)} missing: install iproute2" if missing else ""
+    return lacking("ip", "tc") or ("network namespaces need root" if os.geteuid() else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,42 +56,43 @@ class NarrowLink:
     def lay(self) -> None:
         """Make namespace, interfaces and limits."""
         one_segment = "gso_max_segs 1"
-        _run(f"ip netns add {self._name}")
+        _run("ip", f"netns add {self._name}")
         _run(
-            f"ip link add {self._outside} {one_segment} type veth"
-            f" peer name {self._inside} {one_segment} netns {self._name}"
+            "ip",
+            f"link add {self._outside} {one_segment} type veth"
+            f" peer name {self._inside} {one_segment} netns {self._name}",
         )
         for space, device, address in (
             ("", self._outside, HERE),
             (f"-n {self._name}", self._inside, _THERE),
         ):
-            _run(f"ip {space} address add {address}/24 dev {device}")
-            _run(f"ip {space} link set {device} up")
+            _run("ip", f"{space} address add {address}/24 dev {device}")
+            _run("ip", f"{space} link set {device} up")
             limit = f"tbf rate {self._rate_bps}bit burst 16kb latency 100ms"
-            _run(f"tc {space} qdisc add dev {device} root {limit}")
-        _run(f"ip -n {self._name} link set lo up")
+            _run("tc", f"{space} qdisc add dev {device} root {limit}")
+        _run("ip", f"-n {self._name} link set lo up")
 
     def remove(self) -> None:
         """Remove all of it."""
-        for command in (f"ip link delete {self._outside}", f"ip netns delete {self._name}"):
+        for words in (f"link delete {self._outside}", f"netns delete {self._name}"):
             with contextlib.suppress(subprocess.CalledProcessError):
-                _run(command)
+                _run("ip", words)
 
     def inside(self, *command: str) -> Sequence[str]:
         """Return the command that runs `command` on the other side."""
-        return ("ip", "netns", "exec", self._name, *command)
+        return (needed("ip"), "netns", "exec", self._name, *command)
 
     def cut(self) -> None:
         """Carry nothing; nobody is told."""
-        _run(f"ip link set {self._outside} down")
+        _run("ip", f"link set {self._outside} down")
 
     def heal(self) -> None:
         """Carry everything again."""
-        _run(f"ip link set {self._outside} up")
+        _run("ip", f"link set {self._outside} up")
 
     def sent(self) -> Sent:
         """Return what left the other side so far."""
-        (link,) = json.loads(_run(f"ip -n {self._name} -s -j link show {self._inside}"))
+        (link,) = json.loads(_run("ip", f"-n {self._name} -s -j link show {self._inside}"))
         found: dict[str, Any] = link["stats64"]["tx"]
         return Sent(int(found["bytes"]), int(found["packets"]))
 
@@ -109,6 +108,6 @@ def narrow_link(rate_bps: int) -> Iterator[NarrowLink]:
         link.remove()
 
 
-def _run(command: str) -> str:
-    done = subprocess.run(command.split(), check=True, capture_output=True, text=True)
-    return done.stdout
+def _run(name: str, words: str) -> str:
+    command = (needed(name), *words.split())
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

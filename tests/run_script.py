@@ -97,7 +97,7 @@ from coordinator.ports import (
 )
 from coordinator.round import OPEN, SavedRound
 from coordinator.run import Run
-from tests.masked_members import Cloud, attestation, changed, order, signer
+from tests.masked_members import Cloud, admits, changed, order, signer, word
 from worker.masking import Attempt
 from worker.round import RefusedError
 
@@ -164,6 +164,7 @@ class Script:
             new_round_id=self.round_ids,
             unix_offset_s=1_700_000_000.0,
             timings=self.timings,
+            admits=admits,
         )
         return self.run.start(now_s, self.store)
 
@@ -218,7 +219,7 @@ class Script:
             "sign": lambda: Listed(session, round_id, self.signature(o.get("by", name), o)),
             "reveal": lambda: self.revealed(session, round_id, o.get("by", name), o),
             "abandon": lambda: Abandoned(session, round_id, self.abandon(o.get("by", name))),
-            "attest": lambda: Attested(session, self.attestation(o.get("by", name), version, o)),
+            "attest": lambda: Attested(session, self.word(o, name)),
             "refuse": lambda: Refused(
                 session, round_id, int(o.get("rule", "15")), "nothing pending"
             ),
@@ -356,16 +357,29 @@ class Script:
             return b"no signature"
         return signer(name)("abandon", abandon_content(plan))
 
-    def attestation(self, name: str, version: int, o: Options) -> Attestation:
-        digest = Digest(o.get("digest", self.digest_of({"to": str(version)})))
-        return attestation(name, self.genesis.run, version, digest)
+    def word(self, o: Options, name: str) -> Attestation:
+        """Return a word for the newest commit's version; `by` gives it, whoever brings it."""
+        made = [r for r in self.log if r.commit is not None]
+        if not made:
+            nowhere = Digest("0" * 64)
+            return Attestation(nowhere, nowhere, WorkerId(name), 0, nowhere, nowhere)
+        changes: dict[str, object] = {}
+        if "digest" in o:
+            changes["digest"] = Digest(o["digest"])
+        if "version" in o:
+            changes["version"] = int(o["version"])
+        said = word(o.get("by", name), canonical.digest(self.genesis), made[-1], **changes)
+        return replace(said, signature="00" * 64) if o.get("wrong") == "signature" else said
 
     def order(self, name: str, o: Options) -> RollbackOrder | None:
         """Return what an operator signs in the masked tier."""
         if not self.genesis.algorithm.masked or o.get("wrong") == "missing":
             return None
-        run, at = o.get("run", self.genesis.run), int(o.get("records", str(len(self.log))))
-        signed = order(name, run, int(o.get("for", o["to"])), at)
+        at, version = int(o.get("records", str(len(self.log)))), o.get("for", o["to"])
+        genesis = canonical.digest(self.genesis)
+        if "run" in o:
+            genesis = canonical.digest(replace(self.genesis, run=o["run"]))
+        signed = order(name, genesis, int(version), self.digest_of({"to": version}), at)
         return replace(signed, signature=None) if o.get("wrong") == "signature" else signed
 
     def computed(self, round_id: RoundId) -> Computed:
@@ -426,7 +440,7 @@ def numbers(o: Options | None = None) -> Numbers:
     tokens, steps = int(o.get("tokens", "2000")), int(o.get("steps", "20"))
     return Numbers(
         tokens=tokens,
-        lr_sum=0.04,
+        lr_sum=0.002 * steps,
         age_256=int(o.get("age_256", "0")),
         staleness_65535=65535,
         steps=steps,
@@ -501,6 +515,10 @@ def _change(change: Put | Delete) -> str:
 
 
 def _record(r: Record) -> str:
+    return f"{_body(r)}{_of(r.words, 'words')}"
+
+
+def _body(r: Record) -> str:
     if r.takeover is not None:
         return f"takeover by {r.takeover.leader}, epoch {r.epoch}"
     if r.commit is not None:

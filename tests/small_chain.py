@@ -1,7 +1,7 @@
 """A coordinator in memory: a small chain, its log, and the files that it still keeps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common import canonical
@@ -10,7 +10,6 @@ from common.documents import (
     Abort,
     Commit,
     Control,
-    Counters,
     Record,
     Rollback,
     RollbackOrder,
@@ -18,6 +17,8 @@ from common.documents import (
 )
 from common.errors import UnknownFileError
 from common.ids import Digest, WorkerId
+from common.log_head import LogHead
+from common.progress import next_counters, progress
 from services.data_store import DataStore
 from services.replica import Replica, genesis_position
 from tests.small_run import Run, random_vector
@@ -43,6 +44,7 @@ class Coordinator:
             theta = self.run.theta() - random_vector(self.run.schema, 100 + seed, 0.01)
             thetas = dict.fromkeys(self.run.workers, theta)
         commit, content = self.run.commit(thetas, seed=seed)
+        commit = replace(commit, plan=replace(commit.plan, version=self.number))
         self.run.blobs.write(content)
         self.run.blobs.write(canonical.encode(self.run.advance(commit, content)))
         self.number += 1
@@ -55,16 +57,21 @@ class Coordinator:
         return self.append(rollback=Rollback(version, state.commits, "ann", order))
 
     def append(self, **body: Commit | Abort | Control | Rollback) -> Record:
-        last = self.records[-1] if self.records else self.run.genesis
+        genesis = self.run.genesis
+        before = LogHead.at(self.records[-1]) if self.records else LogHead.of(genesis)
+        counters, made = before.counters, before.progress
+        if isinstance(commit := body.get("commit"), Commit):
+            counters = next_counters(genesis, counters, commit, counters.elapsed_s)
+            made = progress(genesis, self.number, counters.tokens, commit.plan.hours)
         record = Record(
             seq=len(self.records),
-            previous=canonical.digest(last),
+            previous=before.previous,
             epoch=0,
             time_s=0,
             version=self.number,
             digest=canonical.digest(self.run.version),
-            progress=0.0,
-            counters=Counters(),
+            progress=made,
+            counters=counters,
             **body,  # type: ignore[arg-type]
         )
         self.records.append(record)

@@ -1,11 +1,10 @@
 """Shopify's toxiproxy as a subprocess: a line whose faults another program makes.
 
-https://github.com/Shopify/toxiproxy; `toxiproxy-server` has to be on PATH.
+https://github.com/Shopify/toxiproxy
 """
 
 import contextlib
 import json
-import shutil
 import subprocess
 import time
 import urllib.request
@@ -13,14 +12,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from services.local.layout import free_ports
+from tests.rig.programs import needed
 
-PROGRAM: Final = "toxiproxy-server"
 _NO_PROXY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def why_not() -> str:
-    """Return why it cannot be used here, "" where it can."""
-    return "" if shutil.which(PROGRAM) else f"{PROGRAM} is not on PATH"
 
 
 class ToxicLine:
@@ -76,7 +70,7 @@ class Toxiproxy:
 def toxiproxy() -> Iterator[Toxiproxy]:
     """Run a server as long as the block lasts."""
     (port,) = free_ports(1)
-    command = (PROGRAM, "-host", "127.0.0.1", "-port", str(port))
+    command = (needed("toxiproxy-server"), "-host", "127.0.0.1", "-port", str(port))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     api = f"http://127.0.0.1:{port}"
     try:

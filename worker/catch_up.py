@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from common.documents import Genesis, Record, Version
 from common.ids import Digest
 from common.schema import leaves
+from common.terms import num_scales
 
 Has = Callable[[Digest], bool]
 """Says whether a file is here."""
@@ -61,15 +62,16 @@ def step_bytes(record: Record, has: Has) -> int | None:
 
 def version_bytes(genesis: Genesis, version: Version, has: Has) -> int:
     """Return the bytes of a version's files that are not here, each file once."""
-    values = [stop - start for start, stop in leaves(genesis.schema.length)]
-    blocks = [stop - start for start, stop in leaves(genesis.schema.num_blocks)]
+    length, num_blocks = genesis.schema.length, genesis.schema.num_blocks
+    vectors = (
+        *((files, length) for files in (version.theta, version.momentum, version.acc)),
+        (version.scales, num_scales(genesis.algorithm.codec, num_blocks)),
+        (version.phi, num_blocks),
+    )
     sizes = {
-        digest: 4 * num
-        for files, lengths in (
-            *((vector, values) for vector in (version.theta, version.momentum, version.acc)),
-            *((vector, blocks) for vector in (version.scales, version.phi)),
-        )
-        for digest, num in zip(files, lengths, strict=False)
+        digest: 4 * (stop - start)
+        for files, num in vectors
+        for digest, (start, stop) in zip(files, leaves(num), strict=False)
     }
     return sum(num_bytes for digest, num_bytes in sizes.items() if not has(digest))
 

@@ -190,6 +190,8 @@ class TextData:
             raise ConfigError(f"data: unknown setting {unknown[0]!r}")
         if self._data.get("train"):
             self.batches()  # a wrong path is said at start, not at the first step
+        elif self._data.get("validation"):
+            self.windows()
 
     def batches(self) -> Batches:
         """Return the training batches."""

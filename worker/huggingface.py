@@ -3,7 +3,8 @@
 `settings` of the run:
     model: a configuration (`{"model_type": "llama", ...}`), initialised from the run's seed; or a
         local folder or Hugging Face id, whose weights are the first version.
-    tokenizer: "bytes" (default), a local folder or an id.
+    tokenizer: "bytes", a local folder or an id; the default is the model's own, and "bytes" where
+        the model is a configuration.
     batch, sequence: sequences per step, tokens per sequence (default 12, 128).
     betas, weight_decay, clip: of AdamW (default [0.9, 0.95], 0.1, 1.0; decay spares vectors).
     compute: "float32" (default) or "bfloat16"; parameters are float32 always.
@@ -16,25 +17,19 @@ from typing import Any, Final, cast
 import numpy.typing as npt
 import torch
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from typing_extensions import override
 
 from common.canonical import Json
 from common.errors import ConfigError
 from common.schema import ModelSchema, TensorSpec
+from worker.causality import refuse_unless_causal
 from worker.data import END_OF_DOCUMENT, I64, TextData
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
+from worker.learner_settings import check_data, checked
+from worker.model_config import config_of, first_line
 from worker.tokenizer import BYTES, encoder, save_tokenizer
 
-_DEFAULTS: Final[Mapping[str, Json]] = {
-    "tokenizer": BYTES,
-    "batch": 12,
-    "sequence": 128,
-    "betas": [0.9, 0.95],
-    "weight_decay": 0.1,
-    "clip": 1.0,
-    "compute": "float32",
-}
 _OF_BYTES: Final[dict[str, Json]] = {
     "vocab_size": 256,
     "bos_token_id": None,
@@ -51,14 +46,17 @@ def build(context: LearnerContext) -> Learner:
 def outline(settings: Mapping[str, Json]) -> ModelSchema:
     """Return the layout of the learner's model, its constants left out, without building it.
 
-    Of a configuration that takes no memory for values; weights that are named are loaded.
+    It takes no memory for values: of a model that is named, only the configuration is read.
 
     Raises:
         ConfigError: as `build`.
     """
-    checked = _checked(settings)
+    known = checked(settings)
+    source = known.get("model")
+    if isinstance(source, str):
+        source = _named_config(source)
     with torch.device("meta"):
-        model = _model(checked.get("model"), 0, checked["tokenizer"])
+        model = _model(source, 0, known["tokenizer"])
     buffers = {n: b for n, b in _saved_buffers(model).items() if b.is_floating_point()}
     trained = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
     return ModelSchema(
@@ -76,7 +74,8 @@ class HuggingFaceLearner(Learner):
     """A causal language model and its AdamW."""
 
     def __init__(self, context: LearnerContext) -> None:
-        settings = _checked(context.settings)
+        settings = checked(context.settings)
+        check_data(context.data or {})
         torch.set_num_threads(context.num_threads)
         self._device = _device(context.device)
         self._tokenizer: str = settings["tokenizer"]
@@ -84,6 +83,8 @@ class HuggingFaceLearner(Learner):
         self._bfloat16: bool = settings["compute"] == "bfloat16"
         self._model = _model(settings.get("model"), context.seed, self._tokenizer)
         torch.nn.Module.to(self._model, self._device)
+        if context.data is None:  # before it is pinned
+            refuse_unless_causal(self._model)
         self._data = TextData(
             context.data,
             encoder(self._tokenizer),
@@ -202,25 +203,6 @@ class HuggingFaceLearner(Learner):
         save_tokenizer(self._tokenizer, folder)
 
 
-def _checked(settings: Mapping[str, Json]) -> dict[str, Json]:
-    for name, value in settings.items():
-        if name == "model":
-            continue
-        if name not in _DEFAULTS:
-            raise ConfigError(
-                f"settings: unknown {name!r}; known are model, {', '.join(_DEFAULTS)}"
-            )
-        kind = type(_DEFAULTS[name])
-        if not isinstance(value, (float, int) if kind is float else kind):
-            raise ConfigError(f"settings: {name}: expected a {kind.__name__}, got {value!r}")
-    checked = {**_DEFAULTS, **settings}
-    if checked["compute"] not in ("float32", "bfloat16"):
-        raise ConfigError(
-            f"settings: compute: {checked['compute']!r} is neither float32 nor bfloat16"
-        )
-    return checked
-
-
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -232,27 +214,39 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _model(source: Json, seed: int, tokenizer: str) -> PreTrainedModel:
+def _model(source: Json | PretrainedConfig, seed: int, tokenizer: str) -> PreTrainedModel:
     match source:
         case str():
             return _pretrained(source)
+        case PretrainedConfig():
+            return _made(source, seed)
         case {"model_type": str()}:
-            values: dict[str, Json] = {**(_OF_BYTES if tokenizer == BYTES else {}), **source}
-            try:
-                config = AutoConfig.for_model(**values)
-            except (ValueError, TypeError) as e:
-                raise ConfigError(f"settings: model: {str(e).splitlines()[0]}") from None
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                    config, dtype=torch.float32
-                )
-            return cast("PreTrainedModel", made)
+            of_bytes = _OF_BYTES if tokenizer == BYTES else {}
+            return _made(config_of(source, of_bytes), seed)
         case _:
             raise ConfigError(
-                "settings: model: give a configuration with 'model_type', a local folder or a"
+                "settings.model: give a configuration with 'model_type', a local folder or a"
                 " Hugging Face id"
             )
+
+
+def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=torch.float32
+            )
+    except Exception as e:  # whatever a family makes of its values: the sentence is ours
+        raise ConfigError(f"settings.model: {first_line(e)}; correct the value") from None
+    return cast("PreTrainedModel", made)
+
+
+def _named_config(name: str) -> PretrainedConfig:
+    try:
+        return cast("PretrainedConfig", AutoConfig.from_pretrained(name))
+    except Exception as e:  # of a file that people bring, too
+        raise _no_model(name, e) from None
 
 
 def _pretrained(name: str) -> PreTrainedModel:
@@ -261,7 +255,11 @@ def _pretrained(name: str) -> PreTrainedModel:
             "PreTrainedModel", AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
         )
     except (OSError, ValueError) as e:
-        raise ConfigError(
-            f"settings: model: {name!r} cannot be loaded: {str(e).strip().splitlines()[0]};"
-            " give a local folder, or an id that is in the cache or can be downloaded"
-        ) from None
+        raise _no_model(name, e) from None
+
+
+def _no_model(name: str, e: Exception) -> ConfigError:
+    return ConfigError(
+        f"settings.model: {name!r} cannot be loaded: {first_line(e)}; give a local folder, or an id"
+        " that is in the cache or can be downloaded"
+    )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from common.border import border
 from common.canonical import Json
 from common.errors import ConfigError
 
@@ -144,13 +145,14 @@ def load_learner(path: str) -> Callable[[LearnerContext], Learner]:
     module_name, _, function = path.partition(":")
     if not module_name or not function:
         raise ConfigError(f"learner: {path!r} is not of the form 'package.module:build'")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as e:
-        raise ConfigError(
-            f"learner: {path!r} needs the module {e.name!r}, which cannot be imported here; "
-            "install it, or put its folder on PYTHONPATH"
-        ) from None
+    with border("learner", f"{module_name!r} cannot be imported", "correct it", place=True):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as e:
+            raise ConfigError(
+                f"learner: {path!r} needs the module {e.name!r}, which cannot be imported here; "
+                "install it, or put its folder on PYTHONPATH"
+            ) from None
     build = getattr(module, function, None)
     if not callable(build):
         raise ConfigError(
@@ -158,3 +160,21 @@ def load_learner(path: str) -> Callable[[LearnerContext], Learner]:
             " it has to take a LearnerContext"
         )
     return cast("Callable[[LearnerContext], Learner]", build)
+
+
+def make_learner(path: str, context: LearnerContext) -> Learner:
+    """Build the learner that `path` names.
+
+    Raises:
+        ConfigError: nothing of that name can be imported, or it cannot be built of these settings.
+    """
+    build = load_learner(path)
+    fix = "correct settings, data or device, or the learner"
+    with border("learner", f"{path!r} cannot be built", fix, place=True):
+        try:
+            made = build(context)
+        except SystemExit as e:  # it may not end this process, with whatever status
+            raise RuntimeError(f"it ended with sys.exit({e.code!r})") from e
+        if not isinstance(made, Learner):
+            raise TypeError(f"it gave {type(made).__name__}, no crosscloud.Learner")
+    return made

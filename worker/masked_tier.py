@@ -1,44 +1,47 @@
-"""The masked tier beside its rounds: an offer's keys, and whose word a version is adopted on."""
+"""The masked tier beside its rounds: an offer's keys, and what a version is believed on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from common.documents import Attestation, Offer, Plan, Record
-from common.errors import BadSignatureError, ProtocolError
-from common.ids import Digest
+from common import canonical
+from common.documents import Attestation, Genesis, Offer, Plan, Record
+from common.errors import ProtocolError
 from common.orders import order_complaint
-from common.secagg.transcript import abandon_content, certificate_der, is_signed, signed_content
+from common.parties import Admits
+from common.secagg.transcript import abandon_content, certificate_der, signed_content
+from common.words import word_about
+from worker.belief import Words
+from worker.known import Known
 from worker.masking import Attempt, Member, OfferSecrets
 from worker.round import Rule
-from worker.trust import Admits
 
 
 class MaskedTier:
-    """What a worker needs in the masked tier beside a round: offers' keys, and whom it believes.
-
-    A version is adopted if this worker checked its sum itself, or if c + 1 organisations say that
-    they did: so nobody who was not in a sum can be led onto a model of his own.
+    """What a worker needs in the masked tier beside a round: offers' keys, and what it believes.
 
     Args:
         certificate: returns that of this worker's identity, base64 of its DER: it may be renewed.
-        genesis: digest of version 0, which needs nobody's word.
-        operators: says whose an operator's certificate is.
+        admitted: whose certificate it is, of a worker who may be a member, though it may have
+            ended since: words and orders outlive it.
+        operators: the same of an operator.
     """
 
     def __init__(
         self,
         member: Member,
-        run: str,
+        genesis: Genesis,
         certificate: Callable[[], str],
-        genesis: Digest,
+        *,
+        admitted: Admits,
         operators: Admits,
     ) -> None:
         self._member = member
-        self._run = run
+        self._genesis = genesis
+        self._id = canonical.digest(genesis)
         self._certificate = certificate
         self._secrets: OfferSecrets | None = None
-        self._words: dict[str, tuple[int, Digest]] = {}  # each organisation's newest
-        self._genesis = genesis
+        is_sure = Rule.RECORD not in member.unsafe
+        self.words = Words(genesis, admitted, is_sure=is_sure)
         self._operators = operators
 
     @property
@@ -67,12 +70,34 @@ class MaskedTier:
         """Return the signature that says: of this round, this process will reveal nothing."""
         return self._member.sign("abandon", abandon_content(plan))
 
-    def vouched(self, version: int, digest: Digest) -> bool:
-        """Return whether a version may be adopted on others' word."""
-        if version == 0 and digest == self._genesis:
-            return True
-        vouchers = sum(word == (version, digest) for word in self._words.values())
-        return vouchers > self._member.trust.colluding
+    def read(self, record: Record) -> None:
+        """Take what a record says before anything is decided about it."""
+        self.words.read(record)
+
+    def unread(self, records: Iterable[Record]) -> None:
+        """Records were read and not followed: they may come otherwise."""
+        self.words.unread(records)
+
+    def forget(self, records: Sequence[Record]) -> None:
+        """Records were followed."""
+        self.words.forget(records)
+
+    def heard(self, word: Attestation) -> None:
+        """Take a member's word for what its round made."""
+        self.words.heard(word)
+
+    def believes(self, record: Record, known: Known, *, begun: bool) -> bool:
+        """Return whether the version that a record makes or brings back is to be stood on.
+
+        Version 0 needs nobody's word, from a worker that has not begun.
+        """
+        if record.commit is not None:
+            return self.words.believes(record)
+        if record.rollback is not None:
+            if self.rollback_complaint(record, known.rolled_back):
+                return False
+            return known.returns(record) or self.words.believes_origin(record)
+        return not begun and (record.version, record.digest) == (0, self._genesis.version0)
 
     def rollback_complaint(self, record: Record, last_seq: int) -> str:
         """Return why a roll-back is no operator's; "" if it is.
@@ -81,6 +106,8 @@ class MaskedTier:
             last_seq: of the newest roll-back before it; -1 = there was none.
         """
         assert record.rollback is not None
+        if Rule.RECORD in self._member.unsafe:
+            return ""
         order = record.rollback.order
         if order is None:
             return "no operator has signed it"
@@ -88,26 +115,16 @@ class MaskedTier:
             party = self._operators(certificate_der(order.certificate, record.rollback.by))
         except ProtocolError as e:
             return str(e)
-        return order_complaint(record.rollback, self._run, record.seq, last_seq, party.key)
+        return order_complaint(
+            record.rollback, record.digest, self._id, record.seq, last_seq, party.key
+        )
 
-    def attestation(self, version: int, digest: Digest) -> Attestation | None:
-        """Return this worker's word that it verified a version."""
-        certificate = self._certificate()
-        unsigned = Attestation(self._run, self._member.name, version, digest, certificate)
+    def word(self, record: Record) -> Attestation:
+        """Return this worker's word for a commit's version: it has checked the sum and the step."""
+        unsigned = word_about(self._id, record, self._member.name)
         signature = self._member.sign("head", signed_content(unsigned))
         return replace(unsigned, signature=signature.hex())
 
-    def heard(self, attestation: Attestation) -> None:
-        """Another worker attests a version; of each organisation, the newest word counts.
-
-        Raises:
-            NotAMemberError: it is no admitted worker's.
-            BadSignatureError: the signature is not its own.
-        """
-        a = attestation
-        party = self._member.admits(certificate_der(a.certificate, a.worker))
-        signed = is_signed(party.key, "head", signed_content(a), a.signature)
-        if (a.run, a.worker) != (self._run, party.name) or not signed:
-            raise BadSignatureError(f"{a.worker}: its word for version {a.version} is not its own")
-        if party.name != self._member.name:
-            self._words[party.organisation] = (a.version, a.digest)
+    def newest_words(self) -> tuple[Attestation, ...]:
+        """Return all words for the newest commit's version."""
+        return self.words.newest()

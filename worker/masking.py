@@ -25,6 +25,7 @@ from common.documents import (
 )
 from common.errors import BadKeyError, BadNumbersError, BadShareError
 from common.ids import Digest, WorkerId
+from common.parties import Admits
 from common.secagg import keys as derived
 from common.secagg.commitments import commit, matches
 from common.secagg.keys import EncSecretKey, MaskSecretKey, RandomBytes
@@ -48,7 +49,7 @@ from common.secagg.transcript import (
 from common.shards import PayloadLayout, Piece
 from worker.masked_shards import masked_shards
 from worker.round import RefusedError, Rule
-from worker.trust import Admits, Trust, cohort_complaint, roster_complaint, share_complaint
+from worker.trust import Trust, cohort_complaint, roster_complaint, share_complaint
 
 SECRET_BYTES: Final = 32
 

@@ -4,13 +4,14 @@ It stands where `worker/masking.py` stands in the masked tier, so that the condu
 (`services/worker/agent.py`) is one and the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from common import canonical
 from common.documents import Answer, Attestation, Numbers, Offer, Plan, Record
 from common.errors import UnexpectedMessageError
-from common.ids import Digest, WorkerId
+from common.ids import WorkerId
 from common.shards import PayloadLayout, Piece
+from worker.known import Known
 
 
 class PlainAttempt:
@@ -50,22 +51,35 @@ class PlainTier:
         """Take part in a round."""
         return PlainAttempt(self._worker, plan)
 
-    def vouched(self, version: int, digest: Digest) -> bool:
-        """Return whether a version may be adopted: the coordinator is believed."""
+    def read(self, record: Record) -> None:
+        """Take a record: nobody's word is in it."""
+
+    def unread(self, records: Iterable[Record]) -> None:
+        """Records were read and not followed."""
+
+    def forget(self, records: Sequence[Record]) -> None:
+        """Records were followed."""
+
+    def heard(self, word: Attestation) -> None:
+        """Nobody's word counts here.
+
+        Raises:
+            UnexpectedMessageError: always.
+        """
+        raise UnexpectedMessageError(f"{word.worker} vouches for a version in the tls tier")
+
+    def believes(self, record: Record, known: Known, *, begun: bool) -> bool:
+        """Return whether a version is to be stood on: the coordinator is believed."""
         return True
 
     def rollback_complaint(self, record: Record, last_seq: int) -> str:
         """Return nothing: the coordinator is believed."""
         return ""
 
-    def attestation(self, version: int, digest: Digest) -> Attestation | None:
-        """Return nothing: nobody asks."""
-        return None
+    def word(self, record: Record) -> Attestation:
+        """Nobody checks a sum here, so nobody asks."""
+        raise AssertionError(f"record {record.seq} has no tags to check")
 
-    def heard(self, attestation: Attestation) -> None:
-        """Nobody attests anything here.
-
-        Raises:
-            UnexpectedMessageError: always.
-        """
-        raise UnexpectedMessageError(f"{attestation.worker} attests a version in the tls tier")
+    def newest_words(self) -> tuple[Attestation, ...]:
+        """Return nothing."""
+        return ()

@@ -19,14 +19,18 @@ import contextlib
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from common import canonical
-from common.documents import Answer, Commit, Numbers, Offer, Plan, Record
+from common.documents import Answer, Attestation, Commit, Numbers, Offer, Plan, Record
 from common.errors import BadCommitError, BadKeyError, CrosscloudError
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.labels import SignedPurpose
 from common.secagg.thresholds import abandons_needed
 from common.secagg.transcript import abandon_content, identity_of, is_signed, list_content
+
+RESOLVE_PATIENCE: Final = 3
+"""A masked round that has no outcome after so many times its time limits is given up."""
 
 
 class Work(enum.Enum):
@@ -92,6 +96,7 @@ class Stage:
         answers: of U2; empty before that.
         kappa: what U2 checks the sum with, hexadecimal; it hides nothing.
         revealed: whether a share may have been sent.
+        word: what this worker said that the round made; None before that.
     """
 
     plan: Plan
@@ -101,6 +106,12 @@ class Stage:
     answers: Mapping[WorkerId, Answer] = field(default_factory=dict)
     kappa: str = ""
     revealed: bool = False
+    word: Attestation | None = None
+
+    def patience_s(self, most_s: float) -> float:
+        """Return how long the round's outcome is waited for; a coordinator may lie in its plan."""
+        told_s = self.plan.key_timeout_s + self.plan.upload_timeout_s
+        return min(RESOLVE_PATIENCE * told_s, most_s)
 
 
 class WorkerRound:
@@ -133,14 +144,17 @@ class WorkerRound:
             return Work.FREE
         return Work.EXPOSED if self.stage.exposed else Work.STAGED
 
-    def accept(self, plan: Plan, version: int, digest: Digest, next_seq: int) -> None:
+    def accept(
+        self, plan: Plan, version: int, digest: Digest, next_seq: int, *, num_held: int = 0
+    ) -> None:
         """Take part in `plan`; the offer is used up.
 
         Args:
             plan: as received.
             version: number of the base that this worker stands on.
             digest: of that base.
-            next_seq: first log record that this worker has not seen.
+            next_seq: first log record that this worker has not followed.
+            num_held: how many it holds from there on, which too few vouch for yet.
 
         Raises:
             RefusedError: rule 7, 2 or 5; nothing changed.
@@ -160,6 +174,8 @@ class WorkerRound:
                 f"the plan's base is version {plan.version} {plan.digest[:16]}..., this worker "
                 f"stands on version {version} {digest[:16]}...",
             )
+        if num_held:
+            self._refuse(plan.round, Rule.HEAD, "this worker waits for words for a later version")
         for other in plan.offers:
             if other.version == version and other.digest != digest:
                 self._refuse(
@@ -240,6 +256,21 @@ class WorkerRound:
         told = {worker: answer.numbers for worker, answer in self._staged().answers.items()}
         if dict(commit.numbers) != told and Rule.RECORD not in self._unsafe:
             raise BadCommitError("its numbers are not those that the members answered with")
+
+    def vouch(self, word: Attestation) -> None:
+        """Remember, durably before it is sent, which version this worker gives its word for.
+
+        Raises:
+            BadCommitError: it gave it for another one of this round (rule 14).
+        """
+        stage = self._staged()
+        said = stage.word
+        is_other = said is not None and (said.version, said.digest) != (word.version, word.digest)
+        if said is not None and is_other and Rule.RECORD not in self._unsafe:
+            raise BadCommitError(
+                f"this worker vouched for version {said.version} {said.digest[:16]}... of its round"
+            )
+        self.stage = replace(stage, word=word)
 
     def reveal(self) -> None:
         """Remember, durably before it is so, that a share may have been sent."""

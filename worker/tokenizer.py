@@ -62,6 +62,8 @@ def encoder(name: str) -> Encode:
         raise ConfigError(
             f"tokenizer: {name!r} has {len(tokenizer)} tokens; at most 65536 are supported"
         )
+    if tokenizer.get_vocab() == byte_tokenizer().get_vocab():  # of a model that was exported here
+        return encode_bytes
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
     def encode(text: str) -> U16:

@@ -101,9 +101,9 @@ class Trainer:
         """Return the numbers of the work that no round holds, as of now."""
         return self.ledger.pending.numbers(self.version, self._algorithm)
 
-    def may_step(self, local_steps: int) -> bool:
+    def may_step(self, local_steps: int, rounds_ahead: int = MAX_ROUNDS_AHEAD) -> bool:
         """Return whether another step is wanted, at H_i = `local_steps`."""
-        return self.ledger.steps < MAX_ROUNDS_AHEAD * local_steps
+        return self.ledger.steps < rounds_ahead * local_steps
 
     def begin(self, standing: Standing, leaves: Sequence[Path]) -> None:
         """Start from a version without local work."""

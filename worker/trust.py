@@ -4,40 +4,21 @@ A plan may be stricter, never weaker. Who may be a member is asked of `Admits`, 
 keys or the federation's CA (`services/worker/trusted.py`): never of the coordinator.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from common.documents import TIERS, Algorithm, Numbers, Plan
-from common.errors import CrosscloudError
+from common.errors import BadKeyError, CrosscloudError
 from common.ids import WorkerId
-from common.secagg.signatures import IdentityPublicKey
-from common.secagg.thresholds import is_sound
-from common.secagg.transcript import certificate_der, is_signed, signed_content
+from common.parties import Admits
+from common.secagg.thresholds import is_sound, min_cohort
+from common.secagg.transcript import certificate_der, is_signed, offered_keys, signed_content
 from common.terms import RINGS
 from common.weight import influence, threshold
 
 _SLACK = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class Party:
-    """Whose certificate it is.
-
-    Args:
-        organisation: the party that controls the machine.
-        key: what its signatures are checked with.
-        key_id: SHA-256 of the public key.
-    """
-
-    name: WorkerId
-    organisation: str
-    key: IdentityPublicKey
-    key_id: str
-
-
-Admits = Callable[[bytes], Party]
-"""Return whose certificate this DER is; NotAMemberError where it is no admitted worker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +28,7 @@ class Trust:
     Args:
         tier: the weakest that it works in.
         colluding: c, the fewest colluding workers that a threshold must allow for.
-        min_cohort: m, the fewest members that a sum must have.
+        min_cohort: m, the fewest members that a sum must have; None = 3 + c.
         max_share: the largest part of a sum's weight that one member may have.
         max_staleness: tau_max, the largest.
         max_policy_factor: rho, the largest.
@@ -56,26 +37,26 @@ class Trust:
 
     tier: str = "masked"
     colluding: int = 0
-    min_cohort: int = 3
-    max_share: float = 0.75
+    min_cohort: int | None = None
+    max_share: float = 0.6
     max_staleness: float = 8.0
     max_policy_factor: float = 1.0
     max_clip: float = math.inf
 
+    @property
+    def fewest(self) -> int:
+        """The fewest members that a sum must have."""
+        return min_cohort(self.colluding) if self.min_cohort is None else self.min_cohort
+
     def complaint(self, algorithm: Algorithm, tier: str) -> str:
         """Return what of a run is weaker than this file allows; "" if nothing is (rule 1)."""
-        a = algorithm
+        a, fewest = algorithm, self.fewest
         if tier != a.tier:
             return f"tier is {tier!r}, the run's is {a.tier!r}"
         weaker = (
             (TIERS.index(tier) < TIERS.index(self.tier), "tier", tier, self.tier),
             (a.masked and a.colluding < self.colluding, "colluding", a.colluding, self.colluding),
-            (
-                a.masked and a.min_cohort < self.min_cohort,
-                "min_cohort",
-                a.min_cohort,
-                self.min_cohort,
-            ),
+            (a.masked and a.min_cohort < fewest, "min_cohort", a.min_cohort, fewest),
             (a.max_share > self.max_share, "max_share", a.max_share, self.max_share),
             (
                 a.max_staleness > self.max_staleness,
@@ -101,7 +82,7 @@ class Trust:
 
 def roster_complaint(plan: Plan, admits: Admits) -> str:
     """Return why the roster cannot be trusted; "" if it can (rule 3)."""
-    seen: dict[str, dict[str, WorkerId]] = {}
+    seen: dict[str, dict[str | bytes, WorkerId]] = {}
     for offer in plan.offers:
         worker, keys = offer.worker, offer.keys
         if keys is None:
@@ -116,13 +97,14 @@ def roster_complaint(plan: Plan, admits: Admits) -> str:
             return f"the offer of {worker} is for run {offer.run}"
         if not is_signed(party.key, "offer", signed_content(offer), offer.signature):
             return f"the signature of the offer of {worker} is wrong"
-        distinct = (
+        distinct: list[tuple[str, str | bytes]] = [
             ("name", worker),
             ("organisation", party.organisation),
             ("certificate key", party.key_id),
-            ("sealing key", keys.sealing),
-            ("masking key", keys.masking),
-        )
+        ]
+        with contextlib.suppress(BadKeyError):  # what is no key is refused by rule 8
+            sealing, masking = offered_keys(offer)
+            distinct += ("sealing key", sealing.to_bytes()), ("masking key", masking.to_bytes())
         for what, value in distinct:
             if (other := seen.setdefault(what, {}).setdefault(value, worker)) is not worker:
                 return f"{worker} and {other} have one {what}"

@@ -6,6 +6,9 @@ tiles, two shards, and 20 bytes per block of 4096 values: 3 MiB, and 5 more per 
 (`python -m benchmarks.codec`). A tile is encoded straight into its place in the shard: what else a
 shard needs can follow while the tile is in the cache.
 
+Of blocks that do not travel nothing is sent, not even their energies: the same work travels later,
+and would be told twice.
+
 What quantisation leaves out goes to `keep_residual`, as does the residual of blocks that do not
 travel. It becomes the residual only on a commit that names this worker a survivor, or when the work
 is spent.
@@ -121,9 +124,6 @@ def shards(
                 tiles.keep(at, block, tile.residual, keep_residual)
             squares.append(tile.square)
         yield shard
-    if terms.watcher is not None:
-        watcher = terms.watcher.encoder(factor, decay, Noise(noise_key))
-        squares += [watcher.square(at, d, e) for at, d, e in tiles.unsent()]
     for start, values in tiles.unsent_residual():
         keep_residual(start, values)
     lanes = Lanes(
@@ -149,12 +149,14 @@ class _Tiles:
 
     def sent(self, first: int, last: int) -> Iterator[tuple[F32, F32 | None]]:
         """Yield difference and residual of wire blocks `first` to `last`, float32[n, BLOCK]."""
-        for _, d, e in self._of(self._selection.blocks[first:last]):
-            yield d, e
-
-    def unsent(self) -> Iterator[tuple[int, F32, F32 | None]]:
-        """Yield the place in `Selection.rest`, difference and residual of what does not travel."""
-        yield from self._of(self._selection.rest)
+        for tile in _tiles(self._selection.blocks[first:last]):
+            spans, done = list(runs(tile)), 0
+            for start, stop in spans:
+                to = slice(done, done + stop - start)
+                base, theta = self._work.base(start, stop), self._work.theta(start, stop)
+                np.subtract(base, theta, out=self._difference[to])
+                done = to.stop
+            yield self._difference[:done].reshape(-1, BLOCK), self._kept(spans)
 
     def keep(self, first: int, last: int, values: F32, keep_residual: WriteValues) -> None:
         """Store the next residual of wire blocks `first` to `last`, float32[n, BLOCK]."""
@@ -169,18 +171,6 @@ class _Tiles:
             return
         for start, stop in runs(self._selection.rest):
             yield start, self._residual(start, stop)
-
-    def _of(self, blocks: I64) -> Iterator[tuple[int, F32, F32 | None]]:
-        at = 0
-        for tile in _tiles(blocks):
-            spans, done = list(runs(tile)), 0
-            for start, stop in spans:
-                to = slice(done, done + stop - start)
-                base, theta = self._work.base(start, stop), self._work.theta(start, stop)
-                np.subtract(base, theta, out=self._difference[to])
-                done = to.stop
-            yield at, self._difference[:done].reshape(-1, BLOCK), self._kept(spans)
-            at += len(tile)
 
     def _kept(self, spans: Sequence[tuple[int, int]]) -> F32 | None:
         if self._residual is None:

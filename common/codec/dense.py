@@ -132,8 +132,17 @@ class _Encoder:
         if len(self._q) < num:
             self._q = np.empty(difference.shape, self._q.dtype)
         q = self._q[:num]
+        if residual is None:
+            if len(self._zeros) < num:
+                self._zeros = np.zeros((num, BLOCK), np.float32)
+            residual = self._zeros[:num]
         self._loops.encode(
-            *self._measured(block, difference, residual, square),
+            difference,
+            self._weights,
+            residual,
+            self._decay,
+            self._to_fine[block : block + num],
+            square,
             self._from_fine[block : block + num],
             self._noise.uniform(block * BLOCK, difference.size).reshape(difference.shape),
             np.float32(self._codec.levels),
@@ -141,24 +150,3 @@ class _Encoder:
         )
         pack_into(q.reshape(-1), self._codec.bits, payload)
         return Encoded(difference, square / self._fine_square)
-
-    def square(self, block: int, difference: F32, residual: F32 | None) -> F32:
-        """Return `Encoded.square` of a tile that does not travel; arguments as in `encode`.
-
-        Nobody has measured it: what is absurdly large overflows, and is infinite or NaN.
-        """
-        square = np.empty(len(difference), np.float32)
-        self._loops.measure(*self._measured(block, difference, residual, square))
-        return square / self._fine_square
-
-    def _measured(
-        self, block: int, difference: F32, residual: F32 | None, square: F32
-    ) -> tuple[F32, F32, F32, np.float32, F32, F32]:
-        """Return the arguments of `loops.measure`, with which those of `loops.encode` begin."""
-        num = len(difference)
-        if residual is None:
-            if len(self._zeros) < num:
-                self._zeros = np.zeros((num, BLOCK), np.float32)
-            residual = self._zeros[:num]
-        to_fine = self._to_fine[block : block + num]
-        return difference, self._weights, residual, self._decay, to_fine, square

@@ -1,7 +1,8 @@
-"""The blocks that moved most: those with the largest scales, which the last sum's lanes told.
+"""The blocks that should have moved most: those with the largest scales.
 
 What everybody knows needs no index bytes. As in `cyclic.py` a worker's parameters drift on where
-they were not sent, so a light block grows heavy in time; z_B is sent of all blocks.
+they were not sent. How far is nobody's to tell (`common/scales.py`): a scale was measured when its
+block last travelled, and grows by rule from then on, so that a light block's turn comes in time.
 
 Wire size: max(1, num_blocks // one_in) blocks of dense values.
 """
@@ -22,4 +23,4 @@ def selected(scales: F32, one_in: int, seed: int) -> Selection:
     """
     order = np.lexsort((permutation(f"heavy/{seed}", len(scales)), -scales))
     blocks = np.sort(order[: num_sent(len(scales), one_in)])
-    return Selection(blocks, len(scales), watches_all=True)
+    return Selection(blocks, len(scales))

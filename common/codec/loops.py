@@ -34,7 +34,6 @@ _PER_BLOCK: Final = types.float32[::1]
 _READ_BLOCKS: Final = types.Array(types.float32, 2, "C", readonly=True)
 _READ_NOISE: Final = types.Array(types.int16, 2, "C", readonly=True)
 _READ: Final = types.Array(types.float32, 1, "C", readonly=True)
-_MEASURED: Final = (_BLOCKS, _READ, _READ_BLOCKS, _FACTOR, _READ, _PER_BLOCK)
 
 
 def compiled(*signatures: Any, relaxed: tuple[str, ...] = ()) -> Callable[[F], F]:
@@ -141,29 +140,20 @@ def squared_distance(a: F32, b: F32) -> float:
     return total
 
 
-@compiled(types.void(*_MEASURED))
-def measure(
-    x: F32, weights: F32, residual: F32, decay: np.float32, to_fine: F32, square: F32
-) -> None:
-    """Make x y = rotated x + decay*residual, and measure it.
-
-    Args:
-        x: float32[n, BLOCK].
-        weights: as in `rotate`.
-        residual: float32[n, BLOCK].
-        decay: of the residual.
-        to_fine: fine steps per unit, float32[n].
-        square: receives the squared length of each block of y in fine steps, float32[n].
-    """
-    scratch = np.empty(BLOCK, np.float32)
-    for block in range(len(x)):
-        _rotate_block(x[block], weights, scratch)
-        square[block] = _carry(x[block], residual[block], decay, to_fine[block])
-
-
 @compiled(
     *(
-        types.void(*_MEASURED, _READ, _READ_NOISE, _FACTOR, ring[:, ::1])
+        types.void(
+            _BLOCKS,
+            _READ,
+            _READ_BLOCKS,
+            _FACTOR,
+            _READ,
+            _PER_BLOCK,
+            _READ,
+            _READ_NOISE,
+            _FACTOR,
+            ring[:, ::1],
+        )
         for ring in (types.int8, types.int16)
     )
 )
@@ -179,15 +169,19 @@ def encode(
     levels: np.float32,
     q: Ring,
 ) -> None:
-    """Do as `measure`, then quantise: x becomes what that leaves out.
+    """Measure y = rotated x + decay*residual and quantise it; x becomes what that leaves out.
 
     Args:
+        x: float32[n, BLOCK].
+        weights: as in `rotate`.
+        residual: float32[n, BLOCK].
+        decay: of the residual.
+        to_fine: fine steps per unit, float32[n].
+        square: receives the squared length of each block of y in fine steps, float32[n].
         from_fine: units per fine step, float32[n].
         noise: of each value in fine steps, int16[n, BLOCK].
         levels: the largest |q|.
         q: receives the quantised values, in steps, [n, BLOCK].
-
-    The others are as in `measure`.
     """
     least, most = _ROUNDER - levels * np.float32(FINE), _ROUNDER + levels * np.float32(FINE)
     scratch = np.empty(BLOCK, np.float32)

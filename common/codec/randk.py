@@ -1,7 +1,7 @@
 """Blocks drawn at random, anew in every round, from a seed that everybody knows.
 
 As in `cyclic.py` a worker's parameters drift on where they were not sent. How long that has been
-differs from block to block, so z_B is sent of all, and every scale follows its own block.
+differs from block to block, so a version keeps it, and scales grow by it (`common/scales.py`).
 
 Wire size: max(1, num_blocks // one_in) blocks of dense values.
 """
@@ -24,4 +24,4 @@ def selected(num_blocks: int, one_in: int, seed: int, commits: int) -> Selection
         commits: of the round's base.
     """
     drawn = permutation(f"randk/{seed}/{commits}", num_blocks)[: num_sent(num_blocks, one_in)]
-    return Selection(np.sort(drawn), num_blocks, watches_all=True)
+    return Selection(np.sort(drawn), num_blocks)

@@ -27,13 +27,10 @@ class Selection:
     Args:
         blocks: that travel, ascending, int64[num_sent].
         num_blocks: of the vector.
-        watches_all: whether z_B is sent of every block, so that all scales move; else of those
-            that travel.
     """
 
     blocks: I64
     num_blocks: int
-    watches_all: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -46,11 +43,6 @@ class Selection:
         stays = np.ones(self.num_blocks, bool)
         stays[self.blocks] = False
         return np.flatnonzero(stays)
-
-    @property
-    def watched(self) -> I64:
-        """The blocks whose z_B is sent, in the order of the lanes: first those that travel."""
-        return np.concatenate([self.blocks, self.rest]) if self.watches_all else self.blocks
 
     def within(self, start: int, stop: int) -> tuple[int, int]:
         """Return the wire blocks that lie between two values of the vector, whole blocks apart."""

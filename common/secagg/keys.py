@@ -31,6 +31,9 @@ KEY_BYTES: Final = 32
 
 _FIELD: Final = 2**255 - 19
 
+_ANY_SECRET: Final = bytes(range(KEY_BYTES))
+"""Of no use to anybody: the order of a key shows with any secret."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
@@ -61,6 +64,22 @@ class PublicKey:
     def to_bytes(self) -> bytes:
         """Return the 32 bytes of RFC 7748."""
         return self.content
+
+    def check_order(self) -> None:
+        """Refuse a key with which every secret is zeros, whoever agrees with it (RFC 7748, 6.1).
+
+        Raises:
+            BadKeyError: of small order.
+        """
+        try:
+            X25519PrivateKey.from_private_bytes(_ANY_SECRET).exchange(
+                X25519PublicKey.from_public_bytes(self.content)
+            )
+        except ValueError:
+            raise BadKeyError(
+                "a public key is of small order, so anybody could derive its secrets: refuse its "
+                "offer"
+            ) from None
 
 
 class EncPublicKey(PublicKey):

@@ -3,6 +3,7 @@
     m = 3 + c                        of a sum's members at least three are honest: each sees the sum
                                      of two others, and never one cloud's update
     t = max(m, floor((K + c)/2) + 1) shares, list signatures and survivors needed
+    a = floor((K + c)/2) + 1         words needed for a version that the round made
 
 An honest member answers one survivor list, colluders answer any. A coordinator that showed two
 lists, one with a member and one without, would need t answers to each to take both of that member's
@@ -56,3 +57,12 @@ def is_sound(
 def abandons_needed(num_members: int, colluders: int, shares_needed: int) -> int:
     """Return how many Abandons prove that nobody can unmask, though c of them may lie."""
     return num_members - shares_needed + 1 + colluders
+
+
+def words_needed(num_members: int, colluders: int) -> int:
+    """Return a, how many members' words for what their round made are enough to believe it.
+
+    2a > K + c: any two sets of a share more than c members, so an honest one, who says one thing.
+    Never more than t, so survivors are enough.
+    """
+    return (num_members + colluders) // 2 + 1

@@ -10,17 +10,21 @@ A signature covers its document without the field that holds it.
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final, Literal
 
 from cryptography import x509
 
 from common import canonical
+from common.border import foreign
 from common.documents import Answer, Attestation, Offer, Plan, RollbackOrder
 from common.errors import BadKeyError, BadSignatureError
 from common.ids import WorkerId
 from common.secagg import labels, signatures
-from common.secagg.keys import EncPublicKey, MaskPublicKey
+from common.secagg.keys import KEY_BYTES, EncPublicKey, MaskPublicKey
 from common.secagg.labels import Context, PlanHash, SignedPurpose
 from common.secagg.signatures import IdentityPublicKey, identity_public_key, verify
+
+_HEX: Final = frozenset("0123456789abcdef")
 
 
 def plan_hash(plan: Plan) -> PlanHash:
@@ -56,26 +60,28 @@ def abandon_content(plan: Plan) -> bytes:
 def is_signed(
     key: IdentityPublicKey, purpose: SignedPurpose, content: bytes, signature: str | None
 ) -> bool:
-    """Return whether a signature, hexadecimal, is there and true."""
+    """Return whether a signature is there and true, whatever was sent as one.
+
+    Args:
+        signature: hexadecimal, lower case and without blanks: nobody can pad what others carry.
+    """
+    if not signature or set(signature) - _HEX:
+        return False
     try:
-        verify(key, purpose, content, bytes.fromhex(signature or ""))
-    except (BadSignatureError, ValueError):
+        with foreign("a signature", BadSignatureError):
+            verify(key, purpose, content, bytes.fromhex(signature))
+    except BadSignatureError:
         return False
     return True
 
 
-def check_keys(offer: Offer) -> None:
-    """Refuse an offer that would only make the other members refuse its plan.
+def offered_keys(offer: Offer) -> tuple[EncPublicKey, MaskPublicKey]:
+    """Return the two X25519 keys of an offer: equal if and only if their bytes are.
 
     Raises:
-        BadKeyError: a key or the certificate is missing, or is none.
-        BadSignatureError: the certificate's key has not signed it. Whose it is, is not asked.
+        BadKeyError: one is missing, or is none.
     """
-    EncPublicKey(_key(offer, "sealing"))
-    MaskPublicKey(_key(offer, "masking"))
-    key = _identity(offer)
-    if not is_signed(key, "offer", signed_content(offer), offer.signature):
-        raise BadSignatureError(f"{offer.worker}: the signature of its offer is wrong")
+    return EncPublicKey(_key(offer, "sealing")), MaskPublicKey(_key(offer, "masking"))
 
 
 def enc_key_of(plan: Plan, worker: WorkerId) -> EncPublicKey:
@@ -84,7 +90,7 @@ def enc_key_of(plan: Plan, worker: WorkerId) -> EncPublicKey:
     Raises:
         BadKeyError: its offer holds no such key.
     """
-    return EncPublicKey(_key(_offer_of(plan, worker), "sealing"))
+    return offered_keys(_offer_of(plan, worker))[0]
 
 
 def mask_key_of(plan: Plan, worker: WorkerId) -> MaskPublicKey:
@@ -93,7 +99,7 @@ def mask_key_of(plan: Plan, worker: WorkerId) -> MaskPublicKey:
     Raises:
         BadKeyError: its offer holds no such key.
     """
-    return MaskPublicKey(_key(_offer_of(plan, worker), "masking"))
+    return offered_keys(_offer_of(plan, worker))[1]
 
 
 def identity_of(plan: Plan, worker: WorkerId) -> IdentityPublicKey:
@@ -112,8 +118,9 @@ def certificate_der(encoded: str, worker: str) -> bytes:
         BadKeyError: not base64.
     """
     try:
-        return b64decode(encoded, validate=True)
-    except ValueError:
+        with foreign("a certificate"):
+            return b64decode(encoded, validate=True)
+    except BadKeyError:
         raise BadKeyError(f"{worker}: its certificate is not base64") from None
 
 
@@ -123,10 +130,8 @@ def certified_key(der: bytes) -> IdentityPublicKey:
     Raises:
         BadKeyError: no certificate, or a key of another kind.
     """
-    try:
+    with foreign("a certificate"):
         return identity_public_key(x509.load_der_x509_certificate(der).public_key())
-    except ValueError:
-        raise BadKeyError("a certificate cannot be read") from None
 
 
 def _offer_of(plan: Plan, worker: WorkerId) -> Offer:
@@ -142,8 +147,12 @@ def _identity(offer: Offer) -> IdentityPublicKey:
     return certified_key(certificate_der(offer.keys.certificate, offer.worker))
 
 
-def _key(offer: Offer, kind: str) -> bytes:
-    try:
-        return bytes.fromhex(getattr(offer.keys, kind))
-    except (AttributeError, ValueError):
-        raise BadKeyError(f"the offer of {offer.worker} holds no {kind} key") from None
+def _key(offer: Offer, kind: Literal["sealing", "masking"]) -> bytes:
+    """Return the bytes of a key, in the one spelling of them that there is."""
+    spelled = "" if offer.keys is None else getattr(offer.keys, kind)
+    if len(spelled) != 2 * KEY_BYTES or set(spelled) - _HEX:
+        raise BadKeyError(
+            f"the offer of {offer.worker} holds no {kind} key: {2 * KEY_BYTES} hexadecimal digits, "
+            "lower case"
+        )
+    return bytes.fromhex(spelled)

@@ -17,6 +17,7 @@ from typing import Final
 from common.errors import CrosscloudError
 from services import genesis
 from services.certs import MEMBERS, Holder, init_federation
+from services.exit_status import Exit, exit_of
 from services.identity import Role
 from services.pins import PINS, pin_workers
 from services.settings import load_run
@@ -30,7 +31,7 @@ WORKERS: Final = ("aws", "gcp", "azure", "onprem")
 PASSWORD: Final = AUTHORITY / "redis.password"
 
 
-def main() -> int:
+def main() -> Exit:
     """Write what is missing; return the exit status."""
     run = load_run(CONFIG / "run.yaml").name
     holders = (
@@ -62,7 +63,7 @@ def main() -> int:
 
     conf = (CONFIG / "redis.conf").read_text(encoding="utf-8")
     write(DATA / "redis" / "redis.conf", f"{conf}requirepass {password}\n", mode=0o644)
-    return 0
+    return Exit.OVER
 
 
 def give(name: str, settings: str, more_settings: str, *files: Path) -> None:
@@ -89,4 +90,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except CrosscloudError as e:
-        sys.exit(f"setup: {e}")
+        sys.stderr.write(f"setup: {e}\n")
+        sys.exit(exit_of(e))

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18protos/v1/operator.proto\x12\rcrosscloud.v1\"\x12\n\x10GetStatusRequest\"\xec\x03\n\x11GetStatusResponse\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x13\n\x0bnum_records\x18\x05 \x01(\x04\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\r\n\x05phase\x18\x08 \x01(\t\x12\x13\n\x0bwaiting_for\x18\t \x01(\t\x12\x0f\n\x07privacy\x18\n \x01(\t\x12\x12\n\nevaluation\x18\x0b \x01(\x0c\x12\x10\n\x08\x63ounters\x18\x0c \x01(\x0c\x12,\n\x07workers\x18\r \x03(\x0b\x32\x1b.crosscloud.v1.WorkerStatus\x12\x0e\n\x06\x61\x62orts\x18\x0e \x01(\x04\x12\x10\n\x08\x62ytes_up\x18\x0f \x01(\x04\x12\x12\n\nbytes_down\x18\x10 \x01(\x04\x12H\n\rbytes_by_kind\x18\x11 \x03(\x0b\x32\x31.crosscloud.v1.GetStatusResponse.BytesByKindEntry\x12\x15\n\rfloat32_bytes\x18\x12 \x01(\x04\x12\x0e\n\x06outage\x18\x13 \x01(\t\x1a\x32\n\x10\x42ytesByKindEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x91\x02\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04live\x18\x02 \x01(\x08\x12\x10\n\x08silent_s\x18\x03 \x01(\x01\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x11\n\tstaleness\x18\x05 \x01(\x01\x12\x13\n\x0bsteps_per_s\x18\x06 \x01(\x01\x12\x0e\n\x06tokens\x18\x07 \x01(\x04\x12\r\n\x05steps\x18\x08 \x01(\x04\x12\x15\n\rcontributions\x18\t \x01(\x04\x12\x12\n\nbytes_sent\x18\n \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\x0b \x01(\x04\x12\x12\n\nidle_share\x18\x0c \x01(\x01\x12\r\n\x05state\x18\r \x01(\t\x12\x15\n\rpending_steps\x18\x0e \x01(\x04\"\x0e\n\x0cPauseRequest\"\x0f\n\rPauseResponse\"\x0f\n\rResumeRequest\"\x10\n\x0eResumeResponse\"\r\n\x0bStopRequest\"\x0e\n\x0cStopResponse\"1\n\x0fRollbackRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05order\x18\x02 \x01(\x0c\"\x12\n\x10RollbackResponse2\xf3\x02\n\x08Operator\x12N\n\tGetStatus\x12\x1f.crosscloud.v1.GetStatusRequest\x1a .crosscloud.v1.GetStatusResponse\x12\x42\n\x05Pause\x12\x1b.crosscloud.v1.PauseRequest\x1a\x1c.crosscloud.v1.PauseResponse\x12\x45\n\x06Resume\x12\x1c.crosscloud.v1.ResumeRequest\x1a\x1d.crosscloud.v1.ResumeResponse\x12?\n\x04Stop\x12\x1a.crosscloud.v1.StopRequest\x1a\x1b.crosscloud.v1.StopResponse\x12K\n\x08Rollback\x12\x1e.crosscloud.v1.RollbackRequest\x1a\x1f.crosscloud.v1.RollbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18protos/v1/operator.proto\x12\rcrosscloud.v1\"\x12\n\x10GetStatusRequest\"\xec\x03\n\x11GetStatusResponse\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x13\n\x0bnum_records\x18\x05 \x01(\x04\x12\x10\n\x08progress\x18\x06 \x01(\x01\x12\x0f\n\x07seconds\x18\x07 \x01(\x01\x12\r\n\x05phase\x18\x08 \x01(\t\x12\x13\n\x0bwaiting_for\x18\t \x01(\t\x12\x0f\n\x07privacy\x18\n \x01(\t\x12\x12\n\nevaluation\x18\x0b \x01(\x0c\x12\x10\n\x08\x63ounters\x18\x0c \x01(\x0c\x12,\n\x07workers\x18\r \x03(\x0b\x32\x1b.crosscloud.v1.WorkerStatus\x12\x0e\n\x06\x61\x62orts\x18\x0e \x01(\x04\x12\x10\n\x08\x62ytes_up\x18\x0f \x01(\x04\x12\x12\n\nbytes_down\x18\x10 \x01(\x04\x12H\n\rbytes_by_kind\x18\x11 \x03(\x0b\x32\x31.crosscloud.v1.GetStatusResponse.BytesByKindEntry\x12\x15\n\rfloat32_bytes\x18\x12 \x01(\x04\x12\x0e\n\x06outage\x18\x13 \x01(\t\x1a\x32\n\x10\x42ytesByKindEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x91\x02\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04live\x18\x02 \x01(\x08\x12\x10\n\x08silent_s\x18\x03 \x01(\x01\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\x11\n\tstaleness\x18\x05 \x01(\x01\x12\x13\n\x0bsteps_per_s\x18\x06 \x01(\x01\x12\x0e\n\x06tokens\x18\x07 \x01(\x04\x12\r\n\x05steps\x18\x08 \x01(\x04\x12\x15\n\rcontributions\x18\t \x01(\x04\x12\x12\n\nbytes_sent\x18\n \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\x0b \x01(\x04\x12\x12\n\nidle_share\x18\x0c \x01(\x01\x12\r\n\x05state\x18\r \x01(\t\x12\x15\n\rpending_steps\x18\x0e \x01(\x04\"$\n\x11GetVersionRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\"5\n\x12GetVersionResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0f\n\x07genesis\x18\x02 \x01(\x0c\"\x0e\n\x0cPauseRequest\"\x0f\n\rPauseResponse\"\x0f\n\rResumeRequest\"\x10\n\x0eResumeResponse\"\r\n\x0bStopRequest\"\x0e\n\x0cStopResponse\"1\n\x0fRollbackRequest\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05order\x18\x02 \x01(\x0c\"\x12\n\x10RollbackResponse2\xc6\x03\n\x08Operator\x12N\n\tGetStatus\x12\x1f.crosscloud.v1.GetStatusRequest\x1a .crosscloud.v1.GetStatusResponse\x12Q\n\nGetVersion\x12 .crosscloud.v1.GetVersionRequest\x1a!.crosscloud.v1.GetVersionResponse\x12\x42\n\x05Pause\x12\x1b.crosscloud.v1.PauseRequest\x1a\x1c.crosscloud.v1.PauseResponse\x12\x45\n\x06Resume\x12\x1c.crosscloud.v1.ResumeRequest\x1a\x1d.crosscloud.v1.ResumeResponse\x12?\n\x04Stop\x12\x1a.crosscloud.v1.StopRequest\x1a\x1b.crosscloud.v1.StopResponse\x12K\n\x08Rollback\x12\x1e.crosscloud.v1.RollbackRequest\x1a\x1f.crosscloud.v1.RollbackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,22 +41,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE_BYTESBYKINDENTRY']._serialized_end=556
   _globals['_WORKERSTATUS']._serialized_start=559
   _globals['_WORKERSTATUS']._serialized_end=832
-  _globals['_PAUSEREQUEST']._serialized_start=834
-  _globals['_PAUSEREQUEST']._serialized_end=848
-  _globals['_PAUSERESPONSE']._serialized_start=850
-  _globals['_PAUSERESPONSE']._serialized_end=865
-  _globals['_RESUMEREQUEST']._serialized_start=867
-  _globals['_RESUMEREQUEST']._serialized_end=882
-  _globals['_RESUMERESPONSE']._serialized_start=884
-  _globals['_RESUMERESPONSE']._serialized_end=900
-  _globals['_STOPREQUEST']._serialized_start=902
-  _globals['_STOPREQUEST']._serialized_end=915
-  _globals['_STOPRESPONSE']._serialized_start=917
-  _globals['_STOPRESPONSE']._serialized_end=931
-  _globals['_ROLLBACKREQUEST']._serialized_start=933
-  _globals['_ROLLBACKREQUEST']._serialized_end=982
-  _globals['_ROLLBACKRESPONSE']._serialized_start=984
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1002
-  _globals['_OPERATOR']._serialized_start=1005
-  _globals['_OPERATOR']._serialized_end=1376
+  _globals['_GETVERSIONREQUEST']._serialized_start=834
+  _globals['_GETVERSIONREQUEST']._serialized_end=870
+  _globals['_GETVERSIONRESPONSE']._serialized_start=872
+  _globals['_GETVERSIONRESPONSE']._serialized_end=925
+  _globals['_PAUSEREQUEST']._serialized_start=927
+  _globals['_PAUSEREQUEST']._serialized_end=941
+  _globals['_PAUSERESPONSE']._serialized_start=943
+  _globals['_PAUSERESPONSE']._serialized_end=958
+  _globals['_RESUMEREQUEST']._serialized_start=960
+  _globals['_RESUMEREQUEST']._serialized_end=975
+  _globals['_RESUMERESPONSE']._serialized_start=977
+  _globals['_RESUMERESPONSE']._serialized_end=993
+  _globals['_STOPREQUEST']._serialized_start=995
+  _globals['_STOPREQUEST']._serialized_end=1008
+  _globals['_STOPRESPONSE']._serialized_start=1010
+  _globals['_STOPRESPONSE']._serialized_end=1024
+  _globals['_ROLLBACKREQUEST']._serialized_start=1026
+  _globals['_ROLLBACKREQUEST']._serialized_end=1075
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1077
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1095
+  _globals['_OPERATOR']._serialized_start=1098
+  _globals['_OPERATOR']._serialized_end=1552
 # @@protoc_insertion_point(module_scope)

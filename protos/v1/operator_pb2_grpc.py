@@ -40,6 +40,11 @@ class OperatorStub:
                 request_serializer=protos_dot_v1_dot_operator__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=protos_dot_v1_dot_operator__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.GetVersion = channel.unary_unary(
+                '/crosscloud.v1.Operator/GetVersion',
+                request_serializer=protos_dot_v1_dot_operator__pb2.GetVersionRequest.SerializeToString,
+                response_deserializer=protos_dot_v1_dot_operator__pb2.GetVersionResponse.FromString,
+                _registered_method=True)
         self.Pause = channel.unary_unary(
                 '/crosscloud.v1.Operator/Pause',
                 request_serializer=protos_dot_v1_dot_operator__pb2.PauseRequest.SerializeToString,
@@ -67,6 +72,12 @@ class OperatorServicer:
     """
 
     def GetStatus(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetVersion(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +115,11 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=protos_dot_v1_dot_operator__pb2.GetStatusRequest.FromString,
                     response_serializer=protos_dot_v1_dot_operator__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'GetVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVersion,
+                    request_deserializer=protos_dot_v1_dot_operator__pb2.GetVersionRequest.FromString,
+                    response_serializer=protos_dot_v1_dot_operator__pb2.GetVersionResponse.SerializeToString,
             ),
             'Pause': grpc.unary_unary_rpc_method_handler(
                     servicer.Pause,
@@ -154,6 +170,33 @@ class Operator:
             '/crosscloud.v1.Operator/GetStatus',
             protos_dot_v1_dot_operator__pb2.GetStatusRequest.SerializeToString,
             protos_dot_v1_dot_operator__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crosscloud.v1.Operator/GetVersion',
+            protos_dot_v1_dot_operator__pb2.GetVersionRequest.SerializeToString,
+            protos_dot_v1_dot_operator__pb2.GetVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,7 @@ class OperatorStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OperatorAsyncStub: ...
     GetStatus: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]
+    GetVersion: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetVersionRequest, _operator_pb2.GetVersionResponse]
     Pause: _grpc.UnaryUnaryMultiCallable[_operator_pb2.PauseRequest, _operator_pb2.PauseResponse]
     """These take effect at the next round border and return once their record is in the log."""
     Resume: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ResumeRequest, _operator_pb2.ResumeResponse]
@@ -46,6 +47,7 @@ class OperatorAsyncStub(OperatorStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]  # type: ignore[assignment]
+    GetVersion: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetVersionRequest, _operator_pb2.GetVersionResponse]  # type: ignore[assignment]
     Pause: _aio.UnaryUnaryMultiCallable[_operator_pb2.PauseRequest, _operator_pb2.PauseResponse]  # type: ignore[assignment]
     """These take effect at the next round border and return once their record is in the log."""
     Resume: _aio.UnaryUnaryMultiCallable[_operator_pb2.ResumeRequest, _operator_pb2.ResumeResponse]  # type: ignore[assignment]
@@ -61,6 +63,13 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.GetStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.GetStatusResponse, _abc.Awaitable[_operator_pb2.GetStatusResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetVersion(
+        self,
+        request: _operator_pb2.GetVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operator_pb2.GetVersionResponse, _abc.Awaitable[_operator_pb2.GetVersionResponse]]: ...
 
     @_abc_1.abstractmethod
     def Pause(

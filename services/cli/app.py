@@ -1,8 +1,7 @@
 """Every command, and nothing else: each imports what it runs only when it is called.
 
-So one command line serves images that hold different halves of the system. A ConfigError ends with
-one line and status 2, any other error that we raise on purpose with one line and status 1; a bug
-keeps its traceback.
+So one command line serves images that hold different halves of the system. An error that we raise
+on purpose ends with one line and the status of `exit_status.py`; a bug keeps its traceback.
 """
 
 import importlib
@@ -14,7 +13,11 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import ConfigError, CrosscloudError
+from common.text import printable
 from services.amounts import EGRESS_DOLLARS_PER_GB
+from services.config_file import placed
+from services.exit_status import exit_of
+from services.secret_urls import masked
 
 app = typer.Typer(
     name="crosscloud",
@@ -31,19 +34,17 @@ Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Config = Annotated[Path, typer.Option("--config", "-c", help="This process's YAML file.")]
 
 
-def main() -> None:
+def run() -> None:
     """Run the command in `sys.argv`; never returns normally."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what it says is in our own sentences
     try:
         app(prog_name="crosscloud")
-    except ConfigError as e:
-        sys.exit(_say(e, 2))
     except CrosscloudError as e:
-        sys.exit(_say(e, 1))
+        sys.exit(_say(e, exit_of(e)))
 
 
 def _say(error: CrosscloudError, status: int) -> int:
-    typer.echo(f"crosscloud: {' '.join(str(error).split())}", err=True)
+    typer.echo(f"crosscloud: {printable(masked(' '.join(str(error).split())))}", err=True)
     return status
 
 
@@ -58,7 +59,8 @@ def _run(module: str, function: str, *args: Any, **kwargs: Any) -> None:
             f"this command needs the package {e.name!r}, which is not installed here: "
             "pip install 'crosscloud[demo]', or [coordinator] or [worker] for one role"
         ) from None
-    raise typer.Exit(called(*args, **kwargs))
+    with placed(*(each for each in (*args, *kwargs.values()) if isinstance(each, Path))):
+        raise typer.Exit(called(*args, **kwargs))
 
 
 @app.command()

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import typer
 
+from common.text import printable
 from services import cert_requests
 from services.certs import CA_KEY, Holder, init_federation
+from services.exit_status import Exit
 from services.identity import Role
 
 
@@ -21,7 +23,7 @@ def init(
     operator: str,
     valid_days: int,
     min_cohort: int,
-) -> int:
+) -> Exit:
     """Make what is missing in `folder` and say what was made."""
     holders = [
         _holder(Role.COORDINATOR, coordinator, hosts),
@@ -36,38 +38,38 @@ def init(
         typer.echo(f"{folder} is complete; nothing to do")
     elif folder / CA_KEY in written:
         typer.echo(f"{folder / CA_KEY} can admit anybody: keep it off the coordinator")
-    return 0
+    return Exit.OVER
 
 
-def request(folder: Path, run: str, role: str, name: str, *, hosts: tuple[str, ...]) -> int:
+def request(folder: Path, run: str, role: str, name: str, *, hosts: tuple[str, ...]) -> Exit:
     """Make a key where it will be used, and a request to sign."""
     path, shown = cert_requests.request(folder, cert_requests.holder(run, Role(role), name), hosts)
     typer.echo(f"wrote {path}: send it to the authority, and read it this out:")
     return _say(shown)
 
 
-def sign(folder: Path, path: Path, *, fingerprint: str, valid_days: int) -> int:
+def sign(folder: Path, path: Path, *, fingerprint: str, valid_days: int) -> Exit:
     """Sign a request that was compared with what its maker read out."""
     target, shown = cert_requests.sign(folder, path, fingerprint, valid_days)
     typer.echo(f"wrote {target}: send it back, it is no secret; the name is on the member list")
     return _say(shown)
 
 
-def show(path: Path) -> int:
+def show(path: Path) -> Exit:
     """Say what a certificate or a request holds."""
     return _say(cert_requests.show(path))
 
 
-def _say(shown: cert_requests.Shown) -> int:
+def _say(shown: cert_requests.Shown) -> Exit:
     who = shown.identity
     typer.echo(f"{shown.kind}: {who.role} {who.name} of {who.organisation} in run {who.run}")
     if shown.hosts:
-        typer.echo(f"hosts: {', '.join(shown.hosts)}")
+        typer.echo(f"hosts: {printable(', '.join(shown.hosts))}")
     if shown.until is not None:
         typer.echo(f"good until {shown.until:%Y-%m-%d %H:%M} UTC")
     typer.echo(f"fingerprint: {shown.fingerprint}")
     typer.echo(f"key: {shown.key}")
-    return 0
+    return Exit.OVER
 
 
 def _holder(role: Role, text: str, hosts: tuple[str, ...] = ()) -> Holder:

@@ -12,9 +12,11 @@ from typing import Final
 import typer
 
 from common.documents import Evaluation
-from common.errors import ConfigError
+from common.errors import ConfigError, ToldToEndError
+from common.text import printable
+from services.exit_status import Exit
 from services.identity import Role
-from services.operator_link import NotRecordedError, OperatorLink, RunStatus, WorkerStatus
+from services.operator_link import OperatorLink, RunStatus, WorkerStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
 
@@ -23,7 +25,7 @@ _WATCH_INTERVAL_S: Final = 1.0
 _HEAD: Final = ("worker", "version", "staleness", "steps/s", "tokens", "sent MB", "state")
 
 
-def status(config: Path, *, as_json: bool, watch: bool) -> int:
+def status(config: Path, *, as_json: bool, watch: bool) -> Exit:
     """Print how the run is; with `watch` again every second, until it is over.
 
     While watching, a coordinator that does not answer is said so and asked again.
@@ -35,48 +37,48 @@ def status(config: Path, *, as_json: bool, watch: bool) -> int:
             except ConfigError as e:
                 if not watch:
                     raise
-                typer.echo(f"no answer: {e}", err=True)
+                typer.echo(f"no answer: {printable(str(e))}", err=True)
             else:
                 shown = json.dumps(dataclasses.asdict(found)) if as_json else describe(found)
                 if watch and not as_json and sys.stdout.isatty():
                     typer.echo(_CLEAR, nl=False)
                 typer.echo(shown)
                 if not watch or found.state == "stopped":
-                    return 0
+                    return Exit.OVER
             time.sleep(_WATCH_INTERVAL_S)
 
 
-def pause(config: Path) -> int:
+def pause(config: Path) -> Exit:
     """Pause at the next round border."""
     with _link(config) as link:
         link.pause()
     typer.echo("pauses at the next round border")
-    return 0
+    return Exit.OVER
 
 
-def resume(config: Path) -> int:
+def resume(config: Path) -> Exit:
     """Resume."""
     with _link(config) as link:
         link.resume()
     typer.echo("goes on")
-    return 0
+    return Exit.OVER
 
 
-def stop(config: Path) -> int:
+def stop(config: Path) -> Exit:
     """Stop at the next round border; return once that is in the log."""
     with _link(config) as link, _waiting("asking for the run's end"):
         link.stop()
     typer.echo("the run is over")
-    return 0
+    return Exit.OVER
 
 
-def rollback(config: Path, version: int) -> int:
+def rollback(config: Path, version: int) -> Exit:
     """Return to an earlier version at the next round border; return once that is in the log."""
     with _link(config) as link, _waiting(f"asking for version {version}"):
         link.rollback(version)
         now = link.status().version
     typer.echo(f"rolled back: version {version} returned under a new number; the run is at {now}")
-    return 0
+    return Exit.OVER
 
 
 def describe(status: RunStatus) -> str:
@@ -119,11 +121,13 @@ def _waiting(what: str) -> Iterator[None]:
     typer.echo(f"{what}: waits for the open round's end (Ctrl-C ends only the waiting)", err=True)
     try:
         yield
-    except KeyboardInterrupt:
-        raise NotRecordedError(
+    except ToldToEndError:
+        typer.echo(
             "asked for, and not in the log yet: it takes effect at the next round border, unless "
-            "the coordinator ends before; look at `crosscloud status`"
-        ) from None
+            "the coordinator ends before; look at `crosscloud status`",
+            err=True,
+        )
+        raise
 
 
 @contextmanager

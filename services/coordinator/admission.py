@@ -5,11 +5,15 @@ a worker whose run, model, protocol or arithmetic differs could never replay a s
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from common.documents import PROTOCOL
 from common.errors import IncompatibleError
 from common.ids import Digest
 from protos.v1 import session_pb2
+
+_MOST_CHARACTERS: Final = 128
+"""Of what a worker calls its process and its program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,11 @@ class Admission:
         Raises:
             IncompatibleError: protocol, features, run, model or self-test differ.
         """
+        for name, said in (("boot", join.boot), ("software", join.software)):
+            if len(said) > _MOST_CHARACTERS:
+                raise IncompatibleError(
+                    f"{name} has {len(said)} characters, at most {_MOST_CHARACTERS} are kept"
+                )
         if join.protocol != PROTOCOL:
             outdated = "worker" if join.protocol < PROTOCOL else "coordinator"
             raise IncompatibleError(

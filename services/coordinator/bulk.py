@@ -20,12 +20,19 @@ from typing import Any, Final
 import grpc
 
 from common.documents import Genesis
-from common.errors import DamagedDataError, ProtocolError, UnknownFileError
-from common.ids import Digest, WorkerId
+from common.errors import (
+    BusyError,
+    DamagedDataError,
+    ProtocolError,
+    ToldToEndError,
+    UnknownFileError,
+)
+from common.ids import Digest, RoundId, WorkerId
 from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services import framing
-from services.channels import server_options
+from services.addresses import joined
+from services.channels import bounded, server_options
 from services.child import Line
 from services.coordinator.calls import Calls, StreamLimits
 from services.coordinator.convert import round_id
@@ -46,6 +53,9 @@ from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
+from services.descriptors import RESERVE, connections
+from services.exit_status import Exit
+from services.files import patiently
 from services.grpc_status import StatusInterceptor
 from services.identity import MemberList, Role, identity_of
 from services.packed import piece_at
@@ -66,6 +76,9 @@ _CALLS_PER_THREAD: Final = 16
 """Calls that may wait for a spare thread; gRPC itself refuses more."""
 
 _STREAMS_PER_CONNECTION: Final = 64
+_FILES: Final = 4
+"""Descriptors that one stream may need beside its connection's."""
+
 _REPORT_INTERVAL_S: Final = 0.5
 
 _FIXED_WINDOW: Final = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 8 * 2**20))
@@ -87,6 +100,17 @@ class Outbox:
         """Send at once."""
         with self._lock:
             self._line.send(message)
+
+    def completed(self, worker: WorkerId, round_: RoundId) -> None:
+        """A member's upload is whole.
+
+        Raises:
+            BusyError: control ended meanwhile; the next one finds the shards in the spool.
+        """
+        try:
+            self.send(UploadCompleted(worker, round_))
+        except EOFError:
+            raise BusyError("this coordinator is ending: dial again") from None
 
     def received(self, worker: WorkerId, num_bytes: int) -> None:
         """A message of a member's upload arrived."""
@@ -153,7 +177,7 @@ class BulkService:
                     self._outbox.received(worker, len(message))
                 missing = upload.missing()
             if not missing:
-                self._outbox.send(UploadCompleted(worker, round_))
+                self._outbox.completed(worker, round_)
         return bulk_pb2.PushShardsResponse(missing=missing)
 
     def list_missing(
@@ -243,6 +267,9 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
             ("grpc.max_receive_message_length", limits.max_message_bytes),
             ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
             *server_options(settings.timings.keepalive_s),
+            *bounded(
+                connections("bulk", limits.max_connections, RESERVE + _FILES * streams.streams)
+            ),
             *_FIXED_WINDOW,
         ),
     )
@@ -250,7 +277,7 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     if settings.reflection:
         reflect(server, bulk_pb2)
     credentials = server_credentials(settings.tls, genesis.run)
-    port = server.add_secure_port(f"{settings.host}:{settings.bulk_port}", credentials)
+    port = server.add_secure_port(joined(settings.host, settings.bulk_port), credentials)
     server.start()
     settle()
     outbox.send(Serving(port))
@@ -261,12 +288,12 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
             match line.receive():
                 case OpenRound(round_, members_, bits, fragment):
                     layout = round_layout(genesis, bits, fragment)
-                    spool.open_round(round_, members_, layout)
+                    patiently(spool.open_round, round_, members_, layout)
                     outbox.send(RoundOpened(round_))
                 case SealRound(round_):
-                    outbox.send(RoundSealed(round_, spool.seal(round_)))
+                    outbox.send(RoundSealed(round_, patiently(spool.seal, round_)))
                 case DropRound(round_):
-                    spool.drop(round_)
+                    patiently(spool.drop, round_)
                 case Drain():
                     Thread(target=_drain, args=(service.calls, outbox), daemon=True).start()
     except EOFError:
@@ -283,9 +310,9 @@ def _drain(calls: Calls, outbox: Outbox) -> None:
 
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.bulk --fd N CONFIG`."""
-    settings, genesis, line = begin_child("bulk", RECEIVES)
-    serve(settings, genesis, line)
-    return 0
+    with contextlib.suppress(EOFError, ToldToEndError):
+        serve(*begin_child("bulk", RECEIVES))
+    return Exit.OVER
 
 
 if __name__ == "__main__":

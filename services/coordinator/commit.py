@@ -28,6 +28,7 @@ from common.errors import (
     StaleLeaderError,
     StorageError,
     StorageFullError,
+    ToldToEndError,
 )
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.tags import Tagger
@@ -55,6 +56,8 @@ from services.coordinator.packed_files import PackedFiles
 from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
 from services.data_store import DataStore
+from services.exit_status import Exit, exit_of
+from services.files import patiently
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +109,9 @@ class Computer:
             case ComputeVersion():
                 return self.compute(order)
             case RestoreVersion():
-                return self.restore(order)
+                return patiently(self.restore, order)
             case Collect():
-                return self.collect(order)
+                return patiently(self.collect, order)
         raise AssertionError(f"unexpected order {type(order).__name__}")
 
     def take_over(self, epoch: int) -> TookOver:
@@ -128,7 +131,7 @@ class Computer:
         """Return the new version, or why there is none; the old one stays in either case."""
         start_s = time.monotonic()
         try:
-            commit, digest, step_length, saturation, sum_s = self._compute(order)
+            commit, digest, step_length, saturation, sum_s = patiently(self._compute, order)
         except tuple(kind for kind, _ in _REASONS) as e:
             reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
             blamed = e.worker if isinstance(e, BadUpdateError) else None
@@ -182,8 +185,7 @@ class Computer:
             return None
         offset = layout.num_blocks * layout.aggregate_block_bytes(num_survivors)
         content = self._store.read_slice(commit.aggregate, offset, layout.energy_bytes)
-        sent = unpack_energy(content)[: layout.num_blocks]
-        return expected_saturation(sent, num_survivors, codec.reach)
+        return expected_saturation(unpack_energy(content), num_survivors, codec.reach)
 
     def _unmasked(
         self,
@@ -253,17 +255,19 @@ def serve(line: Line, computer: Computer) -> None:
 
 def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
-    settings, genesis, line = begin_child("commit", RECEIVES)
-    store = DataStore(settings.data_dir / "data")
-    settle()
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
-        computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
-        try:
+    try:
+        settings, genesis, line = begin_child("commit", RECEIVES)
+        store = DataStore(settings.data_dir / "data")
+        settle()
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
+            computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
             serve(line, computer)
-        except StaleLeaderError as e:
-            log.error("%s", e)
-            return 1
-    return 0
+    except StaleLeaderError as e:
+        log.error("%s", e)
+        return exit_of(e)
+    except ToldToEndError:
+        pass
+    return Exit.OVER
 
 
 if __name__ == "__main__":

@@ -13,21 +13,21 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc
-from cryptography import x509
 from google.protobuf.message import Message
 from typing_extensions import override
 
 from common import canonical
-from common.documents import Evaluation, OfferKeys, RollbackOrder
+from common.documents import Evaluation, RollbackOrder
 from common.errors import (
-    BadKeyError,
+    BusyError,
+    IncompatibleError,
     MalformedDocumentError,
     NotAMemberError,
     ProtocolError,
     UnexpectedMessageError,
     UnknownFileError,
 )
-from common.ids import SessionId, WorkerId
+from common.ids import Digest, SessionId, WorkerId
 from common.secagg.transcript import certificate_der
 from coordinator.ports import (
     Command,
@@ -37,7 +37,6 @@ from coordinator.ports import (
     Finish,
     Joined,
     NotRolledBack,
-    Offered,
     Operated,
     Publish,
     RollbackAsked,
@@ -48,16 +47,18 @@ from services.coordinator.admission import Admission
 from services.coordinator.driver import Driver
 from services.coordinator.keeping import Keeping
 from services.coordinator.reports import Reports
-from services.coordinator.sessions import Door, LogTail, Session, Sessions
-from services.coordinator.status import StatusSource
-from services.identity import (
-    Identity,
-    MemberList,
-    Role,
-    certificate_end_s,
-    identity_in,
-    identity_of,
+from services.coordinator.sessions import (
+    MAX_WAITING,
+    RECONNECT_AFTER_S,
+    Door,
+    LogTail,
+    Session,
+    Sessions,
 )
+from services.coordinator.status import StatusSource
+from services.genuine import Genuine
+from services.grpc_status import abort
+from services.identity import MemberList, Role, certificate_end_s, identity_of
 from services.wire import Direction, both_ways
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         self._tail = tail
         self._heartbeat_interval_s = heartbeat_interval_s
         self._lease_s = lease_s
+        self._telling: set[asyncio.Task[None]] = set()
 
     @override
     async def Connect(
@@ -132,7 +134,17 @@ class SessionService(session_pb2_grpc.SessionServicer):
         start_seq = self._tail.first_start_seq if has_first else self._tail.start_seq
         next_seq = join.next_seq if join.HasField("next_seq") else start_seq + 1
         self._tail.check_seen(next_seq, worker)
-        session = Session(SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq)
+        handling = asyncio.current_task()
+        assert handling is not None
+
+        def overrun() -> None:
+            reader.cancel()
+            self._sessions.discard(session.id)
+            self._let_go(worker, context, handling)
+
+        session = Session(
+            SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq, overrun
+        )
         # No await from here to the registration: records appended meanwhile must not be missed.
         self._sessions.add(session)
         self._reports.joined(worker, join.boot, certificate_end_s(context))
@@ -149,6 +161,23 @@ class SessionService(session_pb2_grpc.SessionServicer):
             self._sessions.discard(session.id)
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(self._driver.feed(Disconnected(session.id)))
+
+    def _let_go(self, worker: WorkerId, context: Context, handling: asyncio.Task[Any]) -> None:
+        """End the stream of a worker that reads too slowly, or not at all.
+
+        Its handler may be in a write that never ends, and gRPC sends no status where a handler is
+        cancelled: so the status goes out beside it, and arrives where the worker ever reads.
+        """
+        slow = BusyError(
+            f"over {MAX_WAITING} messages wait on the stream of {worker}: it reads too slowly; "
+            "dial again",
+            RECONNECT_AFTER_S,
+        )
+        log.warning("let go: %s", slow, extra={"worker": worker})
+        telling = asyncio.create_task(abort(slow, context))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+        handling.cancel()
 
     def _welcome(self, start_seq: int) -> session_pb2.ConnectResponse:
         welcome = session_pb2.Welcome(
@@ -184,16 +213,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         event = convert.event_of(session.id, request)
         if request.WhichOneof("message") == "heartbeat":
             self._reports.heard(session.worker, request.heartbeat)
-        if isinstance(event, Offered) and event.offer.keys is not None:
-            self._check_certificate(session.worker, event.offer.keys)
         await self._driver.feed(event)
-
-    def _check_certificate(self, worker: WorkerId, keys: OfferKeys) -> None:
-        """Refuse what would make the other members refuse the whole cohort."""
-        member = self._members.members.get(worker)
-        if member is None:
-            raise NotAMemberError(f"{worker} was taken off the member list")
-        _check_holder(member, keys.certificate)
 
     @override
     async def WatchLog(
@@ -241,10 +261,19 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     """What people ask and command."""
 
     def __init__(
-        self, driver: Driver, *, members: MemberList, status: StatusSource, keeping: Keeping
+        self,
+        driver: Driver,
+        *,
+        genesis: Digest,
+        members: MemberList,
+        genuine: Genuine,
+        status: StatusSource,
+        keeping: Keeping,
     ) -> None:
         self._driver = driver
+        self._genesis = genesis
         self._members = members
+        self._genuine = genuine
         self._status = status
         self._keeping = keeping
 
@@ -288,30 +317,39 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     ) -> operator_pb2.RollbackResponse:
         """See protos/v1/operator.proto."""
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
-        self._keeping.check(request.version)
+        digest = self._keeping.digest_of(request.version)
         order = canonical.decode(request.order, RollbackOrder) if request.order else None
         if order is not None:
-            _check_holder(operator, order.certificate)
+            signer, _ = self._genuine(certificate_der(order.certificate, operator.name))
+            if signer != operator:
+                raise NotAMemberError(
+                    f"{operator.name} signs with the certificate of {signer.name}"
+                )
+            if order.digest != digest:
+                raise IncompatibleError(
+                    f"the order is for a version {order.version} of digest {order.digest[:16]}...,"
+                    f" this log's is {digest[:16]}...: ask for it again"
+                )
         asked = RollbackAsked(request.version, operator.name, order)
         end = await self._driver.feed_until(asked, _ends_rollback)
         if isinstance(end, NotRolledBack):
             raise UnknownFileError(f"version {end.version} does not return: {end.detail}")
         return operator_pb2.RollbackResponse()
 
+    @override
+    async def GetVersion(
+        self, request: operator_pb2.GetVersionRequest, context: Context
+    ) -> operator_pb2.GetVersionResponse:
+        """See protos/v1/operator.proto."""
+        self._members.admit(identity_of(context), Role.OPERATOR)
+        digest = self._keeping.digest_of(request.version)
+        return operator_pb2.GetVersionResponse(
+            digest=bytes.fromhex(digest), genesis=bytes.fromhex(self._genesis)
+        )
+
     async def _operate(self, command: Command, context: Context) -> None:
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         await self._driver.feed(Operated(command, by=operator.name))
-
-
-def _check_holder(caller: Identity, certificate: str) -> None:
-    """Let a certificate pass, base64 of its DER, that is its sender's."""
-    der = certificate_der(certificate, caller.name)
-    try:
-        identity = identity_in(x509.load_der_x509_certificate(der))
-    except ValueError:
-        raise BadKeyError(f"{caller.name}: the certificate that it sent cannot be read") from None
-    if identity != caller:
-        raise NotAMemberError(f"{caller.name} signs with the certificate of {identity.name}")
 
 
 def _ends_rollback(effect: Effect) -> bool:

@@ -7,6 +7,7 @@ from common import canonical
 from common.documents import Answer, Attestation, Offer, Plan
 from common.errors import UnexpectedMessageError
 from common.ids import RoundId, SessionId, WorkerId
+from common.text import printable
 from coordinator.ports import (
     Abandoned,
     Answered,
@@ -62,9 +63,9 @@ def event_of(session: SessionId, request: session_pb2.ConnectRequest) -> Event:
             return Attested(session, canonical.decode(request.attest.attestation, Attestation))
         case "refuse":
             r = request.refuse
-            return Refused(session, round_id(r.round_id), r.rule, r.sentence[:500])
+            return Refused(session, round_id(r.round_id), r.rule, printable(r.sentence[:500]))
         case "leave":
-            return Departed(session, request.leave.reason[:500])
+            return Departed(session, printable(request.leave.reason[:500]))
         case kind:
             raise UnexpectedMessageError(
                 f"{kind or 'an empty message'} is not expected in an open session"

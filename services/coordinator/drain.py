@@ -9,13 +9,13 @@ coordinator takes over, and its work is offered again.
 After `drain_s` come, each with a limit of its own: the streams of the control port (1 s); the
 children, which are killed after 10 s, beside the lease's thread (5 s); the lease itself (5 s where
 the store does not answer); an embedded Valkey. Whatever holds the process up beyond that, a disk
-that hangs or a cluster whose nodes are asked one by one, ends with it after `END_S`.
+that hangs or a cluster whose nodes are asked one by one, ends with it after `END_S`
+(`services/ending.py`). Nothing is lost then: the log holds every outcome, and a lease that was not
+let go runs out.
 """
 
 import asyncio
 import logging
-import os
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -58,19 +58,3 @@ async def drain(
     except TimeoutError:
         log.warning("after %g s a round or a transfer is still open: it ends now", drain_s)
     sessions.reconnect()
-
-
-def end_within(seconds: float) -> None:
-    """End this process after so many seconds, with status 1, if it is still there then.
-
-    Nothing is lost: the log holds every outcome, and children read the end of their line. A lease
-    that was not let go runs out.
-    """
-
-    def end() -> None:
-        log.error("not at its end %g s after it was told to: it is ended by force", seconds)
-        os._exit(1)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()

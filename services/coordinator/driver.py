@@ -35,6 +35,7 @@ from coordinator.ports import (
     Seal,
     Send,
 )
+from services.files import patiently
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ class Driver:
             case Append():
                 loop = asyncio.get_running_loop()
                 append = self._commit_log.append
-                await loop.run_in_executor(self._log_thread, append, effect.record)
+                await loop.run_in_executor(self._log_thread, patiently, append, effect.record)
             case OpenSpool() | Seal() | DropSpool():
                 await self._works.to_bulk(effect)
             case Compute():

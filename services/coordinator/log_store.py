@@ -69,9 +69,10 @@ class LogStore:
             StorageFullError: no space is left; nothing was appended.
         """
         content = encode(record)
-        if record.seq == self._num_records:
-            assert record.previous == self._tip, "a record must follow the last one"
-        assert record.seq <= self._num_records, "a record would leave a gap"
+        if record.seq == self._num_records and record.previous != self._tip:
+            raise AssertionError("a record must follow the last one")
+        if record.seq > self._num_records:
+            raise AssertionError("a record would leave a gap")
         self._create(record.seq, content)
         sync_folder(self._folder)  # also where another try of ours made the link
         if record.seq == self._num_records:
@@ -126,9 +127,15 @@ class LogStore:
             raise DamagedDataError(f"{path} is damaged: {e}; {_REPAIR}") from None
         if record.seq != seq:
             raise DamagedDataError(f"{path} holds record {record.seq}; {_REPAIR}")
+        if record.previous != self._tip and seq == 0:
+            raise DamagedDataError(
+                f"{path} does not follow this run's genesis: {self._folder} is another run's log; "
+                f"give this run a data_dir of its own, or set genesis to that run's file"
+            )
         if record.previous != self._tip:
-            before = f"record {seq - 1}" if seq else "this run's genesis"
-            raise DamagedDataError(f"{path} does not follow {before}: one is wrong; {_REPAIR}")
+            raise DamagedDataError(
+                f"{path} does not follow record {seq - 1}: one is wrong; {_REPAIR}"
+            )
         return record
 
     def _create(self, seq: int, content: bytes) -> None:

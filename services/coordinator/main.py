@@ -8,10 +8,11 @@ to ends the process: a supervisor starts the next one, which goes on from the lo
 """
 
 import asyncio
+import contextlib
+import datetime
 import logging
 import os
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -23,20 +24,26 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common import canonical
 from common.documents import Genesis
-from common.errors import StorageError
+from common.errors import (
+    ConfigError,
+    CrosscloudError,
+    ToldToEndError,
+)
 from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from coordinator.plan import Timings
 from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
-from services import __version__
-from services.channels import server_options
-from services.child import Child, ChildEndedError
+from services import __version__, state_owner
+from services.addresses import joined
+from services.channels import bounded, server_options
+from services.child import Child
 from services.coordinator.admission import Admission
 from services.coordinator.control import OperatorService
-from services.coordinator.drain import END_S, end_within
+from services.coordinator.drain import END_S
 from services.coordinator.leading import Leading
+from services.coordinator.listed import listed_workers
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
@@ -47,6 +54,10 @@ from services.coordinator.spool import Spool
 from services.coordinator.start import begin, import_version0, settle
 from services.coordinator.status import MetricsFile, StatusSource, write_result
 from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
+from services.descriptors import connections
+from services.exit_status import Exit, exit_of
+from services.files import patiently
+from services.genuine import Genuine
 from services.grpc_status import AioStatusInterceptor
 from services.health import Health
 from services.identity import MemberList, Role
@@ -56,6 +67,7 @@ from services.process_health import process_health
 from services.reflection import reflect
 from services.settings import CoordinatorSettings
 from services.tls import server_credentials
+from services.told import to_its_end, told_to_end, unless
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +85,7 @@ class Coordinator:
     def __init__(self, settings: CoordinatorSettings, genesis: Genesis, store: OpenStore) -> None:
         self._settings = settings
         self.members = MemberList(settings.members, genesis.run)
+        self.genuine = Genuine(settings.tls.ca, lambda: datetime.datetime.now(datetime.UTC))
         self.metrics = CoordinatorMetrics(
             run=genesis.run, software=__version__, tier=genesis.algorithm.tier
         )
@@ -107,6 +120,7 @@ class Coordinator:
             door=Door(settings.limits.max_sessions, settings.limits.max_sessions_per_name),
             watch=self._observer.effect,
             recall=self._observer.recalled,
+            admits=listed_workers(self.genuine, self.members),
         )
         self.status = StatusSource(genesis, self.look, self.reports, self._store.outage)
         self._children: tuple[Child, ...] = ()
@@ -182,7 +196,8 @@ class Coordinator:
 
     async def _watch(self) -> None:
         """Show the status to Prometheus, and append it to metrics.jsonl: each second, and last."""
-        lines = MetricsFile(self._settings.data_dir / "metrics.jsonl")
+        path = self._settings.data_dir / "metrics.jsonl"
+        lines = await asyncio.to_thread(patiently, MetricsFile, path)
         try:
             while True:
                 self._observer.listed(self.members.members.values())
@@ -205,52 +220,70 @@ class Coordinator:
             await asyncio.sleep(SLOW_S)
 
 
-async def _serve(config: Path) -> int:
-    settings, genesis = begin(config, "coordinator")
-    credentials = server_credentials(settings.tls, genesis.run)
-    await asyncio.to_thread(import_version0, settings, genesis)
-    async with open_store(settings, genesis.run) as store:
-        coordinator = Coordinator(settings, genesis, store)
-        stopping = asyncio.create_task(_signalled(settings.drain_s))
-        metrics = serve_metrics(
-            coordinator.metrics.registry, settings.metrics.host, settings.metrics.port
+async def _serve(config: Path, settings: CoordinatorSettings, genesis: Genesis) -> Exit:
+    told = asyncio.create_task(told_to_end(settings.drain_s + END_S))
+    try:
+        credentials = server_credentials(settings.tls, genesis.run)
+        state_owner.claim(settings.data_dir, canonical.digest(genesis), "data_dir")
+        await unless(told, _import_version0(settings, genesis))
+        async with contextlib.AsyncExitStack() as opened:
+            opening = opened.enter_async_context(open_store(settings, genesis.run))
+            store = await unless(told, opening)  # it may wait for it for ever
+            return await _lead(config, settings, genesis, store, credentials, told)
+    except ToldToEndError:
+        log.info("told to end while starting")
+        return Exit.TOLD
+    finally:
+        told.cancel()
+
+
+async def _import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
+    given_up = threading.Event()
+    await to_its_end(import_version0, settings, genesis, given_up, give_up=given_up.set)
+
+
+async def _lead(
+    config: Path,
+    settings: CoordinatorSettings,
+    genesis: Genesis,
+    store: OpenStore,
+    credentials: grpc.ServerCredentials,
+    told: asyncio.Task[None],
+) -> Exit:
+    coordinator = Coordinator(settings, genesis, store)
+    metrics = serve_metrics(
+        coordinator.metrics.registry, settings.metrics.host, settings.metrics.port
+    )
+    server = _control_server(settings, genesis, coordinator, credentials)
+    try:
+        await unless(told, coordinator.start(config))
+        await server.start()
+        settle()
+        log.info(
+            "run %s: version %d, control port %d, bulk port %d, privacy tier %s",
+            genesis.run,
+            coordinator.look().version,
+            settings.control_port,
+            settings.bulk_port,
+            genesis.algorithm.tier,
         )
-        server = _control_server(settings, genesis, coordinator, credentials)
-        try:
-            starting = asyncio.create_task(coordinator.start(config))
-            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():  # it may wait for its store for ever
-                log.info("told to end while starting")
-                starting.cancel()
-                return 0
-            starting.result()
-            await server.start()
-            settle()
-            log.info(
-                "run %s: version %d, control port %d, bulk port %d, privacy tier %s",
-                genesis.run,
-                coordinator.look().version,
-                settings.control_port,
-                settings.bulk_port,
-                genesis.algorithm.tier,
-            )
-            serving = asyncio.create_task(coordinator.serve())
-            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not serving.done():
-                log.info("told to end: draining for at most %g s", settings.drain_s)
-                draining = asyncio.create_task(coordinator.leading.drain(settings.drain_s))
-                await asyncio.wait((serving, draining), return_when=asyncio.FIRST_COMPLETED)
-                draining.cancel()
-            if serving.done():
-                log.info("the run is over: %s", serving.result())
-            else:
-                serving.cancel()
-            write_result(settings.data_dir / "result.json", coordinator.status.result())
-        finally:
-            await server.stop(grace=1.0)
-            await coordinator.end()
-            metrics.close()
-    return 0
+        serving = asyncio.create_task(coordinator.serve())
+        await asyncio.wait((serving, told), return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            log.info("told to end: draining for at most %g s", settings.drain_s)
+            draining = asyncio.create_task(coordinator.leading.drain(settings.drain_s))
+            await asyncio.wait((serving, draining), return_when=asyncio.FIRST_COMPLETED)
+            draining.cancel()
+        if over := serving.done():
+            log.info("the run is over: %s", serving.result())
+        else:
+            serving.cancel()
+        patiently(write_result, settings.data_dir / "result.json", coordinator.status.result())
+        return Exit.OVER if over else Exit.TOLD
+    finally:
+        await server.stop(grace=1.0)
+        await coordinator.end()
+        metrics.close()
 
 
 def _control_server(
@@ -265,6 +298,7 @@ def _control_server(
             ("grpc.max_receive_message_length", 2**20),
             ("grpc.max_concurrent_streams", 64),
             *server_options(settings.timings.keepalive_s),
+            *bounded(connections("control", settings.limits.max_connections)),
         ),
     )
     admission = Admission(
@@ -286,7 +320,9 @@ def _control_server(
     operator_pb2_grpc.add_OperatorServicer_to_server(
         OperatorService(
             coordinator.leading.driver,
+            genesis=canonical.digest(genesis),
             members=coordinator.members,
+            genuine=coordinator.genuine,
             status=coordinator.status,
             keeping=coordinator.leading.keeping,
         ),
@@ -295,23 +331,17 @@ def _control_server(
     health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
     if settings.reflection:
         reflect(server, session_pb2, operator_pb2, health_pb2)
-    server.add_secure_port(f"{settings.host}:{settings.control_port}", credentials)
+    server.add_secure_port(joined(settings.host, settings.control_port), credentials)
     return server
 
 
-async def _signalled(drain_s: float) -> None:
-    """Return at SIGTERM or SIGINT; from then on this process has a limited time."""
-    event = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, event.set)
-    await event.wait()
-    end_within(drain_s + END_S)
-
-
-def main(config: Path) -> int:
+def main(config: Path) -> Exit:
     """Run until the run is over or a signal; see `crosscloud coordinator --help`."""
+    settings, genesis = begin(config, "coordinator")
     try:
-        return asyncio.run(_serve(config))
-    except (ChildEndedError, StorageError) as e:
+        return asyncio.run(_serve(config, settings, genesis))
+    except ConfigError:
+        raise
+    except CrosscloudError as e:
         log.error("%s", e)
-        return 1
+        return exit_of(e)

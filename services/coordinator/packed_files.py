@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from common.errors import StorageError
+from common.errors import OutOfDescriptorsError, StorageError
 from common.ids import Digest
 from services.data_store import PACKED_SUFFIX, DataStore
 from services.files import Draft, read_at
@@ -42,7 +42,7 @@ class PackedFiles:
         """Keep a file packed as well, if that pays."""
         try:
             self._pack(digest)
-        except StorageError as e:
+        except (StorageError, OutOfDescriptorsError) as e:
             log.warning("file %s... is sent as it is: %s", digest[:16], e)
 
     def _pack(self, digest: Digest) -> None:

@@ -57,11 +57,19 @@ _ENVIRONMENT: Final = {
 
 
 async def spawn_children(config: Path) -> tuple[Child, Child]:
-    """Start the bulk and the commit process, and return them in this order."""
-    started = [
-        await spawn(child.__name__, (str(config),), receives=child.SENDS, environment=_ENVIRONMENT)
-        for child in (bulk, commit)
-    ]
+    """Start the bulk and the commit process, and return them in this order; or leave none."""
+    started: list[Child] = []
+    try:
+        for child in (bulk, commit):
+            arguments = (str(config),)
+            started.append(
+                await spawn(
+                    child.__name__, arguments, receives=child.SENDS, environment=_ENVIRONMENT
+                )
+            )
+    except BaseException:
+        await asyncio.gather(*(child.end() for child in started))
+        raise
     return started[0], started[1]
 
 

@@ -57,14 +57,6 @@ def is_cluster(url: str) -> bool:
     return urlsplit(url).scheme.endswith(_CLUSTER)
 
 
-def shown(url: str) -> str:
-    """Return `url` as it may be shown: without password and options."""
-    parts = urlsplit(url)
-    access, at, host = parts.netloc.rpartition("@")
-    user = access.partition(":")[0]
-    return f"{parts.scheme}://{user}{':***' if at else ''}{at}{host}{parts.path}"
-
-
 def _plain(url: str) -> str:
     scheme, _, rest = url.partition("://")
     return f"{scheme.removesuffix(_CLUSTER)}://{rest}"

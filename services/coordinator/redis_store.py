@@ -30,10 +30,10 @@ from services.coordinator.redis_connection import (
     async_connection,
     connection,
     is_cluster,
-    shown,
 )
 from services.coordinator.redis_refusals import Kind, Refusal, refusal_of
 from services.coordinator.store import Changes, StoredState, StoreMemory, Tables, round_ttl_s
+from services.secret_urls import problem_of, shown
 
 _TIMEOUT_S: Final = 10.0  # a busy disk may delay the server's fsync for seconds
 _LEASE_TIMEOUT_S: Final = 5.0
@@ -101,16 +101,17 @@ class RedisStore:
         self._op_seq = 0
         self._keys = [_key(run, name) for name in _NAMES]
         self._trial = _trial_keys(run)
-        self._lease = RedisLease(url, run, owner)
         self._connection: AsyncConnection | None = None
         self._scripts: dict[str, Any] = {}
+        if problem := problem_of(url):
+            raise ConfigError(f"redis_url: {self._name} {problem}")
         try:
+            self._lease = RedisLease(url, run, owner)
             self._dialled()
-        except ValueError as e:
+        except (ValueError, TypeError):  # what it says may hold the password
             raise ConfigError(
-                f"the Redis URL {self._name} is not one: {e};"
-                " write redis://HOST:6379/0, rediss://..., redis+cluster://..., rediss+cluster://..."
-                " or unix:///PATH"
+                f"redis_url: {self._name}: an option after the ? is unknown or has a wrong value:"
+                " correct it, or leave it out"
             ) from None
 
     @classmethod

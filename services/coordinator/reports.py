@@ -11,11 +11,12 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from common.errors import BadNumbersError
 from common.ids import WorkerId
 from protos.v1 import session_pb2
-from services.wire import DIRECTIONS, Direction
+from services.wire import DIRECTIONS, KINDS, OTHER, Direction
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +49,14 @@ class Counts:
         return cls(h.steps_total, h.tokens_total, *map(dict, by_kind))
 
     def plus(self, other: "Counts") -> "Counts":
-        """Return both together."""
+        """Return both together; what passes MOST stays there."""
         return Counts(
-            self.steps + other.steps,
-            self.tokens + other.tokens,
-            _summed((self.sent, other.sent)),
-            _summed((self.received, other.received)),
-            _summed((self.float32_sent, other.float32_sent)),
-            _summed((self.float32_received, other.float32_received)),
+            min(self.steps + other.steps, MOST),
+            min(self.tokens + other.tokens, MOST),
+            _summed((self.sent, other.sent), MOST),
+            _summed((self.received, other.received), MOST),
+            _summed((self.float32_sent, other.float32_sent), MOST),
+            _summed((self.float32_received, other.float32_received), MOST),
         )
 
     def by_kind(self) -> dict[str, int]:
@@ -116,6 +117,51 @@ class Report:
         return report
 
 
+MOST: Final = 2**53
+"""Of anything that a worker counts, over all its boots: what JSON and metrics hold exactly."""
+
+_LARGEST: Final = 2**63 - 1
+"""Of a sum over all workers and kinds: what every format holds."""
+
+_SCALARS: Final = (
+    "steps_total",
+    "tokens_total",
+    "pending_steps",
+    "resident_bytes",
+    "merges_total",
+    "healed_leaves_total",
+)
+_BY_KIND: Final = ("bytes_sent", "bytes_received", "float32_sent", "float32_received")
+
+
+def checked(worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> session_pb2.Heartbeat:
+    """Return a heartbeat with the kinds of bytes that are known, all others together.
+
+    Raises:
+        BadNumbersError: it counts what no worker can have counted; names the field.
+    """
+    numbers = {name: getattr(heartbeat, name) for name in _SCALARS}
+    numbers |= {name: sum(getattr(heartbeat, name).values()) for name in _BY_KIND}
+    for name, n in numbers.items():
+        if n > MOST:
+            raise BadNumbersError(f"{worker}: heartbeat: {name} is {n}, must be at most {MOST}")
+    for name, value, most in (
+        ("steps_per_s", heartbeat.steps_per_s, float(MOST)),
+        ("idle_share", heartbeat.idle_share, 1.0),
+    ):
+        if not 0 <= value <= most:  # nor NaN
+            raise BadNumbersError(f"{worker}: heartbeat: {name} is {value}, must be 0 to {most:g}")
+    kept = session_pb2.Heartbeat()
+    kept.CopyFrom(heartbeat)
+    for name in _BY_KIND:
+        kinds = getattr(kept, name)
+        if other := {kind: n for kind, n in kinds.items() if kind not in KINDS}:
+            for kind in other:
+                del kinds[kind]
+            kinds[OTHER] = sum(other.values())
+    return kept
+
+
 class Reports:
     """The newest report of every worker."""
 
@@ -155,8 +201,12 @@ class Reports:
             report.boot, report.last = boot, session_pb2.Heartbeat()
 
     def heard(self, worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> None:
-        """Keep the newest heartbeat."""
-        self._by_worker.setdefault(worker, Report()).last = heartbeat
+        """Keep the newest heartbeat.
+
+        Raises:
+            BadNumbersError: it counts what no worker can have counted; the one before stays.
+        """
+        self._by_worker.setdefault(worker, Report()).last = checked(worker, heartbeat)
 
     def carried(self, name: str, direction: Direction, kind: str, num_bytes: int) -> None:
         """Bytes on the wire went to or came from a member."""
@@ -174,11 +224,13 @@ class Reports:
 
     def bytes_up(self) -> int:
         """Bytes that workers sent, all kinds."""
-        return sum(sum(r.total.sent.values()) for r in self._by_worker.values())
+        sent = sum(sum(r.total.sent.values()) for r in self._by_worker.values())
+        return min(sent, _LARGEST)
 
     def bytes_down(self) -> int:
         """Bytes that workers received, all kinds."""
-        return sum(sum(r.total.received.values()) for r in self._by_worker.values())
+        received = sum(sum(r.total.received.values()) for r in self._by_worker.values())
+        return min(received, _LARGEST)
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
@@ -194,9 +246,9 @@ def _both_ways(sent: Mapping[str, int], received: Mapping[str, int]) -> dict[str
     return {f"{way}_{kind}": n for way, kinds in ways for kind, n in sorted(kinds.items())}
 
 
-def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _summed(parts: Iterable[Mapping[str, int]], most: int = _LARGEST) -> dict[str, int]:
     total: dict[str, int] = {}
     for part in parts:
         for kind, n in part.items():
-            total[kind] = total.get(kind, 0) + n
+            total[kind] = min(total.get(kind, 0) + n, most)
     return dict(sorted(total.items()))

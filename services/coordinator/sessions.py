@@ -16,7 +16,6 @@ from protos.v1 import session_pb2
 MAX_WAITING: Final = 256
 """Messages that may wait on one stream; a worker that reads slower than that is let go."""
 
-
 RECONNECT_AFTER_S: Final = 2.0
 """When a stream of a coordinator that ends may be dialled anew."""
 
@@ -142,26 +141,55 @@ class LogTail:
 
 
 class Session:
-    """One worker's control stream, the sending half."""
+    """One worker's control stream, the sending half.
 
-    def __init__(self, session: SessionId, worker: WorkerId, address: str, next_seq: int) -> None:
+    Args:
+        next_seq: of the log's records, the first that the worker has not had.
+        overrun: ends the stream at once, whoever reads or writes it.
+    """
+
+    def __init__(
+        self,
+        session: SessionId,
+        worker: WorkerId,
+        address: str,
+        next_seq: int,
+        overrun: Callable[[], None],
+    ) -> None:
         self.id = session
+        self._overrun = overrun
         self.worker = worker
         self.address = address
         self._next_seq = next_seq
         self._waiting: asyncio.Queue[session_pb2.ConnectResponse | None] = asyncio.Queue()
         self._over = False
 
-    def send(self, message: session_pb2.ConnectResponse | None) -> None:
-        """Queue a message. None only wakes the stream up, so that it sends new log records."""
-        if self._waiting.qsize() > MAX_WAITING:
-            self.end()
-        self._waiting.put_nowait(message)
+    @property
+    def num_waiting(self) -> int:
+        """Messages that wait to be sent."""
+        return self._waiting.qsize()
+
+    def send(self, message: session_pb2.ConnectResponse) -> None:
+        """Queue a message; one too many ends the stream, and nothing waits on it any more."""
+        if self._over:
+            return
+        if self._waiting.qsize() < MAX_WAITING:
+            self._waiting.put_nowait(message)
+            return
+        self._over = True
+        self._waiting = asyncio.Queue()
+        self._overrun()
+
+    def wake(self) -> None:
+        """Have it send new log records; whatever waits already has it do so, too."""
+        if self._waiting.empty():
+            self._waiting.put_nowait(None)
 
     def end(self) -> None:
         """Close the stream once what is queued has been sent."""
-        self._over = True
-        self._waiting.put_nowait(None)
+        if not self._over:
+            self._over = True
+            self._waiting.put_nowait(None)
 
     async def outgoing(self, log: LogTail) -> AsyncIterator[session_pb2.ConnectResponse]:
         """Yield what the worker is to get, in order, until the session ends."""
@@ -208,7 +236,7 @@ class Sessions:
     def wake(self) -> None:
         """Let every stream send the log records that are new."""
         for session in self._open.values():
-            session.send(None)
+            session.wake()
 
     def __len__(self) -> int:
         return len(self._open)

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from common.errors import ConfigError
 from services import logs
 from services.child import Line
 from services.data_store import DataStore
+from services.descriptors import raise_limit
+from services.files import keep_files_private, make_private_folder
 from services.genesis_file import load_genesis
 from services.identity import MemberList, Role
 from services.settings import CoordinatorSettings, load_coordinator
@@ -19,18 +22,22 @@ from services.soundness import refuse_unsound
 
 
 def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
-    """Read the settings and the genesis that they name; set logging up.
+    """Read the settings and the genesis that they name; set logging up, and data_dir.
 
     Args:
         process: what the log calls this process.
 
     Raises:
         ConfigError: a file is missing or wrong, or the run cannot work here.
+        StorageError: data_dir cannot be made.
     """
+    keep_files_private()
     settings = load_coordinator(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(settings.log.format, settings.log.level, run=genesis.run, process=process)
+    raise_limit()
     refuse_members(settings, genesis)
+    make_private_folder(settings.data_dir)
     return settings, genesis
 
 
@@ -69,11 +76,18 @@ def begin_child(
     arguments.add_argument("--fd", type=int, required=True)
     arguments.add_argument("config", type=Path)
     parsed = arguments.parse_args()
-    return *begin(parsed.config, process), Line(parsed.fd, receives)
+    line = Line(parsed.fd, receives)
+    line.hold()
+    return *begin(parsed.config, process), line
 
 
-def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
+def import_version0(
+    settings: CoordinatorSettings, genesis: Genesis, given_up: threading.Event
+) -> None:
     """Take the first version's files from beside genesis.json, unless they are here.
+
+    Args:
+        given_up: set where nobody waits for them any more; the next start goes on.
 
     Raises:
         ConfigError: they are not there.
@@ -90,6 +104,8 @@ def import_version0(settings: CoordinatorSettings, genesis: Genesis) -> None:
         )
     version = canonical.decode(source.read(genesis.version0, verify=True), Version)
     for digest in dict.fromkeys(version.blobs()):
+        if given_up.is_set():
+            return
         store.write(source.read(digest, verify=True))
     store.write(source.read(genesis.version0))
     store.sync()

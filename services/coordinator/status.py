@@ -12,7 +12,7 @@ from common.documents import Genesis
 from coordinator.status import Status
 from protos.v1 import operator_pb2
 from services.coordinator.reports import Reports
-from services.files import Draft
+from services.files import Draft, storage_errors
 from services.privacy import PRIVACY
 
 
@@ -132,7 +132,8 @@ class MetricsFile:
     """`metrics.jsonl`, to be appended to. What a kill has torn off stays a line of its own."""
 
     def __init__(self, path: Path) -> None:
-        self._lines = path.open("ab+")
+        with storage_errors(f"cannot write {path}"):
+            self._lines = path.open("ab+")
         end = self._lines.seek(0, os.SEEK_END)
         self._lines.seek(max(0, end - 1))
         if end and self._lines.read(1) != b"\n":

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TypeVar
 
 from common.errors import StaleLeaderError, StorageError, StorageRefusedError
@@ -26,6 +27,7 @@ from services.coordinator.embedded_valkey import EmbeddedValkey
 from services.coordinator.redis_store import RedisStore
 from services.coordinator.store import Changes, Store, StoreMemory, Tables
 from services.settings import CoordinatorSettings
+from services.told import to_its_end
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +210,7 @@ async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[O
     lease_s = settings.timings.leader_lease_s
     with contextlib.ExitStack() as embedded:
         if settings.redis_url is None:
-            valkey = await asyncio.to_thread(EmbeddedValkey, settings.data_dir / "valkey")
+            valkey = await _started(settings.data_dir / "valkey")
             embedded.callback(valkey.close)
             # Its folder is locked: whoever held this lease is dead, and need not be waited for.
             url, owner, revive = valkey.url, _EMBEDDED_OWNER, valkey.revive
@@ -217,14 +219,22 @@ async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[O
             owner = f"{socket.gethostname()}-{secrets.token_hex(8)}"
         store = await opened(lambda: RedisStore.open(url, run, owner), lease_s / 10)
         try:
-            await wait_for_lease(store, lease_s)
             try:
+                await wait_for_lease(store, lease_s)
                 yield OpenStore(store, revive)
             finally:
                 with contextlib.suppress(StorageError):
                     store.lease.release()
         finally:
             await store.close()
+
+
+async def _started(folder: Path) -> EmbeddedValkey:
+    """Return a running server; who is cancelled here leaves none."""
+    given_up = threading.Event()
+    return await to_its_end(
+        EmbeddedValkey, folder, given_up, give_up=given_up.set, undo=EmbeddedValkey.close
+    )
 
 
 def _leave_alone() -> None:

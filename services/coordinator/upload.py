@@ -227,13 +227,15 @@ class UploadReader:
 
         Raises:
             DamagedDataError: a shard's bytes are not those that arrived; names worker and shard.
+            BadUpdateError: these bytes are not all in shards.
         """
         pieces: list[memoryview] = []
         while length:
             index = self._index(offset)
             start = offset - self._layout.shard(index)[0]
             piece = memoryview(self._shard(index))[start : start + length]
-            assert piece, f"no payload at byte {offset}"
+            if not piece:
+                raise BadUpdateError(f"no payload at byte {offset}")
             pieces.append(piece)
             offset, length = offset + len(piece), length - len(piece)
         return b"".join(pieces)

@@ -106,7 +106,7 @@ def exclusive(folder: Path, num_racers: int = 2) -> str:
 
 def _made(folder: Path) -> Path:
     with or_else(f"make {folder}, writable for this user"):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 

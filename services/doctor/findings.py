@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from common.errors import ConfigError, CrosscloudError
+from services.secret_urls import masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ def found(check: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(check, True, look())
     except CrosscloudError as e:
-        return Finding(check, False, " ".join(str(e).split()))
+        return Finding(check, False, masked(" ".join(str(e).split())))
 
 
 @contextmanager

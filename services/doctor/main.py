@@ -17,14 +17,19 @@ from typing import Final
 import typer
 from cryptography import x509
 
+from common import canonical
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
+from common.text import printable
+from services import state_owner
 from services.doctor import disk, path
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
+from services.exit_status import Exit
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.pins import read_pins
+from services.secret_urls import masked, shown
 from services.settings import (
     CoordinatorSettings,
     EvaluatorSettings,
@@ -36,6 +41,7 @@ from services.settings import (
     load_operator,
     load_worker,
 )
+from services.signing import check_signs
 from services.tls import channel_credentials, check_own
 
 _FEW_DAYS: Final = 5
@@ -51,7 +57,7 @@ _LOADERS: Final[Mapping[Role, Callable[[Path], Settings]]] = {
 }
 
 
-def main(config: Path, *, as_json: bool) -> int:
+def main(config: Path, *, as_json: bool) -> Exit:
     """Print what is found; return 0 if every check is fine, else 1."""
     findings = list(examine(config))
     ok = all(f.ok for f in findings)
@@ -60,8 +66,9 @@ def main(config: Path, *, as_json: bool) -> int:
     else:
         width = max(len(f.check) for f in findings)
         for f in findings:
-            typer.echo(f"{'ok  ' if f.ok else 'FAIL'}  {f.check.ljust(width)}  {f.sentence}")
-    return 0 if ok else 1
+            mark, sentence = "ok  " if f.ok else "FAIL", printable(f.sentence)
+            typer.echo(f"{mark}  {f.check.ljust(width)}  {sentence}")
+    return Exit.OVER if ok else Exit.FAILED
 
 
 def examine(config: Path) -> Iterator[Finding]:
@@ -73,12 +80,13 @@ def examine(config: Path) -> Iterator[Finding]:
         if not isinstance(settings, OperatorSettings):
             genesis = load_genesis(settings.genesis)
     except CrosscloudError as e:
-        yield Finding("configuration", False, " ".join(str(e).split()))
+        yield Finding("configuration", False, masked(" ".join(str(e).split())))
         return
     run = settings.run if isinstance(settings, OperatorSettings) else _run(genesis)
     yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
     name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
-    own = found("certificate", lambda: _certificate(settings.tls, run, role, name))
+    signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
+    own = found("certificate", lambda: _certificate(settings.tls, run, role, name, signs=signs))
     yield own
     match settings:
         case CoordinatorSettings():
@@ -100,6 +108,8 @@ def examine(config: Path) -> Iterator[Finding]:
     if reached:
         credentials = channel_credentials(settings.tls, run, role, name)
         yield from path.health(ports["control"], credentials)
+        if "bulk" in ports:
+            yield path.is_bulk(ports["bulk"], credentials)
 
 
 def _given(genesis: Genesis | None) -> Genesis:
@@ -111,8 +121,10 @@ def _run(genesis: Genesis | None) -> str:
     return _given(genesis).run
 
 
-def _certificate(tls: TlsSettings, run: str, role: Role, name: str) -> str:
+def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bool) -> str:
     identity = check_own(tls, run, (role,), name=name)
+    if signs:
+        check_signs(tls)
     until = x509.load_pem_x509_certificate(tls.certificate.read_bytes()).not_valid_after_utc
     days = (until - datetime.datetime.now(datetime.UTC)).days
     if days < _FEW_DAYS:
@@ -132,10 +144,16 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
     folder = settings.data_dir
     models = disk.coordinator_models(genesis, settings.snapshot_every)
     yield found("members", members)
+    yield found("disk owner", lambda: _owner(settings.data_dir, genesis, "data_dir"))
     yield found("disk room", lambda: disk.room(folder, genesis, models))
     yield found("disk fsync", lambda: disk.durable(folder))
     yield found("disk links", lambda: disk.exclusive(folder))
     yield found("redis", lambda: _redis(settings, genesis.run))
+
+
+def _owner(folder: Path, genesis: Genesis, setting: str) -> str:
+    known = state_owner.check(folder, canonical.digest(genesis), setting)
+    return f"{folder} is this run's" if known else f"{folder} is no run's yet"
 
 
 def _learning(
@@ -151,6 +169,7 @@ def _learning(
             raise ConfigError(f"learner {name}: {e}: install what it needs") from None
         return f"{name} can be imported"
 
+    yield found("disk owner", lambda: _owner(settings.state_dir, genesis, "state_dir"))
     models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
     yield found("disk room", lambda: disk.room(settings.state_dir, genesis, models))
     yield found("disk fsync", lambda: disk.durable(settings.state_dir))
@@ -158,8 +177,10 @@ def _learning(
         yield found("disk links", lambda: disk.exclusive(settings.state_dir))
     yield found("learner", learner)
     if isinstance(settings, WorkerSettings) and settings.trust.pins and genesis.algorithm.masked:
-        pins, trust = settings.trust.pins, settings.trust
-        needed = max(trust.min_cohort, genesis.algorithm.min_cohort)
+        from services.worker.trusted import trust_of
+
+        pins, fewest = settings.trust.pins, trust_of(settings.trust).fewest
+        needed = max(fewest, genesis.algorithm.min_cohort)
         yield found("pins", lambda: _pinned(pins, needed))
 
 
@@ -185,7 +206,6 @@ def _redis(settings: CoordinatorSettings, run: str) -> str:
 
 async def _used(url: str, run: str) -> str:
     """Open the store as the coordinator does, which tries all that leading asks of it."""
-    from services.coordinator.redis_connection import shown
     from services.coordinator.redis_store import RedisStore
 
     store = await RedisStore.open(url, run, "doctor")

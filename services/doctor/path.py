@@ -9,16 +9,17 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.errors import ConfigError
+from services.addresses import joined, parsed
 from services.channels import dial
 from services.doctor.findings import Finding, Stopwatch, found, or_else
 from services.health import TIME_KEY
-from services.proxies import Proxy, is_loopback, proxy_for, split, unused
+from services.proxies import Proxy, hint, proxy_for
 from services.settings import TlsSettings
 from services.tls import explain_rpc_error
 
@@ -28,8 +29,11 @@ _MOST_SKEW_S: Final = 30.0
 
 def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
     """Yield what is found on the way to one port, up to the first step that fails."""
-    host, port = split(address)
+    host, port = parsed(address)
     proxy = proxy_for(address)
+    if proxy is not None and proxy.fault:
+        yield Finding(f"{what} proxy", False, proxy.fault)
+        return
     hop = (host, port) if proxy is None else (proxy.host, proxy.port)
     steps = (
         ("name", lambda: _name(hop[0], proxy)),
@@ -51,25 +55,24 @@ def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Findi
         yield found("clock", lambda: _clock(skews[0]))
 
 
+def is_bulk(address: str, credentials: grpc.ChannelCredentials) -> Finding:
+    """Find out whether the bulk port is one: a control port tells its health."""
+    return found("bulk grpc", lambda: _bulk(address, credentials))
+
+
 def _name(host: str, proxy: Proxy | None) -> str:
     fix = f"the address {host!r}" if proxy is None else f"{proxy.setting}, which names {host!r}"
-    hint = "" if proxy else _unused(host)
-    with or_else(f"correct {fix}, or this machine's DNS{hint}"):
+    vain = "" if proxy else hint(host)
+    with or_else(f"correct {fix}, or this machine's DNS{vain}"):
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     return f"{host} is {', '.join(sorted(addresses))}"
-
-
-def _unused(host: str) -> str:
-    """Return what to say of a proxy that is set in vain, after another sentence."""
-    said = "" if is_loopback(host) else unused()
-    return f"; {said}" if said else ""
 
 
 def _tcp(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None) -> str:
     watch = Stopwatch()
     _connected(hop, host, port, proxy).close()
     by = "" if proxy is None else f" by {proxy.shown}"
-    return f"{host}:{port} answers{by} in {watch.ms:.0f} ms"
+    return f"{joined(host, port)} answers{by} in {watch.ms:.0f} ms"
 
 
 def _tls(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None, tls: TlsSettings) -> str:
@@ -87,28 +90,28 @@ def _tls(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None, tls: T
         raise ConfigError(f"{said}: {sentence}") from None
     except (OSError, EOFError) as e:
         raise ConfigError(
-            f"{host}:{port} does not shake hands ({e}): check address and port, and that what is "
-            "in between passes TCP through and does not end TLS"
+            f"{joined(host, port)} does not shake hands ({e}): check address and port, and that "
+            "what is in between passes TCP through and does not end TLS"
         ) from None
     finally:
         plain.close()
     if protocol != "h2":
-        raise ConfigError(f"{host}:{port} does not speak HTTP/2: check address and port")
-    return f"{host}:{port} is the coordinator, {version}"
+        raise ConfigError(f"{joined(host, port)} does not speak HTTP/2: check address and port")
+    return f"{joined(host, port)} is the coordinator, {version}"
 
 
 def _connected(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None) -> socket.socket:
     """Return an open connection to host:port, by the proxy where there is one."""
     if proxy is None:
-        what = f"address, port and firewall, and that the coordinator runs{_unused(host)}"
+        what = f"address, port and firewall, and that the coordinator runs{hint(host)}"
     else:
         what = f"{proxy.setting}, or put the host into no_proxy"
-    who = f"{hop[0]}:{hop[1]}" if proxy is None else proxy.shown
+    who = joined(*hop) if proxy is None else proxy.shown
     with or_else(f"nobody answers at {who}: check {what}"):
         connection = socket.create_connection(hop, _TIMEOUT_S)
     if proxy is None:
         return connection
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    target = joined(host, port)
     request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
     if proxy.user:
         user = base64.b64encode(proxy.user.encode()).decode()
@@ -141,6 +144,11 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
             )
             took_s = time.time() - before_s
         except grpc.RpcError as e:
+            if _is_unknown(e):
+                raise ConfigError(
+                    f"{address} is a coordinator's bulk port, and stands where its control port "
+                    "should: exchange the two, or correct the port"
+                ) from None
             raise ConfigError(explain_rpc_error(e, address)) from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise ConfigError(f"{address} is not serving yet: wait for the coordinator to start")
@@ -148,6 +156,25 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
     if TIME_KEY in said:
         skews.append(int(said[TIME_KEY]) / 1000 - (before_s + took_s / 2))
     return f"{address} serves, {1000 * took_s:.0f} ms"
+
+
+def _bulk(address: str, credentials: grpc.ChannelCredentials) -> str:
+    with dial(address, credentials) as channel:
+        request = health_pb2.HealthCheckRequest()
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(request, timeout=_TIMEOUT_S)
+        except grpc.RpcError as e:
+            if _is_unknown(e):
+                return f"{address} is the bulk port"
+            raise ConfigError(explain_rpc_error(e, address)) from None
+    raise ConfigError(
+        f"{address} is a coordinator's control port, and stands where its bulk port should: "
+        "exchange the two, or correct the port"
+    )
+
+
+def _is_unknown(error: Any) -> bool:
+    return hasattr(error, "code") and error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def _clock(skew_s: float) -> str:

@@ -19,9 +19,13 @@ from typing import Final
 import typer
 from cryptography import x509
 
-from common.errors import ConfigError, CrosscloudError, NotAMemberError
+from common.border import foreign
+from common.errors import BadKeyError, ConfigError, CrosscloudError, NotAMemberError
+from common.text import printable
+from services.addresses import here, joined
 from services.doctor.findings import or_else
 from services.doctor.role import role_of
+from services.exit_status import Exit
 from services.identity import Role, identity_in
 from services.prometheus import PREFIX
 from services.settings import (
@@ -42,14 +46,14 @@ _VERSIONS: Final[Mapping[Role, str]] = {
 """Metric that only this role has."""
 
 
-def main(config: Path) -> int:
+def main(config: Path) -> Exit:
     """Say how the process is; return 0 if it answers, else 1."""
     try:
         typer.echo(answer(config))
     except CrosscloudError as e:
-        typer.echo(f"crosscloud: {' '.join(str(e).split())}", err=True)
-        return 1
-    return 0
+        typer.echo(f"crosscloud: {printable(' '.join(str(e).split()))}", err=True)
+        return Exit.FAILED
+    return Exit.OVER
 
 
 def answer(config: Path) -> str:
@@ -82,7 +86,7 @@ def _coordinator(settings: CoordinatorSettings) -> str:
         version = f"version {shown['model_version']:.0f}, "
     for what in ("control", "bulk"):
         port = getattr(settings, f"{what}_port")
-        _serves(what, _here(settings.host), port, settings.tls)
+        _serves(what, here(settings.host), port, settings.tls)
     return f"coordinator: {version}serves on {settings.control_port} and {settings.bulk_port}"
 
 
@@ -90,8 +94,8 @@ def _metrics(settings: MetricsSettings, role: Role) -> dict[str, float]:
     """Return the process's own series without labels, by name without the prefix."""
     if not settings.port:
         raise ConfigError("metrics.port is 0, so nothing here can be asked: give it a port")
-    host, port = _here(settings.host), settings.port
-    where = f"http://{host}:{port}/metrics"
+    host, port = here(settings.host), settings.port
+    where = f"http://{joined(host, port)}/metrics"
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         with or_else(f"{where} does not answer: look whether the {role} runs, and at its log"):
@@ -117,7 +121,8 @@ def _metrics(settings: MetricsSettings, role: Role) -> dict[str, float]:
 
 def _serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
     """Shake hands as far as the server's own certificate; it then asks for one, and we leave."""
-    fix = f"{host}:{port}, the {what} port: look whether it leads (a standby waits), and at its log"
+    place = joined(host, port)
+    fix = f"{place}, the {what} port: look whether it leads (a standby waits), and at its log"
     with or_else(f"nobody answers at {fix}"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False  # dialled as "here": the certificate has its public names
@@ -130,13 +135,9 @@ def _serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
             shown = secure.getpeercert(binary_form=True) or b""
             protocol = secure.selected_alpn_protocol()
     try:
-        role = identity_in(x509.load_der_x509_certificate(shown)).role
-    except (ValueError, NotAMemberError) as e:
-        raise ConfigError(f"{host}:{port} shows a certificate that is none of ours: {e}") from None
+        with foreign("it"):
+            role = identity_in(x509.load_der_x509_certificate(shown)).role
+    except (BadKeyError, NotAMemberError) as e:
+        raise ConfigError(f"{place} shows a certificate that is none of ours: {e}") from None
     if role is not Role.COORDINATOR or protocol != "h2":
-        raise ConfigError(f"{host}:{port} is no coordinator's {what} port: another has taken it")
-
-
-def _here(host: str) -> str:
-    """Return where a process that listens on `host` is reached from the same machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        raise ConfigError(f"{place} is no coordinator's {what} port: another has taken it")

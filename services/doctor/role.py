@@ -6,7 +6,8 @@ from typing import Any
 
 from cryptography import x509
 
-from common.errors import NotAMemberError
+from common.border import foreign
+from common.errors import BadKeyError, NotAMemberError
 from services.config_file import read_mapping
 from services.identity import Role, identity_in
 
@@ -17,7 +18,7 @@ def role_of(config: Path) -> Role:
     Raises:
         ConfigError: it cannot be read.
     """
-    raw = read_mapping(config)
+    raw = read_mapping(config).value
     if "members" in raw or "data_dir" in raw:
         return Role.COORDINATOR
     if "run" in raw:
@@ -28,6 +29,7 @@ def role_of(config: Path) -> Role:
     certificate = os.environ.get("CROSSCLOUD_EVALUATOR__TLS__CERTIFICATE", certificate)
     try:
         content = (config.parent / Path(str(certificate)).expanduser()).read_bytes()
-        return identity_in(x509.load_pem_x509_certificate(content)).role
-    except (OSError, ValueError, NotAMemberError):
+        with foreign("it"):
+            return identity_in(x509.load_pem_x509_certificate(content)).role
+    except (OSError, BadKeyError, NotAMemberError):
         return Role.WORKER  # whose checks name what is wrong with it

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from common.errors import ConfigError
 from services.evaluator.state import EvaluatorState
+from services.exit_status import Exit
 from services.export import export_model
 from services.genesis_file import load_genesis
 from services.settings import load_evaluator
 
 
-def main(config: Path, out: Path) -> int:
+def main(config: Path, out: Path) -> Exit:
     """Write the model to `out`; needs no connection.
 
     Raises:
@@ -25,4 +26,4 @@ def main(config: Path, out: Path) -> int:
         )
     export_model(load_genesis(settings.genesis), position.digest, state.store, out)
     sys.stdout.write(f"wrote version {position.version} to {out}\n")
-    return 0
+    return Exit.OVER

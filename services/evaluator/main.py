@@ -4,9 +4,9 @@ It holds no lock on anything: if it is slow it skips versions, if it is gone not
 One thread reads the log, the main thread replays and measures.
 """
 
+import contextlib
 import logging
 import math
-import signal
 import threading
 import time
 from dataclasses import replace
@@ -18,14 +18,17 @@ import grpc
 
 from common import canonical
 from common.documents import Evaluation, Genesis, Record
-from common.errors import CrosscloudError
+from common.errors import ConfigError, CrosscloudError, ToldToEndError
 from common.ids import Digest
 from common.progress import float32_bytes
 from protos.v1 import session_pb2, session_pb2_grpc
-from services import __version__, logs
-from services.bulk_link import BulkLink, GivenUpError
+from services import __version__, logs, state_owner
+from services.bulk_link import BulkLink
+from services.descriptors import raise_limit
 from services.evaluator.state import EvaluatorState
+from services.exit_status import Exit, exit_of
 from services.export import build_learner, load_version
+from services.files import keep_files_private
 from services.first_version import make_first_version
 from services.genesis_file import load_genesis
 from services.grpc_status import error_of, retry_after_s
@@ -51,7 +54,6 @@ class Evaluator:
 
     Args:
         learner: built with the shared validation shard.
-        closing: set when the process is to end.
     """
 
     def __init__(
@@ -60,15 +62,16 @@ class Evaluator:
         genesis: Genesis,
         learner: Learner,
         metrics: EvaluatorMetrics,
-        closing: threading.Event,
     ) -> None:
+        self._closing = threading.Event()
         credentials = renewed_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
         control, bulk = settings.coordinator.control, settings.coordinator.bulk
         self._target = control
         self._control = RenewedChannel(control, credentials)
-        self._bulk = BulkLink(RenewedChannel(bulk, credentials), closing, target=bulk)
+        self._bulk = BulkLink(RenewedChannel(bulk, credentials), self._closing, target=bulk)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
+        self._state.clean()
         self._store = self._state.store
         self._position = self._state.load()
         self._replica = Replica(
@@ -83,20 +86,30 @@ class Evaluator:
         if self._position is None:
             make_first_version(genesis, self._vector, self._store)
         self._metrics = metrics
-        self._closing = closing
         self._records: SimpleQueue[Record | None] = SimpleQueue()
         self._refusal: CrosscloudError | None = None
 
     def run(self) -> None:
-        """Measure versions until the run stops or the process is to end.
+        """Measure versions until the run stops.
 
         Raises:
             ProtocolError: the coordinator refuses this evaluator.
+            ToldToEndError: wherever it is: what it holds is whole at any moment.
         """
         threading.Thread(target=self._follow, daemon=True, name="log").start()
+        try:
+            self._measure_all()
+        finally:
+            self._closing.set()
+            self._control.close()
+            self._bulk.close()
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _measure_all(self) -> None:
         stopped = False
         measured = -1
-        while not stopped and not self._closing.is_set():
+        while not stopped:
             records, is_over = self._arrived()
             self._apply(records)
             stopped = any(r.control is not None and r.control.action == "stop" for r in records)
@@ -107,11 +120,6 @@ class Evaluator:
                 self._measure()
             if is_over:
                 break
-        self._closing.set()
-        self._control.close()
-        self._bulk.close()
-        if self._refusal is not None:
-            raise self._refusal
 
     def _fetch(
         self, digest: Digest, kind: Literal["aggregate", "version"], most_bytes: int
@@ -119,10 +127,6 @@ class Evaluator:
         self._bulk.fetch(digest, kind, self._store, most_bytes)
         content = self._store.size(digest) if kind == "version" else self._float32_bytes
         self._bulk.tally.content("received", kind, content)
-
-    def wake(self) -> None:
-        """Let `run` look whether it is to end."""
-        self._records.put(None)
 
     def _arrived(self) -> tuple[list[Record], bool]:
         """Return the records that came, once there is one, and whether no other will."""
@@ -142,9 +146,7 @@ class Evaluator:
             self._stand()
         missed = [r for r in records if r.seq >= self._replica.position.next_seq]
         if missed:
-            self._replica.choose_way(missed)
-        for record in missed:
-            self._replica.apply(record)
+            self._replica.follow(missed)
             self._stand()
 
     def _stand(self) -> None:
@@ -216,8 +218,9 @@ class Evaluator:
         self._records.put(None)
 
 
-def main(config: Path) -> int:
+def main(config: Path) -> Exit:
     """Run until the run stops; see `crosscloud evaluator --help`."""
+    keep_files_private()
     settings = load_evaluator(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(
@@ -226,7 +229,8 @@ def main(config: Path) -> int:
         run=genesis.run,
         process=f"evaluator {settings.name}",
     )
-    closing = threading.Event()
+    raise_limit()
+    state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
     metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
     context = LearnerContext(
         settings=genesis.settings,
@@ -237,23 +241,18 @@ def main(config: Path) -> int:
         num_threads=settings.num_threads,
     )
     own = replace(genesis, learner=settings.learner or genesis.learner)
-    evaluator = Evaluator(settings, genesis, build_learner(own, context), metrics, closing)
-
-    def end(*_: object) -> None:
-        closing.set()
-        evaluator.wake()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-    add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
-    server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     try:
-        evaluator.run()
-    except GivenUpError:
-        log.info("ended while downloading")
+        evaluator = Evaluator(settings, genesis, build_learner(own, context), metrics)
+        add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
+        server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
+        with contextlib.closing(server):
+            evaluator.run()
+    except ConfigError:
+        raise
     except CrosscloudError as e:
         log.error("%s", e)
-        return 1
-    finally:
-        server.close()
-    return 0
+        return exit_of(e)
+    except ToldToEndError:
+        log.info("told to end")
+        raise
+    return Exit.OVER

@@ -6,7 +6,7 @@ from pathlib import Path
 from common import canonical
 from common.errors import MalformedDocumentError
 from services.data_store import DataStore
-from services.files import Draft
+from services.files import Draft, make_private_folder
 from services.replica import Position
 
 log = logging.getLogger(__name__)
@@ -16,8 +16,16 @@ class EvaluatorState:
     """A folder: `position.json`, and `data/` with the version that it names."""
 
     def __init__(self, root: Path) -> None:
+        make_private_folder(root)
+        self._root = root
         self.store = DataStore(root / "data")
         self._path = root / "position.json"
+
+    def clean(self) -> None:
+        """Remove what an evaluator that was killed left half written."""
+        self.store.clean()
+        for draft in self._root.glob(f".*{Draft.SUFFIX}"):
+            draft.unlink()
 
     def load(self) -> Position | None:
         """Return the saved position; None for a newcomer, or where the file is damaged."""

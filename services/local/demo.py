@@ -20,7 +20,10 @@ from rich.console import Console
 from rich.live import Live
 
 from common.errors import ConfigError
+from services import ending
 from services.amounts import EGRESS_DOLLARS_PER_GB
+from services.exit_status import Exit
+from services.files import keep_files_private
 from services.identity import check_name
 from services.local.absent import Absent
 from services.local.demo_settings import WORKERS, demo_spec
@@ -46,7 +49,7 @@ def main(
     seconds: float,
     workers: Sequence[str] = WORKERS,
     keep: bool = False,
-) -> int:
+) -> Exit:
     """Run the demo; return the exit status.
 
     Args:
@@ -59,13 +62,14 @@ def main(
     Raises:
         ConfigError: a name is wrong, or the folder is something else's.
     """
+    keep_files_private()
     check_name(name, "name")
     folder = runs / name
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with _only_demo_in(folder):
         _clear(folder)
         federation = Federation(demo_spec(folder, seconds, workers))
-        with _signals_set(federation.interrupted) as received:
+        with _signals_set(federation.interrupted):
             try:
                 console.print(f"starting {len(workers)} workers; logs are in {folder / 'logs'}")
                 with federation:
@@ -75,14 +79,14 @@ def main(
                 federation.run("export", "--config", federation.config(EVALUATOR), "--out", out)
             except KeyboardInterrupt:
                 console.print(f"interrupted: every process has ended; what there is: {folder}")
-                return 128 + received[0]
+                return Exit.TOLD
             except ProcessFailedError as e:
                 console.print(f"crosscloud: {e}")
-                return 1
+                return Exit.FAILED
         _collect(folder, keep=keep)
         write_report(folder, price_per_gb=EGRESS_DOLLARS_PER_GB)
         console.print("\n".join(_summary(folder)))
-    return 0
+    return Exit.OVER
 
 
 def _watch(
@@ -191,17 +195,16 @@ def _clear(folder: Path) -> None:
 
 
 @contextmanager
-def _signals_set(event: threading.Event) -> Iterator[list[int]]:
-    """Let signals only set `event`: nothing is torn in the middle. Yields those that came."""
-    received: list[int] = []
+def _signals_set(event: threading.Event) -> Iterator[None]:
+    """Let signals only set `event`: nothing is torn in the middle, however long the end takes."""
 
-    def note(number: int, _frame: object) -> None:
-        received.append(number)
+    def note(_number: int, _frame: object) -> None:
         event.set()
 
     before = {number: signal.signal(number, note) for number in _SIGNALS}
+    ending.within(math.inf)
     try:
-        yield received
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

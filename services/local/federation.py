@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from common.errors import ConfigError, CrosscloudError
+from services.exit_status import Exit
 from services.identity import Role
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, Layout
 from services.local.processes import LocalProcess, ProcessFailedError, end_all
@@ -133,7 +134,7 @@ class Federation:
             ProcessFailedError: a process failed.
         """
         self.check()
-        return self._processes[COORDINATOR].exit_code == 0
+        return self._processes[COORDINATOR].exit_code == Exit.OVER
 
     def wait(self, timeout_s: float) -> None:
         """Wait for the run's end.
@@ -187,7 +188,7 @@ class Federation:
         """Ask for the run's end where it has not come; return whether everybody will hear of it."""
         coordinator = self._processes.get(COORDINATOR)
         if not coordinator or coordinator.exit_code is not None:
-            return coordinator is not None and coordinator.exit_code == 0
+            return coordinator is not None and coordinator.exit_code == Exit.OVER
         try:
             if not self.status():
                 return False

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from common.errors import ConfigError
-from services.certs import MEMBERS, Holder, init_federation
+from services import yaml_file
+from services.addresses import joined, parsed
+from services.certs import MEMBERS, NOT_FOR_HOLDERS, Holder, init_federation
+from services.files import make_private_folder
 from services.identity import Role
 from services.pins import PINS, pin_workers
 from services.settings import load_run
@@ -34,6 +35,11 @@ _NEVER_GIVEN: Final = range(20_000, 32_000)
 COORDINATOR: Final = "coordinator"
 EVALUATOR: Final = "evaluator"
 OPERATOR: Final = "operator"
+_OWN_NAMES: Final = frozenset(
+    {COORDINATOR, EVALUATOR, OPERATOR, "run", "genesis", "validation", *NOT_FOR_HOLDERS}
+)
+"""Their settings, logs and texts lie beside the workers'."""
+
 HEADER: Final = "# Written for a federation on one machine.\n"
 
 Texts = Mapping[str, str]
@@ -95,8 +101,8 @@ class Layout:
         self.folder = spec.folder.resolve()
         names = (EVALUATOR, *(w.name for w in spec.workers))
         control, bulk, *metrics = free_ports(3 + len(names))
-        self.control = f"{HOST}:{control}"
-        self.bulk = f"{HOST}:{bulk}"
+        self.control = joined(HOST, control)
+        self.bulk = joined(HOST, bulk)
         self.metrics_ports = dict(zip((COORDINATOR, *names), metrics, strict=True))
 
     @property
@@ -123,9 +129,14 @@ class Layout:
         Raises:
             ConfigError: the folder holds something, or a name is not well-formed.
         """
+        if taken := _OWN_NAMES & {w.name for w in self._spec.workers}:
+            raise ConfigError(
+                f"worker {min(taken)!r}: the federation's own files have that name; choose another"
+            )
         if self.folder.exists() and any(self.folder.iterdir()):
             raise ConfigError(f"{self.folder} is not empty: choose another name or folder")
-        (self.folder / "logs").mkdir(parents=True)
+        make_private_folder(self.folder)
+        (self.folder / "logs").mkdir()
         for worker in self._spec.workers:
             write_texts(worker.texts, self._text(worker.name))
         write_texts(self._spec.validation, self._text("validation"))
@@ -137,7 +148,7 @@ class Layout:
             self._write(name, settings)
 
     def _write(self, name: str, settings: Mapping[str, Any]) -> None:
-        content = yaml.safe_dump(dict(settings), sort_keys=False)
+        content = yaml_file.dump(dict(settings))
         self.config(name).write_text(HEADER + content, encoding="utf-8")
 
     def _text(self, name: str) -> Path:
@@ -161,7 +172,7 @@ class Layout:
         }
 
     def _coordinator(self) -> dict[str, Any]:
-        control, bulk = (int(a.rpartition(":")[2]) for a in (self.control, self.bulk))
+        control, bulk = (parsed(a).port for a in (self.control, self.bulk))
         return {
             "genesis": str(self.genesis),
             "data_dir": str(self.state(COORDINATOR)),

@@ -9,7 +9,7 @@ import functools
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -112,20 +112,22 @@ def _play(
         aggregate=_DIGEST,
         aggregate_bytes=genesis.schema.length,
     )
-    records = [canonical.encode(_record(num_workers, commit=commit))]
-    if evaluator:
+    committed = _record(num_workers, commit=commit)
+    words = [tier.word(committed) for tier in tiers.values() if isinstance(tier, MaskedTier)]
+    said_words = {word.worker: word.signature or "" for word in words} or None
+    if evaluator:  # its record holds the words for the version, else the next commit's
         found = Evaluation(_VERSION, 3.1234567890123456, 0.41234567, 22.7234567, 245_760)
-        records.append(canonical.encode(_record(num_workers, evaluation=found)))
+        evaluated = replace(_record(num_workers, evaluation=found), words=said_words)
+        records = [canonical.encode(committed), canonical.encode(evaluated)]
+    else:
+        records = [canonical.encode(replace(committed, words=said_words))]
     sent = [offer_request(offers[me]), answer_request(_ROUND, *said[me])]
     received = [response_of(plan), response_of(Listed(_ROUND, answers, sealed))]
     received += [_outcome(record) for record in records]
     spoken, heard = _unmasking(attempts[me], tuple(tiers))
     sent, received = [*sent, *spoken], [*received, *heard]
-    if (attested := tiers[me].attestation(_VERSION, _DIGEST)) is not None:
-        sent.append(attest_request(attested))
-        received += [response_of(attested)] * round(
-            (len(tiers) - 1) / 2
-        )  # to who has not said so yet
+    sent += [attest_request(word) for word in words if word.worker == me]
+    received += [response_of(word) for word in words if word.worker != me]
     return Conversation(
         round=(*_sizes("sent", sent), *_sizes("received", received)),
         heartbeat=(
@@ -176,7 +178,9 @@ def _tiers(
         tls = TlsSettings(ca=ca, **files)
         member = Member(worker, a, trust, admits, signer(tls), secrets.token_bytes)
         certificate = functools.partial(own_certificate, tls)
-        tiers[worker] = MaskedTier(member, genesis.run, certificate, genesis.version0, operators)
+        tiers[worker] = MaskedTier(
+            member, genesis, certificate, admitted=admits, operators=operators
+        )
     return tiers
 
 

@@ -12,6 +12,7 @@ from common.progress import float32_bytes
 from services.plan import room
 from services.plan.conversation import Conversation, conversation
 from services.plan.cost import Money, money_of
+from services.plan.likeness import Likeness, likeness
 from services.plan.options import PlanOptions
 from services.plan.pace import Times, times_of
 from services.plan.traffic import Traffic, heartbeat_traffic, round_traffic, version_traffic
@@ -38,6 +39,7 @@ class Forecast:
         evaluator: bytes received for one version, 0 without one.
         float32: what one worker would move each way for one version with float32 FedAvg.
         steps: local steps of a version: data parallel training moves `float32` in each of them.
+        likeness: of a sum to one cloud's update; None in tier tls.
     """
 
     run: str
@@ -59,6 +61,7 @@ class Forecast:
     per_day: Mapping[str, Traffic] | None
     money: Money
     needs: Needs
+    likeness: Likeness | None
 
 
 def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
@@ -100,6 +103,7 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
         per_day=_per_day(names, version, beats, times, share),
         money=money_of(genesis, options, version, beats, times, share),
         needs=_needs(genesis, options, len(members), talk),
+        likeness=likeness(a, len(members)),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from services.exit_status import Exit
 from services.plan.forecast import forecast
 from services.plan.model import planned_genesis
 from services.plan.options import read_options
@@ -27,7 +28,7 @@ def main(
     prices: Sequence[str],
     coordinator: str | None,
     as_json: bool,
-) -> int:
+) -> Exit:
     """Say what a run will move, cost, take and need.
 
     Raises:
@@ -47,4 +48,4 @@ def main(
         sys.stdout.write(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
     else:
         Console(width=_COLUMNS, highlight=False, markup=False).print(shown(found))
-    return 0
+    return Exit.OVER

@@ -13,7 +13,7 @@ from common.ids import Digest
 from common.schema import ModelSchema, TensorSpec
 from services.genesis_file import load_genesis
 from services.settings import RunSettings, load_run
-from worker.learner import LearnerContext, load_learner
+from worker.learner import LearnerContext, make_learner
 
 _BUILT_IN = "worker.huggingface:build"
 
@@ -61,7 +61,7 @@ def _outline(run: RunSettings) -> ModelSchema:
 
             return outline(run.settings)
         context = LearnerContext(settings=run.settings, data=None, seed=run.seed, name="plan")
-        learner = load_learner(run.learner)(context)
+        learner = make_learner(run.learner, context)
     except ModuleNotFoundError as e:
         raise ConfigError(
             f"learner: {run.learner!r} needs the package {e.name!r}, which is not installed here: "

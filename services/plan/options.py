@@ -14,6 +14,7 @@ from common.errors import ConfigError
 from services.config_file import check, read_mapping
 from services.identity import check_name
 from services.settings import CoordinatorSettings, TimingSettings
+from services.yaml_file import Written
 
 PRICES_USD_PER_GB: Final[Mapping[str, float]] = {"aws": 0.09, "gcp": 0.12, "azure": 0.087}
 """List prices of traffic to the internet, first paid tier, American and European regions, as public
@@ -146,7 +147,8 @@ def read_options(
     Raises:
         ConfigError: names the option or the field, and the fix.
     """
-    raw = {} if path is None else read_mapping(path)
+    written = Written("plan", {}) if path is None else read_mapping(path)
+    raw = written.value
     origins: dict[str, str] = {}
     places = _Places(raw, origins)
     for text in workers:
@@ -177,7 +179,7 @@ def read_options(
     raw.setdefault("prices_usd_per_gb", {})
     if parameters is not None:
         raw["parameters"], origins["parameters"] = parameters, f"--parameters {parameters:g}"
-    return check(PlanOptions, raw, path or Path("plan"), origins)
+    return check(PlanOptions, written, path or Path("plan"), origins)
 
 
 class _Places:

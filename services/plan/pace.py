@@ -122,12 +122,12 @@ def _tokens_per_step(genesis: Genesis, options: PlanOptions) -> int:
     batch, sequence = settings["batch"], settings["sequence"]
     built_in = genesis.learner == "worker.huggingface:build"
     named = {"batch", "sequence"} <= genesis.settings.keys()
-    if not (built_in or named) or not isinstance(batch, int) or not isinstance(sequence, int):
+    if not (built_in or named) or not all(isinstance(n, int | float) for n in (batch, sequence)):
         raise ConfigError(
             "tokens_per_step: missing: settings of the run do not say batch and sequence; add it "
             "to the plan's file"
         )
-    return batch * sequence
+    return int(batch) * int(sequence)
 
 
 def _run_days(stop: Stop, versions_per_day: float | None, tokens: float | None) -> float | None:

@@ -140,4 +140,9 @@ def _notes(found: Forecast) -> Iterator[str]:
             yield "What the coordinator sends is free here: say where it is (--coordinator CLOUD)."
             continue
         yield f"No price for {cloud}: its traffic is free here (--price {cloud}=USD_PER_GB)."
+    if found.likeness is not None:
+        yield (
+            f"Cosine of a sum with one cloud's update: {found.likeness.equal:.2f} for equal parts, "
+            f"at most {found.likeness.most:.2f} by max_share (docs/threat-model.md, section 4)."
+        )
     yield "Prices are list prices; worker memory is without the activations of a batch."

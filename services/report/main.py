@@ -6,6 +6,7 @@ from typing import Final
 from rich.console import Console
 
 from common.errors import ConfigError
+from services.exit_status import Exit
 from services.files import Draft
 from services.report.page import page
 from services.report.run_folder import read_run
@@ -13,7 +14,7 @@ from services.report.run_folder import read_run
 REPORT: Final = "report.html"
 
 
-def main(folder: Path, *, out: Path | None, genesis: Path | None, price_per_gb: float) -> int:
+def main(folder: Path, *, out: Path | None, genesis: Path | None, price_per_gb: float) -> Exit:
     """Write the report and print where it is; return the exit status.
 
     Raises:
@@ -21,7 +22,7 @@ def main(folder: Path, *, out: Path | None, genesis: Path | None, price_per_gb: 
     """
     path = write_report(folder, out=out, genesis=genesis, price_per_gb=price_per_gb)
     Console(highlight=False, markup=False, soft_wrap=True).print(f"report   {path}")
-    return 0
+    return Exit.OVER
 
 
 def write_report(

@@ -5,18 +5,16 @@ is the standard library's; what it lets pass and a browser may not (control char
 characters, marks that turn the direction of text) is replaced here.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Final
 from xml.etree.ElementTree import Element, tostring
 
+from common.text import UNPRINTABLE
+
+_LAYOUT: Final = "\t\n"
+
 Child = Element | str | None
 Attribute = str | float | int | None
-
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff"
-    "\ud800-\udfff]"
-)
 
 
 def el(tag: str, *children: Child | Iterable[Child], **attributes: Attribute) -> Element:
@@ -43,7 +41,7 @@ def el(tag: str, *children: Child | Iterable[Child], **attributes: Attribute) ->
 
 def clean(text: str) -> str:
     """Return `text` with U+FFFD for every character that has no place on a page."""
-    return _UNPRINTABLE.sub("\ufffd", text)
+    return UNPRINTABLE.sub(lambda m: m[0] if m[0] in _LAYOUT else "\ufffd", text)
 
 
 def document(root: Element) -> str:

@@ -200,6 +200,7 @@ class SimulatedCoordinator:
             door=Door(),
             watch=lambda effect, _: self._watch(self, effect),
             recall=lambda _: None,
+            admits=identities().admits,
         )
         self.core, self.driver = leading.core, leading.driver
         self.tail, self.sessions = leading.tail, leading.sessions
@@ -221,8 +222,14 @@ class SimulatedCoordinator:
         )
         status = cast("StatusSource", None)  # nobody asks for it
         self._operator = OperatorService(
-            self.driver, members=members, status=status, keeping=leading.keeping
+            self.driver,
+            genesis=canonical.digest(self._genesis),
+            members=members,
+            genuine=identities().genuine,
+            status=status,
+            keeping=leading.keeping,
         )
+        self._keeping = leading.keeping
         outbox = Outbox(cast("Any", SimpleNamespace(send=bulk.answer)))
         self._uploads = BulkService(self._spool, self._data, members, outbox)
         tasks = [
@@ -305,7 +312,13 @@ class SimulatedCoordinator:
 
     async def roll_back(self, version: int, by: str) -> None:
         """Do what an operator asks for; return when it is done."""
-        order = identities().order(by, version, self.tail.num_records)
+        order = identities().order(
+            by,
+            genesis=canonical.digest(self._genesis),
+            version=version,
+            digest=self._keeping.digest_of(version),
+            num_records=self.tail.num_records,
+        )
         request = operator_pb2.RollbackRequest(version=version, order=canonical.encode(order))
         await self._operator.Rollback(request, self._context(by))
 

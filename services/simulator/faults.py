@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from common.weight import threshold
+from services.simulator.liar import KINDS
 from services.simulator.runs import algorithm_of, num_workers
 
 COORDINATOR_ACTS: Final = {"tls": 130, "masked": 190}
@@ -143,6 +144,16 @@ class RollBack:
     back: int
 
 
+@dataclass(frozen=True)
+class Lie:
+    """The coordinator lies to one worker of a masked run; kind as in `liar.py`."""
+
+    at_s: float
+    worker: int
+    lasting_s: float
+    kind: str
+
+
 Fault = (
     KillCoordinator
     | PauseCoordinator
@@ -153,6 +164,7 @@ Fault = (
     | Rewind
     | BadLinks
     | RollBack
+    | Lie
 )
 
 
@@ -165,9 +177,18 @@ def faults_of(seed: int) -> tuple[Fault, ...]:
     """Return the faults of a history: half of the seeds walk one fault through every act.
 
     A third of the masked ones aim at what members say in a round. In a quarter of all an operator
-    asks for roll-backs.
+    asks for roll-backs. In a third of the masked ones the coordinator lies to one worker.
     """
-    return (*_faults_of(seed), *_roll_backs(seed))
+    return (*_faults_of(seed), *_roll_backs(seed), *_lies(seed))
+
+
+def _lies(seed: int) -> tuple[Lie, ...]:
+    rng = random.Random(f"lies {seed}")  # noqa: S311 - a simulation
+    if not algorithm_of(seed).masked or rng.random() > 1 / 3:
+        return ()
+    at_s = rng.uniform(0.5, faults_s(seed) - 1.0)
+    worker, kind = rng.randrange(num_workers(seed)), rng.choice(KINDS)
+    return (Lie(at_s, worker, rng.uniform(0.5, 3.0), kind),)
 
 
 def _roll_backs(seed: int) -> tuple[RollBack, ...]:

@@ -21,9 +21,8 @@ import grpc
 from common import canonical
 from common.chain import genesis_version
 from common.documents import Genesis, Record, Stop, Version
-from common.errors import DamagedDataError, ProtocolError, StorageError
+from common.errors import DamagedDataError, DivergedError, ProtocolError, StorageError
 from common.ids import Digest, RoundId, WorkerId
-from common.schema import BLOCK, ModelSchema, TensorSpec
 from coordinator.ports import Append, Command, Effect, Operated, Publish, Save, Send
 from protos.v1 import session_pb2
 from services.child import ChildEndedError
@@ -42,6 +41,7 @@ from services.simulator.faults import (
     Isolate,
     KillCoordinator,
     KillWorker,
+    Lie,
     Loss,
     PauseCoordinator,
     Rewind,
@@ -50,21 +50,21 @@ from services.simulator.faults import (
 )
 from services.simulator.host import Host
 from services.simulator.identities import RUN, WORKERS, identities
+from services.simulator.liar import Liar
 from services.simulator.memory_store import MemoryServer
 from services.simulator.network import Network
 from services.simulator.onlooker import Marks, Onlooker
 from services.simulator.past import Past
+from services.simulator.records import record_path, records_of, schema_of, told
 from services.simulator.runs import algorithm_of, num_blocks, num_workers
+from services.simulator.verified import Verified
 from services.simulator.worker import SimulatedWorker
-
-NUM_VALUES: Final = 8
-"""In the last block of the parameters and in that of the buffers; others are full."""
 
 CALM_S: Final = 40.0
 """Virtual seconds within which a version must come, and then everybody must settle."""
 
 _RUN_SEED: Final = 1
-_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
+_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0", tells_loss=False)
 
 
 class BrokenError(AssertionError):
@@ -117,6 +117,7 @@ class Federation:
     num_asked: int = 0
     returned: list[str] = field(default_factory=list)
     is_calm: bool = False
+    lied_to: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)  # noqa: S311 - a simulation
@@ -147,7 +148,9 @@ class Federation:
                 disk=Disk(self.root / name),
                 max_steps_per_s=self.rng.choice((1.5, 2.0, 3.0)),
                 fates=[f for f in self.faults if isinstance(f, KillWorker) and f.worker == i],
-                past=Past(functools.partial(self._froze, name)),
+                past=Past(
+                    functools.partial(self._froze, name), functools.partial(self._given, name)
+                ),
             )
             for i, name in enumerate(WORKERS[: num_workers(self.seed)])
         ]
@@ -155,13 +158,15 @@ class Federation:
         self.is_rewound = any(isinstance(f, Rewind) for f in self.faults)
         self.durable_records: set[bytes] = set()
         self.network = Network(self.rng, self._said)
+        self.verified = Verified(self.genesis, version, self._break)
+        self.network.heard = lambda worker, _, message: self.verified.sent(worker, message)
         self.onlooker: Onlooker | None = None
         if algorithm.masked:
             places = {p.name: p for p in self.places}
             self.onlooker = Onlooker(
                 algorithm, places, lambda name: places[name].durable_marks(), self._break
             )
-            self.network.heard, self.network.uploads = self.onlooker.sent, self.onlooker.uploads
+            self.network.heard, self.network.uploads = self._heard, self.onlooker.uploads
         for fault in self.faults:
             if isinstance(fault, BadLinks):
                 self.network.duplicates, self.network.cuts = fault.duplicates, fault.cuts
@@ -388,7 +393,8 @@ class Federation:
         if error is None or isinstance(error, Killed):
             return
         self.tell(f"{host.name} ended: {type(error).__name__}: {error}")
-        if isinstance(error, DamagedDataError) or not isinstance(error, ends):
+        may_refuse = host.name in self.lied_to and isinstance(error, DivergedError | ProtocolError)
+        if isinstance(error, DamagedDataError) or not (may_refuse or isinstance(error, ends)):
             self._break(f"{host.name} cannot go on: {type(error).__name__}: {error}")
 
     # What goes wrong ------------------------------------------------------------------------------
@@ -417,10 +423,28 @@ class Federation:
             case RollBack(at_s, back):
                 await asyncio.sleep(at_s)
                 await self._roll_back(back)
+            case Lie(at_s, worker, lasting_s, kind):
+                await self._lie(at_s, self.places[worker].name, lasting_s, kind)
             case KillCoordinator() | PauseCoordinator() | KillWorker() | BadLinks():
                 pass
             case _:
                 assert_never(fault)
+
+    async def _lie(self, at_s: float, victim: WorkerId, lasting_s: float, kind: str) -> None:
+        """Lie to one worker for a while; then its stream breaks, and it hears the truth."""
+        liar = Liar(kind, victim, self.genesis, self.rng, self._file)
+        self.network.listeners.append(liar)
+        await asyncio.sleep(at_s)
+        self.tell(f"from here on the coordinator {kind} what {victim} is told")
+        self.network.liars[victim] = liar
+        self.lied_to.add(victim)
+        await asyncio.sleep(min(lasting_s, max(0.0, faults_s(self.seed) - self.loop.time())))
+        self.tell(f"{victim} hears the truth again")
+        del self.network.liars[victim]
+        self.network.cut(worker=victim)
+
+    def _file(self, digest: Digest) -> bytes | None:
+        return None if self.serving is None else self.serving.file(digest)
 
     def _rewind(self, share: float) -> None:
         index = int(share * len(self.former))
@@ -497,11 +521,22 @@ class Federation:
             case Publish():
                 pass
 
+    def _given(self, worker: WorkerId, version: int, leaves: tuple[str, ...]) -> None:
+        self.verified.given(worker, version, leaves)
+
+    def _heard(self, worker: WorkerId, boot: str, message: session_pb2.ConnectRequest) -> None:
+        assert self.onlooker is not None
+        self.verified.sent(worker, message)
+        self.onlooker.sent(worker, boot, message)
+
     def _froze(self, worker: WorkerId, round_id: RoundId, steps: frozenset[int]) -> None:
         if self.onlooker is not None:
             self.onlooker.froze(worker, round_id, steps)
 
     def _saw(self, record: Record) -> None:
+        data = DataStore(self.disk.root / "data")
+        read = functools.partial(data.read, record.digest)
+        self.verified.recorded(record, lambda: canonical.decode(read(), Version))
         if self.onlooker is not None:
             self.onlooker.recorded(record)
         if record.commit is not None and record.commit.aggregate not in self.aggregates:
@@ -510,6 +545,7 @@ class Federation:
                 self.aggregates[record.commit.aggregate] = path.read_bytes()
 
     def _said(self, worker: WorkerId, message: session_pb2.ConnectResponse) -> None:
+        self.verified.told(message)
         if self.onlooker is not None:
             self.onlooker.told(message)
         kind = message.WhichOneof("message")
@@ -537,37 +573,6 @@ class Federation:
         expected = Killed | StorageError | ProtocolError | grpc.RpcError
         if error is not None and not isinstance(error, expected):
             self._break(f"{context['message']}: {type(error).__name__}: {error}")
-
-
-def schema_of(num: int) -> ModelSchema:
-    """Return the layout of a model of `num` blocks; of more than one, the last is a buffer's."""
-    if num == 1:
-        return ModelSchema((TensorSpec("counts", (NUM_VALUES,)),))
-    counts = TensorSpec("counts", ((num - 2) * BLOCK + NUM_VALUES,))
-    return ModelSchema((counts,), (TensorSpec("averaged", (NUM_VALUES,)),))
-
-
-def record_path(root: Path, seq: int) -> Path:
-    """Return where the log keeps a record."""
-    return root / "log" / f"{seq:012d}.json"
-
-
-def records_of(log: Path) -> list[Record]:
-    """Return what stands in a log's folder."""
-    return [canonical.decode(p.read_bytes(), Record) for p in sorted(log.glob("*.json"))]
-
-
-def told(record: Record) -> str:
-    """Return a record in a few words."""
-    if record.commit is not None:
-        what = f"version {record.version} by {', '.join(record.commit.survivors)}"
-    elif record.abort is not None:
-        what = f"abort: {record.abort.reason}: {record.abort.detail}"
-    elif record.rollback is not None:
-        what = f"version {record.rollback.version} returns as version {record.version}"
-    else:
-        what = "takeover" if record.takeover is not None else "control"
-    return f"record {record.seq}: {what}"
 
 
 @contextmanager

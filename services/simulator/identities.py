@@ -14,17 +14,18 @@ from typing import Final
 from cryptography.hazmat.primitives import serialization
 
 from common.documents import RollbackOrder
-from common.ids import WorkerId
+from common.ids import Digest, WorkerId
+from common.parties import Party
 from common.secagg import signatures
 from common.secagg.signatures import IdentityKey
 from services.certs import CA_CERTIFICATE, MEMBERS, Holder, init_federation
+from services.genuine import Genuine
 from services.identity import MemberList, Role
 from services.pins import PINS, pin_workers
 from services.settings import TlsSettings
 from services.signing import own_certificate, signed_order
 from services.worker.trusted import Members
 from worker.masking import Sign
-from worker.trust import Party
 
 RUN: Final = "simulated"
 WORKERS: Final = tuple(WorkerId(f"w{i}") for i in range(5))
@@ -44,6 +45,7 @@ class Identities:
         pin_workers(pins, [folder / f"{w}.pem" for w in WORKERS])
         now = datetime.datetime.now(datetime.UTC)  # no process lasts until they expire
         members = Members(RUN, ca, pins, lambda: now)
+        self.genuine = Genuine(ca, lambda: now)
         self.listed = MemberList(folder / MEMBERS, RUN)
         self.admits: Callable[[bytes], Party] = functools.cache(members)
         ordering = Members(RUN, ca, None, lambda: now, Role.OPERATOR)
@@ -65,9 +67,17 @@ class Identities:
         """Return what signs with a worker's key."""
         return functools.partial(signatures.sign, self._keys[worker])
 
-    def order(self, by: str, version: int, num_records: int) -> RollbackOrder:
+    def order(
+        self, by: str, *, genesis: Digest, version: int, digest: Digest, num_records: int
+    ) -> RollbackOrder:
         """Return an operator's signed order to roll back."""
-        return signed_order(self._orderers[by], RUN, version, num_records)
+        return signed_order(
+            self._orderers[by],
+            genesis=genesis,
+            version=version,
+            digest=digest,
+            num_records=num_records,
+        )
 
 
 def _tls(folder: Path, name: str) -> TlsSettings:

@@ -35,6 +35,7 @@ from coordinator.plan import Timings
 from coordinator.ports import Append, Effect
 from protos.v1 import session_pb2
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.export import build_learner, load_version
 from services.genesis import make_genesis
 from services.metrics import WorkerMetrics
@@ -61,7 +62,7 @@ COMMIT_S: Final = 0.05
 
 _TIMINGS: Final = Timings(lease_s=60.0, key_timeout_s=60.0, upload_timeout_s=1e6)
 """Nobody is ever late; leases are renewed while an upload takes its time."""
-_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0")
+_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0", tells_loss=False)
 
 
 def learn(run: LearningRun, root: Path, said: Callable[[Record], None] | None = None) -> Learned:
@@ -190,7 +191,7 @@ class _Learning:
             network=self._network,
             rng=self._rng,
             metrics=_METRICS,
-            past=Past(_nothing),
+            past=Past(_nothing, _nothing),
         )
         worker.cloud, worker.tally = cloud, self._tally[name]
         return worker
@@ -297,7 +298,7 @@ class _LearningWorker(SimulatedWorker):
 
 
 def _is_over(error: BaseException | None) -> bool:
-    return isinstance(error, EndedError) and error.status == 0
+    return isinstance(error, EndedError) and error.status == Exit.OVER
 
 
 def _nobody_dies(host: Host) -> None:

@@ -20,6 +20,7 @@ from protos.v1 import session_pb2
 from services.grpc_status import status_of
 from services.simulator.aside import Killed
 from services.simulator.host import NOBODY, Host, happens
+from services.simulator.liar import Liar
 
 T = TypeVar("T")
 
@@ -62,6 +63,8 @@ class Network:
         duplicates: share of messages that come twice.
         cuts: share of bulk calls that break.
         unreachable: workers whose network is away.
+        liars: what stands between the coordinator and a worker now.
+        listeners: those that hear what is said, to lie better.
     """
 
     rng: random.Random
@@ -74,6 +77,8 @@ class Network:
     cuts: float = 0.0
     unreachable: set[WorkerId] = field(default_factory=set)
     streams: list["ControlStream"] = field(default_factory=list)
+    liars: dict[WorkerId, Liar] = field(default_factory=dict)
+    listeners: list[Liar] = field(default_factory=list)
 
     def reaches(self, worker: WorkerId) -> bool:
         """Return whether a call of `worker` would be heard now."""
@@ -179,7 +184,11 @@ class ControlStream:
     def send(self, message: session_pb2.ConnectResponse) -> None:
         """Send to the worker."""
         self._network.said(self.worker, message)
-        self._deliver(self._down, message)
+        for listener in self._network.listeners:
+            listener.heard(message)
+        liar = self._network.liars.get(self.worker)
+        for told in (message,) if liar is None else liar.told(message):
+            self._deliver(self._down, told)
 
     def end(self, error: BaseException | None) -> None:
         """The coordinator's handler returned, or raised."""

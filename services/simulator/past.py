@@ -16,8 +16,7 @@ from common.arrays import F32, F64
 from common.documents import Plan
 from common.ids import RoundId
 from services.simulator.runs import TIMINGS
-from services.worker.agent import RESOLVE_PATIENCE
-from worker.round import Stage
+from worker.round import RESOLVE_PATIENCE, Stage
 
 _RESIDUAL: Final = "residual.f32"
 _STAGE: Final = "stage.json"
@@ -29,6 +28,7 @@ class Past:
 
     Args:
         told: is told which steps were frozen for a round.
+        given: is told which version's leaves the trainer is given.
         froze_s: when, by round.
         spent_s: when it was given up, likewise.
         left: what that added to the residual: e' - e, float64[length], likewise; none where it was
@@ -37,6 +37,7 @@ class Past:
     """
 
     told: Callable[[RoundId, frozenset[int]], None]
+    given: Callable[[int, tuple[str, ...]], None]
     froze_s: dict[str, float] = field(default_factory=dict)
     spent_s: dict[str, float] = field(default_factory=dict)
     left: dict[str, F64] = field(default_factory=dict)

@@ -108,7 +108,7 @@ class Sums:
         """Go on to a version."""
         leaf = np.frombuffer(read_blob(version.theta[0]), "<f4").reshape(-1, BLOCK)
         self._highest = np.maximum(self._highest, np.abs(leaf))
-        scales = np.frombuffer(read_blob(version.scales[0]), "<f4")
+        scales = np.frombuffer(read_blob(version.scales[0]), "<f4")[: self._num_blocks]
         fragment = round_fragment(self._genesis.algorithm.codec, version.commits)
         found = round_selection(self._genesis, version.commits, fragment, scales)
         self._selections[canonical.digest(version)] = found

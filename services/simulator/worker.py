@@ -34,6 +34,7 @@ from services.worker.agent import Agent
 from services.worker.inbox import Inbox
 from services.worker.link import Link
 from services.worker.messages import (
+    Begin,
     Build,
     Close,
     Closed,
@@ -129,6 +130,9 @@ class SimulatedTrainer:
         happens(f"tell the trainer {type(message).__name__}")
         await asyncio.sleep(_TRAINER_LAG_S)
         self._answer = None
+        match message:
+            case Begin(clock, leaves) | Merge(clock, leaves) | Return(clock, leaves):
+                self._past.given(clock.version, leaves)
         if isinstance(message, Close) and self._counts:  # before it is written
             self._freeze(message.round)
         books = self._books_after(message) if self._counts else None
@@ -275,7 +279,9 @@ class SimulatedWorker:
         random_bytes = random.Random(self._rng.getrandbits(64)).randbytes  # noqa: S311
         member = Member(self.name, a, trust, known.admits, known.signer(self.name), random_bytes)
         certificate = functools.partial(known.certificate, self.name)
-        return MaskedTier(member, genesis.run, certificate, genesis.version0, known.operators)
+        return MaskedTier(
+            member, genesis, certificate, admitted=known.admits, operators=known.operators
+        )
 
     def _join(self) -> session_pb2.Join:
         at = self.replica.position
@@ -312,7 +318,12 @@ class SimulatedWorker:
         happens(f"fetch {kind}")
         if not self._network.reaches(self.name):
             raise TryAgainError
-        found: bytes | None = self._network.server.file(digest)  # type: ignore[union-attr]
+        liar = self._network.liars.get(self.name)
+        found: bytes | None = (
+            self._network.server.file(digest)  # type: ignore[union-attr]
+            if liar is None
+            else liar.file(digest, kind)
+        )
         if found is None:
             raise UnknownFileError(f"no {kind} {digest} is kept")
         assert len(found) <= most_bytes

@@ -13,12 +13,10 @@ It is long because every thing that can happen to a worker has its method here, 
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable, Mapping
-from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Final, assert_never
 
 from common import canonical
 from common.checks import check_plan
@@ -50,18 +48,18 @@ from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
 from services.worker.unmasking import Unmasking
 from services.worker.upload import Payload, Push, Upload, encode_payload
+from worker.belief import BeginAt, Follow, Verify, Wait
+from worker.held import Held
 from worker.known import Known
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
+from worker.pace import Bounds, OwnPace
 from worker.plain import PlainAttempt, PlainTier
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
 log = logging.getLogger(__name__)
 
 SAVE_INTERVAL_S: Final = 300.0
-
-RESOLVE_PATIENCE: Final = 3
-"""A masked round that has no outcome after so many times its time limits is given up."""
 
 
 class Agent:
@@ -74,6 +72,7 @@ class Agent:
         link_bps: measured upload speed, 0 = not measured yet.
         now_s: monotonic clock.
         resolve_timeout_s: and after this time in any case, since a plan's limits are whoever's.
+        num_workers: of the federation, as this worker's own files have it; 0 = they do not say.
     """
 
     def __init__(
@@ -93,6 +92,7 @@ class Agent:
         metrics: WorkerMetrics,
         now_s: Callable[[], float],
         resolve_timeout_s: float,
+        num_workers: int = 0,
     ) -> None:
         self._worker = worker
         self._genesis = genesis
@@ -110,17 +110,16 @@ class Agent:
         self._now_s = now_s
         self._resolve_timeout_s = resolve_timeout_s
         self._round = WorkerRound(worker, genesis.algorithm.colluding)
-        self._held: deque[Record] = deque()  # not adopted yet: nobody vouched for their version
+        self._held = Held(genesis, tier, replica.position.log)
         self._num_records, self._snapshot_seq = 0, -1  # of the log as Welcome told, and in it
-        self._unmoved = False  # whether the replica went to a version that training has not
-        self._returning = False  # whether a roll-back is on the way there
         self._unsaved = False  # whether a round's outcome is in no save yet
-        self._checked = False  # whether this worker verified the version that it stands on
+        self._looked_at = -1  # record whose sum this worker has tried to check
+        self._words: tuple[Attestation, ...] = ()  # on which it stood as it was saved
         self._known = Known().standing_on(0, genesis.version0)
         self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
-        self._local_steps = genesis.algorithm.local_steps
-        self._paused = False
+        self._pace = OwnPace(genesis.algorithm, num_workers)
+        self._told_pace: Bounds | None = None
         self.unmasking = Unmasking(
             tier,
             latest=lambda: (self._round, self._attempt),
@@ -150,7 +149,7 @@ class Agent:
     @property
     def settled(self) -> bool:
         """Whether a save holds all: no round has frozen work, no merge waits for its version."""
-        return self._round.work is Work.FREE and not self._contributed and not self._unmoved
+        return self._round.work is Work.FREE and not self._contributed
 
     async def resume(self) -> None:
         """Go on from the state on disk, if there is one: the stage, else the save."""
@@ -160,9 +159,9 @@ class Agent:
         stage = self._state.load_stage()
         save = self._state.folder(manifest)
         self._replica.position = manifest.position
+        self._held.restart(manifest.position.log)
         self._residual = save / "residual.f32"
-        self._checked = manifest.checked
-        self._known = manifest.known
+        self._known, self._words = manifest.known, manifest.words
         if stage is not None:
             self._round = WorkerRound(self._worker, self._genesis.algorithm.colluding, stage)
             self._staged_at_s = self._now_s()
@@ -177,10 +176,12 @@ class Agent:
         self.connected = True
         start = canonical.decode(welcome.start_record, Record)
         self._num_records, self._snapshot_seq = welcome.num_records, start.seq
+        self._held.restart(self._replica.position.log)
+        self._looked_at = -1
         if self.begun:
-            self._attest()
+            self._tell_words()
             return
-        self._held = deque([start])
+        self._held.start(start)
         await self._follow()
 
     async def disconnected(self) -> None:
@@ -189,11 +190,18 @@ class Agent:
 
     async def paced(self, pace: session_pb2.Pace) -> None:
         """The coordinator answered a heartbeat."""
-        if (pace.local_steps, pace.paused) != (self._local_steps, self._paused):
-            self._local_steps, self._paused = pace.local_steps, pace.paused
-            await self._trainer.tell(Budget(pace.local_steps, pace.paused))
+        if complaint := self._pace.told(pace.local_steps, paused=pace.paused):
+            log.warning(complaint)
+        await self._tell_pace()
         if pace.void_offer and pace.void_offer == self.offer_nonce:  # not one from before it
             self._round.offer = None
+
+    async def _tell_pace(self) -> None:
+        bounds = self._pace.bounds
+        if self.begun and bounds != self._told_pace:
+            self._told_pace = bounds
+            budget = Budget(bounds.local_steps, bounds.paused, bounds.rounds_ahead)
+            await self._trainer.tell(budget)
 
     def consider_offering(self) -> None:
         """Offer, if there is enough work and nothing stands against it."""
@@ -203,7 +211,7 @@ class Agent:
             return
         if self._round.work is not Work.FREE or self._round.offer is not None or self._held:
             return
-        if progress.pending.steps < self._local_steps:
+        if progress.pending.steps < self._pace.bounds.local_steps:
             return
         self._round.offer = offer = self._offer(progress)
         self._send(offer_request(offer))
@@ -235,7 +243,8 @@ class Agent:
             return
         at = self._replica.position
         try:
-            self._round.accept(plan, at.version, at.digest, at.next_seq)
+            num_held = len(self._held)
+            self._round.accept(plan, at.version, at.digest, at.next_seq, num_held=num_held)
         except RefusedError as e:  # what an earlier plan froze stays: it may bear this round's id
             self._refuse(e)
             return
@@ -286,8 +295,8 @@ class Agent:
         self._send(answer_request(plan.round, answer, sealed))
 
     def _refuse(self, e: RefusedError) -> None:
-        about = {"round": e.round}
-        log.warning("refused round %s by rule %d: %s", e.round[:8], e.rule, e.sentence, extra=about)
+        text = f"refused round {e.round[:8]} by rule {e.rule}: {e.sentence}"
+        log.warning(text, extra={"round": e.round})
         self._metrics.round_ended("refused")
         self._send(refuse_request(e))
 
@@ -373,20 +382,16 @@ class Agent:
     async def recorded(self, content: bytes) -> None:
         """The next record of the log: follow it as far as its version can be believed."""
         record = canonical.decode(content, Record)
-        if record.seq < self._due_seq:
+        if record.seq < self._held.next_seq:
             return  # a new session may begin with what the old one had sent already
-        if record.seq > self._due_seq:
+        if record.seq > self._held.next_seq:
             self._redial()  # a newcomer's session, at a later snapshot than it could begin at
             return
-        self._held.append(record)
+        self._held.hold(record)
         await self._follow()
 
-    @property
-    def _due_seq(self) -> int:
-        return self._held[-1].seq + 1 if self._held else self._replica.position.next_seq
-
     async def attested(self, message: session_pb2.Attest) -> None:
-        """Another worker verified a version."""
+        """A member says what its round made."""
         try:
             self._tier.heard(canonical.decode(message.attestation, Attestation))
         except ProtocolError as e:
@@ -395,112 +400,91 @@ class Agent:
         await self._follow()
 
     async def _follow(self) -> None:
-        """Apply the held records, up to the last one that may be.
-
-        A version that is believed vouches for the steps that lead to it. Until it is reached they
-        are only computed: nothing trains on them, and nothing of them is saved. So does a roll-back
-        to where this worker stood before: the sums that it undoes may be gone for everybody.
-        """
-        if self._due_seq < self._num_records:
+        """Follow the held records up to the last one whose version is believed."""
+        if self._held.next_seq < self._num_records:
             return  # the rest of what it missed is on its way: then it sees which way is cheaper
-        await self._choose_way()
         while self._held:
-            first = self._held[0]
-            own = await self._checks(first)
-            vouched = [self._tier.vouched(r.version, r.digest) for r in self._held]
-            if not own and not any(vouched) and not any(map(self._returns, self._held)):
-                return
-            self._held.popleft()
-            await self._apply(first, checked=own, believed=own or vouched[0])
+            can_verify = self._can_verify(self._held.first)
+            match self._held.next(self._known, begun=self.begun, can_verify=can_verify):
+                case BeginAt(index=index):
+                    await self._start_at(self._held.take(index + 1)[-1])
+                case Verify():
+                    await self._verify(self._held.first)
+                case Follow(num=num):
+                    await self._go(self._held.take(num))
+                case Wait():
+                    about = self._held.first.version
+                    log.info("waits: version %d has not enough members' words yet", about)
+                    return
+                case move:
+                    assert_never(move)
 
-    async def _choose_way(self) -> None:
-        """Choose how to follow the held records up to the last one that is believed."""
-        vouched = [self._tier.vouched(r.version, r.digest) or self._returns(r) for r in self._held]
-        num_believed = max((i for i, v in enumerate(vouched, 1) if v), default=0)
-        if self.begun and num_believed > (0 if self._replica.behind else 1):
-            believed = list(islice(self._held, num_believed))
-            await asyncio.to_thread(self._replica.choose_way, believed, self._snapshot_seq)
-
-    async def _checks(self, record: Record) -> bool:
-        """Return whether this worker verifies a record itself.
-
-        Raises:
-            DivergedError: it is a sum of this worker's that nobody sent, or a roll-back that no
-                operator ordered (rule 14).
-        """
-        at, stage = self._replica.position, self._round.stage
-        if not self.begun:
-            return False
-        if self._known.returns(record):
-            if complaint := self._tier.rollback_complaint(record, self._known.rolled_back):
-                raise DivergedError(
-                    f"the roll-back in record {record.seq} is refused by rule {Rule.RECORD}: "
-                    f"{complaint}; ask the run's operator whether it was meant"
-                )
-            return True
-        if self._unmoved:
-            return False  # what the replica computed so far is nobody's word
-        if (record.version, record.digest) == (at.version, at.digest):
-            return True
-        commit = record.commit
+    def _can_verify(self, record: Record) -> bool:
+        """Return whether this is its own round's commit, right here, and not looked at yet."""
+        commit, stage = record.commit, self._round.stage
         if commit is None or stage is None or not stage.kappa or self._replica.behind:
             return False
-        if commit.plan != stage.plan or self._worker not in commit.survivors:
-            return False
+        is_own = commit.plan == stage.plan and self._worker in commit.survivors
+        return is_own and record.seq != self._looked_at
+
+    async def _verify(self, record: Record) -> None:
+        """Check the sum and the step, and give this worker's word for what they make (rule 14)."""
+        commit, stage, self._looked_at = record.commit, self._round.stage, record.seq
+        assert commit is not None
+        assert stage is not None
         try:
             self._round.check_numbers(commit)
             await asyncio.to_thread(self._replica.check, commit, bytes.fromhex(stage.kappa))
+            await asyncio.to_thread(self._replica.attempt, record)
+            word = self._tier.word(record)
+            self._round.vouch(word)
         except UnknownFileError:
-            return False  # it came too late to check the sum: it waits for the others' word
+            return  # it came too late to check the sum: it waits for the others' words
         except BadCommitError as e:
             raise DivergedError(
                 f"version {record.version} is refused by rule {Rule.RECORD}: {e}; ask the operator "
                 "to roll back to a version before it"
             ) from None
-        return True
+        await self._write_stage()
+        self._tier.heard(word)
+        self._send(attest_request(word))
 
-    def _returns(self, record: Record) -> bool:
-        """Return whether a record brings back a version that this worker stood on, as ordered."""
-        if not self.begun or not self._known.returns(record):
-            return False
-        return not self._tier.rollback_complaint(record, self._known.rolled_back)
-
-    async def _apply(self, record: Record, *, checked: bool, believed: bool) -> None:
-        """Apply the next record, and settle the round that it ends."""
-        if not self.begun:  # a newcomer: it begins at a version that it may believe
-            if not believed:
-                return
-            try:
-                await asyncio.to_thread(self._replica.start_at, record)
-            except UnknownFileError:  # it took too long; there is a newer snapshot
-                if not self._held:
-                    self._redial()
-                return
-            await self._begin("")
-            await self._save()
+    async def _start_at(self, record: Record) -> None:
+        """A newcomer begins at a version that it believes."""
+        try:
+            await asyncio.to_thread(self._replica.start_at, record)
+        except UnknownFileError:  # it took too long; there is a newer snapshot
+            if not self._held:
+                self._redial()
             return
-        stage, fate = self._round.stage, self._round.resolve(record)
-        if stage is not None and fate is not None:
-            await self._end_upload()
-            await self._settle(stage.plan.round, fate)
         self._known = self._known.after(record)
-        if await asyncio.to_thread(self._replica.apply, record):
-            self._unmoved, self._checked = True, checked
-            self._returning = self._returning or self._replica.position.rolled_back
-        self._unsaved = self._unsaved or fate is not None
-        if not believed:
-            return
-        if self._unmoved:
+        await self._begin("")
+        await self._save()
+
+    async def _go(self, records: list[Record]) -> None:
+        """Follow records, and settle the rounds that they end; the last one is believed."""
+        for record in records:
+            stage, fate = self._round.stage, self._round.resolve(record)
+            if stage is not None and fate is not None:
+                await self._end_upload()
+                await self._settle(stage.plan.round, fate)
+                self._unsaved = True
+            if fate is Fate.CONTRIBUTED:
+                self._pace.contributed(record.version)
+            self._known = self._known.after(record)
+        moved = await asyncio.to_thread(self._replica.follow, records, self._snapshot_seq)
+        self._tier.forget(records)
+        if moved:
+            self._pace.stands_on(self._replica.position.version)
             await self._move()
-            self._attest()
+            await self._tell_pace()
         elif self._unsaved and self.settled:
             await self._save()  # only then may the stage, which holds the same work, go
         await self._finish_if_settled()
 
-    def _attest(self) -> None:
-        """Let the others know which version this worker verified itself."""
-        at = self._replica.position
-        if self._checked and (word := self._tier.attestation(at.version, at.digest)) is not None:
+    def _tell_words(self) -> None:
+        """Let a coordinator that may have lost them know on whose words this worker stands."""
+        for word in self._tier.newest_words() or self._words:
             self._send(attest_request(word))
 
     async def _settle(self, round_id: RoundId, fate: Fate) -> None:
@@ -525,7 +509,7 @@ class Agent:
         fate = "contributed" if self._contributed else "none"
         head = await asyncio.to_thread(self._replica.leaves)
         clock, began_s = self._clock(), self._now_s()
-        if self._returning:
+        if self._replica.position.rolled_back:
             log.warning("rolled back: version %d, without local work", clock.version)
             self._residual = None
             await self._trainer.roll_back(Return(clock, head))
@@ -533,18 +517,19 @@ class Agent:
             await self._trainer.merge(Merge(clock, head, self._anchor, self._contributed, fate))
         self._metrics.took("merge", self._now_s() - began_s)
         self._contributed, self._anchor = "", head
-        self._unmoved = self._returning = False
         self.merges += 1
         await self._save()
 
     async def _save(self) -> None:
         """Make the present state the one that a restart finds; no round may be unresolved."""
-        assert self.settled, "the stage would be lost, and what a merge is measured against"
+        if not self.settled:
+            raise AssertionError("the stage would be lost, and with it that its work was exposed")
         folder = self._state.new_save()
         await self._trainer.save(Save(str(folder)))
         position, residual = self._replica.position, self._residual
         self._known = self._known.standing_on(position.version, position.digest)
-        manifest = Manifest(folder.name, position, self._checked, self._known)
+        self._words = self._tier.newest_words() or self._words
+        manifest = Manifest(folder.name, position, self._known, self._words)
         await asyncio.to_thread(self._replica.sync)
         await asyncio.to_thread(self._state.commit_save, manifest, residual)
         self._residual, self._unsaved = folder / "residual.f32", False
@@ -577,11 +562,8 @@ class Agent:
 
     def _is_given_up(self, stage: Stage) -> bool:
         """Return whether a masked round's outcome was waited for long enough."""
-        waited_s = self._now_s() - self._staged_at_s
-        plan = stage.plan
-        told_s = plan.key_timeout_s + plan.upload_timeout_s  # by the coordinator: it may lie
-        enough_s = min(RESOLVE_PATIENCE * told_s, self._resolve_timeout_s)
-        return plan.masked and self.connected and not self._held and waited_s > enough_s
+        is_late = self._now_s() - self._staged_at_s > stage.patience_s(self._resolve_timeout_s)
+        return stage.plan.masked and self.connected and not self._held and is_late
 
     async def _end_upload(self) -> None:
         if self._upload is not None:
@@ -592,9 +574,10 @@ class Agent:
     async def _begin(self, resume: str) -> None:
         self._anchor = await asyncio.to_thread(self._replica.leaves)
         await self._trainer.tell(Begin(self._clock(), self._anchor, resume))
-        await self._trainer.tell(Budget(self._local_steps, self._paused))
         self.begun = True
+        self._pace.stands_on(self._replica.position.version)
+        await self._tell_pace()
 
     def _clock(self) -> Clock:
         at = self._replica.position
-        return Clock(at.version, at.progress, at.member_steps_256 / 256)
+        return Clock(at.version, at.log.progress, at.log.counters.member_steps_256 / 256)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from services.exit_status import Exit
 from services.metrics import WorkerMetrics
 from services.worker.agent import Agent
 from services.worker.link import EndedError, Message
@@ -84,10 +85,10 @@ class Inbox:
             case "drain":
                 raise EndedError(
                     f"the coordinator says: {message.drain.reason}",
-                    status=0 if message.drain.finished else 1,
+                    Exit.OVER if message.drain.finished else Exit.FAILED,
                 )
             case "replaced":
-                raise EndedError("another process joined in this name: this one ends", status=1)
+                raise EndedError("another process joined in this name: this one ends", Exit.FAILED)
             case "rejected":
                 log.warning("rejected (%s): %s", message.rejected.error, message.rejected.sentence)
             case kind:

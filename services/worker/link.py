@@ -21,6 +21,7 @@ import grpc
 from common.errors import CrosscloudError
 from protos.v1 import session_pb2, session_pb2_grpc
 from services.channels import OPTIONS, Options, to
+from services.exit_status import Exit
 from services.grpc_status import error_of, retry_after_s
 from services.patience import Patience
 from services.tls import explain_rpc_error
@@ -59,10 +60,10 @@ class EndedError(CrosscloudError):
     """This worker's part is over; the message says why.
 
     Args:
-        status: exit status for the process: 0 where the run is over.
+        status: of the process.
     """
 
-    def __init__(self, sentence: str, status: int) -> None:
+    def __init__(self, sentence: str, status: Exit) -> None:
         super().__init__(sentence)
         self.status = status
 
@@ -125,7 +126,7 @@ class Link:
                 log.info("the stream ended")
             except grpc.aio.AioRpcError as e:
                 if (refusal := error_of(e)) is not None:
-                    raise EndedError(f"the coordinator refuses: {refusal}", status=1) from None
+                    raise EndedError(f"the coordinator refuses: {refusal}", Exit.FAILED) from None
                 self._come_back_s = retry_after_s(e)
                 log.warning("no stream to %s: %s", self._target, explain_rpc_error(e, self._target))
             self._inbox(None)

@@ -9,29 +9,31 @@ import datetime
 import functools
 import logging
 import secrets
-import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from common import canonical
 from common.documents import PROTOCOL, TIERS, Genesis
-from common.errors import ConfigError, CrosscloudError
+from common.errors import ConfigError, CrosscloudError, ToldToEndError
 from common.ids import Digest, RoundId, WorkerId
 from common.progress import float32_bytes
 from common.secagg.thresholds import min_cohort
 from common.selftest import selftest_digest
 from protos.v1 import session_pb2
-from services import __version__, logs
+from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink
-from services.child import ChildEndedError
 from services.data_store import DataStore
+from services.descriptors import raise_limit
+from services.exit_status import Exit, exit_of
+from services.files import keep_files_private
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
+from services.pins import read_pins
 from services.process_health import process_health
 from services.process_memory import resident_bytes
 from services.renewed import RenewedChannel
@@ -39,6 +41,7 @@ from services.replica import Replica, genesis_position
 from services.settings import WorkerSettings, load_worker
 from services.signing import own_certificate, signer
 from services.tls import renewed_credentials
+from services.told import told_to_end, unless
 from services.wire import Tally
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
@@ -53,6 +56,9 @@ from worker.plain import PlainTier
 
 log = logging.getLogger(__name__)
 
+END_S: Final = 12.0
+"""How long the process may take to end when it has saved, or has not within `drain_s`."""
+
 
 class Worker:
     """One link process. See the module docstring."""
@@ -61,6 +67,7 @@ class Worker:
         self._settings = settings
         self._genesis = genesis
         self._metrics = metrics
+        self._tier = _tier(settings, genesis)
         self._boot = secrets.token_hex(8)
         self._inbox = Inbox(metrics)
         self._closing = threading.Event()
@@ -71,7 +78,7 @@ class Worker:
             bulk_channel, self._closing, self._tally, target=settings.coordinator.bulk
         )
         self._state = StateFolder(settings.state_dir)
-        store = DataStore(self._state.data)
+        self._store = store = DataStore(self._state.data)
         store.clean()
         self._replica = Replica(
             genesis,
@@ -90,17 +97,50 @@ class Worker:
         self._trainer: trainer_link.Trainer
         self._agent: Agent
 
-    async def run(self) -> int:
-        """Work until the run is over or a signal comes; return the exit status."""
-        self._trainer = await trainer_link.start(self._build(), self._inbox.progressed)
-        self._agent = self._inbox.agent = Agent(
+    async def run(self) -> Exit:
+        """Work until the run is over or a signal comes; return the exit status.
+
+        Raises:
+            CrosscloudError: it cannot begin, or cannot go on.
+        """
+        told = asyncio.create_task(told_to_end(self._settings.drain_s + END_S))
+        try:
+            async with self._trained(told):
+                await unless(told, self._agent.resume())
+                await self._work(told)
+        except ToldToEndError:
+            log.info("told to end while loading")
+            self._store.clean()  # of what the trainer was about to write
+            return Exit.TOLD
+        except EndedError as e:
+            log.log(logging.INFO if e.status is Exit.OVER else logging.ERROR, "%s", e)
+            return e.status
+        finally:
+            told.cancel()
+            self._bulk.close()
+        return Exit.TOLD
+
+    @contextlib.asynccontextmanager
+    async def _trained(self, told: asyncio.Task[None]) -> AsyncIterator[None]:
+        """Have a trainer and its agent."""
+        starting = trainer_link.start(self._build(), self._inbox.progressed)
+        self._trainer = await unless(told, starting)
+        try:
+            self._agent = self._inbox.agent = self._new_agent()
+            yield
+        finally:
+            self._closing.set()
+            await self._trainer.end()
+
+    def _new_agent(self) -> Agent:
+        return Agent(
             WorkerId(self._settings.name),
             self._genesis,
             boot=self._boot,
             state=self._state,
             replica=self._replica,
             trainer=self._trainer,
-            tier=_tier(self._settings, self._genesis),
+            tier=self._tier,
             push=self._push,
             send=self._link.send,
             redial=self._link.redial,
@@ -108,36 +148,29 @@ class Worker:
             metrics=self._metrics,
             now_s=time.monotonic,
             resolve_timeout_s=self._settings.resolve_timeout_s,
+            num_workers=_num_pinned(self._settings),
         )
-        await self._agent.resume()
-        tasks = [
-            asyncio.create_task(work)
-            for work in (
-                self._inbox.run(),
-                self._link.run(),
-                self._inbox.tick(self._reported),
-                _signalled(),
-            )
-        ]
+
+    async def _work(self, told: asyncio.Task[None]) -> None:
+        """Take part until `told`; then save and leave.
+
+        Raises:
+            EndedError: the coordinator says that this worker's part is over.
+        """
+        works = (self._inbox.run(), self._link.run(), self._inbox.tick(self._reported))
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait(
-                (*tasks, self._trainer.reading, self._agent.broken),
+                (*tasks, told, self._trainer.reading, self._agent.broken),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             for task in done:
                 task.result()
-            await self._finish(tasks[:-1])
+            await self._finish(tasks)
             await self._link.leave("stopped by a signal")
-            return 0
-        except EndedError as e:
-            log.log(logging.INFO if e.status == 0 else logging.ERROR, "%s", e)
-            return e.status
         finally:
-            self._closing.set()
             for task in tasks:
                 task.cancel()
-            await self._trainer.end()
-            self._bulk.close()
 
     async def _finish(self, running: Sequence[asyncio.Task[None]]) -> None:
         """Save what is not in a round, after the outcome of what is, within `drain_s`."""
@@ -258,6 +291,11 @@ class Worker:
         )
 
 
+def _num_pinned(settings: WorkerSettings) -> int:
+    """Return how many workers this one's own file knows of; 0 = it has none."""
+    return 0 if settings.trust.pins is None else len(read_pins(settings.trust.pins))
+
+
 def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
     """Return what the run's privacy tier adds to a round.
 
@@ -283,19 +321,12 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
     operators = Members(genesis.run, ca, settings.trust.operators, now, Role.OPERATOR)
     member = Member(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
     certificate = functools.partial(own_certificate, settings.tls)
-    return MaskedTier(member, genesis.run, certificate, genesis.version0, operators)
+    return MaskedTier(member, genesis, certificate, admitted=admits.ever, operators=operators.ever)
 
 
-async def _signalled() -> None:
-    """Return at SIGTERM or SIGINT."""
-    event = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, event.set)
-    await event.wait()
-
-
-def main(config: Path) -> int:
+def main(config: Path) -> Exit:
     """Run until the run is over or a signal; see `crosscloud worker --help`."""
+    keep_files_private()
     settings = load_worker(config)
     genesis = load_genesis(settings.genesis)
     logs.configure(
@@ -305,12 +336,19 @@ def main(config: Path) -> int:
         process=f"worker {settings.name}",
         worker=settings.name,
     )
-    metrics = WorkerMetrics(run=genesis.run, worker=settings.name, software=__version__)
+    raise_limit()
+    state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
+    metrics = WorkerMetrics(
+        run=genesis.run,
+        worker=settings.name,
+        software=__version__,
+        tells_loss=not genesis.algorithm.masked,
+    )
     add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
     server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
     with contextlib.closing(server):
         try:
             return asyncio.run(Worker(settings, genesis, metrics).run())
-        except (ChildEndedError, CrosscloudError) as e:
+        except CrosscloudError as e:
             log.error("%s", e)
-            return 1
+            return exit_of(e)

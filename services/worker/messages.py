@@ -12,6 +12,7 @@ from typing import Final
 
 from common.canonical import Json
 from common.documents import Genesis, Numbers
+from worker.train import MAX_ROUNDS_AHEAD
 
 # link -> trainer --------------------------------------------------------------------------------
 
@@ -74,10 +75,11 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How to pace: H_i; a trainer that is paused, or holds over 8*H_i pending steps, waits."""
+    """How to pace: H_i; one that is paused, or holds `rounds_ahead`*H_i pending steps, waits."""
 
     local_steps: int
     paused: bool
+    rounds_ahead: int = MAX_ROUNDS_AHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +207,14 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The trainer cannot go on; `sentence` says why and what to do."""
+    """The trainer cannot go on; `sentence` says why and what to do.
+
+    Args:
+        by_settings: a setting is to blame: to start again would change nothing.
+    """
 
     sentence: str
+    by_settings: bool = False
 
 
 TO_TRAINER: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)

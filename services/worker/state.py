@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import canonical
-from common.errors import ConfigError, MalformedDocumentError
-from services.files import Draft, make_folder, storage_errors, sync_file, sync_folder
+from common.documents import Attestation
+from common.errors import ConfigError, MalformedDocumentError, StorageError
+from services.files import Draft, make_private_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
 from worker.known import Known
 from worker.round import Stage
@@ -30,14 +31,14 @@ class Manifest:
     """A complete state: `folder` was saved while the worker stood at `position`.
 
     Args:
-        checked: whether it verified that version's sum itself.
         known: versions that it stood on.
+        words: of members, on which it stands there: a coordinator may have lost them.
     """
 
     folder: str
     position: Position
-    checked: bool = False
     known: Known = field(default_factory=Known)
+    words: tuple[Attestation, ...] = ()
 
 
 class StateFolder:
@@ -47,12 +48,17 @@ class StateFolder:
         self._root = root
         self._current = ""
         self.data = root / "data"
-        make_folder(root)
+        make_private_folder(root)
 
     @property
     def stage(self) -> Path:
-        """The stage's folder; there must have been a save."""
-        assert self._current, "nothing is frozen before the first save"
+        """The stage's folder.
+
+        Raises:
+            StorageError: nothing was saved yet; a restart would find no stage.
+        """
+        if not self._current:
+            raise StorageError(f"{self._root}: nothing is frozen before the first save")
         return self._root / self._current / "stage"
 
     @property
@@ -97,7 +103,7 @@ class StateFolder:
         """Return an empty folder for the next save."""
         numbers = [int(p.name[5:]) for p in self._root.glob("save-*")]
         folder = self._root / f"save-{max(numbers, default=0) + 1}"
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         return folder
 
     def commit_save(self, manifest: Manifest, residual: Path | None) -> None:
@@ -121,7 +127,7 @@ class StateFolder:
     def begin_stage(self) -> Path:
         """Return the empty folder of a new round's frozen work."""
         self.drop_stage()
-        self.stage.mkdir()
+        self.stage.mkdir(mode=0o700)
         sync_folder(self.stage.parent)
         return self.stage
 

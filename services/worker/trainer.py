@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from common.errors import UnexpectedMessageError
+from common.errors import ConfigError, CrosscloudError, UnexpectedMessageError
 from services.child import Child, ChildEndedError, spawn
+from services.same_model import check_model
 from services.worker.messages import (
     TO_LINK,
     Begin,
@@ -76,7 +77,8 @@ class Trainer:
         await self._child.end()
 
     async def _ask(self, question: Close | Merge | Return | Save, kind: type[T]) -> T:
-        assert self._answer is None, "one question at a time"
+        if self._answer is not None:
+            raise AssertionError("one question at a time")
         self._answer = asyncio.get_running_loop().create_future()
         try:
             await self._child.send(question)
@@ -100,8 +102,8 @@ class Trainer:
                 case Progress() as progress:
                     self.progress = progress
                     self._progressed()
-                case Failed(sentence):
-                    raise ChildEndedError(f"the trainer cannot go on: {sentence}")
+                case Failed() as failed:
+                    raise _error("the trainer cannot go on", failed)
                 case answer:
                     if self._answer is None or self._answer.done():
                         raise UnexpectedMessageError(
@@ -111,17 +113,30 @@ class Trainer:
 
 
 async def start(build: Build, progressed: Callable[[], None]) -> Trainer:
-    """Start a trainer process; return once its learner is built.
+    """Start a trainer process; return once its learner is built. Else no process is left.
 
     Raises:
-        ChildEndedError: the learner cannot be built; the message says why.
+        ConfigError: the learner cannot be built, or is not the run's; the message says why.
+        ChildEndedError: the process ended, or its disk failed.
     """
     child = await spawn(_MODULE, receives=TO_LINK)
-    await child.send(build)
-    first = await child.receive()
-    if isinstance(first, Failed):
+    try:
+        await child.send(build)
+        ready = _ready(await child.receive(), build)
+    except BaseException:
         await child.end()
-        raise ChildEndedError(f"the trainer cannot start: {first.sentence}")
+        raise
+    return Trainer(child, ready, progressed)
+
+
+def _ready(first: object, build: Build) -> Ready:
+    if isinstance(first, Failed):
+        raise _error("the trainer cannot start", first)
     if not isinstance(first, Ready):
         raise UnexpectedMessageError(f"trainer: {type(first).__name__} came where Ready was due")
-    return Trainer(child, first, progressed)
+    check_model(build.genesis, first.schema_hash)
+    return first
+
+
+def _error(what: str, failed: Failed) -> CrosscloudError:
+    return (ConfigError if failed.by_settings else ChildEndedError)(f"{what}: {failed.sentence}")

@@ -3,14 +3,14 @@
     Build -> Ready -> Begin -> [ messages that wait; then one step, if it may ] until end of file
 
 It handles messages between two steps and never waits for anything remote while it may train. When
-the link dies it ends at once: what is not in a folder by then is lost, as in any kill. A slowed or
-limited pace waits on the socket, so a message never waits for the pace.
+the link dies it ends at once, also while it builds its learner: what is not in a folder by then is
+lost, as in any kill. A slowed or limited pace waits on the socket, so a message never waits for the
+pace.
 """
 
 import argparse
 import contextlib
 import math
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,9 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from common.errors import CrosscloudError, UnexpectedMessageError
+from common.errors import (
+    ConfigError,
+    CrosscloudError,
+    ToldToEndError,
+    UnexpectedMessageError,
+)
 from services.child import Line
 from services.data_store import DataStore
+from services.exit_status import Exit, exit_of
 from services.first_version import make_first_version
 from services.process_memory import resident_bytes
 from services.worker.messages import (
@@ -42,7 +48,7 @@ from services.worker.messages import (
     Save,
     Saved,
 )
-from worker.learner import LearnerContext, load_learner
+from worker.learner import LearnerContext, make_learner
 from worker.train import Standing, Trainer
 
 _PROGRESS_INTERVAL_S: Final = 0.25
@@ -82,13 +88,13 @@ class PacedTrainer:
         )
         self._line = line
         self._now_s = now_s
-        learner = load_learner(genesis.learner)(context)
+        learner = make_learner(genesis.learner, context)
         self.trainer = Trainer(learner, genesis.algorithm)
         if build.first_version:
             store = DataStore(Path(build.first_version))
             make_first_version(genesis, self.trainer.vector, store)
         self._slowdown, self._max_steps_per_s = build.slowdown, build.max_steps_per_s
-        self._local_steps, self._paused = genesis.algorithm.local_steps, False
+        self._budget = Budget(genesis.algorithm.local_steps, paused=False)
         self._meter = _Meter()
         self.next_step_at = -math.inf  # all times are of `now_s`
         self._reported_at = -math.inf
@@ -100,7 +106,8 @@ class PacedTrainer:
 
     def may_step(self) -> bool:
         """Return whether a step may be taken once it is due."""
-        return not self._paused and self.trainer.may_step(self._local_steps)
+        b = self._budget
+        return not b.paused and self.trainer.may_step(b.local_steps, b.rounds_ahead)
 
     def waited(self, since_s: float) -> None:
         """The link said something after a wait."""
@@ -127,7 +134,7 @@ class PacedTrainer:
             case Begin():
                 self._begin(message)
             case Budget():
-                self._local_steps, self._paused = message.local_steps, message.paused
+                self._budget = message
             case Close():
                 frozen = self.trainer.close(message.round, Path(message.folder))
                 loss_2_20 = max(0, round(frozen.loss * 2**20))
@@ -249,20 +256,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="the inherited socket")
     line = Line(parser.parse_args().fd, TO_TRAINER)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the link decides
     try:
+        line.hold()
         run(line, PacedTrainer(line, _expect(line.receive(), Build)))
-    except EOFError:
-        return 0
+    except (EOFError, ToldToEndError):
+        return Exit.OVER
     except Exception as e:
         expected = isinstance(e, CrosscloudError | OSError)
         crash = f"the trainer crashed, see its output: {type(e).__name__}: {e}"
         with contextlib.suppress(EOFError):
-            line.send(Failed(str(e) if expected else crash))
+            by_settings = isinstance(e, ConfigError)
+            line.send(Failed(str(e) if expected else crash, by_settings))
         if not expected:
             raise
-        return 1
-    return 0
+        return exit_of(e)
+    return Exit.OVER
 
 
 if __name__ == "__main__":

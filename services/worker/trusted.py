@@ -14,18 +14,17 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-
 from common.errors import NotAMemberError
 from common.ids import WorkerId
+from common.parties import Party
 from common.secagg import signatures
-from common.secagg.transcript import certified_key
-from services.identity import Role, identity_in
+from common.secagg.signatures import IdentityPublicKey
+from services.genuine import Genuine
+from services.identity import Identity, Role
 from services.pins import Pins, read_pins
 from services.renewed import Renewed
 from services.settings import TrustSettings
-from worker.trust import Party, Trust
+from worker.trust import Trust
 
 
 class Members:
@@ -51,30 +50,31 @@ class Members:
     ) -> None:
         self._run = run
         self._role = role
-        self._now = now
-        self._ca = x509.load_pem_x509_certificate(ca.read_bytes())
+        self._genuine = Genuine(ca, now)
         self._path = pins
         self._pins: Renewed[Pins] | None = None
         if pins is not None:
             self._pins = Renewed(f"pins {pins}", (pins,), lambda: read_pins(pins))
 
     def __call__(self, certificate_der: bytes) -> Party:
-        """Return whose certificate this is.
+        """Return whose certificate this is, which is valid now.
+
+        Raises:
+            NotAMemberError: it is nobody's who is admitted, whatever the bytes are.
+        """
+        return self._party(*self._genuine(certificate_der))
+
+    def ever(self, certificate_der: bytes) -> Party:
+        """Return whose certificate this is or was: what its key has signed outlives it.
 
         Raises:
             NotAMemberError: it is nobody's who is admitted.
         """
-        try:
-            certificate = x509.load_der_x509_certificate(certificate_der)
-            certificate.verify_directly_issued_by(self._ca)
-        except (ValueError, TypeError, InvalidSignature):
-            raise NotAMemberError("its certificate is not signed by the federation's CA") from None
-        if not certificate.not_valid_before_utc <= self._now() <= certificate.not_valid_after_utc:
-            raise NotAMemberError("its certificate has expired, or is not valid yet")
-        identity = identity_in(certificate)
+        return self._party(*self._genuine.ever(certificate_der))
+
+    def _party(self, identity: Identity, key: IdentityPublicKey) -> Party:
         if identity.run != self._run or identity.role is not self._role:
             raise NotAMemberError(f"{identity.uri} is no {self._role} of run {self._run}")
-        key = certified_key(certificate_der)
         key_id = signatures.key_id(key)
         if self._pins is not None:
             pinned = self._pins.read().get(identity.name)

@@ -36,6 +36,7 @@ from common.documents import (
     Record,
 )
 from common.ids import Digest, RoundId, WorkerId
+from common.parties import Admits
 from common.secagg import signatures
 from common.secagg.keys import MaskSecretKey, pair_seed, self_seed
 from common.secagg.labels import SignedPurpose
@@ -58,12 +59,14 @@ from tests.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt, Member, Revealed
 from worker.round import Fate, RefusedError, Rule, WorkerRound
-from worker.trust import Admits, Trust
+from worker.trust import Trust
 from worker.update import Work, measure, shards
 
 RUN = "small"
 OPERATOR = "ann"
-A, B, C, D, E, V = (WorkerId(w) for w in ("aws", "azure", "civo", "denvr", "exoscale", "victim"))
+A, B, C, D, E, F, G, V = (
+    WorkerId(w) for w in ("aws", "azure", "civo", "denvr", "exoscale", "fuga", "gcp", "victim")
+)
 
 
 def now() -> datetime.datetime:
@@ -118,7 +121,7 @@ class Registry:
 
     @classmethod
     def made(cls, folder: Path) -> "Registry":
-        names = (A, B, C, D, E, V)
+        names = (A, B, C, D, E, F, G, V)
         workers = [Holder(Role.WORKER, w, f"{w}-inc") for w in names]
         init_federation(folder, RUN, [*workers, Holder(Role.OPERATOR, OPERATOR, "ann-inc")])
         pins = folder / "pins.yaml"
@@ -173,9 +176,12 @@ class Cloud:
             drawn(self.name),
             self.unsafe,
         )
-        genesis = self.run.genesis
         self.tier = MaskedTier(
-            self.member, RUN, lambda: self.who.certificate, genesis.version0, self.operators
+            self.member,
+            self.run.genesis,
+            lambda: self.who.certificate,
+            admitted=self.admits,
+            operators=self.operators,
         )
         self.round = WorkerRound(self.name, algorithm.colluding, unsafe=self.unsafe)
 

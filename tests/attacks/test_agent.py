@@ -3,18 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from common import canonical
-from common.documents import Answer, Control, Plan, Record
-from common.errors import BadCommitError, DivergedError
+from common.documents import Answer, Control, Plan
 from protos.v1 import session_pb2
 from services.worker.messages import Merge
-from tests.attacks.harness import A, B, C, Cloud, Registry, Table, V
+from tests.attacks.harness import A, B, C, Registry, Table, V
 from tests.masked_members import MASKED
 from tests.small_chain import Coordinator
-from tests.small_run import Run, random_vector
+from tests.small_run import Run
 from tests.unit.services.test_agent import RESOLVE_TIMEOUT_S
 from tests.unit.services.test_agent import Cloud as Link
 from worker.round import Rule, Work
@@ -31,10 +29,6 @@ class Masked(Link):
 
     def kinds(self) -> list[str | None]:
         return [m.WhichOneof("message") for m in self.sent]
-
-    async def attested(self, by: Cloud, record: Record) -> None:
-        word = by.tier.attestation(record.version, record.digest)
-        await self.agent.attested(session_pb2.Attest(attestation=canonical.encode(word)))
 
 
 @pytest.fixture
@@ -174,75 +168,3 @@ async def test_rule_7_a_round_that_nobody_ends_is_given_up_and_its_work_is_spent
     await link.agent.ticked()
     assert link.agent.settled
     assert link.trainer.last(Merge).fate == "spent"
-
-
-# Rule 5: nobody is led onto a version that no one verified
-
-
-@pytest.fixture
-def chain() -> Coordinator:
-    """A chain whose sums carry no tags: whose word counts for a version is all the same to them."""
-    made = Coordinator(Run(workers=(A, B, C, V)))
-    made.append(control=Control("resume", "ann", ""))
-    return made
-
-
-@pytest.fixture
-async def dropped(chain: Coordinator, registry: Registry, tmp_path: Path) -> Masked:
-    made = Masked(chain, registry, tmp_path)
-    await made.join()
-    return made
-
-
-def forked(coordinator: Coordinator) -> tuple[Record, Record]:
-    """Return the true next record, and one with another step that Eve made for one worker."""
-    eve = Coordinator(Run(workers=(A, B, C, V), blobs=coordinator.run.blobs))
-    eve.records = list(coordinator.records)
-    crafted = eve.step(dict.fromkeys((B, C, V), np.zeros_like(eve.run.theta())))
-    theta = coordinator.run.theta() - random_vector(coordinator.run.schema, 5, 0.01)
-    return coordinator.step(dict.fromkeys((B, C, V), theta)), crafted
-
-
-async def test_a_member_that_was_lost_stays_where_it_is_until_another_attests(
-    dropped: Masked, chain: Coordinator, registry: Registry
-) -> None:
-    true, _ = forked(chain)
-    await dropped.record(true)
-    assert dropped.replica.position.version == 0
-
-    await dropped.attested(Table(registry, chain.run).cloud(B), true)
-    assert (dropped.replica.position.version, dropped.replica.position.digest) == (1, true.digest)
-
-
-async def test_a_newcomer_begins_only_where_another_organisation_stands(
-    chain: Coordinator, registry: Registry, tmp_path: Path
-) -> None:
-    true, crafted = forked(chain)
-    link = Masked(chain, registry, tmp_path / "masked")
-    await link.agent.welcomed(session_pb2.Welcome(start_record=canonical.encode(crafted)))
-    await link.attested(Table(registry, chain.run).cloud(B), true)
-    assert not link.agent.begun
-
-    open_to_all = Link(chain, tmp_path / "tls")  # without the rule: its own model for each
-    await open_to_all.agent.welcomed(session_pb2.Welcome(start_record=canonical.encode(crafted)))
-    assert open_to_all.replica.position.digest == crafted.digest
-
-
-async def test_a_crafted_step_below_an_attested_version_moves_nothing(
-    dropped: Masked, chain: Coordinator, registry: Registry, tmp_path: Path
-) -> None:
-    _, crafted = forked(chain)
-    second = chain.step(dict.fromkeys((B, C, V), chain.run.theta() * np.float32(0.9)))
-    pause = Control("pause", "eve", "")  # a log for this worker alone
-    still = replace(crafted, seq=2, previous=canonical.digest(crafted), commit=None, control=pause)
-    onto = replace(second, seq=3, previous=canonical.digest(still))
-    for record in (crafted, still, onto):
-        await dropped.record(record)
-
-    with pytest.raises((DivergedError, BadCommitError)):
-        await dropped.attested(Table(registry, chain.run).cloud(B), onto)
-
-    assert not [m for m in dropped.trainer.told if isinstance(m, Merge)]
-    again = Masked(chain, registry, tmp_path)
-    await again.agent.resume()
-    assert again.replica.position.version == 0

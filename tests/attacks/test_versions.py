@@ -8,21 +8,15 @@ import numpy as np
 import pytest
 
 from common import canonical
-from common.documents import Attestation, Commit, Lanes
-from common.errors import BadCommitError, BadSignatureError, BadUpdateError, NotAMemberError
-from common.ids import Digest
+from common.documents import Commit, Lanes
+from common.errors import BadCommitError, BadUpdateError
 from common.secagg.tags import MODULUS
-from common.secagg.transcript import signed_content
 from common.shards import PayloadLayout, pack_tag_sums, unpack_tags
 from services.data_store import DataStore
 from services.replica import Replica, genesis_position
-from tests.attacks.harness import A, B, C, Cloud, Registry, Table, V
-from tests.masked_members import MASKED
+from tests.attacks.harness import A, B, C, Registry, Table, V
 from tests.small_run import Run
-from worker.masked_tier import MaskedTier
-from worker.plain import PlainTier
 from worker.round import Rule
-from worker.trust import Trust
 
 Forge = Callable[[Commit, bytes], tuple[Commit, bytes]]
 
@@ -88,9 +82,10 @@ def one_value(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
 
 
 def other_numbers(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
-    """Twice the tokens at twice the learning rates: the same weights, but twice the scale."""
+    """Twice the tokens in twice the steps: the same weights, but twice the scale."""
     numbers = {
-        w: replace(n, tokens=2 * n.tokens, lr_sum=2 * n.lr_sum) for w, n in commit.numbers.items()
+        w: replace(n, tokens=2 * n.tokens, lr_sum=2 * n.lr_sum, steps=2 * n.steps)
+        for w, n in commit.numbers.items()
     }
     return replace(commit, numbers=numbers), content
 
@@ -181,82 +176,3 @@ def test_a_flipped_bit_in_a_masked_shard_is_named_and_nothing_is_committed(
         eve.commit(plan, u2, plan.roster)
     wrong = eve.sum_of(plan, u2, plan.roster)  # what would have been committed without them
     assert np.count_nonzero(wrong - intact) == (piece == 0)
-
-
-# One chain for all: no one is led onto a model of its own
-
-TRUE, OWN = Digest("1" * 64), Digest("2" * 64)
-
-
-@pytest.fixture
-def newcomer(table: Table) -> MaskedTier:
-    return table.cloud(V).tier
-
-
-def test_without_vouching_a_newcomer_takes_whatever_model_it_is_shown(
-    newcomer: MaskedTier,
-) -> None:
-    assert PlainTier(V).vouched(3, OWN)
-    assert not newcomer.vouched(3, OWN)
-    assert not newcomer.vouched(0, OWN)
-
-
-def word(cloud: Cloud, version: int, digest: Digest) -> Attestation:
-    said = cloud.tier.attestation(version, digest)
-    assert said is not None
-    return said
-
-
-def test_a_version_is_adopted_on_the_word_of_another_organisation(
-    table: Table, newcomer: MaskedTier
-) -> None:
-    newcomer.heard(word(table.cloud(A), 3, TRUE))
-    assert newcomer.vouched(3, TRUE)
-    assert not newcomer.vouched(3, OWN)
-    assert not newcomer.vouched(4, TRUE)
-
-
-def test_with_c_colluders_the_word_of_c_plus_1_organisations_is_needed(registry: Registry) -> None:
-    table = Table(registry, Run(replace(MASKED, colluding=1, min_cohort=4)))
-    tier = table.cloud(V, trust=Trust(colluding=1, min_cohort=4)).tier
-    colluder = table.cloud(A)
-    for _ in range(2):
-        tier.heard(word(colluder, 3, OWN))
-    tier.heard(word(table.cloud(V), 3, OWN))  # its own word, sent back to it
-    assert not tier.vouched(3, OWN)
-    tier.heard(word(table.cloud(B), 3, OWN))
-    assert tier.vouched(3, OWN)
-
-
-def test_words_that_a_coordinator_makes_up_are_refused(
-    table: Table, registry: Registry, newcomer: MaskedTier
-) -> None:
-    true = word(table.cloud(A), 3, TRUE)
-    altered = replace(true, digest=OWN)
-    renamed = replace(true, worker=B)
-    offer = table.cloud(A).offer()
-    assert offer.signature is not None
-    reused = replace(altered, signature=offer.signature)
-    for forged in (altered, renamed, reused, replace(altered, signature=None)):
-        with pytest.raises(BadSignatureError):
-            newcomer.heard(forged)
-    invented = registry.invent("x", "x")
-    unsigned = Attestation("small", invented.name, 3, OWN, invented.certificate)
-    signature = invented.sign("head", signed_content(unsigned)).hex()
-    with pytest.raises(NotAMemberError):
-        newcomer.heard(replace(unsigned, signature=signature))
-    elsewhere = replace(unsigned, run="other", worker=A, certificate=true.certificate)
-    content = signed_content(elsewhere)
-    with pytest.raises(BadSignatureError):
-        newcomer.heard(replace(elsewhere, signature=registry.of(A).sign("head", content).hex()))
-    assert not newcomer.vouched(3, OWN)
-
-
-def test_an_organisation_that_moved_on_vouches_for_its_newest_version_only(
-    table: Table, newcomer: MaskedTier
-) -> None:
-    honest = table.cloud(A)
-    newcomer.heard(word(honest, 3, TRUE))
-    newcomer.heard(word(honest, 4, OWN))
-    assert not newcomer.vouched(3, TRUE)
-    assert newcomer.vouched(4, OWN)

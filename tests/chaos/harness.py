@@ -23,6 +23,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from common.errors import CrosscloudError
+from services.exit_status import Exit
 from services.identity import Role
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
@@ -192,7 +193,9 @@ class Chaos:
         self.federation.stop(alone_s=40.0)
         for name in self.supervised:
             process = self.federation.process(name)
-            assert (process.exit_code, process.ended_by_us) == (0, False), process.last_lines()
+            assert (process.exit_code, process.ended_by_us) == (Exit.OVER, False), (
+                process.last_lines()
+            )
         orphans = self._orphans()
         assert not orphans, f"left behind: {orphans}"
 
@@ -247,7 +250,9 @@ class Chaos:
         return self.federation.process(COORDINATOR).pid
 
     def _check_end(self, name: str, process: LocalProcess) -> None:
-        assert process.exit_code in (1, -signal.SIGKILL), f"{name}: {process.last_lines()}"
+        assert process.exit_code in (Exit.FAILED, -signal.SIGKILL), (
+            f"{name}: {process.last_lines()}"
+        )
 
     def _end_children(self, name: str) -> None:
         """End what a process left behind, paused or not."""

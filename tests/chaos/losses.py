@@ -20,6 +20,7 @@ from typing import Final, Self
 from common import canonical
 from common.documents import Commit, Record
 from common.secagg.thresholds import abandons_needed
+from services.exit_status import Exit
 from services.identity import Role
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, WorkerSpec
@@ -171,7 +172,9 @@ class Losses:
         self._federation.stop(alone_s=40.0)
         for name in (COORDINATOR, *self._names):
             process = self._federation.process(name)
-            assert (process.exit_code, process.ended_by_us) == (0, False), process.last_lines()
+            assert (process.exit_code, process.ended_by_us) == (Exit.OVER, False), (
+                process.last_lines()
+            )
         self.witness.check(version, empty)
 
     # One round

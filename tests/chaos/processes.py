@@ -66,8 +66,6 @@ def pid_of(parent: int, role: str) -> int:
 def _role(words: list[str]) -> str:
     if "valkey-server" in words[0]:
         return "valkey"
-    if "redis-server" in words[0]:
-        return "redis"
     if words[0].endswith("toxiproxy-server"):
         return "toxiproxy"
     for word, after in itertools.pairwise(words):

@@ -1,12 +1,13 @@
-"""The same federation with two coordinators, one of which waits, and a Redis of somebody else's.
+"""The same federation with two coordinators, one of which waits, and a server of somebody else's.
 
     worker --toxiproxy or our own proxy--> line --the one that leads--> coordinator | standby
                                                                              |         |
-                                                                             +- Redis -+
+                                                                             +- Valkey +
 
 Both coordinators share the data folder, as one disk that moves with the lease. A line leads new
 connections to whoever wrote the newest takeover record, as a balancer that asks for health would.
-Redis persists once a second: killed, it comes back up to a second in the past.
+The server is the embedded one's program, started by us with other settings: it persists once a
+second, so that it comes back up to a second in the past when it is killed.
 """
 
 import signal
@@ -17,6 +18,8 @@ from typing_extensions import override
 
 from common import canonical
 from common.documents import Record
+from services.coordinator.embedded_valkey import server_program
+from services.exit_status import Exit
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, free_ports
 from services.local.processes import LocalProcess
 from tests import toxiproxy
@@ -24,24 +27,25 @@ from tests.chaos.faults import Kinds
 from tests.chaos.harness import KEEP_ALL, NAMES, Chaos, CutLine, edited
 from tests.chaos.processes import Found, running
 from tests.line import Line
+from tests.rig.programs import find
 from tests.toxiproxy import Toxiproxy
 
 STANDBY: Final = "standby"
-REDIS: Final = "redis"
+STORE: Final = "valkey"
 _HOST: Final = "127.0.0.1"
-_NO_REDIS: Final = 2
-"""Exit status of a coordinator that is started while Redis does not answer."""
+_NO_STORE: Final = Exit.SETTINGS
+"""Exit status of a coordinator that is started while the store does not answer."""
 
 
 class StandbyChaos(Chaos):
-    """See the module docstring; `redis-server` has to be on PATH."""
+    """See the module docstring; with toxiproxy, connections are also reset."""
 
     def __init__(
         self, folder: Path, seed: int, num_faults: int | None = None, *, times: int = 1
     ) -> None:
-        self._is_toxic = not toxiproxy.why_not()
+        self._is_toxic = find("toxiproxy-server") is not None
         super().__init__(folder, seed, num_faults, times=times)
-        self._redis: LocalProcess
+        self._store: LocalProcess
         self._toxiproxy: Toxiproxy
         self._routes: list[tuple[Line, str]] = []
         self._led_by = COORDINATOR
@@ -57,7 +61,7 @@ class StandbyChaos(Chaos):
             "leader": ("kill", "pause"),
             "standby": ("kill", "pause"),
             "bulk": ("kill",),
-            "redis": ("kill", "pause", "flush"),
+            STORE: ("kill", "pause", "flush"),
             "network": ("cut", "stall", *(["reset"] if self._is_toxic else [])),
         }
 
@@ -69,32 +73,32 @@ class StandbyChaos(Chaos):
     @override
     def end(self) -> None:
         super().end()
-        assert self._redis.exit_code is None, self._redis.last_lines()
-        self._redis.terminate()
-        assert self._redis.wait(10), "Redis does not end"
+        assert self._store.exit_code is None, self._store.last_lines()
+        self._store.terminate()
+        assert self._store.wait(10), "the store does not end"
 
     @override
     def _orphans(self) -> list[Found]:
-        return [f for f in super()._orphans() if f.role not in (REDIS, "toxiproxy")]
+        return [f for f in super()._orphans() if f.role not in (STORE, "toxiproxy")]
 
     # Setting up
 
     @override
     def _start(self) -> None:
-        self._redis = self._started_redis()
+        self._store = self._started_store()
         super()._start()
         self.federation.start_standby(STANDBY)
 
-    def _started_redis(self) -> LocalProcess:
-        folder = self.folder / REDIS
+    def _started_store(self) -> LocalProcess:
+        folder = self.folder / STORE
         folder.mkdir(exist_ok=True)
-        config = folder / "redis.conf"
+        config = folder / "valkey.conf"
         config.write_text(
             f"port 0\nunixsocket {folder}/s\ndir {folder}\n"
             'save ""\nappendonly yes\nappendfsync everysec\n'
         )
-        log = self.federation.layout.log(REDIS)
-        return LocalProcess(REDIS, (REDIS + "-server", str(config)), log, {})
+        log = self.federation.layout.log(STORE)
+        return LocalProcess(STORE, (server_program(), str(config)), log, {})
 
     @override
     def _configure(self) -> None:
@@ -132,16 +136,16 @@ class StandbyChaos(Chaos):
 
     @override
     def _supervise(self) -> None:
-        if self._redis.exit_code is not None:
-            assert self._redis.exit_code == -signal.SIGKILL, self._redis.last_lines()
+        if self._store.exit_code is not None:
+            assert self._store.exit_code == -signal.SIGKILL, self._store.last_lines()
             self.num_restarts += 1
-            self._redis = self._started_redis()
+            self._store = self._started_store()
         self._follow_log()
         super()._supervise()
 
     @override
     def _check_end(self, name: str, process: LocalProcess) -> None:
-        if name not in (COORDINATOR, STANDBY) or process.exit_code != _NO_REDIS:
+        if name not in (COORDINATOR, STANDBY) or process.exit_code != _NO_STORE:
             super()._check_end(name, process)
 
     @override
@@ -182,4 +186,4 @@ class StandbyChaos(Chaos):
 
     @override
     def _store_socket(self) -> Path:
-        return self.folder / REDIS / "s"
+        return self.folder / STORE / "s"

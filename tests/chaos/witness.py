@@ -103,7 +103,7 @@ class Witness:
         for record in records:
             if (commit := record.commit) is not None:
                 sums[commit.plan.round] = self._held(replica, commit)
-            replica.apply(record)
+            replica.follow((record,))
             at = replica.position
             assert (at.version, at.digest, at.behind) == (record.version, record.digest, False)
             replica.collect()

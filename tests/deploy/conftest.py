@@ -1,26 +1,16 @@
-"""What the deployment's files are, and the tools that judge them; one that is not there skips."""
+"""What the deployment's files are."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 GRAFANA = ROOT / "deploy" / "grafana"
 RULES = sorted((PROMETHEUS / "rules").glob("*.yml"))
-
-
-def tool(name: str, package: str) -> str:
-    """Return the path of a program, or skip."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} on PATH (Debian: apt-get install {package})")
-    return found
 
 
 def rules() -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ import yaml
 
 from services.local.layout import free_ports
 from services.local.processes import LocalProcess
-from tests.deploy.conftest import PROMETHEUS, tool
+from tests.deploy.conftest import PROMETHEUS
+from tests.rig.programs import needed
 
 JOBS = ("crosscloud-coordinator", "crosscloud-evaluator", "crosscloud-worker")
 Targets = dict[str, list[str]]
@@ -71,13 +72,12 @@ def configuration(targets: Targets, seconds: int) -> dict[str, Any]:
 @contextlib.contextmanager
 def prometheus_server(folder: Path, targets: Targets) -> Iterator[Prometheus]:
     """Scrape every second; the server ends with the context."""
-    program = tool("prometheus", "prometheus")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration(targets, 1)))
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
     command = (
-        program,
+        needed("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address={address}",

@@ -9,7 +9,6 @@ own: a federation that `make up` started is left alone. Images stay, for the nex
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.rig.programs import LackingError, compose, needed
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "crosscloud-test"
@@ -27,29 +28,10 @@ PATIENCE_S = 900.0
 FILES = ("compose.yaml", "compose.no-grafana.yaml", "../../tests/deploy/compose.test.yaml")
 
 
-class LackingError(Exception):
-    """This machine cannot do it; the message says what is missing."""
-
-
-def compose_command() -> list[str]:
-    """Return how Compose v2 is called here."""
-    if shutil.which("docker") is None:
-        raise LackingError("docker is not on PATH")
-    if subprocess.run(["docker", "version"], capture_output=True).returncode:
-        raise LackingError("no Docker engine answers")
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]) is None:
-            continue
-        said = subprocess.run([*command, "version", "--short"], capture_output=True, text=True)
-        if said.returncode == 0 and said.stdout.strip().lstrip("v")[0] != "1":
-            return command
-    raise LackingError("Compose v2 is missing")
-
-
 def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run one docker command; a failure shows what it said."""
     done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, timeout=PATIENCE_S
+        [needed("docker"), *arguments], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert not check or done.returncode == 0, f"docker {arguments}: {done.stdout}{done.stderr}"
     return done
@@ -60,7 +42,7 @@ class Stack:
 
     def __init__(self) -> None:
         files = [f"--file={ROOT / 'deploy' / 'compose' / f}" for f in FILES]
-        self._compose = [*compose_command(), f"--project-name={PROJECT}", *files]
+        self._compose = [*compose(), f"--project-name={PROJECT}", *files]
         self._environ = {**os.environ, "CROSSCLOUD_TAG": "test"}
         if "PYTHON_IMAGE" not in os.environ:
             self._environ |= _stand_ins()

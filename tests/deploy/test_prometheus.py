@@ -21,10 +21,13 @@ from redis import Redis
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
 from services.operator_link import RunStatus
-from tests.deploy.conftest import dashboards, panels, rules, tool
+from tests.deploy.conftest import dashboards, panels, rules
 from tests.deploy.prometheus_server import JOBS, Prometheus, prometheus_server
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for the run
+pytestmark = [
+    pytest.mark.program("prometheus"),
+    pytest.mark.timeout(900),  # the first test waits for the run
+]
 
 NAMES = ("aws", "azure", "gcp", "onprem")
 TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
@@ -103,7 +106,6 @@ def restart_coordinator(federation: Federation) -> None:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A run that is over, and the Prometheus that saw it."""
-    tool("prometheus", "prometheus")
     folder = tmp_path_factory.mktemp("watched")
     federation = Federation(spec(folder / "watched"))
     ports = federation.layout.metrics_ports

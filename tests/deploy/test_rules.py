@@ -7,28 +7,33 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.conftest import PROMETHEUS, ROOT, RULES, rules, tool
+from tests.deploy.conftest import PROMETHEUS, ROOT, RULES, rules
+from tests.rig.programs import needed
 
 RULE_TESTS = Path(__file__).parent / "prometheus" / "alerts_test.yml"
 ALERTS = [rule for rule in rules() if "alert" in rule]
+by_promtool = pytest.mark.program("promtool")
 
 
 def promtool(*arguments: object) -> None:
-    command = (tool("promtool", "prometheus"), *map(str, arguments))
+    command = (needed("promtool"), *map(str, arguments))
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@by_promtool
 def test_promtool_takes_the_rules() -> None:
     promtool("check", "rules", "--lint=all", "--lint-fatal", *RULES)
 
 
+@by_promtool
 def test_promtool_takes_the_scrape_file_and_it_names_every_rule_file() -> None:
     promtool("check", "config", PROMETHEUS / "prometheus.yml")
     config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     assert {PROMETHEUS / name for name in config["rule_files"]} == set(RULES)
 
 
+@by_promtool
 def test_every_alert_behaves_as_its_tests_say() -> None:
     promtool("test", "rules", RULE_TESTS)
 

@@ -1,6 +1,6 @@
 """The report in a real browser: at a phone's width and a desk's, in both colour schemes.
 
-Any Chromium on PATH will do; without one these tests are skipped.
+Any Chromium will do; without one these tests are skipped.
 """
 
 from collections.abc import Iterator
@@ -9,13 +9,10 @@ from pathlib import Path
 import pytest
 
 from services.report.main import write_report
-from tests.browser import Browser, View, browser, find_browser
+from tests.browser import Browser, View, browser
 from tests.made_up_run import write_run
 
-PROGRAM = find_browser()
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="no Chromium on PATH: apt-get install chromium, say"
-)
+pytestmark = pytest.mark.program("chromium")
 VIEWS = [View(width, scheme) for width in (360, 1280) for scheme in ("light", "dark")]
 HOSTILE = (
     "a-worker-whose-name-is-as-long-as-names-may-be-sixty-three-char",
@@ -48,8 +45,7 @@ OVERLAPPING = """
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Browser]:
-    assert PROGRAM is not None
-    with browser(PROGRAM) as started:
+    with browser() as started:
         yield started
 
 

@@ -55,6 +55,7 @@ class LoneCoordinator:
 
     layout: Layout
     process: LocalProcess | None = None
+    max_files: int | None = None
 
     @property
     def genesis(self) -> Genesis:
@@ -67,6 +68,8 @@ class LoneCoordinator:
     def command(self, *arguments: object, environ: Mapping[str, str] | None = None) -> LocalProcess:
         name = str(arguments[0])
         command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
+        if self.max_files is not None:
+            command = ("sh", "-c", f'ulimit -n {self.max_files} && exec "$@"', "sh", *command)
         log = self.layout.log(name)
         return LocalProcess(name, command, log, {"PYTHONPATH": str(ROOT), **(environ or {})})
 

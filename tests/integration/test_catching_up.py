@@ -16,6 +16,7 @@ from common import canonical
 from common.documents import Lanes, Record
 from common.shards import PayloadLayout, pack_lanes
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.local.layout import COORDINATOR
 from services.worker.state import Manifest, StateFolder
 from tests.integration.conftest import LoneCoordinator, Make
@@ -73,7 +74,7 @@ def real_worker(coordinator: LoneCoordinator, name: str) -> Iterator[None]:
         yield
         process.terminate()
         assert process.wait(PATIENCE_S), process.last_lines()
-        assert process.exit_code == 0, process.last_lines()
+        assert process.exit_code == Exit.TOLD, process.last_lines()
     finally:
         process.kill()
 

@@ -1,5 +1,6 @@
 """`crosscloud doctor` of every role, beside a real coordinator, and against what can be wrong."""
 
+import datetime
 import json
 import subprocess
 import sys
@@ -8,36 +9,47 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from common import canonical
+from services import state_owner
+from services.certs import authority_in, certificate_for, private_pem
+from services.identity import Identity, Role
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
 from tests.connect_proxy import ConnectProxy
-from tests.integration.conftest import AFAR, ROOT, LoneCoordinator, Make
+from tests.integration.conftest import AFAR, ROOT, LoneCoordinator, Make, lay_out
 
 
-def doctor(config: Path, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    command = [sys.executable, "-m", "crosscloud", "doctor", "--json", "--config", str(config)]
-    done = subprocess.run(
-        command,
+def crosscloud(
+    command: str, config: Path, *more: str, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "crosscloud", command, *more, "--config", str(config)],
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **environ},
         timeout=60,
     )
+
+
+def doctor(config: Path, **environ: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    done = crosscloud("doctor", config, "--json", **environ)
     answer = json.loads(done.stdout or done.stderr)
     return done.returncode, {c["check"]: c for c in answer["checks"]}
 
 
-WAY = {f"{port} {step}" for port in ("control", "bulk") for step in ("name", "tcp", "tls")}
-DISK = {"disk room", "disk fsync", "disk links"}
+STEPS = ("name", "tcp", "tls", "grpc")
+WAY = {f"{port} {step}" for port in ("control", "bulk") for step in STEPS} | {"clock"}
+DISK = {"disk owner", "disk room", "disk fsync", "disk links"}
 
 
 @pytest.mark.parametrize(
     ("name", "checks"),
     [
         (COORDINATOR, {"members", "redis", *DISK}),
-        ("aws", {"learner", "control grpc", "clock", *WAY, *DISK}),
-        (EVALUATOR, {"learner", "control grpc", "clock", *WAY, *DISK} - {"disk links"}),
-        (OPERATOR, {"control grpc", "clock"} | {w for w in WAY if w.startswith("control")}),
+        ("aws", {"learner", *WAY, *DISK}),
+        (EVALUATOR, {"learner", *WAY, *DISK} - {"disk links"}),
+        (OPERATOR, {w for w in WAY if not w.startswith("bulk")}),
     ],
 )
 def test_a_sound_federation_is_found_sound(
@@ -98,7 +110,8 @@ def test_the_way_leads_through_the_proxy_that_is_configured(
         assert [c for c in found.values() if not c["ok"]] == []
         assert "by the proxy" in found["control tcp"]["sentence"]
         # name, TCP and TLS walk alone; then gRPC itself
-        assert proxy.asked == [*[afar["control"]] * 2, *[afar["bulk"]] * 2, afar["control"]]
+        grpc = [afar["control"], afar["bulk"]]
+        assert proxy.asked == [*[afar["control"]] * 2, *[afar["bulk"]] * 2, *grpc]
     assert status == 0
 
 
@@ -184,3 +197,113 @@ def test_doctor_counts_the_organisations_that_a_worker_pinned(make_coordinator: 
     found = doctor(config)[1]["pins"]
     assert not found["ok"]
     assert "4 workers of 2 organisations, and no sum of fewer than 3" in found["sentence"]
+
+
+def test_ports_that_are_exchanged_are_called_by_their_names(coordinator: LoneCoordinator) -> None:
+    layout = coordinator.layout
+    control = "CROSSCLOUD_WORKER__COORDINATOR__CONTROL"
+    bulk = "CROSSCLOUD_WORKER__COORDINATOR__BULK"
+    exchanged = {control: layout.bulk, bulk: layout.control}
+    status, found = doctor(layout.config("aws"), **exchanged)
+    assert status == 1
+    assert f"{layout.bulk} is a coordinator's bulk port" in found["control grpc"]["sentence"]
+    assert f"{layout.control} is a coordinator's control port" in found["bulk grpc"]["sentence"]
+    operator = {"CROSSCLOUD_OPERATOR__COORDINATOR": layout.bulk}
+    status, found = doctor(layout.config(OPERATOR), **operator)
+    assert "is a coordinator's bulk port" in found["control grpc"]["sentence"]
+    done = crosscloud("status", layout.config(OPERATOR), **operator)
+    assert done.returncode == 2
+    assert "control and bulk are exchanged" in done.stderr
+    evaluator = {"CROSSCLOUD_EVALUATOR__COORDINATOR__BULK": layout.control}
+    status, found = doctor(layout.config(EVALUATOR), **evaluator)
+    assert "control and bulk are both" in found["configuration"]["sentence"]
+
+
+@pytest.mark.parametrize("kind", ["RSA", "P-384"])
+def test_a_key_that_cannot_sign_is_refused_where_something_is_signed(
+    tmp_path: Path, kind: str
+) -> None:
+    made = lay_out(tmp_path / "run", algorithm={"tier": "masked", "min_cohort": 3})
+    certs = made.folder / "certs"
+    authority = authority_in(certs, "test", datetime.datetime.now(datetime.UTC))
+    assert authority is not None
+    since = authority.certificate.not_valid_before_utc
+    until = since + datetime.timedelta(days=6)
+    for role, name in ((Role.WORKER, "aws"), (Role.OPERATOR, OPERATOR)):
+        key: Any = (
+            rsa.generate_private_key(65537, 2048)
+            if kind == "RSA"
+            else ec.generate_private_key(ec.SECP384R1())
+        )
+        organisation = "local" if role is Role.OPERATOR else name
+        identity = Identity("test", role, organisation, name)
+        pem = certificate_for(authority, identity, (), key.public_key(), since, until)
+        (certs / f"{name}.pem").write_bytes(pem)
+        (certs / f"{name}.key").write_bytes(private_pem(key))
+        status, found = doctor(made.layout.config(name))
+        assert status == 1
+        assert "identities are P-256 or Ed25519 keys" in found["certificate"]["sentence"]
+        assert f"{name}.key" in found["certificate"]["sentence"]
+
+
+@pytest.mark.parametrize("name", [COORDINATOR, "aws", EVALUATOR])
+def test_a_folder_of_another_run_of_the_same_name_is_named_with_its_fix(
+    coordinator: LoneCoordinator, tmp_path: Path, name: str
+) -> None:
+    other = lay_out(tmp_path / "run", settings={"width": 16})
+    state = coordinator.layout.state(name)
+    state_owner.claim(state, canonical.digest(coordinator.genesis), "state_dir")
+    setting = "data_dir" if name == COORDINATOR else "state_dir"
+    other.edit(name, **{setting: str(state)})
+    status, found = doctor(other.layout.config(name))
+    assert status == 1
+    assert f"{setting}: {state} is of another run" in found["disk owner"]["sentence"]
+    command = name if name in (COORDINATOR, EVALUATOR) else "worker"
+    done = crosscloud(command, other.layout.config(name))
+    assert done.returncode == 2
+    assert f"{other.layout.config(name)}:" in done.stderr
+    assert f"{setting}: {state} is of another run" in done.stderr
+    assert "give this run a folder of its own" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:S3cret/Pass@127.0.0.1:1/0", "redis://:S3cret#@h:1", "redis://:S3cret@h:p/0"]
+)
+def test_no_command_tells_the_password_of_a_faulty_url(
+    coordinator: LoneCoordinator, url: str
+) -> None:
+    config = coordinator.layout.config(COORDINATOR)
+    variable = {"CROSSCLOUD_COORDINATOR__REDIS_URL": url}
+    status, found = doctor(config, **variable)
+    assert status == 1
+    assert "S3cret" not in json.dumps(found)
+    assert "percent-encode / as %2F" in found["configuration"]["sentence"]
+    for command in (COORDINATOR, "probe"):
+        done = crosscloud(command, config, **variable)
+        assert done.returncode in (1, 2)
+        assert "percent-encode / as %2F" in done.stderr
+        assert "S3cret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "check", "sentence"),
+    [
+        ("http://me:S3cret/Pass@127.0.0.1:1", "control proxy", "https_proxy: not a proxy's URL"),
+        ("http://me:S3cret#@h:1", "control proxy", "percent-encode / as %2F"),
+        ("//me:S3cret@127.0.0.1:1", "control name", "https_proxy is not http://HOST:PORT"),
+    ],
+)
+def test_no_command_tells_the_password_of_a_faulty_proxy(
+    coordinator: LoneCoordinator, url: str, check: str, sentence: str
+) -> None:
+    config = coordinator.layout.config("aws")
+    afar = {"CROSSCLOUD_WORKER__COORDINATOR__CONTROL": f"{AFAR}:7443"}
+    status, found = doctor(config, https_proxy=url, **afar)
+    assert status == 1
+    assert sentence in found[check]["sentence"]
+    assert "S3cret" not in json.dumps(found)
+    operator = {"CROSSCLOUD_OPERATOR__COORDINATOR": f"{AFAR}:7443", "https_proxy": url}
+    done = crosscloud("status", coordinator.layout.config(OPERATOR), **operator)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "S3cret" not in done.stdout + done.stderr

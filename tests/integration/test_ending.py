@@ -5,10 +5,7 @@ Each wait is that time and a slack for a busy machine: whoever needs longer is k
 
 import os
 import secrets
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,28 +15,23 @@ import pytest
 from redis import Redis
 
 from services.coordinator.drain import END_S
+from services.coordinator.embedded_valkey import EmbeddedValkey
+from services.exit_status import Exit
 from services.local.layout import COORDINATOR
 from tests.chaos.processes import pid_of
-from tests.integration.conftest import ROOT, LoneCoordinator, Make, commit_round, good_shards
+from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
 from tests.integration.test_flow import Holder, in_round
-from tests.redis_servers import redis_server
 
 DRAIN_S = 1.0
 SLACK_S = 20.0
 PATIENCE_S = 60.0
 NEVER_WRITES = "+@read +@string +@keyspace +@scripting +info +ping"
 
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="redis-server is not on PATH"
-)
-
 
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    with redis_server(folder) as url:
-        yield url
+    with EmbeddedValkey(tmp_path / "store") as server:
+        yield server.url
 
 
 @contextmanager
@@ -65,10 +57,9 @@ def ends_in_time(coordinator: LoneCoordinator) -> None:
     if not process.wait(DRAIN_S + END_S + SLACK_S):
         process.kill()
         pytest.fail(f"it did not end: {process.last_lines()}")
-    assert process.exit_code == 0, process.last_lines()
+    assert process.exit_code == Exit.TOLD, process.last_lines()
 
 
-@needs_redis
 def test_a_commit_open_streams_and_a_store_that_does_not_answer_do_not_keep_it(
     make_coordinator: Make, redis_url: str
 ) -> None:
@@ -102,7 +93,6 @@ def test_a_commit_open_streams_and_a_store_that_does_not_answer_do_not_keep_it(
         commit_round(aws)
 
 
-@needs_redis
 def test_one_that_waits_for_its_store_while_it_starts_ends_too(
     make_coordinator: Make, redis_url: str
 ) -> None:
@@ -118,15 +108,3 @@ def test_one_that_waits_for_its_store_while_it_starts_ends_too(
     until(lambda: "nothing is decided until the store answers" in log.read_text())
     ends_in_time(coordinator)
     assert "told to end while starting" in log.read_text()
-
-
-def test_what_hangs_for_good_is_ended_by_force() -> None:
-    hangs = (
-        "from services.coordinator.drain import end_within; import time;"
-        f"end_within({DRAIN_S}); time.sleep({PATIENCE_S})"
-    )
-    ended = subprocess.run(
-        (sys.executable, "-c", hangs), cwd=ROOT, timeout=PATIENCE_S, capture_output=True, text=True
-    )
-    assert ended.returncode == 1
-    assert "it is ended by force" in ended.stderr

@@ -18,8 +18,9 @@ from common import canonical
 from common.documents import Record, Version
 from common.ids import Digest
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.local.federation import Federation
-from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, WorkerSpec
+from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
 from services.operator_link import RunStatus
 from services.report.run_folder import read_run
 from services.worker.state import StateFolder
@@ -160,6 +161,10 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
                 theta(DataStore(state.data), head.digest), theta(mine, head.digest)
             )
     assert len(orders - {0}) == len(NAMES)  # each drew its own
+    for name in (COORDINATOR, EVALUATOR, *NAMES):
+        kept = [federation.layout.state(name), *federation.layout.state(name).rglob("*")]
+        assert len(kept) > 5
+        assert not [p for p in kept if p.lstat().st_mode & 0o077 and not p.is_symlink()]
 
 
 @TIERS
@@ -251,7 +256,7 @@ def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_pat
         process = federation.process("aws")
         process.terminate()
         assert process.wait(PATIENCE_S)
-        assert process.exit_code == 0, process.last_lines()
+        assert process.exit_code == Exit.TOLD, process.last_lines()
         log = federation.layout.log("aws").read_text()
         assert "told to end: saving" in log
         assert "not saved in time" not in log

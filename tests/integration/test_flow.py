@@ -14,6 +14,7 @@ from common.ids import RoundId, WorkerId
 from protos.v1 import bulk_pb2, session_pb2
 from services.bulk_link import BulkLink
 from services.channels import dial
+from services.exit_status import Exit
 from services.grpc_status import retry_after_s
 from services.local.layout import COORDINATOR
 from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
@@ -191,7 +192,7 @@ def test_sessions_are_limited_in_all_and_a_name_may_always_come_back(
 def ends_well(coordinator: LoneCoordinator) -> None:
     assert coordinator.process is not None
     assert coordinator.process.wait(PATIENCE_S)
-    assert coordinator.process.exit_code == 0, coordinator.process.last_lines()
+    assert coordinator.process.exit_code == Exit.TOLD, coordinator.process.last_lines()
 
 
 @contextmanager

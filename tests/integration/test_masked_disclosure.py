@@ -20,11 +20,11 @@ from typing_extensions import override
 from common import documents
 from coordinator import round as coordinator_round
 from protos.v1 import bulk_pb2, session_pb2
+from services.coordinator.embedded_valkey import EmbeddedValkey
 from services.local.layout import COORDINATOR
 from tests.masked_cohort import Cohort, masked_cohort
 from tests.masked_light_worker import MaskedLightWorker
 from tests.masked_round import Loss
-from tests.redis_servers import redis_server
 
 NAMES = ("aws", "azure", "gcp", "onprem")
 OF_ONE_UPDATE = re.compile("loss|norm|clip|satur|energy|grad|perplex|accura")
@@ -73,11 +73,11 @@ class Watched(Cohort):
     """Reads, before each step of a round, whatever the coordinator shows or keeps.
 
     Args:
-        redis: folder of the server that it keeps its live state in.
+        store: URL of the server that it keeps its live state in.
         seen: what was read, by where.
     """
 
-    redis: Path = Path()
+    store: str = ""
     seen: dict[str, bytes] = field(default_factory=dict)
 
     @override
@@ -99,21 +99,20 @@ class Watched(Cohort):
         url = f"http://127.0.0.1:{layout.metrics_ports[COORDINATOR]}/metrics"
         with urllib.request.urlopen(url, timeout=10) as answer:
             see("metrics", answer.read())
-        with Redis(unix_socket_path=f"{self.redis}/s") as client:
+        with Redis.from_url(self.store) as client:
             for key in client.scan_iter():
                 is_hash = client.type(key) == b"hash"
-                see("Redis", repr(client.hgetall(key) if is_hash else client.get(key)).encode())
+                see("the store", repr(client.hgetall(key) if is_hash else client.get(key)).encode())
 
 
 def test_no_worker_s_loss_is_anywhere_in_what_the_coordinator_shows_or_keeps(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "redis").mkdir()
     with (
-        redis_server(tmp_path / "redis") as url,
-        masked_cohort(tmp_path / "run", NAMES, redis_url=url) as made,
+        EmbeddedValkey(tmp_path / "store") as server,
+        masked_cohort(tmp_path / "run", NAMES, redis_url=server.url) as made,
     ):
-        cohort = Watched(made.coordinator, NAMES, made.stack, redis=tmp_path / "redis")
+        cohort = Watched(made.coordinator, NAMES, made.stack, store=server.url)
         for i, name in enumerate(NAMES):
             cohort.connect(name).loss_2_20 = 1_234_567 + 7919 * i
         record = cohort.play({})
@@ -123,8 +122,8 @@ def test_no_worker_s_loss_is_anywhere_in_what_the_coordinator_shows_or_keeps(
         cohort.look()
 
     seen = cohort.seen
-    assert {"its log", "status", "metrics", "Redis"} < seen.keys()
-    assert b"share_keys" in seen["Redis"]
+    assert {"its log", "status", "metrics", "the store"} < seen.keys()
+    assert b"share_keys" in seen["the store"]
     assert str(record.commit.lanes.loss_2_20).encode() in b"".join(seen.values())  # it would show
     for worker in cohort.workers.values():
         for where, content in seen.items():

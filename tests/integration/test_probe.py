@@ -70,7 +70,7 @@ def test_a_worker_passes_whether_or_not_it_is_heard(coordinator: LoneCoordinator
     config, port = coordinator.layout.config("aws"), coordinator.layout.metrics_ports["aws"]
     status, said = probe(config)
     assert (status, "look whether the worker runs" in said) == (1, True), said
-    metrics = WorkerMetrics(run="test", worker="aws", software="0")
+    metrics = WorkerMetrics(run="test", worker="aws", software="0", tells_loss=False)
     with closing(serve(metrics.registry, "127.0.0.1", port)):
         assert probe(config) == (0, "worker: version 0, without a coordinator")
         metrics.connected(is_open=True)

@@ -55,6 +55,8 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
         {"https_proxy": "https://BARE"},
         {"https_proxy": "HTTP://BARE"},
         {"https_proxy": "http://ann:p%40ss@BARE"},
+        {"https_proxy": "http://ann:p@ss@BARE"},
+        {"https_proxy": "http://ann:p ss@BARE"},
         *(
             {"https_proxy": "PROXY", "no_proxy": no_proxy}
             for no_proxy in (
@@ -134,6 +136,16 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     (port,) = free_ports(1)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
     assert f"nothing listens at the proxy 127.0.0.1:{port} (http_proxy)" in why_not()
+
+
+@pytest.mark.parametrize("url", ["http://ann:secret/x@PROXY", "//ann:secret@PROXY"])
+def test_a_faulty_setting_is_named_and_its_password_is_not(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], url: str
+) -> None:
+    monkeypatch.setenv("https_proxy", url.replace("PROXY", "127.0.0.1:1"))
+    said = why_not()
+    assert "https_proxy" in said
+    assert "secret" not in said + "".join(capfd.readouterr())
 
 
 def test_a_proxy_whose_name_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

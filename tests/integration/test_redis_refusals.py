@@ -12,13 +12,14 @@ import pytest
 from redis import Redis
 
 from common.errors import ConfigError, StorageError
+from services.coordinator.embedded_valkey import server_program
 from services.coordinator.redis_store import RedisStore
 from services.coordinator.steady_store import opened
 from services.doctor.main import examine
 from services.local.layout import COORDINATOR
 from tests.integration.conftest import Make
 from tests.leading_on_redis import RUN, TTL_S, head, kept, leading, user
-from tests.redis_servers import ACCESS, USER, address, redis_cluster, tcp_server
+from tests.redis_servers import ACCESS, USER, address, cluster, tcp_server
 
 PATIENT_S = 60.0
 
@@ -112,7 +113,7 @@ async def test_a_start_on_a_replica_ends_with_the_fix(
 
 
 async def test_a_node_of_a_cluster_is_named_as_such(tmp_path: Path) -> None:
-    with redis_cluster(tmp_path) as url:
+    with cluster(server_program(), tmp_path) as url:
         plain = url.replace("redis+cluster", "redis")
         said = []
         for i in range(20):  # a node of three holds every third run

@@ -63,6 +63,8 @@ def stranger(
         ({"self_test": bytes(32)}, "the worker's arithmetic differs"),
         ({"genesis_hash": bytes(32)}, "the worker pins another run"),
         ({"features": []}, "privacy tier is 'tls'"),
+        ({"boot": "x" * 129}, "boot has 129 characters, at most 128 are kept"),
+        ({"software": "x" * 129}, "software has 129 characters, at most 128 are kept"),
         ({"next_seq": 10_000}, "it was part of another history of this run"),
     ],
 )

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import copy
-import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from uuid import uuid4
@@ -13,12 +12,13 @@ import pytest
 from common.errors import StaleLeaderError
 from coordinator.ports import Delete, Put, Table
 from coordinator.round import OPEN, OUTCOME
-from services.coordinator.embedded_valkey import EmbeddedValkey
+from services.coordinator.embedded_valkey import EmbeddedValkey, server_program
 from services.coordinator.redis_connection import connection as connected
 from services.coordinator.redis_store import RedisStore
 from services.coordinator.store import OUTCOME_TTL_S, Changes, Store, Tables
 from services.simulator.memory_store import MemoryServer, MemoryStore
-from tests.redis_servers import redis_cluster, redis_server, redis_with_tls
+from tests.redis_servers import cluster, redis_with_tls
+from tests.rig.programs import needed
 
 TTL_S = 60.0
 EMPTY = {table: dict[str, bytes]() for table in Table}
@@ -83,8 +83,8 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+def valkey_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with cluster(server_program(), tmp_path_factory.mktemp("valkey-cluster")) as url:
         yield url
 
 
@@ -96,17 +96,15 @@ def redis_tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_cluster(tmp_path_factory.mktemp("redis-cluster")) as url:
+    with cluster(needed("redis-server"), tmp_path_factory.mktemp("redis-cluster")) as url:
         yield url
 
 
-NO_REDIS = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="no redis-server on PATH: install Debian's"
-)
+BY_REDIS = pytest.mark.program("redis-server")
 SERVERS = [
     "valkey",
-    "redis_cluster",
-    *(pytest.param(n, marks=NO_REDIS) for n in ("redis", "redis_tls")),
+    "valkey_cluster",
+    *(pytest.param(n, marks=BY_REDIS) for n in ("redis_tls", "redis_cluster")),
 ]
 
 

@@ -5,7 +5,6 @@ system counted at the worker's own sockets.
 """
 
 import re
-import shutil
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from services.local.federation import Federation
 from services.local.layout import COORDINATOR, OPERATOR
 from tests.integration.test_federation import TIERS, records, scrape, spec, until
 from tests.line import Line
+from tests.rig.programs import find, needed
 
 NAMES = ("aws", "gcp", "azure")
 WIDTH = 3200  # 2.5 million values: 2.5 MB each way and version, twice that in the first
@@ -76,14 +76,14 @@ def system_count(lines: Lines) -> dict[str, int]:
     """Return what the system counted at the worker's ends of its open connections."""
     found = {"sent": 0, "received": 0}
     for line in (lines.control, lines.bulk):
-        shown = subprocess.run(
-            ["ss", "-tinHO", "dst", line.address], capture_output=True, text=True, check=True
-        ).stdout
+        command = (needed("ss"), "-tinHO", "dst", line.address)
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         for direction, field in (("sent", "bytes_acked"), ("received", "bytes_received")):
             found[direction] += sum(map(int, re.findall(rf"{field}:(\d+)", shown)))
     return found
 
 
+@pytest.mark.program("ss", required=False)
 @TIERS
 def test_exported_bytes_are_those_that_tcp_carried(tmp_path: Path, tier: dict[str, Any]) -> None:
     tier = {**tier, "min_cohort": len(NAMES)}  # nobody is left behind, however busy the machine is
@@ -122,6 +122,8 @@ def test_exported_bytes_are_those_that_tcp_carried(tmp_path: Path, tier: dict[st
             assert wire["sent", "update"] == pytest.approx(
                 sum(p.sent_bytes for p in plans), rel=0.01
             )
+        tells_loss = "crosscloud_local_training_loss_nats" in seen
+        assert tells_loss == (not genesis.algorithm.masked)
         stands_for = counted(seen, "crosscloud_local_float32_bytes_total")
         assert stands_for["sent", "update"] >= float32_bytes(genesis.schema) * len(mine)
         assert stands_for["received", "aggregate"] == raw
@@ -146,5 +148,5 @@ def _told(
     The last is None where `ss`, or the one connection per port that it shows, is missing.
     """
     alone = lines.control.num_connections == lines.bulk.num_connections == 1
-    by_system = system_count(lines) if alone and shutil.which("ss") else None
+    by_system = system_count(lines) if alone and find("ss") else None
     return scrape(federation.layout.metrics_ports[name]), lines.carried, by_system

@@ -12,6 +12,7 @@ from common import canonical
 from common.documents import Algorithm, Genesis, Schedule, Stop, Version
 from services.child import Child, ChildEndedError, spawn
 from services.data_store import DataStore
+from services.exit_status import Exit
 from services.export import export_model
 from services.genesis import make_genesis
 from services.worker.messages import (
@@ -291,7 +292,8 @@ async def test_a_learner_that_cannot_be_built_is_explained(numpy_run):
     failed = await until(child, Failed)
 
     assert "/absent/file.txt" in failed.sentence
-    assert await child.wait() == 1
+    assert failed.by_settings
+    assert await child.wait() == Exit.SETTINGS
     await child.end()
 
 

@@ -177,23 +177,18 @@ def test_what_is_not_finite_or_absurd_is_never_sent(codec: Codec, value: float) 
         measure(terms, Work(values_of(run.theta()), values_of(theta)))
 
 
-@pytest.mark.parametrize("codec", CODECS[5:7], ids=lambda c: c.kind)
+@pytest.mark.parametrize("codec", CODECS[4:7], ids=lambda c: c.kind)
 @pytest.mark.parametrize("value", [3e38, np.inf, np.nan])
-def test_a_block_that_stays_reports_the_most_energy_where_it_overflows(
+def test_what_is_absurd_in_a_block_that_stays_is_refused_when_it_travels(
     codec: Codec, value: float
 ) -> None:
-    """It is refused in the round in which it would travel, not before."""
     run = run_with(codec)
     terms = run.terms(run.plan())
-    theta, block = run.theta(), int(terms.selection.rest[0])
+    sound, theta, block = run.theta(), run.theta(), int(terms.selection.rest[0])
     theta[block * BLOCK : (block + 1) * BLOCK] = value * np.resize([1, -1], BLOCK)
 
-    payload, _ = run.payload(terms, AWS, theta)
-
-    _, z = unpack_lanes(payload[terms.layout.lanes_offset :], terms.layout)
-    assert z[len(terms.selection.blocks)] == terms.scales.energy_cap
-    aggregate(terms, {AWS: bytes_of(payload)}, lambda content: None)
+    assert run.payload(terms, AWS, theta)[0] == run.payload(terms, AWS, sound)[0]
 
 
 def test_energy_has_its_cap_where_a_square_is_no_number() -> None:
-    assert energy(np.array([np.nan, np.inf, 16.0], np.float32), 1000).tolist() == [1000, 1000, 1]
+    assert energy(np.array([np.nan, np.inf, 15.9], np.float32), 1000).tolist() == [1000, 1000, 1]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.documents import Algorithm, Numbers, Outer
+from common.documents import Algorithm, Numbers, Outer, Schedule
 from common.ids import WorkerId
 from common.schema import ModelSchema, TensorSpec
 from tests.small_run import Run, with_codec
@@ -71,8 +71,12 @@ def _final_loss(algorithm: Algorithm, survivors: int) -> float:
 
 def test_eight_bits_learn_as_well_as_float32_with_changing_cohorts() -> None:
     outer = Outer("nesterov", 0.6, 0.6)
-    exact = _final_loss(replace(with_codec("float32", 32), outer=outer), survivors=4)
-    eight = _final_loss(replace(with_codec("dense", 8), outer=outer), survivors=4)
+    exact = _final_loss(
+        replace(with_codec("float32", 32), outer=outer, schedule=Schedule(peak=RATE)), survivors=4
+    )
+    eight = _final_loss(
+        replace(with_codec("dense", 8), outer=outer, schedule=Schedule(peak=RATE)), survivors=4
+    )
 
     assert exact < 0.4 * np.log(NUM_CLASSES)
     assert abs(eight - exact) < 0.005

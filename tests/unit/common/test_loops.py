@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.codec.loops import FINE, compiled, encode, measure, rotate, squared_distance
+from common.codec.loops import FINE, compiled, encode, rotate, squared_distance
 from common.rotation import rotation_signs
 from common.schema import BLOCK
 
@@ -37,16 +37,6 @@ def test_encoding_is_the_formula_in_float32_to_the_last_bit(dtype: Any, levels: 
     assert np.array_equal(q, rounded)
     assert len(np.unique(q)) > min(levels, 300)
     assert np.array_equal(x, y - rounded * FINE * from_fine[:, None])
-    np.testing.assert_allclose(square, np.square(y * to_fine[:, None]).sum(axis=1), rtol=1e-5)
-
-
-def test_measuring_is_encoding_without_its_values() -> None:
-    x, carried, to_fine = draw(3), draw(4), np.float32([1, 2, 3])
-    y, square = rotate(x.copy(), SIGNS) + carried * DECAY, np.empty(3, np.float32)
-
-    measure(x, SIGNS, carried, DECAY, to_fine, square)
-
-    assert np.array_equal(x, y)
     np.testing.assert_allclose(square, np.square(y * to_fine[:, None]).sum(axis=1), rtol=1e-5)
 
 

@@ -2,8 +2,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.scales import (
+    Scales,
+    drifting_scales,
     energy,
     exact_squares,
     levels,
@@ -28,10 +32,48 @@ def test_the_sum_of_all_members_never_wraps(bits: int, num_members: int) -> None
     assert (most + 1) * num_members > 2 ** (bits - 1) - 1
 
 
-def test_energy_of_a_block_at_its_scale_is_256_and_is_capped() -> None:
-    square = np.array([4096.0, 1024.0, 0.0, math.inf], np.float32)
+def test_energy_of_a_block_just_within_its_scale_is_256_and_is_capped() -> None:
+    square = np.array([4093.0, 1023.0, 0.0, math.inf], np.float32)
 
     assert energy(square, 1000).tolist() == [256, 64, 0, 1000]
+
+
+@given(st.floats(2.0**-100, 2.0**30), st.sampled_from([-1.0, 0.0, 1.0]))
+def test_an_energy_is_never_less_than_what_it_measures(square: float, error: float) -> None:
+    """Whatever 4096 roundings to float32 took away."""
+    measured = np.array([square * (1 + error * 4096 * 2.0**-24)], np.float32)
+
+    (z,) = energy(measured, 2**31 - 1).tolist()
+
+    exact = 256 * square / 4096
+    assert exact <= z <= exact * (1 + 2.0**-10) + 1 or z == 2**31 - 1
+
+
+def drifting(*blocks: tuple[float, int]) -> Scales:
+    """Return the scales of blocks, (R_B, d_B) each."""
+    scales, rounds = np.array(blocks, np.float32).T
+    return round_scales(scales, 0.04, 4, rounds)
+
+
+def test_a_block_that_waited_is_measured_in_rounds() -> None:
+    used = drifting((0.25, 1), (0.5, 16), (2.0**40, 1))
+    assert next_scales(used, z(256, 4 * 256, 256), 1).tolist() == [0.25, 0.125, 2.0**40]
+
+
+def test_what_waits_grows_by_its_rounds_and_begins_again_once_it_travelled() -> None:
+    used, sent = drifting((0.25, 1), (0.5, 15), (2.0**40, 1), (1.0, 2)), np.array([3])
+    scales, drift = drifting_scales(used, sent, np.array([0.75], np.float32), 16)
+    grown = [0.25 * 2**0.75, 0.5 * (16 / 15) ** 0.75, 2.0**40, 0.75]
+    assert scales.tolist() == pytest.approx(grown, rel=1e-7)
+    assert drift.tolist() == [2, 16, 2, 1]
+
+
+def test_what_never_travelled_is_expected_to_move_as_what_just_did() -> None:
+    used, sent = drifting((0.3, 15), (0.25, 1), (0.5, 1), (0.5, 2)), np.array([1, 2, 3])
+    scales, _ = drifting_scales(used, sent, np.array([0.5, 0.5, 2.0**-20], np.float32), 14)
+    assert scales.tolist() == [8 * 0.5, 0.5, 0.5, 2.0**-20]  # what stands still tells nothing
+    scales, _ = drifting_scales(used, sent, np.full(3, 2.0**-20, np.float32), 14)
+    assert scales[0] == pytest.approx(0.3 * (16 / 15) ** 0.75)
 
 
 def test_the_energies_of_a_cohort_never_overflow_their_lane() -> None:

@@ -35,6 +35,15 @@ def test_a_shard_out_of_range_is_refused(layout: PayloadLayout, beyond: int) -> 
             layout.shard(index)
 
 
+@given(layouts)
+def test_only_shards_of_lanes_have_a_place_among_the_lanes(layout: PayloadLayout) -> None:
+    """The masks of lanes are taken from there."""
+    for index in range(layout.num_data_shards):
+        with pytest.raises(BadUpdateError, match="holds no lanes"):
+            layout.within_lanes(index)
+    assert layout.within_lanes(layout.num_data_shards).start == 0
+
+
 def test_every_ring_width_cuts_at_whole_blocks() -> None:
     assert all(SHARD_BYTES % (BLOCK * bits // 8) == 0 for bits in (4, 8, 12, 16, 32))
 

@@ -8,22 +8,32 @@ from hypothesis import strategies as st
 from common.documents import Algorithm, Numbers
 from common.errors import BadNumbersError, ConfigError
 from common.ids import WorkerId
-from common.weight import cap_ratio, share_cap, staleness_65535, threshold, weights
+from common.rate import lowest_rate
+from common.weight import cap_ratio, influence, share_cap, staleness_65535, threshold, weights
 from tests.small_run import NUMBERS
+from worker.trust import Trust, share_complaint
 
 A, B, C, D = (WorkerId(x) for x in "abcd")
 
 positive = st.floats(1e-3, 1e6)
-numbers_of_one = st.builds(
-    Numbers,
-    tokens=st.integers(1, 10**7),
-    lr_sum=st.floats(1e-6, 10),
-    age_256=st.integers(0, 8 * 256),
-    staleness_65535=st.integers(1, 65535),
-    steps=st.integers(1, 1000),
-    samples=st.integers(1, 10**5),
-)
-cohorts = st.lists(numbers_of_one, min_size=4, max_size=4).map(
+SCHEDULE = Algorithm().schedule
+
+
+@st.composite
+def numbers_of_one(draw: st.DrawFn) -> Numbers:
+    steps = draw(st.integers(1, 1000))
+    rate = draw(st.floats(lowest_rate(SCHEDULE), SCHEDULE.peak))
+    return Numbers(
+        tokens=draw(st.integers(1, 10**7)),
+        lr_sum=steps * rate,
+        age_256=draw(st.integers(0, 8 * 256)),
+        staleness_65535=draw(st.integers(1, 65535)),
+        steps=steps,
+        samples=draw(st.integers(1, 10**5)),
+    )
+
+
+cohorts = st.lists(numbers_of_one(), min_size=4, max_size=4).map(
     lambda ns: dict(zip((A, B, C, D), ns, strict=True))
 )
 
@@ -65,9 +75,9 @@ def test_one_member_alone_has_weight_one() -> None:
 
 
 def test_a_stale_member_weighs_less_but_divides_as_much() -> None:
-    w = weights({A: NUMBERS, B: replace(NUMBERS, staleness_65535=32768)}, Algorithm(), 2)
+    w = weights({A: NUMBERS, B: replace(NUMBERS, staleness_65535=45000)}, Algorithm(), 2)
 
-    assert w.u == {A: 65535, B: 32768}
+    assert w.u == {A: 65535, B: 45000}
     assert w.v == {A: 65535, B: 65535}
 
 
@@ -94,19 +104,31 @@ def test_weights_are_in_range_and_do_not_depend_on_the_order(
     assert w.scale > 0
 
 
-@given(cohorts)
+@given(cohorts, st.sampled_from([0.4, 0.6, 0.75]))
 def test_no_member_has_more_than_max_share_of_any_surviving_cohort(
-    numbers: dict[WorkerId, Numbers],
+    numbers: dict[WorkerId, Numbers], max_share: float
 ) -> None:
-    algorithm = Algorithm(max_share=0.75)
+    algorithm, ratio = Algorithm(max_share=max_share), max_share / (1 - max_share)
     w = weights(numbers, algorithm, 3)
     influence = {m: w.u[m] * numbers[m].lr_sum for m in numbers}
     slack = {m: 0.5 * numbers[m].lr_sum for m in numbers}  # U is rounded, and at least 1
 
     for m in numbers:
         others = sorted(influence[x] for x in numbers if x != m)[:2]
-        rounding = 3 * 2 * max(slack.values()) + slack[m]
-        assert influence[m] <= 3 * sum(others) + rounding + 1e-9 * influence[m]
+        rounding = ratio * 2 * max(slack.values()) + slack[m]
+        assert influence[m] <= ratio * sum(others) + rounding + 1e-9 * influence[m]
+
+
+def test_by_default_a_cloud_four_times_as_fast_is_capped_and_nobody_is_refused() -> None:
+    algorithm, fast = Algorithm(), replace(NUMBERS, tokens=4 * NUMBERS.tokens, steps=80)
+    numbers = {A: replace(fast, lr_sum=0.16), B: NUMBERS, C: NUMBERS}  # 0.667 of their tokens
+
+    v = influence(numbers, algorithm, threshold(3, algorithm))
+
+    assert algorithm.max_share == 0.6
+    assert v[A] / sum(v.values()) == pytest.approx(0.6)
+    assert v[B] == v[C] == NUMBERS.tokens  # nobody else loses anything
+    assert share_complaint(numbers, numbers, algorithm, 3, Trust().max_share) == ""
 
 
 @pytest.mark.parametrize(
@@ -118,6 +140,8 @@ def test_no_member_has_more_than_max_share_of_any_surviving_cohort(
         ("lr_sum", math.inf),
         ("lr_sum", math.nan),
         ("lr_sum", 5e-324),
+        ("lr_sum", 1.001 * NUMBERS.steps * SCHEDULE.peak),
+        ("lr_sum", 0.999 * NUMBERS.steps * lowest_rate(SCHEDULE)),
         ("age_256", -1),
         ("age_256", 8 * 256 + 1),
         ("staleness_65535", 0),

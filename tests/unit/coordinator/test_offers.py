@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from common.documents import Offer
 from common.ids import WorkerId
 from coordinator.offers import NUM_INTERVALS, Offers
-from tests.masked_members import MASKED
+from tests.masked_members import MASKED, admits
 from tests.run_script import begun
 from tests.small_run import TLS
 
@@ -18,7 +18,7 @@ DEFAULT_GRACE_S = 2.0
 
 def empty(**algorithm: Any) -> Offers:
     genesis = replace(begun().genesis, algorithm=replace(TLS, **algorithm))
-    return Offers(genesis, DEFAULT_GRACE_S)
+    return Offers(genesis, DEFAULT_GRACE_S, admits)
 
 
 def offer(worker: WorkerId, version: int = 0, nonce: str = "1") -> Offer:
@@ -143,7 +143,7 @@ def test_a_cohort_is_small_sorted_and_takes_nobody_before_an_older_offer(
 
 def masked(**algorithm: Any) -> Offers:
     genesis = replace(begun().genesis, algorithm=replace(MASKED, min_cohort=2, **algorithm))
-    return Offers(genesis, DEFAULT_GRACE_S)
+    return Offers(genesis, DEFAULT_GRACE_S, admits)
 
 
 def test_no_masked_cohort_has_two_of_one_organisation_and_the_older_goes_first() -> None:

@@ -4,10 +4,10 @@ from itertools import product
 import pytest
 
 from common import canonical
-from common.documents import Algorithm, Answer, Numbers, Offer, Plan
+from common.documents import Algorithm, Answer, Commit, Lanes, Numbers, Offer, Plan
 from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
-from coordinator.ports import AbortReason, Compute, OpenSpool, Save, Seal, Send
+from coordinator.ports import AbortReason, Compute, Computed, OpenSpool, Save, Seal, Send
 from coordinator.round import NEXT_PHASES, Phase, Round
 from tests.run_script import numbers
 
@@ -154,6 +154,25 @@ def test_late_numbers_leave_a_member_out_and_late_uploads_are_the_listings_to_te
     assert compute.survivors == (A, B)
     assert compute.numbers.keys() == {A, B, C}  # of U2: weights are computed over all of them
     assert r.left[C] == "its upload was late"
+
+
+@pytest.mark.parametrize("changed", ["survivors", "plan"])
+def test_a_version_of_another_sum_is_our_own_bug_and_changes_nothing(changed: str) -> None:
+    r = collecting(A, B, C)
+    for w in (A, B, C):
+        r.upload(w)
+    r.advance(2.0)
+    r.seal((A, B, C), 3.0)
+    right = Commit(r.plan, {}, (A, B, C), Lanes(3, 0, 0), Digest("1" * 64), 1)
+    other = replace(r.plan, num_live=9) if changed == "plan" else (A, B)
+    wrong = replace(right, **{changed: other})
+
+    with pytest.raises(AssertionError, match="other members"):
+        r.compute(Computed(ID, wrong, Digest("2" * 64)))
+
+    assert r.phase is Phase.UNMASK
+    r.compute(Computed(ID, right, Digest("2" * 64)))
+    assert r.phase is Phase.COMMITTED
 
 
 def test_a_listed_upload_of_a_member_that_was_left_out_is_not_summed() -> None:

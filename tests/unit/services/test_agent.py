@@ -115,7 +115,7 @@ class Cloud:
             send=self.sent.append,
             redial=self.redial,
             link_bps=lambda: 0,
-            metrics=WorkerMetrics(run="small", worker=ME, software="test"),
+            metrics=WorkerMetrics(run="small", worker=ME, software="test", tells_loss=False),
             now_s=lambda: self.now_s,
             resolve_timeout_s=RESOLVE_TIMEOUT_S,
         )

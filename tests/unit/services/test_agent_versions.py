@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from common.documents import Record
 from common.ids import Digest
 from services.worker.messages import Merge, Return
 from tests.small_chain import Coordinator
 from tests.unit.services.test_agent import ME, Cloud
+from worker.known import Known
 from worker.plain import PlainTier
 
 
@@ -16,8 +18,8 @@ class Witnessed(PlainTier):
         super().__init__(ME)
         self.told: set[Digest] = set()
 
-    def vouched(self, version: int, digest: Digest) -> bool:
-        return digest in self.told
+    def believes(self, record: Record, known: Known, *, begun: bool) -> bool:
+        return record.digest in self.told if record.rollback is None else known.returns(record)
 
 
 async def witnessed(folder: Path) -> tuple[Cloud, Witnessed]:

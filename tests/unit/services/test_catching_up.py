@@ -24,7 +24,7 @@ def coordinator() -> Coordinator:
 def at_first(coordinator: Coordinator, folder: Path) -> tuple[Replica, DataStore]:
     """Return a replica that stands on version 1, and forget what it fetched."""
     replica, store = coordinator.replica(folder)
-    replica.apply(coordinator.step())
+    replica.follow((coordinator.step(),))
     replica.collect()
     coordinator.fetched.clear()
     return replica, store
@@ -32,11 +32,6 @@ def at_first(coordinator: Coordinator, folder: Path) -> tuple[Replica, DataStore
 
 def missed(coordinator: Coordinator, num: int) -> list[Record]:
     return [coordinator.step() for _ in range(num)]
-
-
-def follow(replica: Replica, records: Sequence[Record], snapshot_seq: int = -1) -> list[bool]:
-    replica.choose_way(records, snapshot_seq)
-    return [replica.apply(record) for record in records]
 
 
 def aggregates(records: Sequence[Record]) -> list[Digest]:
@@ -55,7 +50,7 @@ def files_of(coordinator: Coordinator, record: Record) -> set[Digest]:
 def test_few_missed_commits_are_stepped_through(coordinator: Coordinator, tmp_path: Path) -> None:
     replica, _ = at_first(coordinator, tmp_path)
     records = missed(coordinator, FEW)
-    assert follow(replica, records) == [True] * FEW
+    assert replica.follow(records)
     assert coordinator.fetched == aggregates(records)
     assert at_head(replica, coordinator)
 
@@ -65,11 +60,11 @@ def test_of_many_missed_commits_the_last_version_comes_whole(
 ) -> None:
     replica, store = at_first(coordinator, tmp_path)
     records = missed(coordinator, MANY)
-    assert follow(replica, records) == [False] * (MANY - 1) + [True]
+    assert replica.follow(records)
     assert set(coordinator.fetched) <= files_of(coordinator, records[-1])
     assert at_head(replica, coordinator)
     assert store.damaged(replica.version().blobs()) == []
-    assert replica.apply(coordinator.step())
+    assert replica.follow((coordinator.step(),))
     assert at_head(replica, coordinator)
 
 
@@ -81,7 +76,7 @@ def test_it_costs_no_more_than_either_way(
     replica, _ = at_first(coordinator, tmp_path)
     held = {*replica.version().blobs()}
     records = missed(coordinator, num)
-    follow(replica, records)
+    replica.follow(records)
     assert at_head(replica, coordinator)
     steps = sum(len(files[d]) for d in aggregates(records))
     whole = sum(len(files[d]) for d in files_of(coordinator, records[-1]) - held)
@@ -96,7 +91,7 @@ def test_a_version_that_goes_while_it_is_fetched_leaves_the_steps(
     replica, _ = at_first(coordinator, tmp_path)
     records = missed(coordinator, MANY)
     coordinator.gone.add(coordinator.run.version.momentum[0])
-    assert follow(replica, records) == [True] * MANY
+    assert replica.follow(records)
     assert at_head(replica, coordinator)
 
 
@@ -107,8 +102,7 @@ def test_if_the_head_goes_the_snapshot_that_is_kept_longer_is_next(
     records = missed(coordinator, 2 * MANY)
     snapshot = records[MANY]
     coordinator.gone.add(coordinator.run.version.momentum[0])
-    moved = follow(replica, records, snapshot.seq)
-    assert moved == [False] * MANY + [True] * MANY
+    assert replica.follow(records, snapshot.seq)
     assert set(aggregates(records[MANY + 1 :])) <= set(coordinator.fetched)
     assert not set(aggregates(records[: MANY + 1])) & set(coordinator.fetched)
     assert at_head(replica, coordinator)
@@ -121,21 +115,22 @@ def test_where_early_steps_are_gone_too_a_kept_version_on_the_way_is_found(
     records = missed(coordinator, MANY)
     coordinator.gone.add(coordinator.run.version.momentum[0])
     coordinator.gone |= {*aggregates(records[:3]), records[0].digest, records[1].digest}
-    assert follow(replica, records) == [False, False, *[True] * (MANY - 2)]
+    assert replica.follow(records)
     assert at_head(replica, coordinator)
 
 
-def test_what_was_fetched_ahead_outlives_a_collection_on_the_way(
-    coordinator: Coordinator, tmp_path: Path
-) -> None:
-    replica, _ = at_first(coordinator, tmp_path)
-    records = missed(coordinator, MANY)
-    replica.choose_way(records)
-    fetched = len(coordinator.fetched)
-    for record in records:
-        replica.apply(record)
-        replica.collect()
-    assert len(coordinator.fetched) == fetched
+def test_what_lies_on_the_way_is_never_stood_on(coordinator: Coordinator, tmp_path: Path) -> None:
+    replica, store = at_first(coordinator, tmp_path)
+    stood = replica.position
+    records = missed(coordinator, 3)
+    coordinator.gone |= {*aggregates(records[2:]), records[2].digest}  # the last one cannot be had
+    assert not replica.follow(records)
+    assert (replica.position.version, replica.position.digest) == (stood.version, stood.digest)
+    assert replica.behind
+    replica.collect()
+    assert {path.name for path in store.root.rglob("*") if path.is_file()} >= {stood.digest}
+    assert not store.has(records[1].digest)
+    assert replica.follow(missed(coordinator, 1))
     assert at_head(replica, coordinator)
 
 
@@ -148,11 +143,11 @@ def test_across_a_roll_back_nothing_before_it_is_fetched(
     pause = coordinator.append(control=Control("pause", "ann", ""))
     back = coordinator.roll_back(1, first)
     after = missed(coordinator, 2)
-    assert follow(replica, [*before, pause, back, *after]) == [*[False] * 3, *[True] * 3]
+    assert replica.follow([*before, pause, back, *after])
     assert coordinator.fetched[-2:] == aggregates(after)
     assert not set(aggregates(before)) & set(coordinator.fetched)
     assert at_head(replica, coordinator)
-    assert not replica.position.rolled_back
+    assert replica.position.rolled_back  # in one move with the commits after it
 
 
 def test_who_is_behind_goes_to_the_last_version_at_once(
@@ -161,7 +156,7 @@ def test_who_is_behind_goes_to_the_last_version_at_once(
     replica, _ = at_first(coordinator, tmp_path)
     (lost,) = missed(coordinator, 1)
     coordinator.gone |= {*aggregates([lost]), lost.digest}
-    assert follow(replica, [lost]) == [False]
+    assert not replica.follow([lost])
     assert replica.behind
-    assert follow(replica, missed(coordinator, 2)) == [False, True]
+    assert replica.follow(missed(coordinator, 2))
     assert at_head(replica, coordinator)

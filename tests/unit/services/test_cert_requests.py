@@ -3,11 +3,13 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.errors import ConfigError
 from services import cert_requests
-from services.certs import Holder, init_federation
-from services.identity import MemberList, Role
+from services.certs import Holder, alternative_names, init_federation
+from services.identity import Identity, MemberList, Role
 from services.settings import TlsSettings
 from services.tls import check_own
 
@@ -87,6 +89,37 @@ def test_a_name_that_is_taken_is_not_signed(
     with pytest.raises(ConfigError, match=sentence):
         cert_requests.sign(authority, tmp_path / "x" / f"{ONE}.csr", shown.fingerprint, 30)
     assert (authority / f"{ONE}.pem").read_bytes() == before
+
+
+@pytest.mark.parametrize("role", [Role.WORKER, Role.OPERATOR, Role.EVALUATOR])
+@pytest.mark.parametrize("name", ["ca", "members", "pins"])
+def test_a_request_named_as_the_authoritys_own_files_is_not_signed(
+    tmp_path: Path, authority: Path, name: str, role: Role
+) -> None:
+    """Signed, its certificate would replace the authority's: nobody could come in any more."""
+    before = {path.name: path.read_bytes() for path in authority.iterdir()}
+    identity = cert_requests.holder(RUN, role, f"{name}@mallory")
+    with pytest.raises(ConfigError, match="the authority's own"):
+        cert_requests.request(tmp_path, identity, ())
+    path, shown = made_elsewhere(tmp_path, identity)
+
+    with pytest.raises(ConfigError, match="the authority's own"):
+        cert_requests.sign(authority, path, shown.fingerprint, 30)
+
+    assert {path.name: path.read_bytes() for path in authority.iterdir()} == before
+
+
+def made_elsewhere(folder: Path, identity: Identity) -> tuple[Path, cert_requests.Shown]:
+    """Return a request that no `crosscloud certs request` has made."""
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .add_extension(alternative_names([identity.uri]), critical=False)
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    )
+    path = folder / "elsewhere.csr"
+    path.write_bytes(request.public_bytes(serialization.Encoding.PEM))
+    return path, cert_requests.show(path)
 
 
 def test_a_request_for_another_run_is_not_signed(tmp_path: Path, authority: Path) -> None:

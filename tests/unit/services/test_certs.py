@@ -90,7 +90,7 @@ def test_a_new_name_is_added_and_an_operators_edit_stays(tmp_path: Path) -> None
         ("demo", [Holder(Role.COORDINATOR, "second", "acme")], "no hosts"),
         ("demo", [Holder(Role.WORKER, "gcp", "google", ("localhost",))], "only a coordinator"),
         ("demo", [Holder(Role.WORKER, "GCP", "google")], "lower-case"),
-        ("demo", [Holder(Role.WORKER, "ca", "google")], "authority's own files"),
+        ("demo", [Holder(Role.WORKER, "ca", "google")], "the authority's own"),
         ("demo", [GCP, GCP], "unique"),
     ],
 )

@@ -1,3 +1,4 @@
+import errno
 import logging
 import os
 from collections.abc import Mapping
@@ -131,11 +132,21 @@ def test_a_name_that_changed_hands_is_named_as_removed(path: Path) -> None:
     ("text", "sentence"),
     [
         ("members: [", "not YAML"),
-        ("members: [2026-13-01]", "not YAML"),
+        ("members: [2026-13-01]", r"members\[0\]: expected the keys name, role, organisation"),
         ("", "expected one key"),
-        ("members: 3", "expected one key"),
+        ("members: 3", "members.yaml:1: members: expected a list"),
+        ("members:", "nobody is listed"),
+        ("members: []", "nobody is listed"),
+        (TWO + TWO, "'members' stands twice, lines 1 and 4; delete one"),
+        (TWO + "members:\n", "'members' stands twice, lines 1 and 4"),
+        (TWO + "'members': []\n", "'members' stands twice, lines 1 and 4"),
+        (
+            TWO.replace("role: worker", "role: worker, role: operator"),
+            "'role' stands twice, line 2",
+        ),
+        (TWO + "--- {}\n", "another document"),
         ("names: []", "expected one key"),
-        ("members: [{name: aws}]", r"members\[0\]: expected exactly the keys"),
+        ("members: [{name: aws}]", r"members.yaml:1: members\[0\]: role: missing; add it"),
         ("members: [{name: aws, role: king, organisation: x}]", "role 'king': expected coord"),
         ("members: [{name: A, role: worker, organisation: x}]", r"members\[0\]: name 'A'"),
         (TWO + "  - {name: aws, role: worker, organisation: x}", "'aws' stands twice"),
@@ -164,6 +175,24 @@ def test_a_list_that_vanishes_keeps_its_last_content(path: Path) -> None:
     path.unlink()
     assert members.admit(AWS, Role.WORKER) == AWS
     assert "cannot read the member list" in members.problem
+
+
+def test_an_edit_that_no_descriptor_is_there_for_counts_as_soon_as_one_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = MemberList(path, "demo")
+    edit(path, ONE)
+
+    def none_left(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as m:
+        m.setattr(Path, "read_text", none_left)
+        assert members.admit(AWS, Role.WORKER) == AWS
+        assert members.problem == ""
+    with pytest.raises(NotAMemberError):
+        members.admit(AWS, Role.WORKER)
+    assert members.take_removed() == ("aws",)
 
 
 def test_at_start_a_missing_list_is_an_error(tmp_path: Path) -> None:

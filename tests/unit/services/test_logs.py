@@ -71,3 +71,36 @@ def test_configuring_again_replaces_what_was(root_logger: logging.Logger) -> Non
     for _ in range(2):
         configure("console", "info", run="demo", process="x", stream=io.StringIO())
     assert len(root_logger.handlers) == 1
+
+
+FORGED = "aws: bye\n12:00:00 control      WARNING rolled back by ann\x1b[2J\r\x9b0m\u2028\u202ex"
+
+
+def test_what_a_worker_wrote_begins_no_line_and_reaches_no_terminal() -> None:
+    out = io.StringIO()
+    configure("console", "info", run="demo", process="control", stream=out)
+    logging.getLogger().info("%s: %s", "left", FORGED)
+    (line,) = out.getvalue().splitlines()
+    assert line.endswith(
+        r"left: aws: bye\n12:00:00 control      WARNING rolled back by ann"
+        r"\x1b[2J\r\x9b0m\u2028\u202ex"
+    )
+
+
+def test_what_a_worker_wrote_reaches_no_terminal_from_json_either() -> None:
+    out = io.StringIO()
+    configure("json", "info", run="demo", process="control", stream=out)
+    logging.getLogger().info("%s", FORGED, extra={"round": "\x1b[2J", "number": 7})
+    fields = json.loads(out.getvalue())
+    assert fields["message"].isprintable()
+    assert (fields["round"], fields["number"]) == (r"\x1b[2J", 7)
+
+
+def test_an_error_s_own_words_are_no_line_of_the_log_s() -> None:
+    out = io.StringIO()
+    configure("console", "info", run="demo", process="control", stream=out)
+    logging.getLogger().error("it broke", exc_info=ValueError(FORGED))
+    first, *others = out.getvalue().rstrip("\n").split("\n")
+    assert first.endswith("ERROR   it broke")
+    assert all(line.startswith("  ") for line in others)
+    assert "\x1b" not in out.getvalue()

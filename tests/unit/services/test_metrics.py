@@ -21,6 +21,7 @@ from services.metrics import (
     serve,
 )
 from services.process_health import Sample, process_health
+from services.prometheus import Family, Registry, Reported
 from services.wire import Tally
 from tests.certificates import DAY, NOW, authority, tls_files
 
@@ -88,8 +89,8 @@ def health() -> Iterator[Sample]:
     yield "disk_size_bytes", 9e9, ()
 
 
-def worker() -> WorkerMetrics:
-    metrics = WorkerMetrics(run="demo", worker="aws", software="0.1.0")
+def worker(*, tells_loss: bool = True) -> WorkerMetrics:
+    metrics = WorkerMetrics(run="demo", worker="aws", software="0.1.0", tells_loss=tells_loss)
     metrics.reported(REPORT, loss_nats=2.5)
     metrics.connected(True)
     metrics.round_ended("contributed")
@@ -266,6 +267,14 @@ def test_a_codec_that_clips_nothing_has_no_saturation():
     assert samples(metrics.registry)["crosscloud_aggregate_saturation_ratio", ()] == 0
 
 
+def test_where_sums_are_masked_a_workers_own_page_tells_no_loss():
+    """Its page is plain HTTP, by default on all addresses: containers are scraped from outside."""
+    told = {name for name, _ in samples(worker(tells_loss=True).registry)}
+    masked = {name for name, _ in samples(worker(tells_loss=False).registry)}
+    assert told - masked == {"crosscloud_local_training_loss_nats"}
+    assert not [n for n in masked if re.search("loss|norm|perplex|accura|energy|clip|satur", n)]
+
+
 def test_no_loss_of_one_worker_stands_on_the_coordinator():
     with_worker = {
         name
@@ -279,7 +288,7 @@ def test_the_end_of_a_certificate_and_the_room_on_the_disk_are_read_at_each_scra
     tmp_path: Path,
 ) -> None:
     tls = tls_files(tmp_path, authority(), days=(-1, 1))
-    metrics = WorkerMetrics(run="demo", worker="aws", software="0.1.0")
+    metrics = WorkerMetrics(run="demo", worker="aws", software="0.1.0", tells_loss=False)
     add_health(metrics.registry, process_health(tls, tmp_path))
     name = "crosscloud_certificate_not_after_timestamp_seconds"
     own, ca = ((name, (("file", file),)) for file in ("certificate", "ca"))
@@ -342,3 +351,10 @@ def test_port_zero_serves_nothing():
 
 def _fields(report: WorkerReport) -> dict:
     return {name: getattr(report, name) for name in report.__slots__}
+
+
+def test_a_label_holds_no_controls():
+    registry = Registry()
+    Reported(registry, (Family("x", "X.", ("state",)),)).set("x", 1, "a\x1b[2J\nb")
+    ((series,),) = (m.samples for m in registry.collect() if m.name == "crosscloud_x")
+    assert series.labels == {"state": r"a\x1b[2J\nb"}

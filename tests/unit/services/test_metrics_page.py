@@ -34,7 +34,7 @@ def _families(collector: object) -> list:
 def test_the_page_holds_each_metric_with_its_labels_and_words() -> None:
     metrics = (
         CoordinatorMetrics(run="r", software="s", tier="masked"),
-        WorkerMetrics(run="r", worker="w", software="s"),
+        WorkerMetrics(run="r", worker="w", software="s", tells_loss=True),
         EvaluatorMetrics(run="r", software="s"),
     )
     add_health(metrics[0].registry, lambda: ())

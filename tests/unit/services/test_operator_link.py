@@ -37,6 +37,21 @@ def test_a_status_answer_is_converted_field_by_field():
     assert (status.bytes_moved, status.fedavg_bytes) == (55, 200)
 
 
+def test_strings_of_the_answer_are_fit_to_be_shown():
+    forged, shown = "x\x1b[2J\nrolled back", r"x\x1b[2J\nrolled back"
+    texts = ("run", "state", "phase", "waiting_for", "privacy", "outage")
+    status = run_status(
+        operator_pb2.GetStatusResponse(
+            **dict.fromkeys(texts, forged),
+            workers=[operator_pb2.WorkerStatus(name=forged, state=forged)],
+            bytes_by_kind={forged: 1},
+        )
+    )
+    assert {getattr(status, name) for name in texts} == {shown}
+    assert [(w.name, w.state) for w in status.workers] == [(shown, shown)]
+    assert status.bytes_by_kind == {shown: 1}
+
+
 def test_every_field_of_the_answer_has_its_place():
     names = {f.name for f in operator_pb2.GetStatusResponse.DESCRIPTOR.fields}
     assert names == set(run_status(operator_pb2.GetStatusResponse()).__slots__)

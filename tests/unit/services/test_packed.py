@@ -28,7 +28,7 @@ def test_a_sum_at_8_bits_packs_close_to_its_entropy() -> None:
 )
 def test_a_damaged_frame_is_refused(damage: object) -> None:
     frame = Packer().pack(normal_levels(1000, 20))
-    with pytest.raises(DamagedDataError, match="cannot be unpacked"):
+    with pytest.raises(DamagedDataError, match="a frame cannot be read"):
         unpack(damage(frame), 1000)  # type: ignore[operator]
 
 

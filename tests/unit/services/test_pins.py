@@ -32,12 +32,12 @@ def test_what_was_pinned_is_read_back_by_name_with_the_key_of_the_certificate(
     ("content", "sentence"),
     [
         ("", "expected one key, `members`"),
-        ("members: {}", "expected one key, `members`"),
+        ("members: {}", "pins.yaml:1: members: expected a list"),
         ("members: []\nmore: 1", "expected one key, `members`"),
         ("members: [", "not YAML"),
-        ("members: [2026-13-01]", "not YAML"),
-        ("members: [{name: a, organisation: b}]", "exactly the keys name, organisation, key"),
-        ("members: [1]", "exactly the keys name, organisation, key"),
+        ("members: [2026-13-01]", "members[0]: expected the keys"),
+        ("members: [{name: a, organisation: b}]", "pins.yaml:1: members[0]: key: missing; add it"),
+        ("members: [1]", "members[0]: expected the keys name, organisation, key"),
         ("members: [{name: a, organisation: b, key: abc}]", "is not 64 hexadecimal digits"),
         (
             f"members: [{{name: a, organisation: b, key: '{KEY[1:]}G'}}]",

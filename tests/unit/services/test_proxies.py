@@ -32,6 +32,7 @@ def test_the_proxy_is_the_one_that_grpc_would_take(environ: Mapping[str, str], p
         ("http://proxy:1/x?y", Proxy("https_proxy", "proxy", 1)),
         ("http://[fd00::1]:8080", Proxy("https_proxy", "fd00::1", 8080)),
         ("http://ann:p%40ss@proxy:1", Proxy("https_proxy", "proxy", 1, "ann:p@ss")),
+        ("http://ann:p@ss@proxy:1", Proxy("https_proxy", "proxy", 1, "ann:p@ss")),
     ],
 )
 def test_a_url_is_read_in_all_its_parts(url: str, proxy: Proxy) -> None:
@@ -42,6 +43,39 @@ def test_a_password_is_never_shown() -> None:
     found = proxy_for("x.org:1", {"http_proxy": "http://ann:secret@proxy:1"})
     assert found is not None
     assert "secret" not in f"{found} {found!r} {found.shown}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ann:secret/x@proxy:1",
+        "http://ann:1/secret@proxy:1",
+        "http://ann:secret#@proxy:1",
+        "http://ann:secret?@proxy:1",
+        "http://ann:secret",
+        "http://ann@proxy:secret",
+        "http://secret@:1",
+        "http://secret@proxy:99999",
+    ],
+)
+def test_a_faulty_url_names_its_setting_and_nothing_else(url: str) -> None:
+    environ = {"https_proxy": url}
+    found = proxy_for("x.org:1", environ)
+    assert found is not None
+    assert found.fault.startswith("https_proxy: not a proxy's URL: write http://HOST:PORT")
+    assert not any(word in f"{found!r} {found.shown}" for word in ("secret", "ann", "99999"))
+    assert proxy_for("127.0.0.1:1", environ) is None
+    assert proxy_for("x.org:1", {**environ, "no_proxy": "x.org"}) is None
+
+
+def test_what_grpc_would_log_in_full_is_kept_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, off = "x.org:1", ("grpc.enable_http_proxy", 0)
+    for name in ("grpc_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "//ann:secret@proxy:1")
+    assert off in to(target)
+    monkeypatch.setenv("https_proxy", "http://ann:secret@proxy:1")
+    assert off not in to(target)
 
 
 @pytest.mark.parametrize(

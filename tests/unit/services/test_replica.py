@@ -28,8 +28,8 @@ def test_a_replica_that_applies_every_record_stands_on_the_head(
 ) -> None:
     replica, store = coordinator.replica(tmp_path)
     for _ in range(3):
-        assert replica.apply(coordinator.step())
-    assert not replica.apply(coordinator.append(control=Control("pause", "ann", "")))
+        assert replica.follow((coordinator.step(),))
+    assert not replica.follow((coordinator.append(control=Control("pause", "ann", "")),))
 
     assert replica.position.digest == canonical.digest(coordinator.run.version)
     assert replica.position.version == 3
@@ -41,12 +41,12 @@ def test_one_flipped_bit_in_the_head_heals_by_download(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:
     replica, store = coordinator.replica(tmp_path)
-    replica.apply(coordinator.step())
+    replica.follow((coordinator.step(),))
     damaged = replica.version().theta[0]
     flip_a_bit(store.path(damaged))
     coordinator.fetched.clear()
 
-    assert replica.apply(coordinator.step())
+    assert replica.follow((coordinator.step(),))
 
     assert damaged in coordinator.fetched
     assert replica.healed_leaves == 1
@@ -60,7 +60,7 @@ def test_a_damaged_aggregate_heals_as_well(coordinator: Coordinator, tmp_path: P
     store.write(coordinator.run.blobs.files[record.commit.aggregate])
     flip_a_bit(store.path(record.commit.aggregate))
 
-    assert replica.apply(record)
+    assert replica.follow((record,))
     assert replica.version() == coordinator.run.version
 
 
@@ -71,7 +71,7 @@ def test_a_sound_base_that_gives_another_digest_stops_the_process(
     wrong = replace(coordinator.step(), digest=Digest("0" * 64))
 
     with pytest.raises(DivergedError, match="although the base's files are sound"):
-        replica.apply(wrong)
+        replica.follow((wrong,))
     assert replica.position.version == 0
 
 
@@ -83,7 +83,7 @@ def test_where_a_step_is_no_longer_kept_the_version_is_downloaded_whole(
     assert record.commit is not None
     coordinator.gone.add(record.commit.aggregate)
 
-    assert replica.apply(record)
+    assert replica.follow((record,))
     assert replica.version() == coordinator.run.version
 
 
@@ -94,12 +94,12 @@ def test_where_neither_is_kept_it_waits_for_a_version_that_is(
     first = coordinator.step()
     assert first.commit is not None
     coordinator.gone |= {first.commit.aggregate, first.digest}
-    assert not replica.apply(first)
+    assert not replica.follow((first,))
     assert replica.behind
     assert replica.position.version == 0
     assert replica.position.next_seq == 1
 
-    assert replica.apply(coordinator.step())
+    assert replica.follow((coordinator.step(),))
     assert not replica.behind
     assert replica.version() == coordinator.run.version
 
@@ -110,7 +110,7 @@ def test_a_newcomer_starts_at_the_newest_record(coordinator: Coordinator, tmp_pa
     replica.start_at(coordinator.step())
 
     assert replica.position.version == 2
-    assert replica.apply(coordinator.step())
+    assert replica.follow((coordinator.step(),))
     assert replica.version() == coordinator.run.version
 
 
@@ -126,7 +126,7 @@ def test_a_record_that_does_not_follow_is_refused_and_changes_nothing(
 ) -> None:
     replica, _ = coordinator.replica(tmp_path)
     with pytest.raises(ProtocolError, match="does not follow"):
-        replica.apply(change(coordinator.step()))
+        replica.follow((change(coordinator.step()),))
     assert replica.position == genesis_position(coordinator.run.genesis)
 
 
@@ -135,8 +135,8 @@ def test_a_record_that_moves_the_head_without_a_commit_is_refused(
 ) -> None:
     replica, _ = coordinator.replica(tmp_path)
     record = replace(coordinator.append(control=Control("pause", "ann", "")), version=5)
-    with pytest.raises(DivergedError, match="no commit or roll-back, yet moves the head"):
-        replica.apply(record)
+    with pytest.raises(DivergedError, match="its version is 5, after 0 a control must give 0"):
+        replica.follow((record,))
 
 
 def test_collecting_keeps_the_current_version_and_nothing_else(
@@ -144,29 +144,29 @@ def test_collecting_keeps_the_current_version_and_nothing_else(
 ) -> None:
     replica, _ = coordinator.replica(tmp_path)
     for _ in range(3):
-        replica.apply(coordinator.step())
+        replica.follow((coordinator.step(),))
         replica.collect()
 
     kept = {p.name for p in tmp_path.iterdir()}
     assert kept == {replica.position.digest, *replica.version().blobs()}
-    assert replica.apply(coordinator.step())
+    assert replica.follow((coordinator.step(),))
 
 
 def test_a_roll_back_brings_an_earlier_state_back_under_a_new_number(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:
     replica, _ = coordinator.replica(tmp_path)
-    replica.apply(coordinator.step())
+    replica.follow((coordinator.step(),))
     first = coordinator.run.version
-    replica.apply(coordinator.step())
+    replica.follow((coordinator.step(),))
     assert not replica.position.rolled_back
     replica.collect()
 
-    assert replica.apply(coordinator.roll_back(1, first))
+    assert replica.follow((coordinator.roll_back(1, first),))
 
     assert (replica.position.version, replica.version()) == (3, first)
     assert replica.position.rolled_back
-    assert replica.apply(coordinator.step())
+    assert replica.follow((coordinator.step(),))
     assert replica.version() == coordinator.run.version
     assert not replica.position.rolled_back
 
@@ -176,13 +176,13 @@ def test_who_could_not_follow_a_roll_back_still_crosses_it_with_the_next_move(
 ) -> None:
     replica, _ = coordinator.replica(tmp_path)
     first = coordinator.run.version
-    replica.apply(coordinator.step())
+    replica.follow((coordinator.step(),))
     replica.collect()
     rollback = coordinator.roll_back(0, first)
     coordinator.gone.add(rollback.digest)
 
-    assert not replica.apply(rollback)
+    assert not replica.follow((rollback,))
     assert replica.behind
-    assert replica.apply(coordinator.step())
+    assert replica.follow((coordinator.step(),))
     assert replica.version() == coordinator.run.version
     assert replica.position.rolled_back

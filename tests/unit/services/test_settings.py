@@ -107,6 +107,35 @@ def test_an_algorithm_starts_from_its_preset(folder: Path) -> None:
     assert diloco.algorithm.local_steps == 7
 
 
+@pytest.mark.parametrize(
+    ("own", "fewest"),
+    [
+        ({"colluding": 1}, 4),
+        ({"colluding": 0}, 3),
+        ({"colluding": 1, "min_cohort": 3}, 3),
+        ({"colluding": 2, "tier": "tls"}, 3),
+        ({"min_cohort": 5}, 5),
+    ],
+)
+def test_a_sum_has_three_honest_members_whoever_else_may_collude(
+    folder: Path, own: dict[str, object], fewest: int
+) -> None:
+    found = load_run(write(folder, {**RUN, "algorithm": own}), {})
+    assert found.algorithm.min_cohort == fewest
+
+
+def test_the_environment_alone_can_allow_for_colluders(folder: Path) -> None:
+    variable = {"CROSSCLOUD_RUN__ALGORITHM__COLLUDING": "1"}
+    found = load_run(write(folder, RUN), variable).algorithm
+    assert (found.colluding, found.min_cohort) == (1, 4)
+
+
+@pytest.mark.parametrize("colluding", ["many", None, 1.5, [1], float("inf"), -1])
+def test_how_many_collude_is_a_whole_number(folder: Path, colluding: object) -> None:
+    with pytest.raises(ConfigError, match="colluding"):
+        load_run(write(folder, {**RUN, "algorithm": {"colluding": colluding}}), {})
+
+
 def test_whole_numbers_become_floats_where_floats_are_meant(folder: Path) -> None:
     found = load_run(write(folder, {**RUN, "algorithm": {"quorum": 1}, "stop": {"hours": 2}}), {})
     assert (type(found.algorithm.quorum), type(found.stop.hours)) == (float, float)
@@ -115,7 +144,7 @@ def test_whole_numbers_become_floats_where_floats_are_meant(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"algorithn": {}}, "settings.yaml: algorithn: unknown key; did you mean 'algorithm'? "),
+        ({"algorithn": {}}, "settings.yaml:1: algorithn: unknown key; did you mean 'algorithm'? "),
         ({"algorithm": {"quorun": 1}}, "algorithm.quorun: unknown key; did you mean 'quorum'?"),
         ({"algorithm": {"codec": {"bitz": 8}}}, "algorithm.codec.bitz: unknown key; did you mean"),
         ({"algorithm": {"codec": {"bits": "many"}}}, "algorithm.codec.bits: 'many': input should"),
@@ -169,12 +198,16 @@ def test_of_several_problems_the_number_is_told(folder: Path) -> None:
 def test_a_lease_shorter_than_three_heartbeats_is_refused(folder: Path) -> None:
     timings = {"heartbeat_s": 10, "worker_lease_s": 20}
     message = refused(folder, {**COORDINATOR, "timings": timings}, load_coordinator)
-    assert "settings.yaml: timings: worker_lease_s 20.0 is under three times" in message
+    assert "settings.yaml:4: timings: worker_lease_s 20.0 is under three times" in message
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [("a: [", "not YAML"), ("- a", "expected `key: value` lines, got list"), ("1: 2", "key: v")],
+    [
+        ("a: [", "not YAML"),
+        ("- a", "expected `key: value` lines, got list"),
+        ("1: 2", "settings.yaml:1: 1: unknown key"),
+    ],
 )
 def test_a_file_that_is_no_mapping_is_refused(folder: Path, content: str, sentence: str) -> None:
     assert sentence in refused(folder, content, load_run)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from common.errors import ConfigError
 from worker.huggingface import build, outline
@@ -150,9 +151,9 @@ def test_a_model_folder_gives_the_initial_weights(tmp_path):
         ({"model": None}, "model_type"),
         ({"model": {"model_type": "no_such_type"}}, "no_such_type"),
         ({"model": "/absent/folder"}, "give a local folder"),
-        ({"batches": 3}, "unknown 'batches'"),
-        ({"batch": "3"}, "batch: expected a int, got '3'"),
-        ({"compute": "float16"}, "neither float32 nor bfloat16"),
+        ({"batches": 3}, "settings.batches: unknown key; did you mean 'batch'"),
+        ({"batch": "3"}, "settings.batch: '3': expected a whole number"),
+        ({"compute": "float16"}, "settings.compute: 'float16': expected float32 or bfloat16"),
         ({"tokenizer": "/absent/folder"}, "tokenizer"),
     ],
 )
@@ -164,6 +165,39 @@ def test_wrong_settings_are_refused_by_name(settings, message):
 def test_a_device_that_is_not_there_is_refused_with_a_fix():
     with pytest.raises(ConfigError, match="try 'cpu'"):
         learner_with(device="no_such_device")
+
+
+def test_a_model_folder_is_outlined_as_it_is_built(tmp_path):
+    learner_with(seed=1).export(tmp_path)
+    outlined = outline({**SETTINGS, "model": str(tmp_path)})
+    assert outlined == schema_of(learner_with(model=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"settings\.model: '/absent/folder' cannot be loaded"):
+        outline({"model": "/absent/folder"})
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        outline({"model": str(tmp_path)})
+
+
+def test_a_model_folder_has_its_own_tokenizer(data, tmp_path):
+    learner_with(seed=1).export(tmp_path / "bytes")
+    own = {"model": str(tmp_path / "bytes")}
+    assert learner_with(data, **own).train(0.1) == learner_with(
+        data, tokenizer="bytes", **own
+    ).train(0.1)
+
+    other = Tokenizer(models.WordLevel({"def": 0, "x": 1, "?": 2}, unk_token="?"))
+    other.pre_tokenizer = pre_tokenizers.Whitespace()
+    made = PreTrainedTokenizerFast(tokenizer_object=other, unk_token="?")
+    made.save_pretrained(tmp_path / "bytes")
+    assert (
+        learner_with(data, **own).evaluate().loss
+        != learner_with(data, tokenizer="bytes", **own).evaluate().loss
+    )
+
+    for file in (tmp_path / "bytes").glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ConfigError, match=r"tokenizer: .*bytes' cannot be loaded"):
+        learner_with(data, **own)
 
 
 def test_the_outline_is_the_layout_of_the_model_that_is_built():

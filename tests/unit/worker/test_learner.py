@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 from common.errors import ConfigError
 from tests.unit.worker.fakes import FixedLearner
-from worker.learner import load_learner
+from worker.learner import LearnerContext, load_learner, make_learner
 
 
 def test_a_learner_is_found_by_module_and_function():
@@ -29,6 +29,34 @@ def test_a_learner_is_found_by_module_and_function():
 def test_a_learner_that_is_not_there_is_refused_by_name(path, message):
     with pytest.raises(ConfigError, match=message):
         load_learner(path)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("fail", "ZeroDivisionError: it has no cats"),
+        ("leave", r"RuntimeError: it ended with sys.exit\(0\)"),
+        ("nothing", "TypeError: it gave NoneType, no crosscloud.Learner"),
+    ],
+)
+def test_whatever_a_learners_own_code_does_is_a_sentence_that_names_it(function, message):
+    context = LearnerContext({}, {}, 0, "aws")
+    path = f"tests.blocked_learner:{function}"
+    with pytest.raises(ConfigError, match=f"learner: '{path}' cannot be built: {message} "):
+        make_learner(path, context)
+
+
+def test_a_learner_that_refuses_its_settings_says_so_itself():
+    context = LearnerContext({}, {"trian": ["x"]}, 0, "aws")
+    with pytest.raises(ConfigError, match=r"^data: unknown setting 'trian'"):
+        make_learner("examples.own_learner:build", context)
+
+
+def test_a_module_that_fails_when_it_is_imported_is_refused_by_name(tmp_path, monkeypatch):
+    (tmp_path / "broken_learner.py").write_text("def build(context:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"'broken_learner' cannot be imported: SyntaxError"):
+        load_learner("broken_learner:build")
 
 
 def test_own_learner_needs_neither_torch_nor_transformers():

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from common.documents import Algorithm, Codec, Numbers, Offer, Plan
 from common.errors import NotAMemberError
 from common.ids import WorkerId
+from common.parties import Party
 from common.secagg.transcript import signed_content
 from common.weight import threshold
 from tests.attacks.harness import A, B, C, Registry, Table, V
 from tests.masked_members import MASKED
 from tests.small_run import NUMBERS, TLS
 from worker.trust import (
-    Party,
     Trust,
     cohort_complaint,
     roster_complaint,
@@ -64,6 +64,10 @@ def test_a_run_that_is_weaker_than_its_own_file_is_named(
 
 
 def test_a_run_for_fewer_colluders_than_its_own_file_fears_is_named() -> None:
+    one = replace(MASKED, colluding=1)
+    assert "min_cohort is 3" in Trust(colluding=1).complaint(one, "masked")
+    assert Trust(colluding=1).complaint(replace(one, min_cohort=4), "masked") == ""
+    assert Trust(colluding=1, min_cohort=3).complaint(one, "masked") == ""  # asked for
     assert "colluding is 0" in Trust(colluding=1, min_cohort=3).complaint(MASKED, "masked")
 
 

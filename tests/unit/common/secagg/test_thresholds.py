@@ -16,6 +16,7 @@ from common.secagg.thresholds import (
     is_sound,
     min_cohort,
     threshold,
+    words_needed,
 )
 
 WORLDS = [(k, c) for k in (3, 4, 5) for c in range(k - 2)]  # all with K >= m
@@ -133,3 +134,12 @@ def test_two_members_must_be_asked_for() -> None:
 
 def test_negative_colluders_are_not_sound() -> None:
     assert not is_sound(4, -1, 3, fewest=3)
+
+
+def test_two_sets_of_words_that_are_enough_share_an_honest_member() -> None:
+    for c in range(4):
+        for num in range(3 + c, 40):
+            needed = words_needed(num, c)
+            assert 2 * needed - num > c  # fewest members that both sets have
+            assert needed <= threshold(num, c)  # survivors alone can give them
+            assert needed > c  # colluders alone never can

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from common.errors import ConfigError
-from services.cli.app import app, main
+from services.cli.app import app, run
 from services.identity import MemberList
 
 INIT = ("certs", "init", "--run", "demo", "--host", "localhost", "--worker", "aws@amazon")
@@ -74,7 +74,7 @@ def test_a_wrong_setting_ends_with_one_line_and_status_2(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["crosscloud", *arguments])
     with pytest.raises(SystemExit) as ended:
-        main()
+        run()
     said = capsys.readouterr()
     assert ended.value.code == 2
     assert said.out == ""

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from common.documents import Counters, Evaluation
-from common.errors import ConfigError
+from common.errors import ConfigError, ToldToEndError
 from services.cli import operator
 from services.cli.operator import describe
-from services.operator_link import NotRecordedError, RunStatus, WorkerStatus
+from services.operator_link import RunStatus, WorkerStatus
 
 AWS = WorkerStatus(
     name="aws",
@@ -97,9 +97,11 @@ def test_who_stops_waiting_for_a_roll_back_is_told_that_it_is_still_asked_for(
 ) -> None:
     class Link:
         def rollback(self, version: int) -> None:
-            raise KeyboardInterrupt
+            raise ToldToEndError
 
     monkeypatch.setattr(operator, "_link", lambda config: nullcontext(Link()))
-    with pytest.raises(NotRecordedError, match="unless the coordinator ends before"):
+    with pytest.raises(ToldToEndError):
         operator.rollback(Path("x"), 3)
-    assert "rolled back" not in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "unless the coordinator ends before" in said.err
+    assert "rolled back" not in said.out

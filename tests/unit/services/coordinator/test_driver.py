@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from common.documents import Counters, Record
-from common.errors import ProtocolError, StorageError, StorageFullError
+from common.errors import (
+    OutOfDescriptorsError,
+    ProtocolError,
+    StorageError,
+    StorageFullError,
+)
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from coordinator.ports import (
     Append,
@@ -30,6 +35,7 @@ from coordinator.ports import (
     Table,
     Ticked,
 )
+from services import files
 from services.coordinator.driver import Driver
 
 RECORD = Record(3, Digest("p"), 0, 0, 0, Digest("d"), 0.0, Counters())
@@ -38,8 +44,9 @@ RECORD = Record(3, Digest("p"), 0, 0, 0, Digest("d"), 0.0, Counters())
 class Ports:
     """Every port at once, so that the order across them can be asserted; also the core."""
 
-    def __init__(self, *effects: Effect, disk_is_full: bool = False) -> None:
+    def __init__(self, *effects: Effect, disk_is_full: bool = False, times_busy: int = 0) -> None:
         self.effects = effects
+        self.times_busy = times_busy
         self.disk_is_full = disk_is_full
         self.seen: list[str] = []
 
@@ -55,6 +62,9 @@ class Ports:
     def append(self, record: Record) -> None:
         if self.disk_is_full:
             raise StorageFullError("full")
+        if self.times_busy:
+            self.times_busy -= 1
+            raise OutOfDescriptorsError("too many open files")
         self.seen.append(f"append {record.seq}")
 
     async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
@@ -80,6 +90,17 @@ def driver(ports: Ports, watch: Callable[[Effect, float], None] = lambda *_: Non
         now_s=lambda: float(next(times)),
         watch=watch,
     )
+
+
+async def test_an_append_without_a_descriptor_waits_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+    ports = Ports(Append(RECORD), Publish(RECORD), times_busy=3)
+    made = driver(ports)
+    await made.feed(Ticked())
+    assert ports.seen == ["append 3", "publish 3"]
+    assert not made.finished.done()
 
 
 async def test_a_record_is_in_the_log_and_the_store_before_anyone_hears_of_it() -> None:

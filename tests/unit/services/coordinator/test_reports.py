@@ -1,13 +1,21 @@
 """Totals of workers go on over restarts of theirs and of the coordinator."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from common.documents import Counters
+from common.errors import BadNumbersError
 from common.ids import WorkerId
+from coordinator.status import Status
 from protos.v1 import session_pb2
-from services.coordinator.reports import Reports
+from services.coordinator.reports import MOST, Reports
+from services.coordinator.status import StatusSource
 from services.wire import DIRECTIONS
+from tests.small_run import Run
 
 AWS = WorkerId("aws")
 
@@ -88,3 +96,88 @@ def test_a_disk_that_takes_nothing_ends_nothing(tmp_path: Path) -> None:
 def test_the_first_start_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Reports().load(tmp_path / "totals.json")
     assert not caplog.records
+
+
+# What no worker can have counted
+
+HUGE = 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps_total", HUGE),
+        ("tokens_total", MOST + 1),
+        ("pending_steps", HUGE),
+        ("resident_bytes", HUGE),
+        ("merges_total", HUGE),
+        ("healed_leaves_total", HUGE),
+        ("bytes_sent", {"update": HUGE}),
+        ("bytes_received", {"a": MOST, "b": 1}),
+        ("float32_sent", {"update": MOST + 1}),
+        ("float32_received", {str(i): MOST // 99 for i in range(100)}),
+        ("steps_per_s", float("nan")),
+        ("steps_per_s", float("inf")),
+        ("steps_per_s", -1.0),
+        ("idle_share", float("nan")),
+        ("idle_share", 1.5),
+    ],
+)
+def test_a_heartbeat_that_counts_what_nobody_can_is_refused_and_the_one_before_stays(
+    field: str, value: object
+) -> None:
+    reports = Reports()
+    reports.joined(AWS, "boot 1")
+    reports.heard(AWS, heartbeat(5))
+    before = totals(reports)
+    sent: dict[str, Any] = {field: value}
+    with pytest.raises(BadNumbersError, match=f"aws: heartbeat: {field} is"):
+        reports.heard(AWS, session_pb2.Heartbeat(**sent))
+    assert totals(reports) == before
+
+
+def test_kinds_of_a_worker_s_own_invention_are_one_kind() -> None:
+    reports = Reports()
+    reports.joined(AWS, "boot 1")
+    invented = {f"kind {i}": 2 for i in range(1000)}
+    for boot in ("boot 2", "boot 3"):
+        reports.heard(AWS, session_pb2.Heartbeat(bytes_sent={"update": 7, **invented}))
+        reports.joined(AWS, boot)
+    assert reports.of(AWS).total.sent == {"update": 14, "other": 4000}
+
+
+def test_no_number_of_boots_and_workers_blinds_the_status() -> None:
+    reports = Reports()
+    workers = [WorkerId(f"w{i}") for i in range(3000)]
+    most = session_pb2.Heartbeat(
+        steps_total=MOST, tokens_total=MOST, bytes_sent={"update": MOST}, bytes_received={"x": MOST}
+    )
+    for worker in workers:
+        for boot in ("boot 1", "boot 2", "boot 3"):
+            reports.joined(worker, boot)
+            reports.heard(worker, most)
+    shown = [
+        SimpleNamespace(
+            **dict.fromkeys(("silent_s", "version", "mean_staleness", "contributions"), 0),
+            worker=worker,
+            live=True,
+            state="",
+            pending_steps=0,
+        )
+        for worker in workers
+    ]
+    core = SimpleNamespace(
+        **dict.fromkeys(("version", "num_records", "progress", "elapsed_s", "num_aborts"), 0),
+        state="running",
+        digest="00",
+        phase="",
+        waiting_for="",
+        evaluation=None,
+        counters=Counters(),
+        workers=shown,
+    )
+    source = StatusSource(Run().genesis, lambda: cast("Status", core), reports, lambda: "")
+    answer = source.read()
+    assert answer.bytes_up == 2**63 - 1
+    assert {w.tokens for w in answer.workers} == {MOST}
+    json.dumps(source.result(), allow_nan=False)

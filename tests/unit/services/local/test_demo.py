@@ -110,10 +110,9 @@ def test_a_run_that_was_never_measured_is_summed_up_without_a_loss(folder):
 def test_signals_only_set_the_event_and_are_given_back():
     before = signal.getsignal(signal.SIGTERM)
     event = threading.Event()
-    with demo._signals_set(event) as received:
+    with demo._signals_set(event):
         os.kill(os.getpid(), signal.SIGTERM)
         assert event.wait(10)
-        assert received == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is before
 
 

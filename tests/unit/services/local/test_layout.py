@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,13 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(tmp_path):
     with pytest.raises(ConfigError, match="is not empty"):
         Layout(spec(tmp_path)).write()
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    "name", ["coordinator", "evaluator", "operator", "run", "genesis", "validation", "ca"]
+)
+def test_a_worker_named_as_another_file_is_refused_and_nothing_is_written(tmp_path, name):
+    made = replace(spec(tmp_path / "tiny"), workers=(WorkerSpec(name, {"a.py": "a = 1\n"}),))
+    with pytest.raises(ConfigError, match="choose another"):
+        Layout(made).write()
+    assert not (tmp_path / "tiny").exists()

@@ -4,7 +4,10 @@ from pathlib import Path
 import pytest
 
 from common import canonical
+from common.documents import Counters
+from common.errors import StorageError
 from common.ids import Digest
+from common.log_head import LogHead
 from services.replica import Position
 from services.simulator.disk import Disk, watched
 from services.simulator.host import HOST, Host, Killed
@@ -18,7 +21,8 @@ STAGE = Stage(PLAN, SEQ, exposed=True)
 
 
 def saved_at(state: StateFolder, next_seq: int) -> None:
-    position = Position(next_seq, Digest("0" * 64), PLAN.version, PLAN.digest, 0.0, 0)
+    head = LogHead(next_seq, Digest("0" * 64), PLAN.version, PLAN.digest, 0.0, Counters())
+    position = Position(head, PLAN.version, PLAN.digest)
     state.commit_save(Manifest(state.new_save().name, position), None)
 
 
@@ -110,3 +114,12 @@ def test_a_stage_that_a_power_cut_left_has_all_its_files(
 
     again = restarted(tmp_path / "disk")
     assert again.load_stage() is None or (again.stage / "trainer.json").read_bytes() == b"{}"
+
+
+def test_nothing_is_frozen_where_a_restart_would_not_find_it(tmp_path: Path) -> None:
+    fresh = StateFolder(tmp_path / "fresh")
+    with pytest.raises(StorageError, match="before the first save"):
+        fresh.begin_stage()
+    with pytest.raises(StorageError, match="before the first save"):
+        fresh.write_stage(b"{}")
+    assert not list((tmp_path / "fresh").iterdir())

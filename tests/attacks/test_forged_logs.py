@@ -1,0 +1,418 @@
+"""Rules 5 and 14 against a coordinator that writes each worker a log of its own.
+
+Whatever it shows, withholds or says again: nobody trains on, saves, offers on or vouches for a
+version that too few members of its round vouched for, and nobody goes back without an operator's
+order. Each attack works where only the check that it is about is off; with it on the worker
+refuses, and goes on once it is shown the true log.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from common import canonical
+from common.documents import Control, Record, Rollback
+from common.errors import DivergedError
+from common.ids import Digest
+from common.log_head import LogHead
+from common.terms import round_bits
+from tests.attacks.harness import A, B, C, E, Registry, V
+from tests.attacks.world import Node, World
+from tests.masked_members import MASKED
+from worker.round import Rule
+
+ANYTHING = frozenset({Rule.RECORD})
+NAMES = (A, B, C, V)
+OTHERS = (A, B, C)
+NOWHERE = Digest("f" * 64)
+
+Nodes = dict[Any, Node]
+
+
+@pytest.fixture
+def world(registry: Registry, tmp_path: Path) -> World:
+    return World(registry, tmp_path, NAMES)
+
+
+async def started(world: World, **victim: Any) -> tuple[Nodes, Node]:
+    """Return nodes that made version 1 together, and the victim, which is made as said."""
+    nodes = {w: world.node(w, **(victim if w == V else {})) for w in world.names}
+    for node in nodes.values():
+        await node.join(world.log)
+    await world.step(nodes)
+    assert {n.stands_on for n in nodes.values()} == {world.log[-1].digest}
+    return nodes, nodes[V]
+
+
+async def goes_on(world: World, nodes: Nodes, victim: Node) -> None:
+    """Show the true log: the victim makes the next version with the others."""
+    nodes[V] = victim
+    await victim.join(world.log)
+    await world.relayed(nodes)
+    await world.step(nodes)
+    assert victim.stands_on == world.log[-1].digest
+
+
+async def restarted(world: World, nodes: Nodes) -> None:
+    """A worker that stopped with an alarm is started again, and goes on."""
+    again = world.node(V)
+    await again.agent.resume()
+    await goes_on(world, nodes, again)
+
+
+async def refused_or_held(victim: Node, record: Record) -> None:
+    """Show a record that is no honest one's; where that is said, it is said why."""
+    before = len(victim.log)
+    refusal = ""
+    try:
+        await victim.hear(record)
+    except DivergedError as e:
+        del victim.log[before:]
+        refusal = str(e)
+    assert refusal == "" or "rule 14" in refusal or "no honest log" in refusal
+
+
+def crafted(world: World, nodes: Nodes, log: list[Record]) -> Record:
+    """Return a commit that nobody had a part in, as the next record of `log`."""
+    for node in nodes.values():
+        node.agent.connected = True
+    offers = [node.offers()[-1] for node in nodes.values()]
+    move = np.full(world.run.schema.length, 0.5, np.float32)
+    for start, stop in world.run.schema.padding():
+        move[start:stop] = 0
+    commit, state = world.crafted(world.run.version, world.number, offers, move)
+    return world.after(log, world.number + 1, canonical.digest(state), commit=commit)
+
+
+@pytest.mark.parametrize("unsafe", [ANYTHING, frozenset()], ids=["off", "on"])
+async def test_a_crafted_version_is_trained_on_only_where_no_words_are_counted(
+    world: World, unsafe: frozenset[Rule]
+) -> None:
+    nodes, victim = await started(world, unsafe=unsafe)
+    record = crafted(world, nodes, victim.log)
+    num_offers = len(victim.offers())
+
+    await victim.hear(record)
+    await victim.told(*(world.word(w, world.log[-1]) for w in OTHERS))  # the words that there are
+
+    if unsafe:
+        assert victim.stands_on == record.digest
+        return
+    assert victim.stands_on == world.log[-1].digest
+    assert victim.trained_on == [0, 1]
+    assert len(victim.offers()) == num_offers  # it offers nothing while it waits
+    assert {w.digest for w in victim.words()} == {world.log[-1].digest}
+    await goes_on(world, nodes, victim)
+
+
+async def test_a_newcomer_begins_on_no_version_that_too_few_vouch_for(world: World) -> None:
+    nodes = {w: world.node(w) for w in OTHERS}
+    for node in nodes.values():
+        await node.join(world.log)
+    true = world.commit(*await world.round(nodes.values()))
+    victim = world.node(V)
+
+    await victim.join([crafted(world, nodes, world.log)])
+    await victim.told(*(world.word(w, true) for w in OTHERS))
+    assert not victim.agent.begun
+
+    await victim.join([true])
+    await victim.told(world.word(A, true), world.word(A, true))  # one, said twice
+    await victim.told(world.word(V, true))  # no member's
+    assert not victim.agent.begun
+    await victim.told(world.word(B, true))
+    assert victim.stands_on == true.digest
+    assert victim.trained_on == [1]
+
+
+async def test_a_newcomer_needs_nobody_alive_the_log_holds_the_words(world: World) -> None:
+    nodes = {w: world.node(w) for w in OTHERS}
+    for node in nodes.values():
+        await node.join(world.log)
+    true = await world.step(nodes)
+    signatures = {w: world.word(w, true).signature or "" for w in (A, C)}
+    later = replace(world.append(control=Control("pause", "ann", "")), words=signatures)
+
+    victim = world.node(V)
+    await victim.join([true, later])
+    assert victim.stands_on == true.digest
+
+    cut = replace(later, words={A: signatures[A], V: signatures[C]})
+    newcomer = Node(world, V, world.folder / "newcomer")
+    await newcomer.join([true, cut])
+    assert not newcomer.agent.begun
+
+
+async def test_withheld_files_leave_a_worker_where_it_stands(world: World) -> None:
+    nodes, victim = await started(world)
+    stood = victim.stands_on
+    others = {w: nodes[w] for w in OTHERS}
+    lie = crafted(world, nodes, victim.log)
+    await victim.hear(lie)
+    # What the others truly made, and records of Eve's own for it on top of her own version.
+    true = world.commit(*await world.round(others.values()))
+    assert true.commit is not None
+    victim.withheld |= {true.digest, true.commit.aggregate}
+    commit = replace(true.commit, plan=replace(true.commit.plan, version=2, digest=lie.digest))
+    for body, version, digest in (
+        (commit, 3, true.digest),
+        (true.commit, 3, true.digest),
+        (replace(commit, aggregate=NOWHERE), 0, world.run.genesis.version0),
+    ):
+        record = world.after(victim.log, version, digest, commit=body)
+        await refused_or_held(victim, record)
+        await victim.told(*(world.word(w, true) for w in OTHERS))
+        assert victim.stands_on == stood
+        assert victim.trained_on == [0, 1]
+        assert len(victim.words()) == 1
+
+    again = world.node(V)
+    await again.agent.resume()
+    assert again.stands_on == stood
+    for node in others.values():
+        await node.hear(true)
+    await world.relayed(others)
+    nodes[V] = again
+    await again.join(world.log)
+    await world.relayed(nodes)
+    assert again.stands_on == true.digest
+
+
+async def test_a_true_version_whose_files_are_withheld_is_waited_for_on_the_one_before(
+    world: World,
+) -> None:
+    nodes, victim = await started(world)
+    stood = victim.stands_on
+    others = {w: nodes[w] for w in OTHERS}
+    true = world.commit(*await world.round(others.values()))
+    assert true.commit is not None
+    victim.withheld |= {true.digest, true.commit.aggregate}
+    await victim.hear(true)
+    await victim.told(*(world.word(w, true) for w in OTHERS))
+    assert (victim.stands_on, victim.replica.behind) == (stood, True)
+    num_offers = len(victim.offers())
+
+    # A record that names where it stands is none of this log: the number has moved on.
+    still = world.after(world.log[:-1], 1, stood, control=Control("pause", "eve", ""))
+    still = replace(still, seq=true.seq + 1, previous=canonical.digest(true))
+    with pytest.raises(DivergedError, match="its version is 1, after 2"):
+        await victim.hear(still)
+    assert len(victim.offers()) == num_offers
+    assert {w.digest for w in victim.words()} == {stood}
+
+
+# An earlier version is no base again without an operator's order.
+
+
+def to_genesis_by_a_commit(world: World, log: list[Record]) -> Record:
+    made = log[-1].commit
+    assert made is not None
+    bits = round_bits(world.run.algorithm.codec, 1)
+    plan = replace(made.plan, version=1, digest=world.log[-1].digest, bits=bits)
+    body = replace(made, plan=plan, aggregate=NOWHERE)
+    record = world.after(log, 2, world.run.genesis.version0, commit=body)
+    return replace(record, version=0)
+
+
+def to_an_unknown_number(world: World, log: list[Record]) -> Record:
+    back = Rollback(12345, 0, "eve", None)
+    return world.after(log, 2, world.run.genesis.version0, rollback=back)
+
+
+def without_an_order(world: World, log: list[Record]) -> Record:
+    back = Rollback(0, 0, "eve", None)
+    return world.after(log, 2, world.run.genesis.version0, rollback=back)
+
+
+def of_no_kind(world: World, log: list[Record]) -> Record:
+    return world.after(log, 0, world.run.genesis.version0, control=Control("resume", "eve", ""))
+
+
+@pytest.mark.parametrize(
+    "forge", [to_genesis_by_a_commit, to_an_unknown_number, without_an_order, of_no_kind]
+)
+@pytest.mark.parametrize("unsafe", [ANYTHING, frozenset()], ids=["off", "on"])
+async def test_no_worker_is_led_back_to_genesis(
+    world: World, forge: Callable[[World, list[Record]], Record], unsafe: frozenset[Rule]
+) -> None:
+    nodes, victim = await started(world, unsafe=unsafe)
+    stood, record = victim.stands_on, forge(world, victim.log)
+    if unsafe:
+        with mock.patch.object(LogHead, "_complaint", return_value=""):
+            await victim.hear(record)
+        assert victim.stands_on == (stood if forge is of_no_kind else world.run.genesis.version0)
+        return
+    await refused_or_held(victim, record)
+    assert victim.stands_on == stood
+    assert victim.trained_on == [0, 1]
+    await restarted(world, nodes)
+
+
+async def test_an_old_word_said_again_takes_nobody_back(world: World) -> None:
+    nodes, victim = await started(world)
+    first = world.log[-1]
+    old = [world.word(w, first) for w in OTHERS]
+    second = await world.step(nodes)
+    assert victim.stands_on == second.digest
+
+    body = replace(second.commit, plan=replace(second.commit.plan, version=2, digest=second.digest))
+    for version in (1, 3):
+        record = world.after(world.log, 3, first.digest, commit=body)
+        record = replace(record, version=version)
+        await victim.join(world.log)
+        await refused_or_held(victim, record)
+        await victim.told(*old, *(replace(word, version=version) for word in old))
+        assert victim.stands_on == second.digest
+    assert victim.trained_on == [0, 1, 2]
+    await goes_on(world, nodes, victim)
+
+
+@pytest.mark.parametrize("changes", [{"local_steps": 77}, {"max_staleness": 7.0}])
+async def test_words_and_orders_of_another_run_of_this_name_are_none(
+    world: World, registry: Registry, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    elsewhere = World(registry, tmp_path / "other", NAMES, replace(MASKED, **changes))
+    assert elsewhere.id != world.id
+    assert elsewhere.run.genesis.run == world.run.genesis.run
+    nodes, victim = await started(world)
+    others = {w: nodes[w] for w in OTHERS}
+    true = world.commit(*await world.round(others.values()))
+    await victim.hear(true)
+    await victim.told(*(elsewhere.word(w, true) for w in OTHERS))
+    assert victim.stands_on != true.digest
+    await victim.told(*(world.word(w, true) for w in OTHERS))
+    assert victim.stands_on == true.digest
+
+    order = world.order(1, genesis=elsewhere.id)
+    with pytest.raises(DivergedError, match="its order is for another run"):
+        await victim.hear(world.roll_back(1, order))
+
+
+# One round makes one version, also with c colluders who give everything away.
+
+
+@pytest.mark.parametrize("unsafe", [ANYTHING, frozenset()], ids=["off", "on"])
+async def test_a_colluder_s_kappa_forges_a_sum_and_still_makes_no_second_version(
+    registry: Registry, tmp_path: Path, unsafe: frozenset[Rule]
+) -> None:
+    world = World(registry, tmp_path, (A, B, C, E, V), replace(MASKED, colluding=1, min_cohort=4))
+    nodes, victim = await started(world, unsafe=unsafe)
+    stood = victim.stands_on
+    played = await world.exposed(nodes.values())
+    commit, content = await played.summed()
+    forged, file = played.forged(commit, content, played.kappa(E))
+    log = list(world.log)
+    before, number = world.run.version, world.number
+    true = world.commit(commit, content)
+    world.run.version, world.number, world.log = before, number, log
+    lie = world.commit(forged, file)
+    assert lie.digest != true.digest
+
+    for name in (A, B, C):  # whom the lie is shown: its tags are right
+        await nodes[name].hear(lie)
+    await victim.hear(true)
+    said = [w for n in nodes.values() for w in n.words()]
+    assert {w.worker for w in said if w.digest == lie.digest} == {A, B, C}
+    said += [world.word(E, lie), world.word(E, true)]  # E says whatever is wanted
+    for name in (A, B, C, V):
+        await nodes[name].told(*said)
+
+    assert {nodes[w].stands_on for w in (A, B, C)} == {lie.digest}
+    if unsafe:  # the same round, another model for the victim alone
+        assert victim.stands_on == true.digest
+        return
+    assert victim.stands_on == stood
+    assert [w.digest for w in victim.words() if w.worker == V][-1] == true.digest
+
+
+async def test_a_member_gives_one_word_per_round_also_through_a_restart(world: World) -> None:
+    nodes, victim = await started(world)
+    played = await world.exposed(nodes.values())
+    commit, content = await played.summed()
+    forged, file = played.forged(commit, content, played.kappa(A))
+    log, before, number = list(world.log), world.run.version, world.number
+    first = log[-1].digest
+    true = world.commit(commit, content)
+    await victim.hear(true)
+    world.run.version, world.number, world.log = before, number, log
+    lie = world.commit(forged, file)
+
+    again = world.node(V)
+    await again.agent.resume()
+    with pytest.raises(DivergedError, match="this worker vouched for version 2"):
+        await again.join(world.log)
+    assert {w.digest for w in again.words()} <= {true.digest, first}
+    assert lie.digest not in {w.digest for w in again.words()}
+
+
+# Who skips records takes nothing from them but what members vouched for.
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda r: replace(r, progress=r.progress / 2), "its progress is"),
+        (lambda r: replace(r, counters=replace(r.counters, tokens=0)), "counters do not follow"),
+        (
+            lambda r: replace(r, counters=replace(r.counters, member_steps_256=-10000)),
+            "counters do not follow from the commits: member_steps_256",
+        ),
+        (lambda r: replace(r, counters=replace(r.counters, elapsed_s=-1)), "time goes back"),
+        (lambda r: replace(r, version=r.version + 1), "its version is 3, after 1 a commit"),
+        (lambda r: replace(r, control=Control("pause", "eve", "")), "it is of 2 kinds"),
+        (lambda r: with_plan(r, version=0), "its round starts from version 0"),
+        (lambda r: with_plan(r, digest=NOWHERE), "its round starts from version 1 ffff"),
+        (lambda r: with_plan(r, num_live=0), "its round has 3 members of 0 live"),
+        (lambda r: with_plan(r, bits=3), "its round has 3 bits"),
+        (lambda r: with_plan(r, fragment=7), "of fragment 7 of 1"),
+    ],
+)
+async def test_numbers_counters_and_progress_are_nobody_s_to_choose(
+    world: World, change: Callable[[Record], Record], complaint: str
+) -> None:
+    nodes, victim = await started(world)
+    stood = victim.replica.position
+    others = {w: nodes[w] for w in OTHERS}
+    true = world.commit(*await world.round(others.values()))
+    with pytest.raises(DivergedError, match=complaint):
+        await victim.hear(change(true))
+    assert victim.replica.position == stood
+    assert victim.trained_on == [0, 1]
+    for node in others.values():
+        await node.hear(true)
+    await restarted(world, nodes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: replace(r, counters=replace(r.counters, member_steps_256=10**9)),
+        lambda r: replace(r, version=r.version + 1),
+        lambda r: replace(r, digest=NOWHERE),
+    ],
+)
+async def test_a_newcomer_has_numbers_and_counters_from_the_members_words(
+    world: World, change: Callable[[Record], Record]
+) -> None:
+    nodes = {w: world.node(w) for w in OTHERS}
+    for node in nodes.values():
+        await node.join(world.log)
+    true = world.commit(*await world.round(nodes.values()))
+    newcomer = world.node(V)
+    await newcomer.join([change(true)])
+    await newcomer.told(*(world.word(w, true) for w in OTHERS))
+    assert not newcomer.agent.begun
+    await newcomer.join([true])
+    await newcomer.told(*(world.word(w, true) for w in OTHERS))
+    assert newcomer.replica.position.log.counters == true.counters
+
+
+def with_plan(record: Record, **changes: Any) -> Record:
+    assert record.commit is not None
+    plan = replace(record.commit.plan, **changes)
+    return replace(record, commit=replace(record.commit, plan=plan))

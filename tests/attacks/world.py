@@ -1,0 +1,442 @@
+"""A federation of real agents, in one process, and a coordinator that may write each its own log.
+
+    World   the true chain, the honest coordinator's arithmetic, the files that anybody may fetch
+    Node    one cloud: the real agent, replica and state folder; what it was told and what it sent
+
+A round is played as an honest coordinator plays it, masks, tags and all. What stands in the logs
+that the nodes are shown is up to the test.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from common import canonical
+from common.arrays import F32
+from common.chain import advance
+from common.documents import (
+    Algorithm,
+    Answer,
+    Attestation,
+    Commit,
+    Control,
+    Lanes,
+    Numbers,
+    Offer,
+    Origin,
+    Plan,
+    Record,
+    Rollback,
+    RollbackOrder,
+    Version,
+)
+from common.errors import UnknownFileError
+from common.ids import Digest, RoundId, WorkerId
+from common.log_head import LogHead
+from common.progress import next_counters, progress
+from common.secagg.shamir import Share, combine, x_coordinate
+from common.secagg.tags import MODULUS, Tagger
+from common.secagg.transcript import context, signed_content
+from common.shards import SHARD_BYTES, pack_tag_sums, unpack_tags
+from common.terms import round_bits
+from common.weight import threshold
+from common.words import word_about
+from coordinator.masked_sum import masked_aggregate, sum_masks
+from coordinator.ports import Secrets
+from protos.v1 import session_pb2
+from services.data_store import DataStore
+from services.metrics import WorkerMetrics
+from services.replica import Replica, genesis_position
+from services.worker.agent import Agent
+from services.worker.messages import Begin, Merge, Return
+from services.worker.state import StateFolder
+from tests.attacks.harness import OPERATOR, Registry, Table
+from tests.masked_members import MASKED
+from tests.small_run import Run, bytes_of
+from tests.unit.services.test_agent import FakeTrainer
+
+Pieces = dict[RoundId, list[bytes]]
+
+
+@dataclass
+class Node:
+    """See the module docstring; made again over the same folder it is what starts after a kill.
+
+    Args:
+        make_trainer: returns what it trains with.
+        seat: what is told of its place beside that: trust, unsafe.
+    """
+
+    world: "World"
+    name: WorkerId
+    folder: Path
+    make_trainer: Callable[["Node"], Any] | None = None
+    seat: Mapping[str, Any] = field(default_factory=dict)
+    sent: list[session_pb2.ConnectRequest] = field(default_factory=list)
+    uploads: Pieces = field(default_factory=dict)
+    withheld: set[Digest] = field(default_factory=set)
+    num_redials: int = 0
+
+    def __post_init__(self) -> None:
+        world, genesis = self.world, self.world.run.genesis
+        state = StateFolder(self.folder)
+        store = DataStore(state.data)
+
+        def fetch(digest: Digest, kind: str, most_bytes: int) -> None:
+            files = world.run.blobs.files
+            if digest in self.withheld or digest not in files:
+                raise UnknownFileError(kind)
+            assert len(files[digest]) <= most_bytes
+            store.write(files[digest])
+
+        self.replica = Replica(genesis, store, fetch, genesis_position(genesis))
+        theta = world.run.theta() - np.float32(0.01)
+        self.trainer = self.make_trainer(self) if self.make_trainer else FakeTrainer(theta)
+        self.cloud = Table(world.registry, world.run).cloud(self.name, **self.seat)
+        self.log: list[Record] = []
+        self.agent = Agent(
+            self.name,
+            genesis,
+            boot="b1",
+            state=state,
+            replica=self.replica,
+            trainer=self.trainer,
+            tier=self.cloud.tier,
+            push=self._push,
+            send=self.sent.append,
+            redial=self._redial,
+            link_bps=lambda: 0,
+            metrics=WorkerMetrics(run="small", worker=self.name, software="test", tells_loss=False),
+            now_s=lambda: 0.0,
+            resolve_timeout_s=1e9,
+        )
+
+    async def _push(
+        self,
+        round_id: RoundId,
+        num_shards: int,
+        read_shard: Callable[[int], bytes],
+        *,
+        give_up: Event,
+    ) -> None:
+        self.uploads[round_id] = [read_shard(i) for i in range(num_shards)]
+
+    def _redial(self) -> None:
+        self.num_redials += 1
+
+    @property
+    def stands_on(self) -> Digest:
+        return self.replica.position.digest
+
+    @property
+    def trained_on(self) -> list[int]:
+        """Return the numbers of the versions that the trainer was given, in order."""
+        kinds = (Begin, Merge, Return)
+        return [m.clock.version for m in self.trainer.told if isinstance(m, kinds)]
+
+    async def join(self, log: Iterable[Record]) -> None:
+        """Open a session with whoever holds this log, and hear what of it is new."""
+        self.log = list(log)
+        start = canonical.encode(self.log[0])
+        begun = self.agent.begun
+        await self.agent.welcomed(
+            session_pb2.Welcome(start_record=start, num_records=len(self.log))
+        )
+        seen = self.replica.position.next_seq if begun else 1
+        for record in self.log[seen:]:
+            await self.agent.recorded(canonical.encode(record))
+
+    async def hear(self, record: Record) -> None:
+        """Hear the next record of the log that this node is shown."""
+        self.log.append(record)
+        await self.agent.recorded(canonical.encode(record))
+
+    async def told(self, *words: Attestation) -> None:
+        for word in words:
+            attested = session_pb2.Attest(attestation=canonical.encode(word))
+            await self.agent.attested(attested)
+
+    def last(self, kind: str) -> Any:
+        return [m for m in self.sent if m.WhichOneof("message") == kind][-1]
+
+    def words(self) -> list[Attestation]:
+        """Return the words that it gave, or passed on."""
+        found = (m.attest for m in self.sent if m.WhichOneof("message") == "attest")
+        return [canonical.decode(m.attestation, Attestation) for m in found]
+
+    def offers(self) -> list[Offer]:
+        self.agent.consider_offering()
+        found = (m.offer for m in self.sent if m.WhichOneof("message") == "offer")
+        return [canonical.decode(m.offer, Offer) for m in found]
+
+    async def paced(self, local_steps: int, *, paused: bool = False) -> None:
+        await self.agent.paced(session_pb2.Pace(local_steps=local_steps, paused=paused))
+
+
+@dataclass
+class World:
+    """See the module docstring. `log` is the true one."""
+
+    registry: Registry
+    folder: Path
+    names: tuple[WorkerId, ...]
+    algorithm: Algorithm = MASKED
+    run: Run = field(init=False)
+    log: list[Record] = field(default_factory=list)
+    number: int = 0
+    num_plans: int = 0
+    make_run: Callable[[Algorithm], Run] = lambda algorithm: Run(algorithm)
+
+    def __post_init__(self) -> None:
+        self.run = self.make_run(self.algorithm)
+        self.run.blobs.write(canonical.encode(self.run.version))
+        self.states: dict[int, Version] = {0: self.run.version}
+        self.append(control=Control("resume", "ann", ""))
+
+    @property
+    def id(self) -> Digest:
+        return canonical.digest(self.run.genesis)
+
+    def node(
+        self,
+        name: WorkerId,
+        make_trainer: Callable[[Node], Any] | None = None,
+        **seat: Any,
+    ) -> Node:
+        return Node(self, name, self.folder / name, make_trainer, seat)
+
+    # The true log -------------------------------------------------------------------------------
+
+    def append(self, **body: Any) -> Record:
+        record = self.after(self.log, self.number, canonical.digest(self.run.version), **body)
+        self.log.append(record)
+        return record
+
+    def after(self, log: list[Record], version: int, digest: Digest, **body: Any) -> Record:
+        """Return the next record of a log, its counters as they follow."""
+        genesis = self.run.genesis
+        head = LogHead.at(log[-1]) if log else LogHead.of(genesis)
+        counters, made = head.counters, head.progress
+        if (commit := body.get("commit")) is not None:
+            counters = next_counters(genesis, counters, commit, counters.elapsed_s)
+            made = progress(genesis, version, counters.tokens, commit.plan.hours)
+        seq = len(log)
+        return Record(seq, head.previous, 0, 0, version, digest, made, counters, **body)
+
+    def commit(self, commit: Commit, content: bytes) -> Record:
+        """Take the step, and append it to the true log."""
+        self.run.blobs.write(content)
+        self.run.blobs.write(canonical.encode(self.run.advance(commit, content)))
+        self.number += 1
+        self.states[self.number] = self.run.version
+        return self.append(commit=commit)
+
+    def roll_back(self, version: int, order: RollbackOrder | None) -> Record:
+        state = self.run.version = self.states[version]
+        self.number += 1
+        self.states[self.number] = state
+        origin = self.origin(version)
+        return self.append(rollback=Rollback(version, state.commits, "ann", order, origin))
+
+    def origin(self, version: int) -> Origin | None:
+        (made,) = [r for r in self.log if r.version == version and r.commit is not None] or [None]
+        if made is None or made.commit is None:
+            return None
+        words = {w: self.word(w, made).signature or "" for w in self.names}
+        return Origin(made.commit.plan, made.version, made.counters, words)
+
+    def order(self, version: int, **changes: Any) -> RollbackOrder:
+        """Return what an operator signs for the true log as it is, but for `changes`."""
+        who = self.registry.of(WorkerId(OPERATOR))
+        digest = canonical.digest(self.states[version])
+        order = RollbackOrder(self.id, version, digest, len(self.log), who.certificate)
+        order = replace(order, **changes)
+        return replace(order, signature=who.sign("rollback", signed_content(order)).hex())
+
+    def word(self, name: WorkerId, record: Record, **changes: Any) -> Attestation:
+        """Return what a member signs of a record, as one that colludes signs anything."""
+        unsigned = replace(word_about(self.id, record, name), **changes)
+        signature = self.registry.of(name).sign("head", signed_content(unsigned))
+        return replace(unsigned, signature=signature.hex())
+
+    # Rounds -------------------------------------------------------------------------------------
+
+    def plan(self, offers: Iterable[Offer], **changes: Any) -> Plan:
+        ordered = tuple(sorted(offers, key=lambda o: o.worker))
+        self.num_plans += 1
+        version, algorithm = self.run.version, self.run.algorithm
+        plan = Plan(
+            run=self.run.genesis.run,
+            round=RoundId(f"{self.num_plans:032x}"),
+            tier=algorithm.tier,
+            version=self.number,
+            digest=canonical.digest(version),
+            fragment=0,
+            bits=round_bits(algorithm.codec, version.commits),
+            threshold=threshold(len(ordered), algorithm),
+            live_speed=sum(o.speed for o in ordered),
+            num_live=len(ordered),
+            hours=0.0,
+            key_timeout_s=1.0,
+            upload_timeout_s=1.0,
+            offers=ordered,
+        )
+        return replace(plan, **changes)
+
+    async def exposed(self, nodes: Iterable[Node], **changes: Any) -> "Played":
+        """Play a round up to what members send and reveal."""
+        members = list(nodes)
+        for node in members:
+            node.agent.connected = True
+        plan = self.plan((node.offers()[-1] for node in members), **changes)
+        answers, sealed = {}, {}
+        for node in members:
+            await node.agent.planned(canonical.encode(plan))
+            said = node.last("answer").answer
+            answers[node.name] = canonical.decode(said.answer, Answer)
+            sealed[node.name] = dict(said.sealed)
+        for node in members:
+            named = session_pb2.Members(
+                round_id=bytes.fromhex(plan.round),
+                answers={w: canonical.encode(a) for w, a in answers.items()},
+                sealed={w: s[node.name] for w, s in sealed.items() if w != node.name},
+            )
+            await node.agent.named(named)
+            assert node.agent._upload is not None
+            await node.agent._upload.task
+        return Played(self, plan, answers, {n.name: n for n in members})
+
+    async def round(self, nodes: Iterable[Node], **changes: Any) -> tuple[Commit, bytes]:
+        """Play a whole round as an honest coordinator does; return what it would record."""
+        return await (await self.exposed(nodes, **changes)).summed()
+
+    async def relayed(self, nodes: Mapping[WorkerId, Node]) -> None:
+        """Pass all words on to all."""
+        words = [word for node in nodes.values() for word in node.words()]
+        for node in nodes.values():
+            await node.told(*words)
+
+    async def step(self, nodes: Mapping[WorkerId, Node]) -> Record:
+        """Commit a version that all nodes made, and bring all of them there."""
+        record = self.commit(*await self.round(nodes.values()))
+        for node in nodes.values():
+            await node.hear(record)
+        await self.relayed(nodes)
+        return record
+
+    def crafted(
+        self, base: Version, number: int, offers: Iterable[Offer], move: F32
+    ) -> tuple[Commit, Version]:
+        """Return a commit that no member had a part in, which moves theta about as `move` says."""
+        plan = self.plan(offers, version=number, digest=canonical.digest(base))
+        plan = replace(plan, bits=round_bits(self.run.algorithm.codec, base.commits))
+        scales = self.run.blobs.vector(base.scales)
+        length = float(np.sqrt(np.sum(np.square(move)) / 4096)) / float(scales.max())
+        steps = 20 + math.ceil(length / self.run.algorithm.schedule.peak)  # rates have a bound
+        rates = max(length, steps * 1e-4)
+        numbers = dict.fromkeys(plan.roster, Numbers(10**6, rates, 0, 65535, steps, 16))
+        eve = Run(self.run.algorithm, self.run.schema, blobs=self.run.blobs)
+        eve.version, eve.genesis = base, self.run.genesis
+        terms = eve.terms(plan, numbers)
+        outer = self.run.algorithm.outer
+        aim = (eve.theta() + move / (outer.learning_rate * (1 + outer.momentum))).astype("<f4")
+        dtype = np.dtype({8: "i1", 16: "<i2"}[plan.bits])
+        data, v = np.zeros(terms.layout.length, np.int64), 0
+        for i, worker in enumerate(plan.roster):
+            payload, _ = eve.payload(terms, worker, aim, seed=i + 1)
+            data += np.frombuffer(payload[: terms.layout.data_bytes], dtype)
+            v += terms.weights.v[worker]
+        energies = np.full(terms.layout.energy_bytes // 4, 256 * len(plan.offers), "<u4").tobytes()
+        tags = pack_tag_sums([(0, 0)] * terms.layout.num_tagged)
+        content = data.astype(dtype).tobytes() + energies + tags
+        size, aggregate = len(content), canonical.digest_of(content)
+        commit = Commit(plan, numbers, plan.roster, Lanes(v, 0, 0), aggregate, size)
+        self.run.blobs.write(content)
+        read, write = self.run.blobs.read, self.run.blobs.write
+        after = advance(self.run.genesis, base, commit, bytes_of(content), read, write)
+        write(canonical.encode(after))
+        return commit, after
+
+
+@dataclass
+class Played:
+    """A round whose members have sent their uploads, and what a coordinator makes of them."""
+
+    world: World
+    plan: Plan
+    answers: Mapping[WorkerId, Answer]
+    nodes: Mapping[WorkerId, Node]
+
+    async def summed(self) -> tuple[Commit, bytes]:
+        """Have everybody reveal its shares, and sum."""
+        plan, run = self.plan, self.world.run
+        shares = {}
+        round_id = bytes.fromhex(plan.round)
+        for name, node in self.nodes.items():
+            told = session_pb2.Survivors(round_id=round_id, survivors=plan.roster)
+            await node.agent.unmasking.survived(told)
+            shares[name] = dict(node.last("shares").shares.shares)
+        own = {
+            w: combine(
+                [
+                    Share.from_bytes(x_coordinate(by, plan.roster), s[w].own)
+                    for by, s in shares.items()
+                ],
+                plan.threshold,
+            ).hex()
+            for w in plan.roster
+        }
+        secrets = Secrets(context=context(plan, self.answers).hex(), own=own, lost={})
+        numbers = {w: answer.numbers for w, answer in self.answers.items()}
+        terms = run.terms(plan, numbers)
+        uploads = {}
+        for name, node in self.nodes.items():
+            payload = bytearray(terms.layout.total_bytes)
+            for index, piece in enumerate(node.uploads[plan.round]):
+                payload[index * SHARD_BYTES : index * SHARD_BYTES + len(piece)] = piece
+            uploads[name] = bytes_of(bytes(payload))
+        content = bytearray()
+        lanes = masked_aggregate(
+            terms.layout,
+            uploads,
+            sum_masks(plan, secrets),
+            Tagger(terms.layout, (bytes.fromhex(secrets.context),)),
+            terms.scales.energy_cap,
+            content.extend,
+        )
+        file = bytes(content)
+        aggregate = canonical.digest_of(file)
+        return Commit(plan, numbers, plan.roster, lanes, aggregate, len(file)), file
+
+    def kappa(self, of: WorkerId) -> bytes:
+        """Return what a member knows and may give away."""
+        stage = self.nodes[of].agent._round.stage
+        assert stage is not None
+        return bytes.fromhex(stage.kappa)
+
+    def forged(self, commit: Commit, content: bytes, kappa: bytes) -> tuple[Commit, bytes]:
+        """Return another sum whose tags are right: the values reversed, as only kappa lets one."""
+        run, plan = self.world.run, self.plan
+        numbers = {w: answer.numbers for w, answer in self.answers.items()}
+        layout = run.terms(plan, numbers).layout
+        tagger = Tagger(layout, (kappa,))
+        dtype = np.dtype({8: "i1", 16: "<i2"}[plan.bits])
+        values = np.frombuffer(content[: layout.data_bytes], dtype)
+        data = (-values).astype(dtype).tobytes()
+        end = layout.data_bytes + layout.energy_bytes
+        tags = []
+        for shard, (public, secret) in enumerate(unpack_tags(content[end:], layout)):
+            moved = 0
+            if shard < layout.num_data_shards:
+                offset, length = layout.shard(shard)
+                (before,) = tagger.tags(shard, content[offset : offset + length])
+                (after,) = tagger.tags(shard, data[offset : offset + length])
+                moved = after - before
+            tags.append((public, (secret + moved) % MODULUS))
+        file = data + content[layout.data_bytes : end] + pack_tag_sums(tags)
+        return replace(commit, aggregate=canonical.digest_of(file)), file

@@ -1,0 +1,69 @@
+"""A coordinator on IPv6: every form of its host, and every program that dials it."""
+
+import socket
+from contextlib import closing
+
+import pytest
+
+from services.certs import Holder, init_federation
+from services.identity import Role
+from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
+from tests.integration.conftest import LoneCoordinator, Make
+from tests.integration.test_doctor import crosscloud, doctor
+
+
+def _has_ipv6() -> bool:
+    try:
+        with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)):
+            return True
+    except OSError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6, not even ::1")
+
+
+def on_ipv6(made: LoneCoordinator, host: str) -> None:
+    """Let the coordinator listen on `host`, and all others dial ::1."""
+    certs = made.folder / "certs"
+    for file in certs.glob("coordinator.*"):
+        file.unlink()
+    init_federation(certs, "test", [Holder(Role.COORDINATOR, COORDINATOR, "local", ("[::1]",))])
+    layout = made.layout
+    layout.control, layout.bulk = (
+        a.replace("127.0.0.1", "[::1]") for a in (layout.control, layout.bulk)
+    )
+    port = layout.metrics_ports[COORDINATOR]
+    made.edit(COORDINATOR, host=host, metrics={"host": host, "port": port})
+    for name in ("aws", EVALUATOR):
+        made.edit(name, coordinator={"control": layout.control, "bulk": layout.bulk})
+    made.edit(OPERATOR, coordinator=layout.control)
+
+
+@pytest.mark.parametrize(
+    ("in_file", "in_environment"), [("::", "[::]"), ("[::]", "::"), ("::1", "[::1]")]
+)
+def test_everybody_reaches_a_coordinator_on_ipv6(
+    make_coordinator: Make, in_file: str, in_environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_coordinator(start=False)
+    on_ipv6(made, in_file)
+    made.start()
+    config = made.layout.config
+    for name in ("aws", OPERATOR):
+        status, found = doctor(config(name))
+        assert [c for c in found.values() if not c["ok"]] == [], name
+        assert status == 0
+    done = crosscloud("probe", config(COORDINATOR))
+    assert done.returncode == 0, done.stderr
+    assert crosscloud("status", config(OPERATOR)).returncode == 0
+    with made.worker("aws") as worker:
+        worker.join()
+    made.stop()
+
+    made.edit(COORDINATOR, host="127.0.0.1")
+    monkeypatch.setenv("CROSSCLOUD_COORDINATOR__HOST", in_environment)
+    made.start()
+    variable = {"CROSSCLOUD_COORDINATOR__HOST": in_environment}
+    done = crosscloud("probe", config(COORDINATOR), **variable)
+    assert done.returncode == 0, done.stderr

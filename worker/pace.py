@@ -1,0 +1,93 @@
+"""How fast a worker goes: as the coordinator says, within bounds that keep a sum a sum of many.
+
+Steps per contribution decide how much of a sum is one worker's. So a worker never takes fewer than
+`min_local_steps` nor more than `local_steps` of them, whatever it is told. Whether it trains at all
+is the coordinator's to say: what a worker that pauses has, it keeps, and what unequal work is left
+is bounded by `max_share` (rule 6).
+
+That bounds weights. A coordinator can also hold one worker back while the others go on, until their
+updates cancel each other: the next sum with it would be its update, whatever the weights. A worker
+sees that it is left out, by the numbers of the versions that it goes to; then it has no more work
+ready than the least that any member may have, so that in the sum which takes it back it is at most
+one part among equals. By numbers, not names: who was in other sums is only the coordinator's word.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from common.documents import Algorithm
+from worker.train import MAX_ROUNDS_AHEAD
+
+LEFT_OUT: Final = 2
+"""So many turns without its own work, and a worker is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a worker goes by.
+
+    Args:
+        local_steps: H_i, before it offers.
+        paused: it takes no step.
+        rounds_ahead: a trainer that holds so many times H_i uncommitted steps waits.
+    """
+
+    local_steps: int
+    paused: bool = False
+    rounds_ahead: int = MAX_ROUNDS_AHEAD
+
+
+class OwnPace:
+    """See the module docstring.
+
+    Args:
+        algorithm: of the run; in tier tls, where a sum hides nothing, nobody is left out.
+        num_workers: of the federation, as this worker's own file has it; 0 = it does not say. Where
+            cohorts are smaller and take turns, a turn is as many versions as all need.
+    """
+
+    def __init__(self, algorithm: Algorithm, num_workers: int = 0) -> None:
+        self._most = algorithm.local_steps
+        self._fewest = min(algorithm.min_local_steps, algorithm.local_steps)
+        self._masked = algorithm.masked
+        self._told, self._paused = self._most, False
+        self._has_complained = False
+        self._turn = max(1, -(-num_workers // algorithm.max_cohort))  # rounded up
+        self._version = self._contributed = 0
+
+    @property
+    def bounds(self) -> Bounds:
+        """What it goes by now."""
+        if self.left_out:
+            return Bounds(self._fewest, self._paused, rounds_ahead=1)
+        return Bounds(self._told, self._paused)
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the run goes on without its work."""
+        missed = self._version - self._contributed
+        return self._masked and missed >= LEFT_OUT * self._turn
+
+    def stands_on(self, version: int) -> None:
+        """Note where it begins, or has moved to. As far as it knows, all was made without it."""
+        self._version = version
+
+    def contributed(self, version: int) -> None:
+        """Note that a version was made with its own work, wherever it goes on to from there."""
+        self._contributed = version
+
+    def told(self, local_steps: int, *, paused: bool) -> str:
+        """Go as fast as told, within the bounds; return what is wrong with it, "" if nothing is.
+
+        It complains once: a coordinator says its pace with every heartbeat.
+        """
+        self._told = max(self._fewest, min(local_steps, self._most))
+        self._paused = paused
+        if self._told == local_steps or self._has_complained:
+            return ""
+        self._has_complained = True
+        return (
+            f"told to take {local_steps} local steps per contribution; the genesis allows "
+            f"{self._fewest} to {self._most}, so it takes {self._told}: "
+            "ask the coordinator's operator why"
+        )
