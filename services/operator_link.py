@@ -194,8 +194,8 @@ class OperatorLink:
             raise_for(e)
             raise NotRecordedError(
                 f"the coordinator at {self._address} was asked and did not say that it is done "
-                f"({explain_rpc_error(e)}): look at `crosscloud status` and, where it has not "
-                "happened, ask again"
+                f"({explain_rpc_error(e, self._address)}): look at `crosscloud status` and, where "
+                "it has not happened, ask again"
             ) from e
 
     @contextmanager
@@ -204,7 +204,9 @@ class OperatorLink:
             yield
         except grpc.RpcError as e:
             raise_for(e)
-            raise ConfigError(f"the coordinator at {self._address}: {explain_rpc_error(e)}") from e
+            raise ConfigError(
+                f"the coordinator at {self._address}: {explain_rpc_error(e, self._address)}"
+            ) from e
 
 
 def run_status(answer: operator_pb2.GetStatusResponse) -> RunStatus:

@@ -231,10 +231,16 @@ def certs_init(
     evaluator: Annotated[str, typer.Option(help="Likewise.")] = "evaluator",
     operator: Annotated[str, typer.Option(help="Likewise.")] = "operator",
     valid_days: Annotated[int, typer.Option(min=1, help="Days that certificates are good.")] = 365,
+    min_cohort: Annotated[
+        int,
+        typer.Option(min=0, help="As in run.yaml; 0 in tier tls."),
+    ] = 3,
 ) -> None:
     """Make a certificate authority, one certificate per name, and the member list.
 
     What is there already stays; nothing is replaced. Without @ORGANISATION a worker is its own.
+    In the masked tier no sum has two workers of one organisation: with fewer organisations than
+    MIN_COHORT no round could ever open, which is refused.
     """
     _run(
         "services.cli.certs",
@@ -247,6 +253,7 @@ def certs_init(
         evaluator=evaluator,
         operator=operator,
         valid_days=valid_days,
+        min_cohort=min_cohort,
     )
 
 

@@ -66,8 +66,10 @@ class Evaluator:
     ) -> None:
         self._closing = threading.Event()
         credentials = renewed_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
-        self._control = RenewedChannel(settings.coordinator.control, credentials)
-        self._bulk = BulkLink(RenewedChannel(settings.coordinator.bulk, credentials), self._closing)
+        control, bulk = settings.coordinator.control, settings.coordinator.bulk
+        self._target = control
+        self._control = RenewedChannel(control, credentials)
+        self._bulk = BulkLink(RenewedChannel(bulk, credentials), self._closing, target=bulk)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
         self._state.clean()
@@ -187,7 +189,8 @@ class Evaluator:
         try:
             self._session.ReportEvaluation(request, timeout=10.0)
         except grpc.RpcError as e:  # the next version will be reported; this one is in our metrics
-            log.warning("version %d is not reported: %s", evaluation.version, explain_rpc_error(e))
+            why = explain_rpc_error(e, self._target)
+            log.warning("version %d is not reported: %s", evaluation.version, why)
 
     def _follow(self) -> None:
         """Put every record of the log into the queue, for ever; None at the end."""
@@ -209,7 +212,7 @@ class Evaluator:
                     break
                 told_s = retry_after_s(e)
                 if not self._closing.is_set():
-                    log.warning("no log: %s", explain_rpc_error(e))
+                    log.warning("no log: %s", explain_rpc_error(e, self._target))
             except ValueError:  # the channel was closed by the main thread
                 break
             self._closing.wait(patience.wait_s(told_s))

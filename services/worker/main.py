@@ -75,7 +75,9 @@ class Worker:
         credentials = renewed_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
         bulk_channel = RenewedChannel(settings.coordinator.bulk, credentials)
         self._tally = Tally()
-        self._bulk = BulkLink(bulk_channel, self._closing, self._tally)
+        self._bulk = BulkLink(
+            bulk_channel, self._closing, self._tally, target=settings.coordinator.bulk
+        )
         self._state = StateFolder(settings.state_dir)
         self._store = store = DataStore(self._state.data)
         store.clean()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from common.errors import ConfigError
 from services.cli.app import app, run
 from services.identity import MemberList
 
@@ -46,6 +47,14 @@ def test_certs_init_makes_a_federation_and_says_so(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, [*INIT, "--worker", "gcp", str(tmp_path)])
     assert again.exit_code == 0
     assert "nothing to do" in again.output
+
+
+def test_certs_init_refuses_organisations_that_could_never_make_a_cohort(tmp_path: Path) -> None:
+    two = (*INIT, "--worker", "gcp@amazon", "--worker", "azure@microsoft", str(tmp_path / "certs"))
+    done = CliRunner().invoke(app, two)
+    assert isinstance(done.exception, ConfigError)
+    assert "the run's own --min-cohort" in str(done.exception)
+    assert CliRunner().invoke(app, [*two, "--min-cohort", "2"]).exit_code == 0
 
 
 @pytest.mark.parametrize(
