@@ -16,7 +16,7 @@ PROTOS := $(wildcard protos/v1/*.proto)
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
 WATCH_TESTS := $(addprefix tests/deploy/test_,dashboards.py rules.py)
-FAST_TESTS := $(addprefix tests/,unit scenarios vectors attacks fuzz integration) $(WATCH_TESTS)
+FAST_TESTS := $(addprefix tests/,unit docs scenarios vectors attacks fuzz integration) $(WATCH_TESTS)
 LONG_TESTS := $(addprefix tests/deploy/test_,compose.py bare_machine.py)
 # Finds optional programs, or says what one is for and how to get it; any Python will do.
 PROGRAMS := $(PYTHON) -m tests.rig.programs
