@@ -25,6 +25,7 @@ from protos.v1 import session_pb2, session_pb2_grpc
 from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink
 from services.descriptors import raise_limit
+from services.downloads import Downloads
 from services.evaluator.state import EvaluatorState
 from services.exit_status import Exit, exit_of
 from services.export import build_learner, load_version
@@ -36,6 +37,7 @@ from services.identity import Role
 from services.metrics import EvaluatorMetrics, add_health, serve
 from services.patience import Patience
 from services.process_health import process_health
+from services.progress import Lines, shown
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
@@ -67,6 +69,7 @@ class Evaluator:
         credentials = renewed_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
         self._control = RenewedChannel(settings.coordinator.control, credentials)
         self._bulk = BulkLink(RenewedChannel(settings.coordinator.bulk, credentials), self._closing)
+        self._downloads = Downloads(genesis, log.info, time.monotonic)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
         self._state.clean()
@@ -123,6 +126,7 @@ class Evaluator:
         self, digest: Digest, kind: Literal["aggregate", "version"], most_bytes: int
     ) -> None:
         self._bulk.fetch(digest, kind, self._store, most_bytes)
+        self._downloads.came(digest, kind, self._store)
         content = self._store.size(digest) if kind == "version" else self._float32_bytes
         self._bulk.tally.content("received", kind, content)
 
@@ -239,7 +243,9 @@ def main(config: Path) -> Exit:
     )
     own = replace(genesis, learner=settings.learner or genesis.learner)
     try:
-        evaluator = Evaluator(settings, genesis, build_learner(own, context), metrics)
+        with shown("building the learner", out=Lines(log.info)):
+            learner = build_learner(own, context)
+        evaluator = Evaluator(settings, genesis, learner, metrics)
         add_health(metrics.registry, process_health(settings.tls, settings.state_dir))
         server = serve(metrics.registry, settings.metrics.host, settings.metrics.port)
         with contextlib.closing(server):

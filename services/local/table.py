@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.amounts import human_bytes, human_count, human_seconds
+from services.amounts import human_bytes, human_count, human_seconds, rough_seconds
 from services.operator_link import RunStatus, WorkerStatus
 
 _WIDTH: Final = 80
@@ -47,7 +47,7 @@ def left_of(status: RunStatus) -> str:
     if status.state != "running" or not 0 < status.progress < 1 or status.seconds <= 0:
         return ""
     left_s = min(status.seconds / status.progress - status.seconds, _MOST_LEFT_S)
-    return f"  {f'{left_s:.0f} s' if left_s < 119.5 else human_seconds(left_s)} left"
+    return f"  {rough_seconds(left_s)} left"
 
 
 def measured(status: RunStatus) -> str:
