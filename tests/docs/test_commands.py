@@ -218,22 +218,22 @@ def test_every_command_explains_itself_and_its_options(path: tuple[str, ...]) ->
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (("crosscloud", "satus"), "satus"),
-        (("crosscloud", "status", "--conf", "operator.yaml"), "--conf"),
-        (("crosscloud", "status", "--config", "worker.yaml"), "takes"),
-        (("crosscloud", "rollback", "--config", "operator.yaml"), "Missing"),
-        (("crosscloud", "demo", "--seconds", "many"), "many"),
-        (("make", "tset"), "tset"),
-        (("make", "up", "OVERLAY=x"), "OVERLAY"),
-        (("python", "-m", "benchmarks.nothing"), "nothing"),
-        (("python", "-m", "benchmarks.compression", "--sed", "1"), "--sed"),
-        (("pytest", "tests/nothing.py"), "nothing"),
-        (("pip", "install", ".[wroker]"), "wroker"),
-        (("docker", "compose", "-f", "deploy/compose/compose.yaml", "run", "oprator"), "oprator"),
-        (("docker", "build", "-f", "deploy/docker/Dockerfile", "--target", "web", "."), "web"),
-        (("crosscluod", "status"), "crosscluod"),
+        ("crosscloud satus", "satus"),
+        ("crosscloud status --conf operator.yaml", "--conf"),
+        ("crosscloud status --config worker.yaml", "takes"),
+        ("crosscloud rollback --config operator.yaml", "Missing"),
+        ("crosscloud demo --seconds many", "many"),
+        ("make tset", "tset"),
+        ("make up OVERLAY=x", "OVERLAY"),
+        ("python -m benchmarks.nothing", "nothing"),
+        ("python -m benchmarks.compression --sed 1", "--sed"),
+        ("pytest tests/nothing.py", "nothing"),
+        ("pip install .[wroker]", "wroker"),
+        ("docker compose -f deploy/compose/compose.yaml run oprator", "oprator"),
+        ("docker build -f deploy/docker/Dockerfile --target web .", "web"),
+        ("crosscluod status", "crosscluod"),
     ],
 )
-def test_a_command_that_there_is_not_is_found(line: tuple[str, ...], words: str) -> None:
+def test_a_command_that_there_is_not_is_found(line: str, words: str) -> None:
     with pytest.raises(AssertionError, match=words):
-        check(Command("page:1", line, is_whole=True))
+        check(Command("page:1", tuple(line.split()), is_whole=True))

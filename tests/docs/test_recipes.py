@@ -216,5 +216,8 @@ def test_files_that_a_leader_was_about_to_delete_come_back(tmp_path: Path) -> No
         path = tmp_path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    subprocess.run(["sh", "-ec", code], cwd=tmp_path, check=True)
+    script = tmp_path / "recovery"
+    script.write_text(f"#!/bin/sh -e\n{code}\n")
+    script.chmod(0o755)
+    subprocess.run([script], cwd=tmp_path, check=True)
     assert {p.name for p in (tmp_path / "data").iterdir()} == {"gone", "kept"}
