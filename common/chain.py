@@ -139,7 +139,7 @@ def advance(
 
 
 def _next_scales(terms: Terms, energy: U32, commit: Commit) -> F32:
-    """Return R_B, and n_B where the version counts it, float32[num_scales]."""
+    """Return R_B, and d_B where the version counts it, float32[num_scales]."""
     used, sent = terms.scales, terms.selection.blocks
     measured = next_scales(used.of(sent), energy, len(commit.survivors))
     if terms.algorithm.codec.kind in DRIFTING:

@@ -65,7 +65,8 @@ class LogHead:
         if record.seq != self.next_seq or record.previous != self.previous:
             raise ProtocolError(
                 f"log record {record.seq} does not follow record {self.next_seq - 1} as it was read"
-                " here: the coordinator's log was replaced"
+                " here: the coordinator has another log; give it its own data_dir, or this process"
+                " an empty state_dir"
             )
         if complaint := self._complaint(genesis, record):
             raise DivergedError(f"log record {record.seq} is of no honest log: {complaint}")

@@ -7,7 +7,7 @@ sums alone. Float64 in written order, rounded to float32 once, where the version
 A block is measured in the rounds in which it travels, and in no other: what waits in a worker is
 one cloud's work, travels later, and must not be told twice. Where blocks wait for unequal times
 (codecs randk and heavy), a version counts the rounds of drift that each R_B stands for; R_B grows
-in proportion, and begins again at one round's worth once its block has travelled.
+with their power of 3/4, and begins again at one round's worth once its block has travelled.
 """
 
 import math
@@ -36,7 +36,7 @@ class Scales:
 
     Args:
         per_unit: R_B of the version, float32[num_blocks].
-        drift: n_B, rounds whose work R_B stands for, float32[num_blocks]; ones where all blocks
+        drift: d_B, rounds whose work R_B stands for, float32[num_blocks]; ones where all blocks
             wait equally long.
         radius: r_B = R_B*a, float64[num_blocks].
         unit: a.
@@ -74,7 +74,7 @@ def round_scales(scales: F32, unit: float, num_members: int, drift: F32 | None =
         scales: R_B of the version, float32[num_blocks].
         unit: a, `Weights.scale`.
         num_members: K, members in the plan.
-        drift: n_B of the version, float32[num_blocks]; None = ones.
+        drift: d_B of the version, float32[num_blocks]; None = ones.
     """
     if drift is None:
         drift = np.ones_like(scales)
@@ -105,13 +105,13 @@ def next_scales(used: Scales, energy_sum: U32, num_survivors: int) -> F32:
         num_survivors: at least 1.
     """
     mean = energy_sum.astype(np.float64) / (_ENERGY_ONE * num_survivors)
-    return _within(used.radius * np.sqrt(mean) / used.unit / used.drift)
+    return _within(used.radius * np.sqrt(mean) / used.unit / _growth(used.drift))
 
 
 def drifting_scales(
     used: Scales, sent: npt.NDArray[np.int64], measured: F32, commits: int
 ) -> tuple[F32, F32]:
-    """Return R_B and n_B of the next version where blocks wait for unequal times.
+    """Return R_B and d_B of the next version where blocks wait for unequal times.
 
     What has never travelled is expected to move as what just did.
 
@@ -121,16 +121,25 @@ def drifting_scales(
         measured: their R_B of the next version, float32[num_sent].
         commits: of the round's base.
     """
-    rounds = used.drift.astype(np.float64)
-    scales = used.per_unit * ((rounds + 1) / rounds)
+    after = used.drift + 1
+    scales = used.per_unit * (_growth(after) / _growth(used.drift))
     moved = measured[measured > _SMALLEST].astype(np.float64)
     if len(moved):
         usual = math.sqrt(math.fsum((moved * moved).tolist()) / len(moved))
-        never = rounds > commits
-        scales[never] = usual * (rounds[never] + 1)
-    next_scales, drift = _within(scales), used.drift + 1
-    next_scales[sent], drift[sent] = measured, 1
-    return next_scales, drift
+        never = used.drift > commits
+        scales[never] = usual * _growth(after[never])
+    grown = _within(scales)
+    grown[sent], after[sent] = measured, 1
+    return grown, after
+
+
+def _growth(drift: F32) -> F64:
+    """Return n**(3/4), by square roots: every machine rounds those alike.
+
+    Drift grows about linearly with its rounds, the residual that is added to it does not.
+    """
+    root = np.sqrt(drift.astype(np.float64))
+    return root * np.sqrt(root)
 
 
 def _within(scales: F64) -> F32:

@@ -149,7 +149,7 @@ def first_scales(codec: Codec, num_blocks: int, seed: int) -> F32:
 
 
 def num_scales(codec: Codec, num_blocks: int) -> int:
-    """Return how many float32 a version's scales are: R_B, and for `DRIFTING` codecs n_B after."""
+    """Return how many float32 a version's scales are: R_B, and for `DRIFTING` codecs d_B after."""
     return 2 * num_blocks if codec.kind in DRIFTING else num_blocks
 
 
@@ -205,7 +205,7 @@ def _signs(seed: int) -> F32:
 
 
 def _read_scales(genesis: Genesis, version: Version, read_blob: ReadBlob) -> tuple[F32, F32 | None]:
-    """Return R_B, and n_B where the version counts it, float32[num_blocks] each."""
+    """Return R_B, and d_B where the version counts it, float32[num_blocks] each."""
     num_blocks = genesis.schema.num_blocks
     num = num_scales(genesis.algorithm.codec, num_blocks)
     content = b"".join(read_blob(d) for d in version.scales)

@@ -30,6 +30,9 @@ __all__ = [
     "serve",
 ]
 
+Phase = Literal["close", "encode", "upload", "words", "merge"]
+"""A part of a round that a worker times."""
+
 PHASES: Final = ("collecting_offers", "share_keys", "collect_masked", "unmask", "ending")
 """What a run can be in."""
 
@@ -431,7 +434,7 @@ class WorkerMetrics:
         """Frozen work became "contributed", "spent" or "free", or the plan was "refused"."""
         self._rounds.labels(fate).inc()
 
-    def took(self, phase: Literal["close", "encode", "upload", "merge"], seconds: float) -> None:
+    def took(self, phase: Phase, seconds: float) -> None:
         """One part of a round took this long."""
         self._took.labels(phase).observe(seconds)
 

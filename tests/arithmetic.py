@@ -90,6 +90,12 @@ def sent(rules: Rules, at: State) -> list[int]:
     return list(range(num))
 
 
+def growth(drift: F32) -> F64:
+    """Return drift to the power of 3/4."""
+    n = drift.astype(np.float64)
+    return np.sqrt(n) * np.sqrt(np.sqrt(n))
+
+
 def signs(rules: Rules) -> F64:
     """Return float64[BLOCK] of +1 and -1."""
     stream = hashlib.shake_256(b"crosscloud/1/signs/%d" % rules.seed).digest(BLOCK // 8)
@@ -203,15 +209,15 @@ def step(
     z = np.frombuffer(content, "<u4", len(blocks), used).astype(np.float64)
     moved, drift = at.radius.astype(np.float64), at.drift + 1
     if rules.kind in ("randk", "heavy"):
-        moved *= (at.drift.astype(np.float64) + 1) / at.drift
-    told = r[blocks] * np.sqrt(z / (256 * survivors)) / a / at.drift[blocks]
+        moved *= growth(drift) / growth(at.drift)
+    told = r[blocks] * np.sqrt(z / (256 * survivors)) / a / growth(at.drift[blocks])
     told = np.minimum(np.maximum(told, 2.0**-20), 2.0**40).astype(np.float32)
     squares = [float(x) * float(x) for x in told if x > 2.0**-20]
     if rules.kind in ("randk", "heavy") and squares:
         usual = math.sqrt(math.fsum(squares) / len(squares))
         for block in range(num):
             if at.drift[block] == at.commits + 1:
-                moved[block] = usual * (float(at.drift[block]) + 1)
+                moved[block] = usual * growth(drift)[block]
     drift[blocks] = 1
     if rules.kind not in ("randk", "heavy"):
         drift = at.drift

@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rewrite", action="store_true", help="rewrite golden scenario files from actual output"
     )
     parser.addoption(
-        "--histories", type=int, default=2000, help="simulated histories to play (default: 2000)"
+        "--histories", type=int, default=600, help="simulated histories to play (default: 600)"
     )
     parser.addoption(
         "--soak-minutes", type=float, default=1.0, help="length of the soak (default: 1)"

@@ -81,6 +81,7 @@ class Run:
     speeds: tuple[int, ...] = (4, 4, 2, 1)
     blobs: Blobs = field(default_factory=Blobs)
     residuals: dict[WorkerId, F32] = field(default_factory=dict)
+    learner: str = ""
 
     def __post_init__(self) -> None:
         theta = random_vector(self.schema, 0) if self.theta0 is None else self.theta0
@@ -90,7 +91,7 @@ class Run:
         self.genesis = Genesis(
             run="small",
             seed=SEED,
-            learner="",
+            learner=self.learner,
             settings={},
             schema=self.schema,
             version0=canonical.digest(self.version),

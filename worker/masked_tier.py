@@ -63,7 +63,8 @@ class MaskedTier:
         secrets = self._secrets
         if Rule.OFFER not in self._member.unsafe:
             self._secrets = None
-        assert secrets is not None, "the plan holds this worker's open offer"
+        if secrets is None:
+            raise AssertionError("the keys of an offer serve one plan only")
         return Attempt(self._member, plan, secrets)
 
     def abandon(self, plan: Plan) -> bytes:

@@ -102,6 +102,7 @@ class Learned:
             ends, in its own time.
         seconds: virtual.
         traffic: by worker.
+        waits_s: how long each worker waited for members' words, each time that it did; virtual.
     """
 
     digest: Digest
@@ -118,6 +119,7 @@ class Learned:
     seconds: float
     traffic: Mapping[str, Traffic]
     glances: tuple[Glance, ...]
+    waits_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def bytes_moved(self, way: str, kind: str) -> int:
         """Return bytes of all workers, `way` "up" or "down"."""

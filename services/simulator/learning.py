@@ -38,7 +38,7 @@ from services.data_store import DataStore
 from services.exit_status import Exit
 from services.export import build_learner, load_version
 from services.genesis import make_genesis
-from services.metrics import WorkerMetrics
+from services.metrics import Phase, WorkerMetrics
 from services.simulator.clock import TryAgainError, VirtualLoop
 from services.simulator.coordinator import SimulatedCoordinator
 from services.simulator.experiment import Cloud, Glance, Learned, LearningRun, Traffic
@@ -62,7 +62,6 @@ COMMIT_S: Final = 0.05
 
 _TIMINGS: Final = Timings(lease_s=60.0, key_timeout_s=60.0, upload_timeout_s=1e6)
 """Nobody is ever late; leases are renewed while an upload takes its time."""
-_METRICS: Final = WorkerMetrics(run=RUN, worker="w", software="0", tells_loss=False)
 
 
 def learn(run: LearningRun, root: Path, said: Callable[[Record], None] | None = None) -> Learned:
@@ -108,6 +107,7 @@ class _Learning:
         )
         self._store = store
         self._tally = {WorkerId(c.name): _Tally() for c in run.clouds}
+        self._metrics = {WorkerId(c.name): _Metrics() for c in run.clouds}
         self._network = Network(
             rng,
             lambda worker, message: self._tally[worker].says(message),
@@ -145,6 +145,7 @@ class _Learning:
             seconds=seconds,
             traffic={str(w): t.traffic() for w, t in self._tally.items()},
             glances=tuple(self._glances),
+            waits_s={str(w): tuple(m.waits_s) for w, m in self._metrics.items()},
         )
 
     async def _play(self) -> None:
@@ -190,7 +191,7 @@ class _Learning:
             max_steps_per_s=cloud.steps_per_s,
             network=self._network,
             rng=self._rng,
-            metrics=_METRICS,
+            metrics=self._metrics[name],
             past=Past(_nothing, _nothing),
         )
         worker.cloud, worker.tally = cloud, self._tally[name]
@@ -265,6 +266,19 @@ class _Tally:
     def traffic(self) -> Traffic:
         """Return what was counted."""
         return Traffic(dict(self.up), dict(self.down))
+
+
+class _Metrics(WorkerMetrics):
+    """Keeps what a run's figures are made of."""
+
+    def __init__(self) -> None:
+        super().__init__(run=RUN, worker="w", software="0", tells_loss=False)
+        self.waits_s: list[float] = []
+
+    @override
+    def took(self, phase: Phase, seconds: float) -> None:
+        if phase == "words":
+            self.waits_s.append(seconds)
 
 
 class _LearningWorker(SimulatedWorker):

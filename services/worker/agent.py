@@ -13,7 +13,6 @@ It is long because every thing that can happen to a worker has its method here, 
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
@@ -24,7 +23,6 @@ from common.checks import check_plan
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
 from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
 from common.ids import RoundId, WorkerId
-from common.log_head import LogHead
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
 from services.replica import Replica
@@ -50,10 +48,12 @@ from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
 from services.worker.unmasking import Unmasking
 from services.worker.upload import Payload, Push, Upload, encode_payload
-from worker.belief import BeginAt, Follow, Verify, Wait, next_move
+from worker.belief import BeginAt, Follow, Verify, Wait
+from worker.held import Held
 from worker.known import Known
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
+from worker.pace import Bounds, OwnPace
 from worker.plain import PlainAttempt, PlainTier
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
@@ -72,6 +72,7 @@ class Agent:
         link_bps: measured upload speed, 0 = not measured yet.
         now_s: monotonic clock.
         resolve_timeout_s: and after this time in any case, since a plan's limits are whoever's.
+        num_workers: of the federation, as this worker's own files have it; 0 = they do not say.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Agent:
         metrics: WorkerMetrics,
         now_s: Callable[[], float],
         resolve_timeout_s: float,
+        num_workers: int = 0,
     ) -> None:
         self._worker = worker
         self._genesis = genesis
@@ -108,17 +110,17 @@ class Agent:
         self._now_s = now_s
         self._resolve_timeout_s = resolve_timeout_s
         self._round = WorkerRound(worker, genesis.algorithm.colluding)
-        self._held: deque[Record] = deque()  # not followed yet: too few vouched for their version
-        self._read = replica.position.log  # its end, those that are held with it
+        self._held = Held(genesis, tier, replica.position.log)
         self._num_records, self._snapshot_seq = 0, -1  # of the log as Welcome told, and in it
         self._unsaved = False  # whether a round's outcome is in no save yet
+        self._waits_since_s: float | None = None  # for members' words
         self._looked_at = -1  # record whose sum this worker has tried to check
         self._words: tuple[Attestation, ...] = ()  # on which it stood as it was saved
         self._known = Known().standing_on(0, genesis.version0)
         self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
-        self._local_steps = genesis.algorithm.local_steps
-        self._paused = False
+        self._pace = OwnPace(genesis.algorithm, num_workers)
+        self._told_pace: Bounds | None = None
         self.unmasking = Unmasking(
             tier,
             latest=lambda: (self._round, self._attempt),
@@ -157,7 +159,8 @@ class Agent:
             return
         stage = self._state.load_stage()
         save = self._state.folder(manifest)
-        self._replica.position, self._read = manifest.position, manifest.position.log
+        self._replica.position = manifest.position
+        self._held.restart(manifest.position.log)
         self._residual = save / "residual.f32"
         self._known, self._words = manifest.known, manifest.words
         if stage is not None:
@@ -174,13 +177,12 @@ class Agent:
         self.connected = True
         start = canonical.decode(welcome.start_record, Record)
         self._num_records, self._snapshot_seq = welcome.num_records, start.seq
-        self._tier.unread(self._held)  # they come again, from a coordinator that may be another
-        self._held.clear()
-        self._read, self._looked_at = self._replica.position.log, -1
+        self._held.restart(self._replica.position.log)
+        self._looked_at = -1
         if self.begun:
             self._tell_words()
             return
-        self._hold(start)
+        self._held.start(start)
         await self._follow()
 
     async def disconnected(self) -> None:
@@ -189,11 +191,18 @@ class Agent:
 
     async def paced(self, pace: session_pb2.Pace) -> None:
         """The coordinator answered a heartbeat."""
-        if (pace.local_steps, pace.paused) != (self._local_steps, self._paused):
-            self._local_steps, self._paused = pace.local_steps, pace.paused
-            await self._trainer.tell(Budget(pace.local_steps, pace.paused))
+        if complaint := self._pace.told(pace.local_steps, paused=pace.paused):
+            log.warning(complaint)
+        await self._tell_pace()
         if pace.void_offer and pace.void_offer == self.offer_nonce:  # not one from before it
             self._round.offer = None
+
+    async def _tell_pace(self) -> None:
+        bounds = self._pace.bounds
+        if self.begun and bounds != self._told_pace:
+            self._told_pace = bounds
+            budget = Budget(bounds.local_steps, bounds.paused, bounds.rounds_ahead)
+            await self._trainer.tell(budget)
 
     def consider_offering(self) -> None:
         """Offer, if there is enough work and nothing stands against it."""
@@ -203,7 +212,7 @@ class Agent:
             return
         if self._round.work is not Work.FREE or self._round.offer is not None or self._held:
             return
-        if progress.pending.steps < self._local_steps:
+        if progress.pending.steps < self._pace.bounds.local_steps:
             return
         self._round.offer = offer = self._offer(progress)
         self._send(offer_request(offer))
@@ -374,20 +383,13 @@ class Agent:
     async def recorded(self, content: bytes) -> None:
         """The next record of the log: follow it as far as its version can be believed."""
         record = canonical.decode(content, Record)
-        if record.seq < self._read.next_seq:
+        if record.seq < self._held.next_seq:
             return  # a new session may begin with what the old one had sent already
-        if record.seq > self._read.next_seq:
+        if record.seq > self._held.next_seq:
             self._redial()  # a newcomer's session, at a later snapshot than it could begin at
             return
-        self._hold(record)
+        self._held.hold(record)
         await self._follow()
-
-    def _hold(self, record: Record) -> None:
-        is_start = not self.begun and not self._held  # a newcomer's: nothing of it is checked here
-        head = LogHead.at(record) if is_start else self._read.after(self._genesis, record)
-        self._read = head
-        self._held.append(record)
-        self._tier.read(record)
 
     async def attested(self, message: session_pb2.Attest) -> None:
         """A member says what its round made."""
@@ -400,44 +402,25 @@ class Agent:
 
     async def _follow(self) -> None:
         """Follow the held records up to the last one whose version is believed."""
-        if self._read.next_seq < self._num_records:
+        if self._held.next_seq < self._num_records:
             return  # the rest of what it missed is on its way: then it sees which way is cheaper
-        self._check_orders()
         while self._held:
-            move = next_move(
-                self._held,
-                lambda record: self._tier.believes(record, self._known, begun=self.begun),
-                begun=self.begun,
-                can_verify=self._can_verify(self._held[0]),
-            )
-            match move:
+            can_verify = self._can_verify(self._held.first)
+            match self._held.next(self._known, begun=self.begun, can_verify=can_verify):
                 case BeginAt(index=index):
-                    for _ in range(index):
-                        self._held.popleft()
-                    await self._start_at(self._held.popleft())
+                    await self._start_at(self._held.take(index + 1)[-1])
                 case Verify():
-                    await self._verify(self._held[0])
+                    await self._verify(self._held.first)
                 case Follow(num=num):
-                    await self._go([self._held.popleft() for _ in range(num)])
+                    await self._go(self._held.take(num))
                 case Wait():
-                    about = self._held[0].version
-                    log.info("waits: version %d has not enough members' words yet", about)
+                    if self._waits_since_s is None:
+                        about = self._held.first.version
+                        log.info("waits: version %d has not enough members' words yet", about)
+                        self._waits_since_s = self._now_s()
                     return
-                case _:
+                case move:
                     assert_never(move)
-
-    def _check_orders(self) -> None:
-        """Refuse roll-backs that no operator ordered (rule 14)."""
-        known = self._known
-        for record in self._held if self.begun else ():
-            if record.rollback is None:
-                continue
-            if complaint := self._tier.rollback_complaint(record, known.rolled_back):
-                raise DivergedError(
-                    f"the roll-back in record {record.seq} is refused by rule {Rule.RECORD}: "
-                    f"{complaint}; ask the run's operator whether it was meant"
-                )
-            known = known.after(record)
 
     def _can_verify(self, record: Record) -> bool:
         """Return whether this is its own round's commit, right here, and not looked at yet."""
@@ -489,11 +472,18 @@ class Agent:
                 await self._end_upload()
                 await self._settle(stage.plan.round, fate)
                 self._unsaved = True
+            if fate is Fate.CONTRIBUTED:
+                self._pace.contributed(record.version)
             self._known = self._known.after(record)
+        if self._waits_since_s is not None:
+            self._metrics.took("words", self._now_s() - self._waits_since_s)
+            self._waits_since_s = None
         moved = await asyncio.to_thread(self._replica.follow, records, self._snapshot_seq)
         self._tier.forget(records)
         if moved:
+            self._pace.stands_on(self._replica.position.version)
             await self._move()
+            await self._tell_pace()
         elif self._unsaved and self.settled:
             await self._save()  # only then may the stage, which holds the same work, go
         await self._finish_if_settled()
@@ -590,8 +580,9 @@ class Agent:
     async def _begin(self, resume: str) -> None:
         self._anchor = await asyncio.to_thread(self._replica.leaves)
         await self._trainer.tell(Begin(self._clock(), self._anchor, resume))
-        await self._trainer.tell(Budget(self._local_steps, self._paused))
         self.begun = True
+        self._pace.stands_on(self._replica.position.version)
+        await self._tell_pace()
 
     def _clock(self) -> Clock:
         at = self._replica.position

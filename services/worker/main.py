@@ -34,6 +34,7 @@ from services.files import keep_files_private
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
+from services.pins import read_pins
 from services.process_health import process_health
 from services.process_memory import resident_bytes
 from services.progress import Lines, shown
@@ -149,6 +150,7 @@ class Worker:
             metrics=self._metrics,
             now_s=time.monotonic,
             resolve_timeout_s=self._settings.resolve_timeout_s,
+            num_workers=_num_pinned(self._settings),
         )
 
     async def _work(self, told: asyncio.Task[None]) -> None:
@@ -290,6 +292,11 @@ class Worker:
             healed_leaves_total=r.healed_leaves_total,
             offer_nonce=self._agent.offer_nonce,
         )
+
+
+def _num_pinned(settings: WorkerSettings) -> int:
+    """Return how many workers this one's own file knows of; 0 = it has none."""
+    return 0 if settings.trust.pins is None else len(read_pins(settings.trust.pins))
 
 
 def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:

@@ -17,7 +17,7 @@ import pytest
 from common.documents import Algorithm, Schedule
 from services.plan.likeness import cosine as permitted
 from tests.attacks.harness import A, B, C, D, E, F, G, Registry, V
-from tests.attacks.real_agents import Federation, cosine
+from tests.attacks.real_agents import Federation, cosine, offer_of
 from tests.attacks.small_network import SmallNetwork
 from worker import pace, schedule, train
 from worker.pace import OwnPace
@@ -56,7 +56,7 @@ async def revealed(made: Federation, others: int, victim: int) -> tuple[float, S
         steps = victim if name == V else others
         await node.paced(steps)
         node.trainer.train(steps)
-    secret = made.nodes[V].update
+    secret = made.update(V)
     commit, mean = await made.play(*made.nodes)
     return cosine(mean, secret), {w: n.steps for w, n in commit.numbers.items()}
 
@@ -104,9 +104,9 @@ async def test_told_to_take_one_step_a_worker_offers_only_what_the_genesis_asks_
     assert node.trainer.pending.steps == 0
     await node.paced(1)
     node.trainer.train(4)
-    assert node.offer() is None
+    assert offer_of(node) is None
     node.trainer.train(1)
-    offer = node.offer()
+    offer = offer_of(node)
     assert offer is not None
     assert offer.steps == 5
 
@@ -118,7 +118,7 @@ async def test_told_never_to_offer_a_worker_does_after_the_genesis_steps(
     node = made.nodes[A]
     await node.paced(10**6)
     node.trainer.train(20)
-    assert node.offer() is not None
+    assert offer_of(node) is not None
 
 
 # The cap: what unequal work is left is bounded by max_share

@@ -4,9 +4,11 @@
     Node    one cloud: the real agent, replica and state folder; what it was told and what it sent
 
 A round is played as an honest coordinator plays it, masks, tags and all. What stands in the logs
-that the nodes are shown is up to the test.
+that the nodes are shown is up to the test. It is long because the honest round and what may be
+forged of it stand on one page.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,11 +56,10 @@ from services.replica import Replica, genesis_position
 from services.worker.agent import Agent
 from services.worker.messages import Begin, Merge, Return
 from services.worker.state import StateFolder
-from tests.attacks.harness import NOTHING, OPERATOR, Registry, Table
+from tests.attacks.harness import OPERATOR, Registry, Table
 from tests.masked_members import MASKED
 from tests.small_run import Run, bytes_of
 from tests.unit.services.test_agent import FakeTrainer
-from worker.round import Rule
 
 Pieces = dict[RoundId, list[bytes]]
 
@@ -68,15 +69,15 @@ class Node:
     """See the module docstring; made again over the same folder it is what starts after a kill.
 
     Args:
-        unsafe: rules that it does not look at.
         make_trainer: returns what it trains with.
+        seat: what is told of its place beside that: trust, unsafe.
     """
 
     world: "World"
     name: WorkerId
     folder: Path
-    unsafe: frozenset[Rule] = NOTHING
     make_trainer: Callable[["Node"], Any] | None = None
+    seat: Mapping[str, Any] = field(default_factory=dict)
     sent: list[session_pb2.ConnectRequest] = field(default_factory=list)
     uploads: Pieces = field(default_factory=dict)
     withheld: set[Digest] = field(default_factory=set)
@@ -97,7 +98,7 @@ class Node:
         self.replica = Replica(genesis, store, fetch, genesis_position(genesis))
         theta = world.run.theta() - np.float32(0.01)
         self.trainer = self.make_trainer(self) if self.make_trainer else FakeTrainer(theta)
-        self.cloud = Table(world.registry, world.run).cloud(self.name, unsafe=self.unsafe)
+        self.cloud = Table(world.registry, world.run).cloud(self.name, **self.seat)
         self.log: list[Record] = []
         self.agent = Agent(
             self.name,
@@ -174,9 +175,8 @@ class Node:
         found = (m.offer for m in self.sent if m.WhichOneof("message") == "offer")
         return [canonical.decode(m.offer, Offer) for m in found]
 
-    def unsaid(self) -> list[Attestation]:
-        """Return its words that nobody has heard yet."""
-        return [w for w in self.words() if w.worker == self.name]
+    async def paced(self, local_steps: int, *, paused: bool = False) -> None:
+        await self.agent.paced(session_pb2.Pace(local_steps=local_steps, paused=paused))
 
 
 @dataclass
@@ -203,15 +203,13 @@ class World:
     def id(self) -> Digest:
         return canonical.digest(self.run.genesis)
 
-    def node(self, name: WorkerId, **more: Any) -> Node:
-        return Node(self, name, self.folder / name, **more)
-
-    async def nodes(self, **more: Any) -> dict[WorkerId, Node]:
-        """Return a node for each name, all of which have begun."""
-        made = {name: self.node(name, **more) for name in self.names}
-        for node in made.values():
-            await node.join(self.log)
-        return made
+    def node(
+        self,
+        name: WorkerId,
+        make_trainer: Callable[[Node], Any] | None = None,
+        **seat: Any,
+    ) -> Node:
+        return Node(self, name, self.folder / name, make_trainer, seat)
 
     # The true log -------------------------------------------------------------------------------
 
@@ -340,9 +338,9 @@ class World:
         plan = replace(plan, bits=round_bits(self.run.algorithm.codec, base.commits))
         scales = self.run.blobs.vector(base.scales)
         length = float(np.sqrt(np.sum(np.square(move)) / 4096)) / float(scales.max())
-        numbers = dict.fromkeys(
-            (o.worker for o in plan.offers), Numbers(10**6, max(length, 1e-6), 0, 65535, 20, 16)
-        )
+        steps = 20 + math.ceil(length / self.run.algorithm.schedule.peak)  # rates have a bound
+        rates = max(length, steps * 1e-4)
+        numbers = dict.fromkeys(plan.roster, Numbers(10**6, rates, 0, 65535, steps, 16))
         eve = Run(self.run.algorithm, self.run.schema, blobs=self.run.blobs)
         eve.version, eve.genesis = base, self.run.genesis
         terms = eve.terms(plan, numbers)
@@ -354,7 +352,7 @@ class World:
             payload, _ = eve.payload(terms, worker, aim, seed=i + 1)
             data += np.frombuffer(payload[: terms.layout.data_bytes], dtype)
             v += terms.weights.v[worker]
-        energies = np.full(terms.layout.num_watched, 256 * len(plan.offers), "<u4").tobytes()
+        energies = np.full(terms.layout.energy_bytes // 4, 256 * len(plan.offers), "<u4").tobytes()
         tags = pack_tag_sums([(0, 0)] * terms.layout.num_tagged)
         content = data.astype(dtype).tobytes() + energies + tags
         size, aggregate = len(content), canonical.digest_of(content)

@@ -27,7 +27,12 @@ from tests.besieged import MAX_FILES
 from tests.integration.conftest import Make, commit_round
 from tests.light_worker import LightWorker
 
-LIMITED = 'ulimit -n "$0" && exec "$@"'
+LIMITED = """
+import os, resource, sys
+num = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (num, num))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 TIMEOUT_S = 60.0
 
 
@@ -64,9 +69,9 @@ class Besieged:
     """See tests/besieged.py."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        command = [sys.executable, "-m", "tests.besieged", str(folder), kind]
+        command = ["-m", "tests.besieged", str(folder), kind]
         self._process = subprocess.Popen(
-            ["sh", "-c", LIMITED, str(MAX_FILES), *command],
+            [sys.executable, "-c", LIMITED, str(MAX_FILES), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

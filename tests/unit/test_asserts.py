@@ -19,7 +19,6 @@ SOURCES = sorted(
 HARMLESS = {
     "services/local/federation.py": 2,  # of a demo: it would restart what still runs
     "services/prometheus.py": 1,  # a metric's labels
-    "services/worker/agent.py": 1,  # `_save`: being replaced
 }
 
 

@@ -112,5 +112,5 @@ def test_a_record_of_another_log_does_not_follow(coordinator: Coordinator) -> No
     head = head_of(coordinator)
     record = coordinator.step()
     for lie in (replace(record, seq=record.seq + 1), replace(record, previous=NOWHERE)):
-        with pytest.raises(ProtocolError, match="log was replaced"):
+        with pytest.raises(ProtocolError, match="has another log"):
             head.after(coordinator.run.genesis, lie)

@@ -50,29 +50,30 @@ def test_an_energy_is_never_less_than_what_it_measures(square: float, error: flo
 
 
 def drifting(*blocks: tuple[float, int]) -> Scales:
-    """Return the scales of blocks, (R_B, n_B) each."""
+    """Return the scales of blocks, (R_B, d_B) each."""
     scales, rounds = np.array(blocks, np.float32).T
     return round_scales(scales, 0.04, 4, rounds)
 
 
 def test_a_block_that_waited_is_measured_in_rounds() -> None:
-    used = drifting((0.25, 1), (0.5, 4), (2.0**40, 1))
-    assert next_scales(used, z(256, 4 * 256, 256), 1).tolist() == [0.25, 0.25, 2.0**40]
+    used = drifting((0.25, 1), (0.5, 16), (2.0**40, 1))
+    assert next_scales(used, z(256, 4 * 256, 256), 1).tolist() == [0.25, 0.125, 2.0**40]
 
 
 def test_what_waits_grows_by_its_rounds_and_begins_again_once_it_travelled() -> None:
-    used, sent = drifting((0.25, 1), (0.5, 4), (2.0**40, 1), (1.0, 2)), np.array([3])
-    scales, drift = drifting_scales(used, sent, np.array([0.75], np.float32), 9)
-    assert scales.tolist() == [0.5, 0.625, 2.0**40, 0.75]
-    assert drift.tolist() == [2, 5, 2, 1]
+    used, sent = drifting((0.25, 1), (0.5, 15), (2.0**40, 1), (1.0, 2)), np.array([3])
+    scales, drift = drifting_scales(used, sent, np.array([0.75], np.float32), 16)
+    grown = [0.25 * 2**0.75, 0.5 * (16 / 15) ** 0.75, 2.0**40, 0.75]
+    assert scales.tolist() == pytest.approx(grown, rel=1e-7)
+    assert drift.tolist() == [2, 16, 2, 1]
 
 
 def test_what_never_travelled_is_expected_to_move_as_what_just_did() -> None:
-    used, sent = drifting((0.3, 4), (0.25, 1), (0.5, 1), (0.5, 2)), np.array([1, 2, 3])
-    scales, _ = drifting_scales(used, sent, np.array([0.5, 0.5, 2.0**-20], np.float32), 3)
-    assert scales.tolist() == [5 * 0.5, 0.5, 0.5, 2.0**-20]  # what stands still tells nothing
-    scales, _ = drifting_scales(used, sent, np.full(3, 2.0**-20, np.float32), 3)
-    assert scales[0] == pytest.approx(0.3 * 5 / 4)
+    used, sent = drifting((0.3, 15), (0.25, 1), (0.5, 1), (0.5, 2)), np.array([1, 2, 3])
+    scales, _ = drifting_scales(used, sent, np.array([0.5, 0.5, 2.0**-20], np.float32), 14)
+    assert scales.tolist() == [8 * 0.5, 0.5, 0.5, 2.0**-20]  # what stands still tells nothing
+    scales, _ = drifting_scales(used, sent, np.full(3, 2.0**-20, np.float32), 14)
+    assert scales[0] == pytest.approx(0.3 * (16 / 15) ** 0.75)
 
 
 def test_the_energies_of_a_cohort_never_overflow_their_lane() -> None:

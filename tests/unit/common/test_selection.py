@@ -168,17 +168,18 @@ def test_the_scale_of_a_block_that_waits_grows_with_its_rounds(codec: Codec) -> 
         before = run.terms(run.plan()).scales
         sent, rest = run.terms(run.plan()).selection.blocks, run.terms(run.plan()).selection.rest
         assert before.drift.tolist() == (waited + 1).tolist()
-        drift = 0.01 * (waited + 1)  # as far as a steady pace leads
+        drift = 0.01 * (waited + 1) ** 0.75
         run.advance(*run.commit(moved_by(run, seed, drift), seed=seed))
         after = run.terms(run.plan()).scales
         waited += 1
         waited[sent] = 0
 
         known = rest[waited[rest] < seed + 1]
-        expected = before.radius[known] * (waited[known] + 1) / waited[known]
+        expected = before.radius[known] * ((waited[known] + 1) / waited[known]) ** 0.75
         np.testing.assert_allclose(after.radius[known], expected, rtol=1e-6)
         filled = rest[rest < FILLED]
-        np.testing.assert_allclose(after.radius[filled] / (waited[filled] + 1), 0.01, rtol=0.1)
+        expected = 0.01 * (waited[filled] + 1) ** 0.75
+        np.testing.assert_allclose(after.radius[filled], expected, rtol=0.1)
         np.testing.assert_allclose(after.radius[sent[sent < FILLED]], 0.01, rtol=0.1)
 
 

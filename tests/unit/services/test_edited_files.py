@@ -108,7 +108,7 @@ def means(text: Any, found: Any) -> bool:
             )
         case None:
             return text in ("", "~", "null")
-        case int() if re.match("[-+]?0[xo]", text):
+        case int() | float() if re.match("[-+]?0[xo]", text):
             return found == int(text, 0)
         case int() | float():
             same = float(re.sub(r"^([-+]?)\.(inf|nan)$", r"\1\2", text.replace("_", "")))

@@ -1,0 +1,100 @@
+"""Records that were read and are not followed yet: whether they are a log, and what is next.
+
+    read --> held --next move--> followed          `worker/belief.py` says which move
+               '--the session ends--> read again, from a coordinator that may be another
+
+A record that no honest log holds is refused when it is read; a roll-back that no operator ordered,
+once this worker stands on a version.
+"""
+
+from collections import deque
+
+from common.documents import Genesis, Record
+from common.errors import DivergedError
+from common.log_head import LogHead
+from worker.belief import Move, next_move
+from worker.known import Known
+from worker.masked_tier import MaskedTier
+from worker.plain import PlainTier
+from worker.round import Rule
+
+
+class Held:
+    """See the module docstring.
+
+    Args:
+        head: as far as the log was followed.
+    """
+
+    def __init__(self, genesis: Genesis, tier: PlainTier | MaskedTier, head: LogHead) -> None:
+        self._genesis = genesis
+        self._tier = tier
+        self._records: deque[Record] = deque()
+        self._read = head
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def first(self) -> Record:
+        """The next record of the log; there must be one."""
+        return self._records[0]
+
+    @property
+    def next_seq(self) -> int:
+        """First record that was not read."""
+        return self._read.next_seq
+
+    def restart(self, head: LogHead) -> None:
+        """A session begins: what was not followed comes again, and may come otherwise."""
+        self._tier.unread(self._records)
+        self._records.clear()
+        self._read = head
+
+    def start(self, record: Record) -> None:
+        """Take the record at which a newcomer may begin: it takes its word for what it says."""
+        self._read = LogHead.at(record)
+        self._add(record)
+
+    def hold(self, record: Record) -> None:
+        """Take the next record.
+
+        Raises:
+            ProtocolError, DivergedError: it does not follow, or says what cannot be.
+        """
+        self._read = self._read.after(self._genesis, record)
+        self._add(record)
+
+    def _add(self, record: Record) -> None:
+        self._records.append(record)
+        self._tier.read(record)
+
+    def next(self, known: Known, *, begun: bool, can_verify: bool) -> Move:
+        """Return what to do with them; see `next_move`.
+
+        Raises:
+            DivergedError: a roll-back among them is no operator's (rule 14).
+        """
+        if begun:
+            self._check_orders(known)
+        return next_move(
+            self._records,
+            lambda record: self._tier.believes(record, known, begun=begun),
+            begun=begun,
+            can_verify=can_verify,
+        )
+
+    def take(self, num: int) -> list[Record]:
+        """Return the first ones: they are held no more."""
+        return [self._records.popleft() for _ in range(num)]
+
+    def _check_orders(self, known: Known) -> None:
+        for record in self._records:
+            if record.rollback is None:
+                continue
+            if complaint := self._tier.rollback_complaint(record, known.rolled_back):
+                raise DivergedError(
+                    f"the roll-back in record {record.seq} is refused by rule {Rule.RECORD}: "
+                    f"{complaint}; ask the run's operator whether it was meant"
+                )
+            known = known.after(record)
