@@ -5,7 +5,9 @@ on purpose ends with one line and the status of `exit_status.py`; a bug keeps it
 """
 
 import importlib
+import importlib.metadata
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +16,7 @@ import typer
 
 from common.errors import ConfigError, CrosscloudError
 from common.text import printable
+from services import __version__
 from services.amounts import EGRESS_DOLLARS_PER_GB
 from services.config_file import placed
 from services.exit_status import exit_of
@@ -61,6 +64,30 @@ def _run(module: str, function: str, *args: Any, **kwargs: Any) -> None:
         ) from None
     with placed(*(each for each in (*args, *kwargs.values()) if isinstance(each, Path))):
         raise typer.Exit(called(*args, **kwargs))
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from common.documents import PROTOCOL
+
+        numpy, python = importlib.metadata.version("numpy"), platform.python_version()
+        typer.echo(f"crosscloud {__version__}, protocol {PROTOCOL}, numpy {numpy}, Python {python}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_say_version,
+            is_eager=True,
+            help="Say what has to be the same everywhere, and this Python.",
+        ),
+    ] = False,
+) -> None:
+    """Train one language model across clouds that never share their data."""
 
 
 @app.command()

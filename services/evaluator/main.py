@@ -25,6 +25,7 @@ from protos.v1 import session_pb2, session_pb2_grpc
 from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink
 from services.descriptors import raise_limit
+from services.downloads import Downloads
 from services.evaluator.state import EvaluatorState
 from services.exit_status import Exit, exit_of
 from services.export import build_learner, load_version
@@ -37,6 +38,7 @@ from services.metrics import EvaluatorMetrics, add_health, serve
 from services.patience import Patience
 from services.places import check_folder
 from services.process_health import process_health
+from services.progress import Lines, shown
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
@@ -70,6 +72,7 @@ class Evaluator:
         self._target = control
         self._control = RenewedChannel(control, credentials)
         self._bulk = BulkLink(RenewedChannel(bulk, credentials), self._closing, target=bulk)
+        self._downloads = Downloads(genesis, log.info, time.monotonic)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
         self._state.clean()
@@ -126,6 +129,7 @@ class Evaluator:
         self, digest: Digest, kind: Literal["aggregate", "version"], most_bytes: int
     ) -> None:
         self._bulk.fetch(digest, kind, self._store, most_bytes)
+        self._downloads.came(digest, kind, self._store)
         content = self._store.size(digest) if kind == "version" else self._float32_bytes
         self._bulk.tally.content("received", kind, content)
 
@@ -244,7 +248,8 @@ def main(config: Path) -> Exit:
     )
     own = replace(genesis, learner=settings.learner or genesis.learner)
     try:
-        learner = build_learner(own, context)
+        with shown("building the learner", out=Lines(log.info)):
+            learner = build_learner(own, context)
         for remark in learner.remarks():
             log.info("%s", remark)
         evaluator = Evaluator(settings, genesis, learner, metrics)

@@ -1,11 +1,15 @@
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 from typer.testing import CliRunner
 
+from common.documents import PROTOCOL
 from common.errors import ConfigError
+from services import __version__
 from services.cli.app import app, run
 from services.identity import MemberList
 
@@ -29,6 +33,19 @@ def test_every_command_explains_itself() -> None:
         done = CliRunner().invoke(app, [command, "--help"])
         assert done.exit_code == 0, command
         assert "Usage: " in done.output
+
+
+def test_the_version_is_what_has_to_be_the_same_everywhere() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0, done.output
+    assert done.output == (
+        f"crosscloud {__version__}, protocol {PROTOCOL}, numpy {numpy.__version__}, "
+        f"Python {sys.version.split()[0]}\n"
+    )
+    assert __version__ == importlib.metadata.version("crosscloud")
+    everything = CliRunner().invoke(app, ["--help"]).output
+    assert "--version" in everything
+    assert "clouds that never share" in everything
 
 
 def test_certs_init_makes_a_federation_and_says_so(tmp_path: Path) -> None:
