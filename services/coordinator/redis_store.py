@@ -16,6 +16,7 @@ from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.exceptions import OutOfMemoryError
 
 from common.errors import ConfigError, StaleLeaderError, StorageError, StorageFullError
+from common.text import printable
 from coordinator.ports import Delete, Put, Table
 from services.coordinator.redis_connection import (
     FAILURES,
@@ -30,6 +31,12 @@ _TIMEOUT_S: Final = 10.0  # a busy disk may delay the server's fsync for seconds
 _LEASE_TIMEOUT_S: Final = 5.0
 _TABLES: Final = tuple(Table)
 _INDEX: Final = {table: str(i) for i, table in enumerate(_TABLES, start=1)}  # as Lua counts
+
+MAX_FIELDS: Final = 20_000
+MAX_TABLE_BYTES: Final = 64 * 2**20
+"""Of one table, as it is loaded: what is larger is none of ours."""
+
+_ODD: Final = "surrogateescape"
 
 Words = list[str | bytes]
 
@@ -118,13 +125,21 @@ class RedisStore:
         return self._lease
 
     async def load(self) -> StoredState:
-        """Return everything; later changes are compared with this op_seq."""
+        """Return everything; see `Store.load`."""
+        keys = self._keys[1:]
         with _store_errors(self._name):
-            seq, *tables = await self._load(self._keys[1:])
-        self._op_seq = int(seq)
+            said = await self._load(keys, [MAX_FIELDS, MAX_TABLE_BYTES])
+        read = [words if isinstance(words, list) else [] for words in said]
+        seq, *tables = read
+        self._op_seq = int(seq[0]) if seq else 0
         return StoredState(
             self._op_seq,
             {table: _fields(flat) for table, flat in zip(_TABLES, tables, strict=True)},
+            tuple(
+                f"{key} counts as lost: {why.decode()}"
+                for key, why in zip(keys, said, strict=True)
+                if not isinstance(why, list)
+            ),
         )
 
     async def apply(self, changes: Changes) -> None:
@@ -150,7 +165,7 @@ class RedisStore:
             word
             for table, fields in tables.items()
             for field, value in fields.items()
-            for word in (_INDEX[table], field, value)
+            for word in (_INDEX[table], _raw(field), value)
         ]
         with _store_errors(self._name):
             done, *rest = await self._reset(self._keys, [self._owner, str(self._op_seq), *words])
@@ -203,7 +218,7 @@ class RedisStore:
         )
 
     def _stale(self, holder: bytes, op_seq: int) -> StaleLeaderError:
-        leader = holder.decode(errors="replace")
+        leader = printable(holder[:200].decode(errors="replace"))
         if leader != self._owner:
             who = f"led by {leader}" if leader else "led by nobody"
             return StaleLeaderError(f"the run is {who}: {self._owner} does not hold the lease")
@@ -240,9 +255,9 @@ def _change_words(changes: Changes) -> Words:
     for change in changes:
         match change:
             case Put(table, field, value):
-                words += ["put", _INDEX[table], field, value]
+                words += ["put", _INDEX[table], _raw(field), value]
             case Delete(table, field):
-                words += ["delete", _INDEX[table], field]
+                words += ["delete", _INDEX[table], _raw(field)]
     return words
 
 
@@ -255,7 +270,12 @@ def _digest(words: Iterable[str | bytes]) -> str:
 
 
 def _fields(flat: list[bytes]) -> dict[str, bytes]:
-    return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+    """Return a table; a name that is no UTF-8 is one all the same, or nobody could delete it."""
+    return {k.decode(errors=_ODD): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _raw(field: str) -> bytes:
+    return field.encode(errors=_ODD)
 
 
 @contextmanager
