@@ -7,7 +7,7 @@ float32 that was widened comes back bit for bit. `decode` refuses anything that 
 have written, so equal documents always have equal bytes and a digest names exactly one document.
 
 It refuses to guess: unknown fields, missing fields, wrong types, numbers out of range for 64 bits,
-NaN, infinity and deep nesting are errors that name the place.
+NaN, infinity, deep nesting and a round's id that is none are errors that name the place.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from common.errors import MalformedDocumentError
-from common.ids import Digest
+from common.ids import Digest, RoundId, is_round_id
 
 T = TypeVar("T")
 
@@ -121,6 +121,7 @@ class _Form(enum.Enum):
     LIST = enum.auto()
     OBJECT = enum.auto()
     FLOAT = enum.auto()
+    ROUND = enum.auto()
     PLAIN = enum.auto()
 
 
@@ -129,6 +130,8 @@ def _form(kind: Any) -> tuple[_Form, Any]:
     """Return the form of a type; the type itself, or of its items."""
     if kind is Any:
         return _Form.ANY, kind
+    if kind is RoundId:
+        return _Form.ROUND, str
     while hasattr(kind, "__supertype__"):  # NewType
         kind = kind.__supertype__
     origin = typing.get_origin(kind)
@@ -164,6 +167,10 @@ def _typed(raw: Json, declared: Any, where: str) -> object:
                 f"{where}: expected a finite float, got {type(raw).__name__}{_shown(raw)}"
             )
     value = _expect(raw, kind, where)
+    if form is _Form.ROUND and not is_round_id(value):  # it names a folder, and travels as bytes
+        raise MalformedDocumentError(
+            f"{where}: expected 32 lower-case hexadecimal digits, got {value[:40]!r}"
+        )
     if kind is int and abs(value) > _MAX_INTEGER:
         raise MalformedDocumentError(f"{where}: {str(value)[:40]} does not fit in 64 bits")
     return value

@@ -1,6 +1,7 @@
 """Names of things, so that one cannot be passed for another."""
 
-from typing import NewType
+import re
+from typing import Final, NewType
 
 WorkerId = NewType("WorkerId", str)
 """A worker's name on the member list and in its certificate: lower case, digits, hyphens."""
@@ -13,3 +14,16 @@ SessionId = NewType("SessionId", str)
 
 Digest = NewType("Digest", str)
 """SHA-256 as 64 hexadecimal digits."""
+
+_ROUND: Final = re.compile(r"[0-9a-f]{32}")
+_WORKER: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def is_round_id(name: str) -> bool:
+    """Return whether a string may be a round's name: it becomes a folder's, and 16 bytes."""
+    return _ROUND.fullmatch(name) is not None
+
+
+def is_worker_id(name: str) -> bool:
+    """Return whether a string may be a worker's name, as in member lists and certificates."""
+    return _WORKER.fullmatch(name) is not None

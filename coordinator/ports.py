@@ -529,6 +529,19 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Warn the people: what the store holds there is none of ours; it counts as lost.
+
+    Args:
+        key: table and field, "round[open]".
+        why: what is wrong with it.
+    """
+
+    key: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotRolledBack:
     """Tell whoever asked, and the people: no such record will come, the head stays."""
 
@@ -554,6 +567,7 @@ Effect = (
     | Send
     | Publish
     | Note
+    | Forgotten
     | NotRolledBack
     | Finish
 )

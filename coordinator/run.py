@@ -25,6 +25,7 @@ from common.errors import (
 from common.ids import RoundId, WorkerId
 from common.parties import Admits
 from coordinator.backoff import Backoff
+from coordinator.former import former_round
 from coordinator.gate import Gate
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
@@ -74,7 +75,7 @@ from coordinator.ports import (
     Uploaded,
 )
 from coordinator.rollback import Returning
-from coordinator.round import OPEN, OUTCOME, Round, SavedRound
+from coordinator.round import OPEN, OUTCOME, Round
 from coordinator.status import Status, status_of
 
 
@@ -122,23 +123,27 @@ class Run:
 
         Args:
             now_s: as in `handle`.
-            found: what the store holds; empty tables may be missing.
+            found: what the store holds, whoever wrote it; empty tables may be missing.
         """
         self._started, self._border_s = True, now_s
         if self._ledger.head.stopped:
             return (Finish(self._ledger.head.stopped),)
-        saved = found.get(Table.ROUND, {}).get(OPEN)
-        former = None if saved is None else canonical.decode(saved, SavedRound)
+        former, forgotten = former_round(found, self._genesis, self._ledger.head)
         cleared = _deletes(found, Table.MEMBERS, Table.OFFERS)
         if former is None or former.num_records <= self._ledger.head.outcome_seq:
             told = self._ledger.takeover(
                 self._leader, now_s, *cleared, *_deletes(found, Table.ROUND)
             )
-            return told if former is None else (*told, DropSpool(former.plan.round))
+            dropped = () if former is None else (DropSpool(former.plan.round),)
+            return (*forgotten, *told, *dropped)
         detail = f"{self._leader} took over in {former.phase}"
         timeout_s = self._timings.resolve_timeout_s
         self._round = Round.found(former, self._algorithm, timeout_s, detail)
-        return (*self._ledger.takeover(self._leader, now_s, *cleared), *self._pass_time(now_s))
+        strange = (
+            Delete(Table.ROUND, f) for f in sorted(found[Table.ROUND].keys() - {OPEN, OUTCOME})
+        )
+        told = self._ledger.takeover(self._leader, now_s, *cleared, *strange)
+        return (*told, *self._pass_time(now_s))
 
     def handle(self, event: Event, now_s: float) -> tuple[Effect, ...]:
         """Apply one event; return what must be done, in order.

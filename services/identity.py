@@ -9,7 +9,6 @@ said aloud.
 
 import enum
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,13 @@ from common.errors import (
     NotPermittedError,
     OutOfDescriptorsError,
 )
+from common.ids import is_worker_id
 from services.members_file import Entry, read_entries
 
 log = logging.getLogger(__name__)
 
 SCHEME: Final = "crosscloud"
 MEMBER_FIELDS: Final = ("name", "role", "organisation")
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Role(enum.StrEnum):
@@ -90,7 +89,7 @@ def check_name(name: str, what: str) -> None:
     Raises:
         ConfigError: `name` would not survive a URI, a file name or a metric label unchanged.
     """
-    if not _NAME.fullmatch(name):
+    if not is_worker_id(name):
         raise ConfigError(
             f"{what} {name!r}: use 1 to 63 lower-case letters, digits and inner hyphens"
         )

@@ -62,6 +62,7 @@ from coordinator.ports import (
     Event,
     Expelled,
     Finish,
+    Forgotten,
     Heard,
     Joined,
     Listed,
@@ -480,6 +481,8 @@ def _effect(effect: Effect) -> str:
             return f"send {session} {_message(message)}"
         case Note(kind, sentence):
             return f"note {kind}: {sentence}"
+        case Forgotten(key, why):
+            return f"forget {key}: {why}"
         case NotRolledBack(version, detail):
             return f"not rolled back to version {version}: {detail}"
         case Finish(reason):

@@ -24,6 +24,7 @@ from coordinator.ports import (
     Effect,
     Event,
     Finish,
+    Forgotten,
     Message,
     Note,
     NotRolledBack,
@@ -197,6 +198,8 @@ class Driver:
                 about = {"event": effect.kind, "worker": effect.worker, "round": effect.round}
                 known = {field: value for field, value in about.items() if value is not None}
                 log.info("%s: %s", effect.kind, effect.sentence, extra=known)
+            case Forgotten():
+                log.warning("the store: %s counts as lost: %s", effect.key, effect.why)
             case NotRolledBack():
                 log.warning("not rolled back: version %d: %s", effect.version, effect.detail)
             case Finish():

@@ -22,6 +22,7 @@ from common.errors import (
     StorageFullError,
     StorageRefusedError,
 )
+from common.text import printable
 from coordinator.ports import Delete, Put, Table
 from services.coordinator.redis_connection import (
     FAILURES,
@@ -41,6 +42,12 @@ _TABLES: Final = tuple(Table)
 _NAMES: Final = ("leader", "op", *(t.value for t in _TABLES))
 _SCRIPTS: Final = ("acquire", "renew", "release", "load", "apply", "reset")
 _INDEX: Final = {table: str(i) for i, table in enumerate(_TABLES, start=1)}  # as Lua counts
+
+MAX_FIELDS: Final = 20_000
+MAX_TABLE_BYTES: Final = 64 * 2**20
+"""Of one table, as it is loaded: what is larger is none of ours."""
+
+_ODD: Final = "surrogateescape"
 
 Words = list[str | bytes]
 
@@ -145,12 +152,20 @@ class RedisStore:
         return self._lease
 
     async def load(self) -> StoredState:
-        """Return everything; later changes are compared with this op_seq."""
-        seq, *tables = await self._run("load", self._keys[1:], [])
-        self._op_seq = int(seq)
+        """Return everything; see `Store.load`."""
+        keys, most = self._keys[1:], [str(MAX_FIELDS), str(MAX_TABLE_BYTES)]
+        said = await self._run("load", keys, most)
+        read = [words if isinstance(words, list) else [] for words in said]
+        seq, *tables = read
+        self._op_seq = int(seq[0]) if seq else 0
         return StoredState(
             self._op_seq,
             {table: _fields(flat) for table, flat in zip(_TABLES, tables, strict=True)},
+            tuple(
+                f"{key} counts as lost: {why.decode()}"
+                for key, why in zip(keys, said, strict=True)
+                if not isinstance(why, list)
+            ),
         )
 
     async def apply(self, changes: Changes) -> None:
@@ -175,7 +190,7 @@ class RedisStore:
             word
             for table, fields in tables.items()
             for field, value in fields.items()
-            for word in (_INDEX[table], field, value)
+            for word in (_INDEX[table], _raw(field), value)
         ]
         words = [self._owner, str(self._op_seq), *words]
         done, *rest = await self._run("reset", self._keys, words)
@@ -252,7 +267,7 @@ class RedisStore:
             await dialled.aclose()
 
     def _stale(self, holder: bytes, op_seq: int) -> StaleLeaderError:
-        leader = holder.decode(errors="replace")
+        leader = printable(holder[:200].decode(errors="replace"))
         if leader != self._owner:
             who = f"led by {leader}" if leader else "led by nobody"
             return StaleLeaderError(f"the run is {who}: {self._owner} does not hold the lease")
@@ -306,9 +321,9 @@ def _change_words(changes: Changes) -> Words:
     for change in changes:
         match change:
             case Put(table, field, value):
-                words += ["put", _INDEX[table], field, value]
+                words += ["put", _INDEX[table], _raw(field), value]
             case Delete(table, field):
-                words += ["delete", _INDEX[table], field]
+                words += ["delete", _INDEX[table], _raw(field)]
     return words
 
 
@@ -321,7 +336,12 @@ def _digest(words: Iterable[str | bytes]) -> str:
 
 
 def _fields(flat: list[bytes]) -> dict[str, bytes]:
-    return {k.decode(): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+    """Return a table; a name that is no UTF-8 is one all the same, or nobody could delete it."""
+    return {k.decode(errors=_ODD): v for k, v in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _raw(field: str) -> bytes:
+    return field.encode(errors=_ODD)
 
 
 def _is_for_good(e: Exception) -> bool:

@@ -7,6 +7,8 @@ summed before it. An upload that is not done by then is simply not read.
 
 The first shard of an upload reserves room for all of it, until its round is dropped. Where that
 would pass the spool's size, or fill the disk that the log needs too, the upload has to wait.
+
+A round's id names a folder that is deleted: one that is none is our own bug, and touches nothing.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import BusyError, NotAMemberError, UnknownRoundError
-from common.ids import RoundId, WorkerId
+from common.ids import RoundId, WorkerId, is_round_id
 from services.coordinator.upload import DONE, Layout, Upload, UploadReader
 from services.files import make_folder, storage_errors, sync_folder
 
@@ -49,10 +51,10 @@ class Spool:
 
     def open_round(self, round_id: RoundId, members: tuple[WorkerId, ...], layout: Layout) -> None:
         """Take uploads of `members`, or go on after a restart; a sealed round stays sealed."""
+        folder, sealed = self._folder(round_id), self._sealed(round_id)
         with self._lock, storage_errors(f"cannot write in {self._root}"):
-            if round_id in self._rounds or self._sealed(round_id).is_dir():
+            if round_id in self._rounds or sealed.is_dir():
                 return
-            folder = self._root / round_id
             folder.mkdir(exist_ok=True)
             self._rounds[round_id] = {w: Upload(folder, round_id, w, layout) for w in members}
 
@@ -104,11 +106,10 @@ class Spool:
         Raises:
             UnknownRoundError: there is no such round.
         """
+        folder, sealed = self._folder(round_id), self._sealed(round_id)
         self._close(round_id)
-        sealed = self._sealed(round_id)
         with storage_errors(f"cannot seal round {round_id}"):
             if not sealed.is_dir():
-                folder = self._root / round_id
                 if not folder.is_dir():
                     raise UnknownRoundError(f"no round {round_id} in {self._root}: nothing to seal")
                 sync_folder(folder)  # the names of the .done files
@@ -126,9 +127,10 @@ class Spool:
 
     def drop(self, round_id: RoundId) -> None:
         """Delete the round's uploads, sealed or not; deleting again is fine."""
+        folders = self._folder(round_id), self._sealed(round_id)
         self._close(round_id)
         with storage_errors(f"cannot delete round {round_id}"):
-            for folder in (self._root / round_id, self._sealed(round_id)):
+            for folder in folders:
                 while folder.is_dir():
                     with contextlib.suppress(FileNotFoundError):  # a former leader deletes it too
                         shutil.rmtree(folder)
@@ -136,13 +138,18 @@ class Spool:
             self._reserved.pop(round_id, None)
 
     def rounds(self) -> tuple[RoundId, ...]:
-        """Return every round that has uploads on disk, sorted."""
+        """Return every round that has uploads on disk, sorted; what else lies there is not ours."""
         with storage_errors(f"cannot read {self._root}"):
-            names = os.listdir(self._root)
-        return tuple(sorted({RoundId(name.removesuffix(_SEALED)) for name in names}))
+            names = {name.removesuffix(_SEALED) for name in os.listdir(self._root)}
+        return tuple(sorted(map(RoundId, filter(is_round_id, names))))
+
+    def _folder(self, round_id: RoundId) -> Path:
+        if not is_round_id(round_id):
+            raise AssertionError(f"no round has the id {round_id!r}")
+        return self._root / round_id
 
     def _sealed(self, round_id: RoundId) -> Path:
-        return self._root / f"{round_id}{_SEALED}"
+        return self._folder(round_id).with_name(f"{round_id}{_SEALED}")
 
     def _upload(self, round_id: RoundId, worker: WorkerId) -> Upload:
         with self._lock:

@@ -111,10 +111,14 @@ class SteadyStore:
             return None
 
     async def load(self) -> Tables:
-        """Return what a former leader left, however long that takes."""
-        found = (await self._until_done(self._store.load)).tables
-        self._tables = {table: dict(fields) for table, fields in found.items()}
-        return found
+        """Return what a former leader left; what cannot be read counts as lost, and is deleted."""
+        state = await self._until_done(self._store.load)
+        for sentence in state.lost:
+            log.warning("the store: %s", sentence)
+        if state.lost:
+            await self._until_done(lambda: self._store.reset(state.tables))
+        self._tables = {table: dict(fields) for table, fields in state.tables.items()}
+        return state.tables
 
     async def apply(self, changes: Changes) -> None:
         """Return once the changes are in the store, however long that takes.

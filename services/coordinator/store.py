@@ -31,10 +31,13 @@ class StoredState:
 
     Args:
         op_seq: changes since the run began; it only grows, unless the server lost some.
+        lost: what is there and cannot be read, a sentence each; its table is empty here. Before
+            anything else, `reset`.
     """
 
     op_seq: int
     tables: Tables
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,10 @@ class Store(Protocol):
         """This coordinator's lease."""
 
     async def load(self) -> StoredState:
-        """Return everything; later changes are compared with this op_seq."""
+        """Return everything, whoever wrote it; later changes are compared with this op_seq.
+
+        A field's name that is no UTF-8 keeps its bytes as `surrogateescape` spells them.
+        """
 
     async def apply(self, changes: Changes) -> None:
         """Make all changes or none; a later change of a field wins.

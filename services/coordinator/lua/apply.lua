@@ -3,10 +3,11 @@
 -- ARGV: our name, expected op_seq, digest of the changes, which table is the round's, its life in
 --   milliseconds (0 = for ever, -1 = as before); then per change
 --   'put', table, field, value | 'delete', table, field. Tables are counted from 1.
--- Returns {1, new op_seq}, or {0, who leads, op_seq found} and changes nothing.
+-- Returns {1, new op_seq}, or {0, who leads, op_seq found} and changes nothing; an op_seq that is no
+-- number is -1.
 local holder = redis.call('GET', KEYS[1]) or ''
 local op = redis.call('HMGET', KEYS[2], 'seq', 'digest')
-local seq, expected = tonumber(op[1] or '0'), tonumber(ARGV[2])
+local seq, expected = tonumber(op[1] or '0') or -1, tonumber(ARGV[2])
 if holder ~= ARGV[1] then
   return { 0, holder, seq }
 end

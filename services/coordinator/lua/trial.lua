@@ -10,7 +10,10 @@ local function try()
   release(leader, { name })
   acquire(leader, { name, '60000' })
   renew(leader, { name, '60000' })
-  load(stored, {})
+  local read = load(stored, { '1', '1' }) -- there is nothing
+  if read.err then
+    error(read, 0)
+  end
   apply(KEYS, { name, '0', digest, round, '60000', 'put', round, 'field', 'value' })
   apply(KEYS, { name, '1', digest, round, '0', 'delete', round, 'field' })
   reset(KEYS, { name, '2', round, 'field', 'value' })
