@@ -153,7 +153,8 @@ class RedisStore:
 
     async def load(self) -> StoredState:
         """Return everything; see `Store.load`."""
-        keys, most = self._keys[1:], [str(MAX_FIELDS), str(MAX_TABLE_BYTES)]
+        most: Words = [str(MAX_FIELDS), str(MAX_TABLE_BYTES)]
+        keys = self._keys[1:]
         said = await self._run("load", keys, most)
         read = [words if isinstance(words, list) else [] for words in said]
         seq, *tables = read
