@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from common import canonical
-from common.documents import Attestation, Genesis, Plan, Record, RunState
+from common.documents import Attestation, Genesis, Origin, Plan, Record, RunState
 from common.errors import BadKeyError
 from common.ids import Digest, WorkerId
 from common.secagg import thresholds
 from common.secagg.transcript import identity_of, is_signed, signed_content
 
 
-def words_needed(genesis: Genesis, plan: Plan) -> int:
-    """Return a; 0 in the tls tier, where the coordinator is believed."""
+def agreement(genesis: Genesis, plan: Plan) -> int:
+    """Return a, how many words are enough; 0 in the tls tier: there the coordinator is believed."""
     if not plan.masked:
         return 0
     return thresholds.words_needed(len(plan.offers), genesis.algorithm.colluding)
@@ -57,3 +57,17 @@ def true_words(
         for worker, signature in signatures.items()
         if is_word(plan, replace(about, worker=worker, signature=signature))
     }
+
+
+def origin_agrees(genesis: Genesis, digest: Digest, origin: Origin) -> bool:
+    """Return whether enough members of the round that made a state said so."""
+    plan = origin.plan
+    said = Attestation(
+        canonical.digest(genesis),
+        canonical.digest(plan),
+        WorkerId(""),
+        origin.version,
+        digest,
+        origin.state,
+    )
+    return len(true_words(plan, said, origin.words)) >= agreement(genesis, plan)

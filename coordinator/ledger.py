@@ -13,7 +13,7 @@ from common.ids import Digest
 from common.progress import next_counters, progress
 from coordinator.head import RunHead
 from coordinator.ports import Append, Computed, Delete, Effect, Publish, Put, Save, Table
-from coordinator.words import Words
+from coordinator.words import HeadWords
 
 Change = Put | Delete
 
@@ -28,7 +28,7 @@ class Ledger:
 
     def __init__(self, genesis: Genesis, head: RunHead, unix_offset_s: float) -> None:
         self.head = head
-        self.words = Words(genesis)
+        self.words = HeadWords(genesis)
         self._genesis = genesis
         self._unix_offset_s = unix_offset_s
         self._led_before_s = head.counters.elapsed_s

@@ -13,6 +13,7 @@ from common.documents import Genesis, Rollback
 from common.errors import BadSignatureError, UnexpectedMessageError
 from common.orders import order_complaint
 from common.secagg.transcript import certificate_der, certified_key
+from common.words import origin_agrees
 from coordinator.ledger import Change, Ledger
 from coordinator.ports import (
     Effect,
@@ -97,6 +98,17 @@ class Returning:
         return (
             () if asked is None else (NotRolledBack(asked.version, f"the run is over: {reason}"),)
         )
+
+    def complaint(self, event: Restored) -> str:
+        """Return why no worker would follow; "" if they would.
+
+        In the masked tier a state that too few members vouched for is nobody's to stand on.
+        """
+        if not self._genesis.algorithm.masked or event.version == 0 or event.origin is None:
+            return ""
+        if origin_agrees(self._genesis, event.digest, event.origin):
+            return ""
+        return "too few members vouched for it, so no worker would stand on it: choose one before"
 
     def check(self, version: int) -> None:
         """Let the answer pass that is due.

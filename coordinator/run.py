@@ -359,6 +359,8 @@ class Run:
 
     def _restored(self, event: Restored, now_s: float) -> tuple[Effect, ...]:
         self._returning.check(event.version)
+        if complaint := self._returning.complaint(event):
+            return self._returning.failed(RestoreFailed(event.version, complaint))
         self._border_s = now_s
         self._offers.skip_interval()
         void = (Delete(Table.OFFERS, worker) for worker in self._offers.drop_all())

@@ -12,7 +12,7 @@ from coordinator.membership import Member, Membership
 from coordinator.offers import Offers
 from coordinator.ports import RollbackAsked
 from coordinator.round import Phase, Round
-from coordinator.words import Words
+from coordinator.words import HeadWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def status_of(
     open_round: Round | None,
     stopping: bool,
     returning: RollbackAsked | None,
-    words: Words,
+    words: HeadWords,
     backoff: Backoff,
     ending: bool,
     border_s: float,
@@ -201,7 +201,7 @@ def _waiting_for_round(open_round: Round, now_s: float) -> str:
     return f"{what} of {', '.join(missing)}, {since}; at most {left_s:.1f} s more"
 
 
-def _waiting_for_words(words: Words, head: RunHead) -> tuple[str, ...]:
+def _waiting_for_words(words: HeadWords, head: RunHead) -> tuple[str, ...]:
     """Return whose words the newest version lacks: nobody stands on it before."""
     if not (needed := words.needed(head)):
         return ()

@@ -12,11 +12,11 @@ from common import canonical
 from common.documents import Attestation, Commit, Genesis, Origin, Record
 from common.errors import BadSignatureError
 from common.ids import WorkerId
-from common.words import is_word, run_state, word_about, words_needed
+from common.words import agreement, is_word, run_state, word_about
 from coordinator.head import RunHead
 
 
-class Words:
+class HeadWords:
     """See the module docstring. Only a head that a round made has words."""
 
     def __init__(self, genesis: Genesis) -> None:
@@ -36,7 +36,9 @@ class Words:
         if head.made is None:
             return False
         commit = _commit_of(head.made)
-        if word.worker not in commit.plan.roster:
+        heard = self._of(head)
+        is_known = word.worker in heard or word.worker in head.words
+        if is_known or word.worker not in commit.plan.roster:
             return False
         expected = word_about(self._id, head.made, word.worker)
         if replace(word, signature=None) != expected:
@@ -44,10 +46,8 @@ class Words:
         if not is_word(commit.plan, word):
             raise BadSignatureError(f"{word.worker}: the signature of its word is wrong")
         assert word.signature is not None
-        heard = self._of(head)
-        is_new = word.worker not in heard and word.worker not in head.words
-        heard.setdefault(word.worker, word.signature)
-        return is_new
+        heard[word.worker] = word.signature
+        return True
 
     def all(self, head: RunHead) -> tuple[Attestation, ...]:
         """Return the words for the head."""
@@ -68,15 +68,15 @@ class Words:
         """Return how many words are missing until the head is believed."""
         if head.made is None:
             return 0
-        enough = words_needed(self._genesis, _commit_of(head.made).plan)
+        enough = agreement(self._genesis, _commit_of(head.made).plan)
         return max(0, enough - len(self.all(head)))
 
     def missing(self, head: RunHead) -> tuple[WorkerId, ...]:
-        """Return who took part in the round that made the head and has said nothing."""
+        """Return whose update is in the head, and who has said nothing: they can check it."""
         if head.made is None:
             return ()
         said = {word.worker for word in self.all(head)}
-        return tuple(w for w in _commit_of(head.made).plan.roster if w not in said)
+        return tuple(w for w in _commit_of(head.made).survivors if w not in said)
 
     def _of(self, head: RunHead) -> dict[WorkerId, str]:
         if self._about is not head.made:

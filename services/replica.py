@@ -162,7 +162,6 @@ class Replica:
             UnknownFileError: its aggregate is no longer kept.
         """
         assert record.commit is not None
-        self.position.log.after(self._genesis, record)
         self._step(self.position.digest, record, record.commit)
         self._tried = record.digest
 
@@ -180,8 +179,8 @@ class Replica:
         """Yield the ways over the records, the cheapest first: which version is fetched whole."""
         genesis, has, behind = self._genesis, self._store.has, self.position.behind
         steps = [0 if self._is_tried(r) else step_bytes(r, has) for r in records]
-        is_tried = not behind and are_cheap(genesis, steps)
-        if is_tried:
+        steps_first = not behind and are_cheap(genesis, steps)
+        if steps_first:
             yield None
         wholes = {}
         for i, record in enumerate(records):
@@ -193,7 +192,7 @@ class Replica:
         for way in ways(steps, wholes, behind=behind):
             if way.whole is not None:
                 log.info("version %d comes whole", records[way.whole].version)
-            elif is_tried:
+            elif steps_first:
                 continue
             yield way.whole
         yield from (i for i in reversed(range(len(records))) if i not in wholes)  # whatever is kept

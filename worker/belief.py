@@ -20,13 +20,13 @@ from common import canonical
 from common.documents import Attestation, Genesis, Plan, Record
 from common.ids import Digest, WorkerId
 from common.parties import Admits
-from common.words import is_word, true_words, word_about, words_needed
+from common.words import agreement, is_word, origin_agrees, true_words, word_about
 from worker.trust import roster_complaint
 
 _NOBODY: Final = WorkerId("")
 
 
-class Words:
+class Belief:
     """What members said of the versions of the commits that this worker knows of.
 
     Args:
@@ -68,7 +68,7 @@ class Words:
         if not self._is_sure:
             return True
         plan, said = _plan(record), self._said.get(self._what(record), {})
-        return len(said) >= words_needed(self._genesis, plan) and not self._complaint(plan)
+        return len(said) >= agreement(self._genesis, plan) and not self._complaint(plan)
 
     def believes_origin(self, record: Record) -> bool:
         """Return whether a roll-back's record shows that its state was believed once."""
@@ -78,17 +78,8 @@ class Words:
         origin = record.rollback.origin
         if origin is None:
             return record.rollback.version == 0 and record.digest == self._genesis.version0
-        plan = origin.plan
-        unsigned = Attestation(
-            self._id,
-            canonical.digest(plan),
-            _NOBODY,
-            origin.version,
-            record.digest,
-            origin.state,
-        )
-        said = true_words(plan, unsigned, origin.words)
-        return len(said) >= words_needed(self._genesis, plan) and not self._complaint(plan)
+        agrees = origin_agrees(self._genesis, record.digest, origin)
+        return agrees and not self._complaint(origin.plan)
 
     def newest(self) -> tuple[Attestation, ...]:
         """Return the words for the newest commit's version: any who lost them may need them."""
@@ -101,22 +92,22 @@ class Words:
         )
 
     def unread(self, records: Iterable[Record]) -> None:
-        """Records were read and not followed: a later session may bring others in their place."""
+        """Records were read and not followed: a later session may bring others in their place.
+
+        What was said of them stays: it may be what somebody else has lost.
+        """
         for record in records:
             if record.commit is not None:
-                self._drop(record)
+                self._commits.pop(self._what(record), None)
 
     def forget(self, records: Sequence[Record]) -> None:
         """Records were followed: all their commits but the newest are history."""
         for record in records:
-            is_newest = record is next(reversed(self._commits.values()), None)
-            if record.commit is not None and not is_newest:
-                self._drop(record)
-
-    def _drop(self, record: Record) -> None:
-        what = self._what(record)
-        self._commits.pop(what, None)
-        self._said.pop(what, None)
+            if record.commit is not None:
+                what = self._what(record)
+                if what != next(reversed(self._commits), None):
+                    self._commits.pop(what, None)
+        self._said = {what: self._said[what] for what in self._commits}
 
     def _what(self, record: Record) -> Digest:
         """Return the digest of what members say of a commit's record, whoever says it."""

@@ -10,7 +10,7 @@ from common.orders import order_complaint
 from common.parties import Admits
 from common.secagg.transcript import abandon_content, certificate_der, signed_content
 from common.words import word_about
-from worker.belief import Words
+from worker.belief import Belief
 from worker.known import Known
 from worker.masking import Attempt, Member, OfferSecrets
 from worker.round import Rule
@@ -41,7 +41,7 @@ class MaskedTier:
         self._certificate = certificate
         self._secrets: OfferSecrets | None = None
         is_sure = Rule.RECORD not in member.unsafe
-        self.words = Words(genesis, admitted, is_sure=is_sure)
+        self.words = Belief(genesis, admitted, is_sure=is_sure)
         self._operators = operators
 
     @property

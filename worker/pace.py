@@ -12,6 +12,7 @@ least that any member may have, so that in the sum which takes it back it is at 
 equals. What it had gathered before is more, and is given up when a round would take it (rule 15).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,25 +38,51 @@ class Bounds:
     rounds_ahead: int = MAX_ROUNDS_AHEAD
 
 
-class OwnPace:
-    """See the module docstring.
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How a federation that is larger than a cohort takes turns.
 
     Args:
-        algorithm: of the run; in tier tls, where a sum hides nothing, nobody is left out.
-        num_workers: of the federation, as this worker's own file has it; 0 = it does not say. Where
-            full cohorts cannot hold all they take turns, of so many versions as all need.
+        num_versions: that a turn may last: until everybody was in one.
+        full: members of a full cohort.
     """
 
-    def __init__(self, algorithm: Algorithm, num_workers: int = 0) -> None:
+    num_versions: int = 1
+    full: int = 0
+
+    @classmethod
+    def of(cls, organisations: Sequence[str], own: str, algorithm: Algorithm) -> "Turns":
+        """Return the turns of workers of these organisations; a cohort has one of each at most."""
+        full = min(algorithm.max_cohort, len(set(organisations)))
+        if full == 0:
+            return cls()
+        return cls(max(-(-len(organisations) // full), organisations.count(own)), full)
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Versions that were made without a worker, since one with its own work.
+
+    Args:
+        versions: all of them.
+        with_room: of those, by cohorts that were not full.
+    """
+
+    versions: int = 0
+    with_room: int = 0
+
+
+class OwnPace:
+    """See the module docstring; in tier tls, where a sum hides nothing, nobody is left out."""
+
+    def __init__(self, algorithm: Algorithm, turns: Turns) -> None:
         self._most = algorithm.local_steps
         self._fewest = min(algorithm.min_local_steps, algorithm.local_steps)
         self._masked = algorithm.masked
+        self._turns = turns
         self._told, self._paused = self._most, False
         self._has_complained = False
-        self._turn = max(1, -(-num_workers // algorithm.max_cohort))  # rounded up
-        self._room = min(algorithm.max_cohort, max(1, num_workers - 1))
-        self._missed_with_room = 0
-        self.missed = 0
+        self.missed = Missed()
 
     @property
     def bounds(self) -> Bounds:
@@ -67,7 +94,8 @@ class OwnPace:
     @property
     def left_out(self) -> bool:
         """Whether the run goes on without its work, though it had room, or turns have passed."""
-        waited = self.missed >= LEFT_OUT * self._turn or self._missed_with_room >= LEFT_OUT
+        patience = LEFT_OUT * self._turns.num_versions
+        waited = self.missed.versions >= patience or self.missed.with_room >= LEFT_OUT
         return self._masked and waited
 
     @property
@@ -75,18 +103,15 @@ class OwnPace:
         """How many steps its work in a sum may have now; None = as many as there are."""
         return self._fewest if self.left_out else None
 
-    def begin(self, missed: int) -> None:
-        """Begin after so many versions without its work: a newcomer's are all that there were."""
-        self.missed = self._missed_with_room = missed
+    def begin(self, missed: Missed) -> None:
+        """Begin after such versions; a newcomer has missed all that there were."""
+        self.missed = missed
 
     def made(self, num_members: int, *, own: bool) -> None:
         """A version was made by a round of so many members, with its own work or without."""
-        if own:
-            self.missed = self._missed_with_room = 0
-            return
-        self.missed += 1
-        if num_members < self._room or self._turn == 1:
-            self._missed_with_room += 1
+        had_room = num_members < self._turns.full
+        before = self.missed
+        self.missed = Missed() if own else Missed(before.versions + 1, before.with_room + had_room)
 
     def told(self, local_steps: int, *, paused: bool) -> str:
         """Go as fast as told, within the bounds; return what is wrong with it, "" if nothing is.

@@ -272,6 +272,11 @@ class WorkerRound:
         if dict(commit.numbers) != told and Rule.RECORD not in self._unsafe:
             raise BadCommitError("its numbers are not those that the members answered with")
 
+    def has_vouched(self, word: Attestation) -> bool:
+        """Return whether this very word was given before, in an earlier session or process."""
+        said = self._staged().word
+        return said is not None and replace(said, signature=None) == replace(word, signature=None)
+
     def vouch(self, word: Attestation) -> None:
         """Remember, durably before it is sent, which version this worker gives its word for.
 
@@ -279,9 +284,9 @@ class WorkerRound:
             BadCommitError: it gave it for another one of this round (rule 14).
         """
         stage = self._staged()
-        said = stage.word
-        is_other = said is not None and (said.version, said.digest) != (word.version, word.digest)
-        if said is not None and is_other and Rule.RECORD not in self._unsafe:
+        is_other = stage.word is not None and not self.has_vouched(word)
+        if stage.word is not None and is_other and Rule.RECORD not in self._unsafe:
+            said = stage.word
             raise BadCommitError(
                 f"this worker vouched for version {said.version} {said.digest[:16]}... of its round"
             )

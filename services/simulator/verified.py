@@ -11,7 +11,7 @@ from pathlib import Path
 from common import canonical
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record, Version
 from common.ids import Digest, WorkerId
-from common.words import is_word, run_state, words_needed
+from common.words import agreement, is_word, run_state
 from protos.v1 import session_pb2
 
 Stand = tuple[int, Digest]
@@ -94,7 +94,7 @@ class Verified:
             self._broken(f"(viii) {who} {_name(stand)}, which is in no true log")
         elif (record := self._made.get(stand)) is not None:
             assert record.commit is not None
-            needed = words_needed(self._genesis, record.commit.plan)
+            needed = agreement(self._genesis, record.commit.plan)
             if (num := len(self._said.get(stand, set()))) < needed:
                 self._broken(f"(viii) {who} {_name(stand)} on {num} words, {needed} are needed")
 

@@ -53,7 +53,7 @@ from worker.held import Held
 from worker.known import Known
 from worker.masked_tier import MaskedTier
 from worker.masking import Attempt
-from worker.pace import Bounds, OwnPace
+from worker.pace import Bounds, Missed, OwnPace, Turns
 from worker.plain import PlainAttempt, PlainTier
 from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
 
@@ -72,7 +72,7 @@ class Agent:
         link_bps: measured upload speed, 0 = not measured yet.
         now_s: monotonic clock.
         resolve_timeout_s: and after this time in any case, since a plan's limits are whoever's.
-        num_workers: of the federation, as this worker's own files have it; 0 = they do not say.
+        turns: how cohorts take turns, as this worker's own files have it.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Agent:
         metrics: WorkerMetrics,
         now_s: Callable[[], float],
         resolve_timeout_s: float,
-        num_workers: int = 0,
+        turns: Turns = Turns(),  # noqa: B008 - frozen
     ) -> None:
         self._worker = worker
         self._genesis = genesis
@@ -119,7 +119,7 @@ class Agent:
         self._known = Known().standing_on(0, genesis.version0)
         self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
-        self._pace = OwnPace(genesis.algorithm, num_workers)
+        self._pace = OwnPace(genesis.algorithm, turns)
         self._told_pace: Bounds | None = None
         self.unmasking = Unmasking(
             tier,
@@ -178,10 +178,11 @@ class Agent:
         self.connected = True
         start = canonical.decode(welcome.start_record, Record)
         self._num_records, self._snapshot_seq = welcome.num_records, start.seq
+        if self.begun:
+            self._tell_words()
         self._held.restart(self._replica.position.log)
         self._looked_at = -1
         if self.begun:
-            self._tell_words()
             return
         self._held.start(start)
         await self._follow()
@@ -414,7 +415,7 @@ class Agent:
             can_verify = self._can_verify(self._held.first)
             match self._held.next(self._known, begun=self.begun, can_verify=can_verify):
                 case BeginAt(index=index):
-                    await self._start_at(self._held.take(index + 1)[-1])
+                    await self._start_at(self._held.take(index + 1))
                 case Verify():
                     await self._verify(self._held.first)
                 case Follow(num=num):
@@ -443,10 +444,11 @@ class Agent:
         assert commit is not None
         assert stage is not None
         try:
-            self._round.check_numbers(commit)
-            await asyncio.to_thread(self._replica.check, commit, bytes.fromhex(stage.kappa))
-            await asyncio.to_thread(self._replica.attempt, record)
             word = self._tier.word(record)
+            if not self._round.has_vouched(word):
+                self._round.check_numbers(commit)
+                await asyncio.to_thread(self._replica.check, commit, bytes.fromhex(stage.kappa))
+                await asyncio.to_thread(self._replica.attempt, record)
             self._round.vouch(word)
         except UnknownFileError:
             return  # it came too late to check the sum: it waits for the others' words
@@ -459,15 +461,17 @@ class Agent:
         self._tier.heard(word)
         self._send(attest_request(word))
 
-    async def _start_at(self, record: Record) -> None:
-        """A newcomer begins at a version that it believes."""
+    async def _start_at(self, records: list[Record]) -> None:
+        """A newcomer begins at the version of the last one, which it believes."""
+        record, self._waits_since_s = records[-1], None
+        self._tier.forget(records)
         try:
             await asyncio.to_thread(self._replica.start_at, record)
         except UnknownFileError:  # it took too long; there is a newer snapshot
             if not self._held:
                 self._redial()
             return
-        self._pace.begin(missed=record.version)
+        self._pace.begin(Missed(record.version, record.version))
         await self._begin("")
         await self._save()
 

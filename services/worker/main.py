@@ -55,6 +55,7 @@ from services.worker.state import StateFolder
 from services.worker.trusted import Members, trust_of
 from worker.masked_tier import MaskedTier
 from worker.masking import Member
+from worker.pace import Turns
 from worker.plain import PlainTier
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ class Worker:
             metrics=self._metrics,
             now_s=time.monotonic,
             resolve_timeout_s=self._settings.resolve_timeout_s,
-            num_workers=_num_pinned(self._settings),
+            turns=_turns(self._settings, self._genesis),
         )
 
     async def _work(self, told: asyncio.Task[None]) -> None:
@@ -297,9 +298,13 @@ class Worker:
         )
 
 
-def _num_pinned(settings: WorkerSettings) -> int:
-    """Return how many workers this one's own file knows of; 0 = it has none."""
-    return 0 if settings.trust.pins is None else len(read_pins(settings.trust.pins))
+def _turns(settings: WorkerSettings, genesis: Genesis) -> Turns:
+    """Return how the workers that this one's own file pins take turns; without pins, not at all."""
+    if settings.trust.pins is None:
+        return Turns()
+    pins = read_pins(settings.trust.pins)
+    own = pins.get(settings.name, ("", ""))[0]
+    return Turns.of([organisation for organisation, _ in pins.values()], own, genesis.algorithm)
 
 
 def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:

@@ -23,6 +23,7 @@ from common.errors import ConfigError, MalformedDocumentError, StorageError
 from services.files import Draft, make_private_folder, storage_errors, sync_file, sync_folder
 from services.replica import Position
 from worker.known import Known
+from worker.pace import Missed
 from worker.round import Stage
 
 
@@ -32,15 +33,15 @@ class Manifest:
 
     Args:
         known: versions that it stood on.
-        words: of members, on which it stands there: a coordinator may have lost them.
-        missed: how many versions were made since one with its own work.
+        words: of members, for the newest commit that it knew: a coordinator may have lost them.
+        missed: the versions that were made since one with its own work.
     """
 
     folder: str
     position: Position
     known: Known = field(default_factory=Known)
     words: tuple[Attestation, ...] = ()
-    missed: int = 0
+    missed: Missed = field(default_factory=Missed)
 
 
 class StateFolder:

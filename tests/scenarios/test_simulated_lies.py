@@ -14,7 +14,7 @@ from services.simulator.faults import Fault, Lie, faults_of
 from services.simulator.liar import KINDS
 from services.simulator.runs import algorithm_of, num_workers
 from tests.seeded_bug import Bug, patched
-from worker.belief import Words
+from worker.belief import Belief
 from worker.masked_tier import MaskedTier
 
 NUM_TRIED = 16
@@ -43,7 +43,7 @@ def nothing_to_see(self: object, *_: object) -> None:
     pass
 
 
-TRUSTS_RECORDS = patched(Words, "believes", anything)
+TRUSTS_RECORDS = patched(Belief, "believes", anything)
 
 BUGS = {
     "a version is stood on without words": Bug(
@@ -59,7 +59,7 @@ BUGS = {
         is_masked,
     ),
     "fewer words than needed are enough": Bug(
-        (lambda: mock.patch("worker.belief.words_needed", return_value=1),),
+        (lambda: mock.patch("worker.belief.agreement", return_value=1),),
         lambda seed: (),
         r"\(viii\) w\d (trains on|offers on) version \d+ \w+ on \d words, \d are needed",
         is_masked,
@@ -67,7 +67,7 @@ BUGS = {
     "a roll-back needs no order": Bug(
         (
             patched(MaskedTier, "rollback_complaint", no_complaint),
-            patched(Words, "believes_origin", anything),
+            patched(Belief, "believes_origin", anything),
         ),
         lies("returns", 2.0),
         r"\(viii\) w\d trains on a version \d+ that is in no true log",

@@ -10,7 +10,7 @@ from common.errors import BadSignatureError
 from common.ids import Digest, WorkerId
 from common.words import run_state
 from coordinator.head import RunHead
-from coordinator.words import Words, origin_of
+from coordinator.words import HeadWords, origin_of
 from tests.masked_members import word
 from tests.run_script import Script
 from tests.unit.coordinator.test_run import masked_round_in
@@ -45,11 +45,11 @@ def following(record: Record, **changes: object) -> Record:
 
 
 def test_words_are_counted_until_they_are_enough(script: Script, head: RunHead) -> None:
-    words = Words(script.genesis)
-    assert (words.needed(head), words.missing(head)) == (3, (AWS, AZURE, GCP, ONPREM))
+    words = HeadWords(script.genesis)
+    assert (words.needed(head), words.missing(head)) == (3, (AWS, AZURE, GCP))
     assert words.add(said(script, "aws"), head)
     assert not words.add(said(script, "aws"), head)
-    assert (words.needed(head), words.missing(head)) == (2, (AZURE, GCP, ONPREM))
+    assert (words.needed(head), words.missing(head)) == (2, (AZURE, GCP))
     assert words.add(said(script, "gcp"), head)
     assert words.add(said(script, "azure"), head)
     assert words.needed(head) == 0
@@ -57,7 +57,7 @@ def test_words_are_counted_until_they_are_enough(script: Script, head: RunHead) 
 
 
 def test_a_word_about_anything_else_changes_nothing(script: Script, head: RunHead) -> None:
-    words = Words(script.genesis)
+    words = HeadWords(script.genesis)
     nowhere = Digest("1" * 64)
     for changes in (
         {"version": 2},
@@ -75,7 +75,7 @@ def test_a_word_about_anything_else_changes_nothing(script: Script, head: RunHea
 
 
 def test_each_word_goes_into_the_log_once(script: Script, head: RunHead) -> None:
-    words = Words(script.genesis)
+    words = HeadWords(script.genesis)
     assert words.unrecorded(head) is None
     words.add(said(script, "gcp"), head)
     words.add(said(script, "aws"), head)
@@ -86,7 +86,7 @@ def test_each_word_goes_into_the_log_once(script: Script, head: RunHead) -> None
     assert words.unrecorded(head) is None
     assert not words.add(said(script, "aws"), head)
     assert words.needed(head) == 1
-    again = Words(script.genesis)  # a coordinator that is started again has the log
+    again = HeadWords(script.genesis)  # a coordinator that is started again has the log
     assert [w.worker for w in again.all(head)] == [AWS, GCP]
 
 
