@@ -76,9 +76,7 @@ def _roster_complaint(plan: Plan, genesis: Genesis) -> str:
     if roster != tuple(sorted(set(roster))):
         return "its offers are not sorted by worker, each once"
     if not algorithm.min_cohort <= len(roster) <= algorithm.max_cohort:
-        return (
-            f"{len(roster)} offers, must be {algorithm.min_cohort} to {algorithm.max_cohort}"
-        )
+        return f"{len(roster)} offers, must be {algorithm.min_cohort} to {algorithm.max_cohort}"
     if (wanted := threshold(len(roster), algorithm)) != plan.threshold:
         return f"threshold is {plan.threshold}, must be {wanted}"
     if not all(map(is_worker_id, roster)):

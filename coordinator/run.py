@@ -25,6 +25,7 @@ from common.errors import (
 from common.ids import RoundId, WorkerId
 from common.parties import Admits
 from coordinator.backoff import Backoff
+from coordinator.former import former_round
 from coordinator.gate import Gate
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
@@ -74,7 +75,6 @@ from coordinator.ports import (
     Uploaded,
 )
 from coordinator.rollback import Returning
-from coordinator.former import former_round
 from coordinator.round import OPEN, OUTCOME, Round
 from coordinator.status import Status, status_of
 
@@ -139,7 +139,9 @@ class Run:
         detail = f"{self._leader} took over in {former.phase}"
         timeout_s = self._timings.resolve_timeout_s
         self._round = Round.found(former, self._algorithm, timeout_s, detail)
-        strange = (Delete(Table.ROUND, f) for f in sorted(found[Table.ROUND].keys() - {OPEN, OUTCOME}))
+        strange = (
+            Delete(Table.ROUND, f) for f in sorted(found[Table.ROUND].keys() - {OPEN, OUTCOME})
+        )
         told = self._ledger.takeover(self._leader, now_s, *cleared, *strange)
         return (*told, *self._pass_time(now_s))
 

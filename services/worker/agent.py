@@ -21,7 +21,13 @@ from typing import Final, assert_never
 from common import canonical
 from common.checks import check_plan
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
-from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
+from common.errors import (
+    BadCommitError,
+    DivergedError,
+    MalformedDocumentError,
+    ProtocolError,
+    UnknownFileError,
+)
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
@@ -237,7 +243,11 @@ class Agent:
 
     async def planned(self, content: bytes) -> None:
         """A cohort was closed with this worker in it: freeze the work, send its numbers."""
-        plan = canonical.decode(content, Plan)
+        try:
+            plan = canonical.decode(content, Plan)
+        except MalformedDocumentError as e:  # nor is there a round that could be refused
+            log.warning("no such plan: %s", e)
+            return
         if (stage := self._round.stage) is not None and stage.plan == plan:
             if self._attempt is not None and stage.answer is not None:
                 self._send_answer(stage.plan, self._attempt)  # its stream broke: it may be lost
