@@ -2,6 +2,7 @@
 
 # Any Python that the tests run on; only used to create .venv.
 PYTHON ?= python3
+# V=1 shows all that pip says while it makes the environment.
 # Installed first and alone, so that its own index or a CPU build can be chosen:
 # make TORCH=torch==2.13.0+cpu, or PIP_INDEX_URL and friends as pip knows them.
 TORCH ?= torch==2.13.0
@@ -16,12 +17,17 @@ PROTOS := $(wildcard protos/v1/*.proto)
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
 WATCH_TESTS := $(addprefix tests/deploy/test_,dashboards.py rules.py)
-FAST_TESTS := $(addprefix tests/,unit scenarios vectors attacks fuzz integration) $(WATCH_TESTS)
+FAST_TESTS := $(addprefix tests/,unit docs scenarios vectors attacks fuzz integration) $(WATCH_TESTS)
 LONG_TESTS := $(addprefix tests/deploy/test_,compose.py bare_machine.py)
 # Finds optional programs, or says what one is for and how to get it; any Python will do.
 PROGRAMS := $(PYTHON) -m tests.rig.programs
 COMPOSE = compose=$$($(PROGRAMS) compose) && $$compose -f deploy/compose/compose.yaml \
 	$(addprefix -f deploy/compose/,$(OVERLAYS))
+
+# A line for each step. What pip says is shown where it fails, and with V=1.
+comma := ,
+install = @echo "environment $(1)"; $(BIN)/python -m pip install $(2) $(if $(filter 1,$(V)),,\
+	>$(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log >&2; exit 1; })
 
 help:  ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,14 +95,15 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	{ echo "crosscloud is tested on Python 3.11 to 3.13 and '$(PYTHON)' is none of them:" \
 	"install one and run 'make PYTHON=python3.12 $(or $(MAKECMDGOALS),help)'." >&2; exit 1; }
+	@echo "environment 1/4: $(VENV), with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # half of one would be taken for one
 
 $(STAMP): | $(BIN)/python
 	@rm -f $(VENV)/.stamp-*
-	$(BIN)/python -m pip install --quiet 'pip>=25.1'
-	$(BIN)/python -m pip install '$(TORCH)'
+	$(call install,2/4: pip,'pip>=25.1')
+	$(call install,3/4: $(TORCH)$(comma) by far the largest part,'$(TORCH)')
 	@grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt  # torch is there: TORCH's choice
-	$(BIN)/python -m pip install -c $(VENV)/constraints.txt -e '.[demo]' --group dev
+	$(call install,4/4: crosscloud and what its tests use,-c $(VENV)/constraints.txt -e '.[demo]' --group dev)
 	@touch $@
 
 .PHONY: help programs demo chaos fuzz test test-all test-bare test-browser test-compose test-programs \

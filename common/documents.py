@@ -350,8 +350,7 @@ class Attestation:
         plan: digest of the round's plan; the key that signs is that of the member's offer in it.
         version: the number that the version has in the log.
         digest: of that version.
-        counters: digest of the record's counters, `elapsed_s` as 0: who skips records has them
-            from nobody else.
+        state: digest of the `RunState` after the record: who skips records has it from nobody else.
         signature: hexadecimal, over this document without it.
     """
 
@@ -360,7 +359,7 @@ class Attestation:
     worker: WorkerId
     version: int
     digest: Digest
-    counters: Digest
+    state: Digest
     signature: str | None = None
 
 
@@ -501,19 +500,34 @@ class RollbackOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class RunState:
+    """What a record says of the run besides its version, and that follows from the log.
+
+    Args:
+        counters: after the record, `elapsed_s` as 0: that is the coordinator's own.
+        progress: after the record.
+        rolled_back: as in the record.
+    """
+
+    counters: Counters
+    progress: float
+    rolled_back: int
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """The round that once made a version, and its members' words for it.
 
     Args:
         plan: of that round.
         version: the number that the version got.
-        counters: of its record.
+        state: as its members' words name it.
         words: signatures of `Attestation`s, hexadecimal.
     """
 
     plan: Plan
     version: int
-    counters: Counters
+    state: Digest
     words: Mapping[WorkerId, str]
 
 
@@ -556,6 +570,7 @@ class Record:
         version: the head after this record: number, digest.
         progress: of the run, in [0, 1], after this record; a float32.
         counters: after this record.
+        rolled_back: seq of the newest roll-back's record, this one included; -1 = there was none.
         words: in the masked tier: signatures of `Attestation`s, hexadecimal, about the newest
             commit before this record, those that no record before it holds.
     """
@@ -568,6 +583,7 @@ class Record:
     digest: Digest
     progress: float
     counters: Counters
+    rolled_back: int = -1
     words: Mapping[WorkerId, str] | None = None
     takeover: Takeover | None = None
     commit: Commit | None = None

@@ -112,6 +112,10 @@ class StorageFullError(StorageError):
     """No space is left; the old version stays."""
 
 
+class StorageRefusedError(StorageError):
+    """The store answers and refuses, until its operator or a failover changes that."""
+
+
 class StaleLeaderError(StorageError):
     """Another coordinator leads this run now, or the store went back in time."""
 

@@ -29,6 +29,7 @@ class LogHead:
         digest: of that version.
         progress: of the run, in [0, 1].
         counters: of the run.
+        rolled_back: seq of the newest roll-back's record; -1 = there was none.
     """
 
     next_seq: int
@@ -37,6 +38,7 @@ class LogHead:
     digest: Digest
     progress: float
     counters: Counters
+    rolled_back: int = -1
 
     @classmethod
     def of(cls, genesis: Genesis) -> Self:
@@ -53,6 +55,7 @@ class LogHead:
             digest=record.digest,
             progress=record.progress,
             counters=record.counters,
+            rolled_back=record.rolled_back,
         )
 
     def after(self, genesis: Genesis, record: Record) -> "LogHead":
@@ -86,6 +89,9 @@ class LogHead:
             return f"a {kinds[0]} moves the head to {record.digest[:16]}..."
         if record.rollback is not None and not 0 <= record.rollback.version <= self.version:
             return f"it returns to version {record.rollback.version}, the head is {self.version}"
+        rolled_back = self.rolled_back if record.rollback is None else record.seq
+        if record.rolled_back != rolled_back:
+            return f"its newest roll-back is {record.rolled_back}, it must be {rolled_back}"
         elapsed_s = record.counters.elapsed_s
         if elapsed_s < self.counters.elapsed_s:
             return f"the run's time goes back from {self.counters.elapsed_s} s to {elapsed_s} s"

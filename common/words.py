@@ -1,6 +1,6 @@
 """Members' words for what their round made: enough of them, and a version is believed.
 
-    word  =  signature over (genesis, plan, member, version, digest, counters)
+    word  =  signature over (genesis, plan, member, version, digest, state of the run)
     a     =  floor((K + c)/2) + 1 of the K members of the plan
 
 A member gives its word once per plan, for what it checked itself. Two sets of `a` members have an
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from common import canonical
-from common.documents import Attestation, Counters, Genesis, Plan, Record
+from common.documents import Attestation, Genesis, Plan, Record, RunState
 from common.errors import BadKeyError
 from common.ids import Digest, WorkerId
 from common.secagg import thresholds
@@ -26,19 +26,17 @@ def words_needed(genesis: Genesis, plan: Plan) -> int:
     return thresholds.words_needed(len(plan.offers), genesis.algorithm.colluding)
 
 
-def unsigned_word(
-    genesis: Digest, plan: Plan, worker: WorkerId, version: int, digest: Digest, counters: Counters
-) -> Attestation:
-    """Return what a member of `plan` signs about the version that its round made."""
-    told = canonical.digest(replace(counters, elapsed_s=0))
-    return Attestation(genesis, canonical.digest(plan), worker, version, digest, told)
+def run_state(record: Record) -> Digest:
+    """Return what a word says of the run, besides the version."""
+    counters = replace(record.counters, elapsed_s=0)
+    return canonical.digest(RunState(counters, record.progress, record.rolled_back))
 
 
 def word_about(genesis: Digest, record: Record, worker: WorkerId) -> Attestation:
     """Return what a member signs about the version of a commit's record."""
     assert record.commit is not None
-    plan = record.commit.plan
-    return unsigned_word(genesis, plan, worker, record.version, record.digest, record.counters)
+    plan = canonical.digest(record.commit.plan)
+    return Attestation(genesis, plan, worker, record.version, record.digest, run_state(record))
 
 
 def is_word(plan: Plan, word: Attestation) -> bool:
@@ -51,17 +49,11 @@ def is_word(plan: Plan, word: Attestation) -> bool:
 
 
 def true_words(
-    genesis: Digest,
-    plan: Plan,
-    version: int,
-    digest: Digest,
-    counters: Counters,
-    signatures: Mapping[WorkerId, str],
+    plan: Plan, about: Attestation, signatures: Mapping[WorkerId, str]
 ) -> dict[WorkerId, str]:
-    """Return those signatures that are their member's word for this version."""
-    found = {}
-    for worker, signature in signatures.items():
-        word = unsigned_word(genesis, plan, worker, version, digest, counters)
-        if is_word(plan, replace(word, signature=signature)):
-            found[worker] = signature
-    return found
+    """Return the signatures that are their member's word; `about` is anybody's unsigned one."""
+    return {
+        worker: signature
+        for worker, signature in signatures.items()
+        if is_word(plan, replace(about, worker=worker, signature=signature))
+    }

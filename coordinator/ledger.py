@@ -82,7 +82,8 @@ class Ledger:
     ) -> tuple[Effect, ...]:
         """An earlier version's state, `digest`, is the head again; every counter goes on."""
         record = self._next(now_s)
-        record = replace(record, version=record.version + 1, digest=digest, rollback=rollback)
+        version, seq = record.version + 1, record.seq
+        record = replace(record, version=version, digest=digest, rolled_back=seq, rollback=rollback)
         return self._append(record, changes)
 
     def _next(self, now_s: float) -> Record:
@@ -97,6 +98,7 @@ class Ledger:
             digest=head.digest,
             progress=head.progress,
             counters=replace(head.counters, elapsed_s=int(self.elapsed_s(now_s))),
+            rolled_back=head.rolled_back_seq,
             words=self.words.unrecorded(head),
         )
 

@@ -6,6 +6,7 @@ there; `coordinator/run.py` draws the consequences.
 """
 
 from dataclasses import dataclass
+from statistics import median_low
 from typing import Final
 
 from common import canonical
@@ -14,6 +15,9 @@ from common.errors import BadNumbersError, IncompatibleError, NotAMemberError
 from common.ids import SessionId, WorkerId
 from coordinator.head import RunHead
 from coordinator.ports import Delete, Joined, Put, Table
+
+OUTLIER: Final = 16
+"""So many times the median, and a speed counts for no more than that."""
 
 MAX_COUNT: Final = 2**48
 """No count and no rate of a worker is larger: sums of them fit in 64 bits."""
@@ -139,12 +143,14 @@ class Membership:
     def local_steps(self, member: Member, algorithm: Algorithm) -> int:
         """Return H_i: local steps per contribution, in proportion to speed.
 
-        The fastest live member gets H; whoever is not measured yet gets H too.
+        The fastest live member gets H; whoever is not measured yet gets H too. A speed is a
+        worker's word: one beyond `OUTLIER` times the median slows nobody further.
         """
         h, fewest = algorithm.local_steps, min(algorithm.min_local_steps, algorithm.local_steps)
-        fastest = max((m.speed for m in self.live()), default=0)
-        if member.speed == 0 or fastest == 0:
+        measured = [m.speed for m in self.live() if m.speed > 0]
+        if member.speed == 0 or not measured:
             return h
+        fastest = min(max(measured), OUTLIER * median_low(measured))
         rounded = (2 * h * member.speed + fastest) // (2 * fastest)  # half up, in integers
         return max(fewest, min(rounded, h))
 

@@ -7,6 +7,10 @@ one's place in age, so nobody loses a turn by training on.
     sync   closes when every live member has offered
     async  closes then too, or when a quorum has offered and a grace time has passed
 
+In the masked tier no cohort has two members of one organisation (workers refuse it: rule 3), so
+there both count organisations: one has offered where any of its workers has. Of two that wait the
+older offer is taken, and the other waits for the next cohort.
+
 Neither closes below `min_cohort`. It knows nothing of rounds: a quorum may wait out its grace time
 while a round is open, and the run closes at the next border.
 """
@@ -64,6 +68,7 @@ class Offers:
         self._algorithm = genesis.algorithm
         self._default_grace_s = default_grace_s
         self._waiting: dict[WorkerId, Waiting] = {}  # oldest first
+        self._organisations: dict[WorkerId, str] = {}
         self._used: dict[WorkerId, str] = {}  # nonce of the last offer that a plan used
         self._quorum_since_s: float | None = None
         self._closed_s: float | None = None
@@ -74,6 +79,19 @@ class Offers:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def belongs(self, worker: WorkerId, organisation: str) -> None:
+        """Note who controls a worker; "" = itself."""
+        self._organisations[worker] = organisation
+
+    def apart(self, workers: Iterable[WorkerId]) -> int:
+        """Return how many of these one cohort could have."""
+        return len({self._party(worker) for worker in workers})
+
+    def _party(self, worker: WorkerId) -> tuple[str, str]:
+        """Return of what there is one in a cohort: an organisation, or the worker itself."""
+        organisation = self._organisations.get(worker, "") if self._algorithm.masked else ""
+        return ("organisation", organisation) if organisation else ("worker", worker)
 
     def check(self, offer: Offer, member: Member, head: RunHead) -> None:
         """Refuse an offer that no plan may use now.
@@ -154,16 +172,20 @@ class Offers:
     def ripe(self, live: Iterable[WorkerId], now_s: float) -> bool:
         """Return whether a cohort should close now; to be asked at every event."""
         live = frozenset(live)
-        offered = len(self._waiting.keys() & live)
-        if offered < self.quorum(len(live)):
+        offered, most = self.apart(self._waiting.keys() & live), self.apart(live)
+        if offered < self.quorum(most):
             self._quorum_since_s = None
             return False
         if self._quorum_since_s is None:
             self._quorum_since_s = now_s
-        return offered == len(live) or now_s >= self._quorum_since_s + self.grace_s()
+        return offered == most or now_s >= self._quorum_since_s + self.grace_s()
 
     def quorum(self, num_live: int) -> int:
-        """Return how many of `num_live` members must have offered before a close."""
+        """Return how many of `num_live` must have offered before a close.
+
+        Args:
+            num_live: live members; see `apart`.
+        """
         a = self._algorithm
         if a.policy == "sync":
             return max(1, a.min_cohort, num_live)
@@ -180,8 +202,11 @@ class Offers:
         Args:
             left_out: whose offers go on waiting.
         """
-        allowed = tuple(w for w in self._waiting if w not in left_out)
-        oldest = allowed[: self._algorithm.max_cohort]
+        allowed = (w for w in self._waiting if w not in left_out)
+        first: dict[tuple[str, str], WorkerId] = {}
+        for worker in allowed:
+            first.setdefault(self._party(worker), worker)
+        oldest = tuple(first.values())[: self._algorithm.max_cohort]
         taken = tuple(self._waiting.pop(worker).offer for worker in sorted(oldest))
         self._used.update({o.worker: o.nonce for o in taken})
         if self._closed_s is not None:

@@ -1,11 +1,11 @@
 """The plan of a cohort that has just closed: what all its members need to know, and no more."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from common.documents import Genesis, Offer, Plan
-from common.ids import RoundId
+from common.ids import RoundId, WorkerId
 from common.terms import round_bits, round_fragment, round_layout
 from common.weight import threshold
 from coordinator.head import RunHead
@@ -64,13 +64,25 @@ def new_plan(
         fragment=fragment,
         bits=bits,
         threshold=threshold(len(offers), genesis.algorithm),
-        live_speed=sum(speeds.values()),
+        live_speed=_live_speed(speeds, offers),
         num_live=len(speeds),
         hours=elapsed_s / 3600,
         key_timeout_s=timings.key_timeout_s,
         upload_timeout_s=_upload_timeout_s(num_bytes, offers, timings),
         offers=offers,
     )
+
+
+def _live_speed(speeds: Mapping[WorkerId, int], offers: tuple[Offer, ...]) -> int:
+    """Return what the roster's part of the run is measured against.
+
+    Who only says that it is fast counts for no more than the fastest of those who bring work: else
+    its word alone would make everybody's steps nothing.
+    """
+    roster = {o.worker: o.speed for o in offers}
+    fastest = max(roster.values(), default=0)
+    others = (min(s, fastest) for w, s in speeds.items() if w not in roster)
+    return sum(roster.values()) + sum(others)
 
 
 def _upload_timeout_s(num_bytes: int, offers: tuple[Offer, ...], timings: Timings) -> float:

@@ -29,13 +29,18 @@ from common.ids import Digest, RoundId, SessionId, WorkerId
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """An admitted worker, compatible with the run, opened a session."""
+    """An admitted worker, compatible with the run, opened a session.
+
+    Args:
+        organisation: the party that controls it; "" = one of its own.
+    """
 
     worker: WorkerId
     session: SessionId
     boot: str
     version: int
     speed: int
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,6 +258,7 @@ class Run:
         if self._membership.is_open(event.session):
             raise UnexpectedMessageError("this session has already joined")
         former = self._membership.join(event, now_s)
+        self._offers.belongs(event.worker, event.organisation)
         member = self._membership.of_session(event.session)
         self._ledger.begin(now_s)
         if former is not None and former.boot == event.boot:

@@ -216,10 +216,16 @@ def _waiting_for_offers(offers: Offers, live: Sequence[WorkerId], now_s: float) 
     if not live:
         return "workers: none is live"
     missing = [w for w in live if w not in offers]
-    oldest_s, needed = offers.since_s(), offers.quorum(len(live))
+    apart = offers.apart(live)
+    oldest_s, needed = offers.since_s(), offers.quorum(apart)
     since = "" if oldest_s is None else f"; the oldest waits for {now_s - oldest_s:.1f} s"
     if len(live) < needed:
         return f"more workers: {len(live)} live, {needed} needed{since}"
+    if apart < needed:
+        return (
+            f"workers of more organisations: the {len(live)} live are of {apart}, {needed} needed "
+            f"as no sum has two of one{since}"
+        )
     have = f"{len(live) - len(missing)} of {len(live)} live have offered, {needed} needed"
     return f"offers of {', '.join(missing) or 'nobody'}; {have}{since}"
 

@@ -12,7 +12,7 @@ from common import canonical
 from common.documents import Attestation, Commit, Genesis, Origin, Record
 from common.errors import BadSignatureError
 from common.ids import WorkerId
-from common.words import is_word, word_about, words_needed
+from common.words import is_word, run_state, word_about, words_needed
 from coordinator.head import RunHead
 
 
@@ -105,7 +105,8 @@ def origin_of(records: Iterable[Record]) -> Origin | None:
             break
     if made is None:
         return None
-    return Origin(_commit_of(made).plan, made.version, made.counters, dict(sorted(words.items())))
+    said = dict(sorted(words.items()))
+    return Origin(_commit_of(made).plan, made.version, run_state(made), said)
 
 
 def _commit_of(record: Record) -> Commit:

@@ -43,3 +43,8 @@ def human_dollars(dollars: float) -> str:
     if dollars == 0 or dollars >= 0.995:
         return f"${dollars:,.2f}"
     return f"${dollars:.2g}" if dollars >= 0.0001 else "under $0.0001"
+
+
+def rough_seconds(seconds: float) -> str:
+    """Return a duration that goes on, in whole seconds at first: "9 s", "12 min" or "3.1 h"."""
+    return f"{seconds:.0f} s" if seconds < 119.5 else human_seconds(seconds)

@@ -55,14 +55,23 @@ class BulkLink:
         channel: mTLS channel, `services/tls.py`.
         closing: set when the process ends.
         tally: where bytes are counted; an upload's as "update".
+        target: HOST:PORT, for messages.
 
     Attributes:
         link_bps: speed of the newest upload stream in bits per second; 0 = none yet.
     """
 
-    def __init__(self, channel: grpc.Channel, closing: Event, tally: Tally | None = None) -> None:
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        closing: Event,
+        tally: Tally | None = None,
+        *,
+        target: str = "",
+    ) -> None:
         self.tally = tally or Tally()
         self._channel = channel
+        self._target = target
         self._closing = closing
         self._push = channel.stream_unary(_PUSH, None, bulk_pb2.PushShardsResponse.FromString)
         self._list_missing = channel.unary_unary(
@@ -236,7 +245,8 @@ class BulkLink:
                     call: Any = e
                     log.info("the coordinator is busy: %s", call.details())
                 elif busy_s is None and not said_broken:
-                    log.warning("a transfer broke, and is tried again: %s", explain_rpc_error(e))
+                    why = explain_rpc_error(e, self._target)
+                    log.warning("a transfer broke, and is tried again: %s", why)
                 said_busy |= busy_s is not None
                 said_broken |= busy_s is None
             self._pause(patience.wait_s(busy_s), give_up)

@@ -24,6 +24,7 @@ from common.secagg import signatures
 from services import certs
 from services.files import replace_file
 from services.identity import Identity, Role, identity_among
+from services.member_listing import list_members
 from services.places import check_folder
 
 _GROUP: Final = 4
@@ -137,13 +138,13 @@ def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[P
         raise ConfigError(
             f"{folder} holds no authority: sign where `crosscloud certs init` was run"
         )
-    certs.list_members(folder / certs.MEMBERS, [who], dry=True)
+    list_members(folder / certs.MEMBERS, [who], dry=True)
     check_folder("FOLDER", folder)
     until = now + datetime.timedelta(days=valid_days)
     signed = certs.certificate_for(authority, who, shown.hosts, key, now - certs.CLOCK_SKEW, until)
     target = folder / f"{who.name}.pem"
     replace_file(target, signed)
-    certs.list_members(folder / certs.MEMBERS, [who])
+    list_members(folder / certs.MEMBERS, [who])
     return target, show(target)
 
 

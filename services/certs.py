@@ -21,18 +21,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.border import border
 from common.errors import ConfigError, NotAMemberError
-from services import yaml_file
 from services.addresses import checked_host
 from services.identity import (
-    MEMBER_FIELDS,
     SCHEME,
     Identity,
     Role,
     check_name,
     identity_in,
-    member_of,
 )
-from services.members_file import parse_entries
+from services.member_listing import check_organisations, list_members
 from services.pins import PINS
 from services.places import check_folder
 
@@ -82,18 +79,24 @@ class Authority:
 
 
 def init_federation(
-    folder: Path, run: str, holders: Sequence[Holder], valid_days: int = 365
+    folder: Path,
+    run: str,
+    holders: Sequence[Holder],
+    valid_days: int = 365,
+    min_cohort: int = 0,
 ) -> tuple[Path, ...]:
     """Make what is missing in `folder`: authority, `NAME.pem` and `NAME.key`, member list.
 
     Args:
         valid_days: how long new certificates are good; a new authority lives ten times as long.
+        min_cohort: organisations that a sum of the masked tier needs; 0 = any number will do.
 
     Returns:
         The files that were written; empty when everything was there.
 
     Raises:
-        ConfigError: a name is wrong, or the folder holds another run's or another name's files.
+        ConfigError: a name is wrong, the folder holds another run's or another name's files, or
+            the workers are of too few organisations.
     """
     check_name(run, "run")
     if not 1 <= valid_days <= _MOST_DAYS:
@@ -103,6 +106,8 @@ def init_federation(
         raise ConfigError("two certificates for one name: names are unique in a run")
     for _, h in wanted.values():
         check_holder(h)
+    asked = {name: identity for name, (identity, _) in wanted.items()}
+    check_organisations(folder / MEMBERS, run, asked, min_cohort)
     now = datetime.datetime.now(datetime.UTC)
     authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
@@ -232,67 +237,6 @@ def _is_there(
             "it is never replaced; delete it and its key to get a new one"
         )
     return True
-
-
-def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = False) -> Path:
-    """Append to the list as text, so that an operator's comments and edits stay.
-
-    Args:
-        dry: only check.
-
-    Raises:
-        ConfigError: the list is broken, or a name is there with another role or organisation.
-    """
-    run = identities[0].run
-    try:
-        old = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: cannot be read: {e}; correct it") from None
-    known = _listed(old, path, run)
-    for i in identities:
-        if (there := known.get(i.name, i)) != i:
-            raise ConfigError(
-                f"{path}: {i.name} is there as {there.role} of {there.organisation}: names are "
-                "unique in a run; correct the list, or choose another name"
-            )
-    head = old if old else "# Who may come in; read again whenever it changes.\nmembers:\n"
-    indent = next(
-        (w[: w.index("-")] for w in head.splitlines() if w.lstrip().startswith("- ")), "  "
-    )
-    quoted = yaml_file.quoted
-    lines = [
-        f"{indent}- {{name: {quoted(i.name)}, role: {i.role}, "
-        f"organisation: {quoted(i.organisation)}}}\n"
-        for i in identities
-        if i.name not in known
-    ]
-    if not lines:
-        return path
-    text = head.rstrip("\n") + "\n" + "".join(lines)
-    try:
-        whole = _listed(text, path, run)
-    except ConfigError:
-        whole = {}
-    if whole != known | {i.name: i for i in identities}:
-        raise ConfigError(
-            f"{path}: nothing can be added below its last line: write one entry a line, as in "
-            f"`{lines[0].strip()}`"
-        )
-    if not dry:
-        draft = path.with_name(f".{path.name}.tmp")
-        with border(path, "cannot be written", "let this user write it"):
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(path.resolve())  # nobody reads half of a list
-    return path
-
-
-def _listed(text: str, path: Path, run: str) -> dict[str, Identity]:
-    if not text.strip():
-        return {}
-    return {
-        identity.name: identity
-        for identity in (member_of(e, run) for e in parse_entries(text, path, MEMBER_FIELDS))
-    }
 
 
 def _write_pair(

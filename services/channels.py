@@ -13,11 +13,15 @@ ping less often than that, and `keepalive_s` of the coordinator has no say in it
 A channel that was refused dials again after growing pauses, by gRPC's own measure of up to two
 minutes: after four minutes without a coordinator a transfer went on 35 s later than it could have,
 and 12 s with the limit that is set here.
+
+Proxies: `services/proxies.py`.
 """
 
 from typing import Final
 
 import grpc
+
+from services.proxies import is_loopback, is_unread, split
 
 PING_S: Final = 20.0
 """Seconds that a channel of ours is quiet until it pings."""
@@ -67,11 +71,22 @@ def channel_options(
 OPTIONS: Final = channel_options()
 
 
+def to(target: str, options: Options = OPTIONS) -> Options:
+    """Return the options of a channel to HOST:PORT.
+
+    Loopback is dialled without any proxy. So is everything where the setting is of no form that
+    gRPC reads: it would dial directly as well, and repeat in its own log what the setting says.
+    """
+    if is_loopback(split(target)[0]) or is_unread():
+        return (*options, ("grpc.enable_http_proxy", 0))
+    return options
+
+
 def dial(
     target: str, credentials: grpc.ChannelCredentials, options: Options = OPTIONS
 ) -> grpc.Channel:
     """Return a channel for blocking calls to HOST:PORT."""
-    return grpc.secure_channel(target, credentials, options)
+    return grpc.secure_channel(target, credentials, to(target, options))
 
 
 def server_options(

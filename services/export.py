@@ -1,5 +1,6 @@
 """A version as a folder that its users load: for Hugging Face models, `from_pretrained` does."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,19 @@ from common.documents import Genesis, Version
 from common.errors import DamagedDataError
 from common.ids import Digest
 from services.data_store import DataStore
+from services.progress import Outlet, shown
 from services.same_model import check_model
 from worker.learner import Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
 
 
-def export_model(genesis: Genesis, digest: Digest, store: DataStore, folder: Path) -> None:
+def export_model(
+    genesis: Genesis,
+    digest: Digest,
+    store: DataStore,
+    folder: Path,
+    out: Outlet | None = None,
+) -> None:
     """Write a version's model to `folder`; files of the same names are replaced.
 
     Args:
@@ -23,17 +31,21 @@ def export_model(genesis: Genesis, digest: Digest, store: DataStore, folder: Pat
         digest: of the version.
         store: where its files are.
         folder: made where it is missing.
+        out: where people see how far it is.
 
     Raises:
         DamagedDataError: a file is missing or damaged.
         ConfigError: the learner cannot be built, or `folder` cannot be written.
     """
-    learner = build_learner(genesis)
-    load_version(
-        ParameterVector(learner), canonical.decode(store.read(digest, verify=True), Version), store
-    )
+    with shown("building the model", out=out):
+        learner = build_learner(genesis)
+    vector = ParameterVector(learner)
+    version = canonical.decode(store.read(digest, verify=True), Version)
+    with shown("loading the version", 4 * vector.schema.length, out=out) as progress:
+        load_version(vector, version, store, progress.advance)
     with border("--out", f"{folder} cannot be written", "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
+    with shown(f"writing {folder}", out=out):
         learner.export(folder)
 
 
@@ -52,8 +64,16 @@ def build_learner(genesis: Genesis, context: LearnerContext | None = None) -> Le
     return learner
 
 
-def load_version(vector: ParameterVector, version: Version, store: DataStore) -> None:
+def load_version(
+    vector: ParameterVector,
+    version: Version,
+    store: DataStore,
+    advanced: Callable[[int], None] = lambda _: None,
+) -> None:
     """Write a version's theta into a learner's live tensors.
+
+    Args:
+        advanced: is told the bytes of each leaf that was loaded.
 
     Raises:
         DamagedDataError: a leaf is missing, damaged, or not of the vector's layout.
@@ -70,3 +90,4 @@ def load_version(vector: ParameterVector, version: Version, store: DataStore) ->
                 f"leaf {digest[:12]} has {len(values)} values, not {stop - start}"
             )
         vector.write(start, values)
+        advanced(values.nbytes)

@@ -26,6 +26,7 @@ from services.data_store import DataStore
 from services.exit_status import Exit
 from services.places import check_folder
 from services.process_memory import available_bytes
+from services.progress import Outlet, outlet, shown
 from services.rehearsal import rehearse
 from services.settings import load_run
 from worker.learner import Learner, LearnerContext, make_learner
@@ -48,6 +49,7 @@ def make_genesis(
     algorithm: Algorithm,
     stop: Stop,
     store: DataStore,
+    out: Outlet | None = None,
 ) -> Genesis:
     """Build the learner once, without data, let it take one step, and store version 0.
 
@@ -59,19 +61,24 @@ def make_genesis(
         algorithm: what a round computes.
         stop: when the run ends.
         store: gets the version's leaves and its document; synced.
+        out: where people see how far it is.
 
     Raises:
         ConfigError: the learner cannot be built, or take a step; says what to change.
     """
     context = LearnerContext(settings=settings, data=None, seed=seed, name="genesis")
-    made = make_learner(learner, context)
+    with shown("building the model", out=out):
+        made = make_learner(learner, context)
     vector = ParameterVector(made)
-    _rehearse(made, float32_bytes(vector.schema))
+    with shown("taking one step", out=out):
+        _rehearse(made, float32_bytes(vector.schema))
+    with shown("writing the first version", 4 * vector.schema.length, out=out) as progress:
 
-    def theta(start: int, stop: int) -> F32:
-        return vector.read(start, stop, np.empty(stop - start, np.float32))
+        def theta(start: int, stop: int) -> F32:
+            progress.advance(4 * (stop - start))
+            return vector.read(start, stop, np.empty(stop - start, np.float32))
 
-    version = genesis_version(vector.schema, algorithm, seed, theta, store.write)
+        version = genesis_version(vector.schema, algorithm, seed, theta, store.write)
     version0 = store.write(canonical.encode(version))
     store.sync()
     return Genesis(run, seed, learner, settings, vector.schema, version0, algorithm, stop)
@@ -107,6 +114,7 @@ def main(config: Path, out: Path) -> Exit:
         algorithm=settings.algorithm,
         stop=settings.stop,
         store=DataStore(out / DATA),
+        out=outlet(),
     )
     content, path = canonical.encode(genesis), out / FILE
     with border("--out", f"{path} cannot be written", "choose another folder"):

@@ -6,7 +6,7 @@ returns once its record is in the log: before that a coordinator that ends forge
 fails. It is synchronous.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Final, Self
 import grpc
 
 from common import canonical
-from common.documents import Counters, Evaluation
+from common.documents import Counters, Evaluation, RollbackOrder
 from common.errors import ConfigError, CrosscloudError
 from common.ids import Digest
 from common.text import printable
@@ -160,10 +160,18 @@ class OperatorLink:
         with self._border():
             self._stub.Stop(operator_pb2.StopRequest(), timeout=within_s)
 
-    def rollback(self, version: int, within_s: float | None = None) -> None:
+    def rollback(
+        self,
+        version: int,
+        within_s: float | None = None,
+        shown: Callable[[RollbackOrder], None] = lambda _: None,
+    ) -> None:
         """Make an earlier version's state the head at the next round border. As `stop`.
 
         The order is signed for the log as it is now, and good for one roll-back.
+
+        Args:
+            shown: is given the order before it is sent: what it names the coordinator has told.
 
         Raises:
             NotRecordedError: as `stop`.
@@ -181,6 +189,7 @@ class OperatorLink:
                     digest=Digest(found.digest.hex()),
                     num_records=status.num_records,
                 )
+                shown(order)
                 request.order = canonical.encode(order)
             self._stub.Rollback(request, timeout=within_s)
 
@@ -194,8 +203,8 @@ class OperatorLink:
             raise_for(e)
             raise NotRecordedError(
                 f"the coordinator at {self._address} was asked and did not say that it is done "
-                f"({explain_rpc_error(e)}): look at `crosscloud status` and, where it has not "
-                "happened, ask again"
+                f"({explain_rpc_error(e, self._address)}): look at `crosscloud status` and, where "
+                "it has not happened, ask again"
             ) from e
 
     @contextmanager
@@ -204,7 +213,9 @@ class OperatorLink:
             yield
         except grpc.RpcError as e:
             raise_for(e)
-            raise ConfigError(f"the coordinator at {self._address}: {explain_rpc_error(e)}") from e
+            raise ConfigError(
+                f"the coordinator at {self._address}: {explain_rpc_error(e, self._address)}"
+            ) from e
 
 
 def run_status(answer: operator_pb2.GetStatusResponse) -> RunStatus:

@@ -40,29 +40,37 @@ def refuse_unsound(
     *,
     allowed_tiers: Collection[str] = TIERS,
     num_workers: int | None = None,
+    num_organisations: int | None = None,
 ) -> None:
     """Let a sound algorithm pass.
 
     Args:
         allowed_tiers: that the coordinator's operator permits.
         num_workers: names of workers on the member list; None = not known yet.
+        num_organisations: that they are of; None = as many as there are workers.
 
     Raises:
         ConfigError: the first rule that it breaks.
     """
-    for complaint in complaints(algorithm, stop, allowed_tiers, num_workers):
+    counts = (num_workers, num_organisations)
+    for complaint in complaints(algorithm, stop, allowed_tiers, *counts):
         raise ConfigError(complaint)
 
 
 def complaints(
-    a: Algorithm, stop: Stop, allowed_tiers: Collection[str], num_workers: int | None
+    a: Algorithm,
+    stop: Stop,
+    allowed_tiers: Collection[str],
+    num_workers: int | None,
+    num_organisations: int | None = None,
 ) -> Iterator[str]:
     """Yield one sentence per broken rule; later rules assume that the earlier ones hold."""
     yield from _words(a)
     yield from _ranges(a, stop)
     yield from _tier(a, allowed_tiers)
     yield from _codec(a)
-    yield from _cohort(a, num_workers)
+    yield from _organisations(a, num_workers, num_organisations)
+    yield from _cohort(a, num_workers, num_organisations if a.masked else None)
     yield from _outer(a)
     yield from _stop(a, stop)
 
@@ -220,7 +228,21 @@ def _one_in(a: Algorithm) -> Iterator[str]:
                 )
 
 
-def _cohort(a: Algorithm, num_workers: int | None) -> Iterator[str]:
+def _organisations(
+    a: Algorithm, num_workers: int | None, num_organisations: int | None
+) -> Iterator[str]:
+    if not a.masked or num_workers is None or num_organisations is None:
+        return
+    if num_organisations < a.min_cohort <= num_workers:
+        yield (
+            f"algorithm.min_cohort: {a.min_cohort} workers of different organisations are needed "
+            f"in tier {a.tier!r}, where no sum has two of one; the {num_workers} on the member "
+            f"list are of {num_organisations}: no round could ever open. List workers of more "
+            "organisations; one party's clouds count as one"
+        )
+
+
+def _cohort(a: Algorithm, num_workers: int | None, num_organisations: int | None) -> Iterator[str]:
     if a.min_cohort > a.max_cohort:
         yield (
             f"algorithm.min_cohort: {a.min_cohort} is above max_cohort {a.max_cohort}: no round "
@@ -236,9 +258,11 @@ def _cohort(a: Algorithm, num_workers: int | None) -> Iterator[str]:
             f"algorithm.min_cohort: {a.min_cohort} workers are needed and the member list has "
             f"{num_workers}: no round could ever open"
         )
-    if a.policy == "sync" and num_workers is not None and a.max_cohort < num_workers:
+    of_all = num_workers if num_organisations is None else num_organisations
+    if a.policy == "sync" and of_all is not None and a.max_cohort < of_all:
+        what = "workers" if num_organisations is None else "workers' organisations"
         yield (
-            f"algorithm.max_cohort: policy 'sync' waits for all {num_workers} workers on the "
+            f"algorithm.max_cohort: policy 'sync' waits for all {of_all} {what} on the "
             f"member list, a cohort takes {a.max_cohort}: raise max_cohort, or use policy 'async'"
         )
     if a.masked and a.min_cohort < 2:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from common.border import foreign
 from common.errors import BadKeyError, ConfigError, NotAMemberError
 from services.identity import Identity, Role, identity_in
+from services.proxies import Proxy, hint, proxy_for
 from services.renewed import Renewed
 from services.settings import TlsSettings
 
@@ -54,12 +55,25 @@ _SENTENCES: Final = (
         "what answered does not speak TLS, so it is not the coordinator: check address and port",
     ),
     (
+        "HTTP proxy returned response code",
+        "an HTTP proxy refuses to lead there: have the address allowed there, or put the host into "
+        "no_proxy",
+    ),
+    (
         "Connection refused",
         "nothing listens there: check address and port, and that the coordinator runs",
     ),
     (
-        "DNS resolution failed",
+        "address lookup failed",
         "the coordinator's host name cannot be resolved: check the address and this machine's DNS",
+    ),
+    (
+        "No route to host",
+        "there is no way to that address: check it, and this machine's network",
+    ),
+    (
+        "Network is unreachable",
+        "there is no way to that address: check it, and this machine's network",
     ),
     (
         "Method not found",
@@ -70,6 +84,30 @@ _SENTENCES: Final = (
         "Socket closed",
         "the coordinator closed the connection, which is what it does when it does not accept our "
         "certificate: its own log names the reason",
+    ),
+)
+
+# The same where an HTTP proxy is in between.
+_SENTENCES_BY_PROXY: Final = (
+    (
+        "HTTP proxy returned response code",
+        "{proxy} refuses to lead to {target} ({details}): have it allowed there, see that user and "
+        "password in {setting} are right, or put the host into no_proxy",
+    ),
+    ("Connection refused", "nothing listens at {proxy}: correct {fix}"),
+    ("address lookup failed", "the host name of {proxy} cannot be resolved: correct {fix}"),
+    ("No route to host", "there is no way to {proxy}: correct {fix}"),
+    ("Network is unreachable", "there is no way to {proxy}: correct {fix}"),
+    ("Expected '", "what answers is no HTTP proxy, but should be {proxy}: correct {fix}"),
+    (
+        "Socket closed",
+        "the connection was closed, by {proxy} or by the coordinator behind it, which does that "
+        "when it does not accept our certificate: the logs of both name the reason",
+    ),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "what {proxy} leads to shows a certificate that is not our coordinator's: check the "
+        "address and ca.pem, and that the proxy does not end TLS ({details})",
     ),
 )
 
@@ -172,13 +210,37 @@ def check_own(
     return _check_identity(tls, certificate, run, roles, name)
 
 
-def explain_rpc_error(error: grpc.RpcError | str) -> str:
-    """Return why a call failed, in a sentence for the operator of the dialling side."""
+def explain_rpc_error(error: grpc.RpcError | str, target: str = "") -> str:
+    """Return why a call failed, in a sentence for the operator of the dialling side.
+
+    Args:
+        target: HOST:PORT that was dialled; a proxy on the way is named; "" = not known.
+    """
     code, details = ("", error) if isinstance(error, str) else _said(error)
+    if target and (proxy := proxy_for(target)) is not None:
+        if proxy.fault:  # what gRPC says may hold the password
+            return proxy.fault
+        return _by_proxy(proxy, target, details, code)
+    vain = hint(target) if target else ""
     for mark, sentence in _SENTENCES:
         if mark in details:
-            return sentence
-    return f"the call failed{code}: {details}"
+            return sentence + vain
+    return f"the call failed{code}: {details}{vain}"
+
+
+def _by_proxy(proxy: Proxy, target: str, details: str, code: str) -> str:
+    for mark, sentence in _SENTENCES_BY_PROXY:
+        if mark in details:
+            return sentence.format(
+                proxy=proxy.shown,
+                target=target,
+                setting=proxy.setting,
+                fix=f"{proxy.setting}, or put the host into no_proxy",
+                details=details[details.index(mark) :].partition(":")[0],
+            )
+    failed = f"the call failed{code}: {details}"
+    sentence = next((sentence for mark, sentence in _SENTENCES if mark in details), failed)
+    return f"{sentence} ({proxy.shown} is in between)"
 
 
 def _said(error: Any) -> tuple[str, str]:

@@ -4,14 +4,21 @@ import contextlib
 import socket
 import socketserver
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 
 class ConnectProxy:
-    """A context manager; `asked` lists the targets in the order of asking."""
+    """A context manager; `asked` lists the targets in the order of asking.
 
-    def __init__(self) -> None:
+    Args:
+        names: host -> the address that this proxy knows for it.
+        refusal: status line with which it answers everybody, say "403 Forbidden"; "" = it leads.
+    """
+
+    def __init__(self, names: Mapping[str, str] | None = None, *, refusal: str = "") -> None:
         self.asked: list[str] = []
+        known = names or {}
         proxy = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -20,8 +27,11 @@ class ConnectProxy:
                 while self.rfile.readline().strip():
                     pass
                 proxy.asked.append(target)
+                if refusal:
+                    self.wfile.write(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n".encode())
+                    return
                 host, _, port = target.rpartition(":")
-                with socket.create_connection((host, int(port)), 10) as there:
+                with socket.create_connection((known.get(host, host), int(port)), 10) as there:
                     self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                     back = threading.Thread(target=_pump, args=(there, self.connection))
                     back.start()
@@ -34,7 +44,7 @@ class ConnectProxy:
         self._server = Server(("127.0.0.1", 0), Handler)
 
     def __enter__(self) -> "ConnectProxy":
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -42,8 +52,12 @@ class ConnectProxy:
         self._server.server_close()
 
     @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://{self.address}"
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Servers in the forms that a coordinator meets beside its own: TLS and ACL, cluster and ACL.
+"""Real servers in the forms that a coordinator meets beside its own: TLS, ACL, cluster, replicas.
 
 The embedded Valkey knows no TLS: that needs the distribution's Redis.
 """
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from redis import Redis
 from redis.exceptions import RedisError
 
+from services.coordinator.embedded_valkey import server_program
 from services.identity import Role
 from services.local.layout import free_ports
 from tests.certificates import authority, tls_files
@@ -72,6 +73,40 @@ def cluster(program: str, folder: Path, num_nodes: int = 3) -> Iterator[str]:
         for client in clients:
             _until(lambda client=client: client.cluster("info")["cluster_state"] == "ok")
         yield f"redis+cluster://{ACCESS}@127.0.0.1:{nodes[0][0]}"
+
+
+@contextlib.contextmanager
+def tcp_server(folder: Path, config: str = "") -> Iterator[Redis]:
+    """Serve on a port of its own; yields an administrator's client."""
+    folder.mkdir()
+    (port,) = free_ports(1)
+    settings = f"port {port}\nbind 127.0.0.1\nrepl-diskless-sync-delay 0\n{config}"
+    with _started(server_program(), folder, settings), Redis(port=port) as client:
+        _until(client.ping)
+        yield client
+
+
+def address(server: Redis) -> str:
+    """Return HOST:PORT of a `tcp_server`."""
+    return f"127.0.0.1:{server.connection_pool.connection_kwargs['port']}"
+
+
+def follow(replica: Redis, primary: Redis) -> None:
+    """Make a replica of a server, and return once it holds what the primary holds."""
+    host, _, port = address(primary).rpartition(":")
+    replica.replicaof(host, port)
+    _until(lambda: replica.info("replication").get("master_link_status") == "up")
+    _until(
+        lambda: (
+            replica.info("replication")["slave_repl_offset"]
+            == primary.info("replication")["master_repl_offset"]
+        )
+    )
+
+
+def promote(replica: Redis) -> None:
+    """Make a primary of a replica."""
+    replica.replicaof("NO", "ONE")
 
 
 @contextlib.contextmanager

@@ -200,7 +200,12 @@ class Script:
         version = int(o.get("version", self.log[-1].version))
         events: dict[str, Callable[[], Event]] = {
             "join": lambda: Joined(
-                worker, session, o.get("boot", "b1"), version, int(o.get("speed", "0"))
+                worker,
+                session,
+                o.get("boot", "b1"),
+                version,
+                int(o.get("speed", "0")),
+                o.get("organisation", ""),
             ),
             "heard": lambda: Heard(
                 session,

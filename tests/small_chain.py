@@ -60,6 +60,7 @@ class Coordinator:
         genesis = self.run.genesis
         before = LogHead.at(self.records[-1]) if self.records else LogHead.of(genesis)
         counters, made = before.counters, before.progress
+        rolled_back = before.rolled_back if body.get("rollback") is None else len(self.records)
         if isinstance(commit := body.get("commit"), Commit):
             counters = next_counters(genesis, counters, commit, counters.elapsed_s)
             made = progress(genesis, self.number, counters.tokens, commit.plan.hours)
@@ -72,6 +73,7 @@ class Coordinator:
             digest=canonical.digest(self.run.version),
             progress=made,
             counters=counters,
+            rolled_back=rolled_back,
             **body,  # type: ignore[arg-type]
         )
         self.records.append(record)

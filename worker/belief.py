@@ -42,20 +42,13 @@ class Words:
         self._is_sure = is_sure
         self._commits: dict[Digest, Record] = {}  # by what is said of it; the newest is last
         self._said: dict[Digest, dict[WorkerId, str]] = {}
-        self._complaints: dict[Digest, str] = {}
 
     def read(self, record: Record) -> None:
         """Take a record's own words, and its commit, of which can be spoken from now on."""
         if record.words and self._commits:
             what, about = next(reversed(self._commits.items()))
-            self._said[what] |= true_words(
-                self._id,
-                _plan(about),
-                about.version,
-                about.digest,
-                about.counters,
-                record.words,
-            )
+            unsigned = word_about(self._id, about, _NOBODY)
+            self._said[what] |= true_words(_plan(about), unsigned, record.words)
         if record.commit is not None:
             what = self._what(record)
             self._commits.pop(what, None)
@@ -86,9 +79,15 @@ class Words:
         if origin is None:
             return record.rollback.version == 0 and record.digest == self._genesis.version0
         plan = origin.plan
-        said = true_words(
-            self._id, plan, origin.version, record.digest, origin.counters, origin.words
+        unsigned = Attestation(
+            self._id,
+            canonical.digest(plan),
+            _NOBODY,
+            origin.version,
+            record.digest,
+            origin.state,
         )
+        said = true_words(plan, unsigned, origin.words)
         return len(said) >= words_needed(self._genesis, plan) and not self._complaint(plan)
 
     def newest(self) -> tuple[Attestation, ...]:
@@ -118,18 +117,18 @@ class Words:
         what = self._what(record)
         self._commits.pop(what, None)
         self._said.pop(what, None)
-        self._complaints.pop(canonical.digest(_plan(record)), None)
 
     def _what(self, record: Record) -> Digest:
         """Return the digest of what members say of a commit's record, whoever says it."""
         return canonical.digest(word_about(self._id, record, _NOBODY))
 
+    def complaint(self, record: Record) -> str:
+        """Return why the members of a commit's plan are none; "" if they are, or nobody asked."""
+        return "" if record.commit is None else self._complaint(record.commit.plan)
+
     def _complaint(self, plan: Plan) -> str:
-        """Return why a plan's members are none; asked once, since nothing in a plan changes."""
-        digest = canonical.digest(plan)
-        if digest not in self._complaints:
-            self._complaints[digest] = roster_complaint(plan, self._admits)
-        return self._complaints[digest]
+        """Return why a plan's members are none; asked anew each time, since pins change."""
+        return roster_complaint(plan, self._admits)
 
 
 def _plan(record: Record) -> Plan:

@@ -31,6 +31,7 @@ class Held:
         self._tier = tier
         self._records: deque[Record] = deque()
         self._read = head
+        self._rolled_back = head.rolled_back  # as far as it was followed
 
     def __len__(self) -> int:
         return len(self._records)
@@ -49,7 +50,7 @@ class Held:
         """A session begins: what was not followed comes again, and may come otherwise."""
         self._tier.unread(self._records)
         self._records.clear()
-        self._read = head
+        self._read, self._rolled_back = head, head.rolled_back
 
     def start(self, record: Record) -> None:
         """Take the record at which a newcomer may begin: it takes its word for what it says."""
@@ -76,7 +77,7 @@ class Held:
             DivergedError: a roll-back among them is no operator's (rule 14).
         """
         if begun:
-            self._check_orders(known)
+            self._check_orders()
         return next_move(
             self._records,
             lambda record: self._tier.believes(record, known, begun=begun),
@@ -85,16 +86,19 @@ class Held:
         )
 
     def take(self, num: int) -> list[Record]:
-        """Return the first ones: they are held no more."""
-        return [self._records.popleft() for _ in range(num)]
+        """Return the first ones, one at least: they are held no more."""
+        taken = [self._records.popleft() for _ in range(num)]
+        self._rolled_back = taken[-1].rolled_back
+        return taken
 
-    def _check_orders(self, known: Known) -> None:
+    def _check_orders(self) -> None:
+        newest = self._rolled_back
         for record in self._records:
-            if record.rollback is None:
-                continue
-            if complaint := self._tier.rollback_complaint(record, known.rolled_back):
+            if record.rollback is not None and (
+                complaint := self._tier.rollback_complaint(record, newest)
+            ):
                 raise DivergedError(
                     f"the roll-back in record {record.seq} is refused by rule {Rule.RECORD}: "
                     f"{complaint}; ask the run's operator whether it was meant"
                 )
-            known = known.after(record)
+            newest = record.rolled_back

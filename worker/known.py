@@ -21,11 +21,9 @@ class Known:
 
     Args:
         versions: number -> digest, of the newest ones.
-        rolled_back: seq of the newest roll-back's record; -1 = there was none.
     """
 
     versions: Mapping[str, Digest] = field(default_factory=dict)
-    rolled_back: int = -1
 
     def standing_on(self, version: int, digest: Digest) -> "Known":
         """Return what is known by a worker that stands on one more version."""
@@ -33,10 +31,6 @@ class Known:
         oldest_first = sorted(versions, key=int)
         kept = islice(oldest_first, max(0, len(versions) - MAX_KNOWN), None)
         return replace(self, versions={number: versions[number] for number in kept})
-
-    def after(self, record: Record) -> "Known":
-        """Return what is known after a record of the log."""
-        return self if record.rollback is None else replace(self, rolled_back=record.seq)
 
     def returns(self, record: Record) -> bool:
         """Return whether a record is a roll-back to a version that this worker stood on."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from common import canonical
-from common.documents import Attestation, Genesis, Offer, Plan, Record
+from common.documents import Attestation, Counters, Genesis, Offer, Plan, Record
 from common.errors import ProtocolError
 from common.orders import order_complaint
 from common.parties import Admits
@@ -95,10 +95,16 @@ class MaskedTier:
         if record.commit is not None:
             return self.words.believes(record)
         if record.rollback is not None:
-            if self.rollback_complaint(record, known.rolled_back):
+            if not begun and self.rollback_complaint(record, -1):
                 return False
             return known.returns(record) or self.words.believes_origin(record)
-        return not begun and (record.version, record.digest) == (0, self._genesis.version0)
+        return not begun and self._is_first(record)
+
+    def _is_first(self, record: Record) -> bool:
+        """Return whether a record says of a run what its first one must, before any commit."""
+        nothing = Counters(elapsed_s=record.counters.elapsed_s)
+        said = (record.version, record.digest, record.counters, record.progress, record.rolled_back)
+        return said == (0, self._genesis.version0, nothing, 0.0, -1)
 
     def rollback_complaint(self, record: Record, last_seq: int) -> str:
         """Return why a roll-back is no operator's; "" if it is.
@@ -119,6 +125,10 @@ class MaskedTier:
         return order_complaint(
             record.rollback, record.digest, self._id, record.seq, last_seq, party.key
         )
+
+    def complaint(self, record: Record) -> str:
+        """Return why nobody's word for a commit counts here; "" if nothing is wrong with them."""
+        return self.words.complaint(record)
 
     def word(self, record: Record) -> Attestation:
         """Return this worker's word for a commit's version: it has checked the sum and the step."""

@@ -7,9 +7,9 @@ is bounded by `max_share` (rule 6).
 
 That bounds weights. A coordinator can also hold one worker back while the others go on, until their
 updates cancel each other: the next sum with it would be its update, whatever the weights. A worker
-sees that it is left out, by the numbers of the versions that it goes to; then it has no more work
-ready than the least that any member may have, so that in the sum which takes it back it is at most
-one part among equals. By numbers, not names: who was in other sums is only the coordinator's word.
+sees that it is left out, by the commits that it follows; then it has no more work ready than the
+least that any member may have, so that in the sum which takes it back it is at most one part among
+equals. What it had gathered before is more, and is given up when a round would take it (rule 15).
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class OwnPace:
     Args:
         algorithm: of the run; in tier tls, where a sum hides nothing, nobody is left out.
         num_workers: of the federation, as this worker's own file has it; 0 = it does not say. Where
-            cohorts are smaller and take turns, a turn is as many versions as all need.
+            full cohorts cannot hold all they take turns, of so many versions as all need.
     """
 
     def __init__(self, algorithm: Algorithm, num_workers: int = 0) -> None:
@@ -53,7 +53,9 @@ class OwnPace:
         self._told, self._paused = self._most, False
         self._has_complained = False
         self._turn = max(1, -(-num_workers // algorithm.max_cohort))  # rounded up
-        self._version = self._contributed = 0
+        self._room = min(algorithm.max_cohort, max(1, num_workers - 1))
+        self._missed_with_room = 0
+        self.missed = 0
 
     @property
     def bounds(self) -> Bounds:
@@ -64,17 +66,27 @@ class OwnPace:
 
     @property
     def left_out(self) -> bool:
-        """Whether the run goes on without its work."""
-        missed = self._version - self._contributed
-        return self._masked and missed >= LEFT_OUT * self._turn
+        """Whether the run goes on without its work, though it had room, or turns have passed."""
+        waited = self.missed >= LEFT_OUT * self._turn or self._missed_with_room >= LEFT_OUT
+        return self._masked and waited
 
-    def stands_on(self, version: int) -> None:
-        """Note where it begins, or has moved to. As far as it knows, all was made without it."""
-        self._version = version
+    @property
+    def most_steps(self) -> int | None:
+        """How many steps its work in a sum may have now; None = as many as there are."""
+        return self._fewest if self.left_out else None
 
-    def contributed(self, version: int) -> None:
-        """Note that a version was made with its own work, wherever it goes on to from there."""
-        self._contributed = version
+    def begin(self, missed: int) -> None:
+        """Begin after so many versions without its work: a newcomer's are all that there were."""
+        self.missed = self._missed_with_room = missed
+
+    def made(self, num_members: int, *, own: bool) -> None:
+        """A version was made by a round of so many members, with its own work or without."""
+        if own:
+            self.missed = self._missed_with_room = 0
+            return
+        self.missed += 1
+        if num_members < self._room or self._turn == 1:
+            self._missed_with_room += 1
 
     def told(self, local_steps: int, *, paused: bool) -> str:
         """Go as fast as told, within the bounds; return what is wrong with it, "" if nothing is.

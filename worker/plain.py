@@ -76,6 +76,10 @@ class PlainTier:
         """Return nothing: the coordinator is believed."""
         return ""
 
+    def complaint(self, record: Record) -> str:
+        """Return nothing: nobody asks who a member is."""
+        return ""
+
     def word(self, record: Record) -> Attestation:
         """Nobody checks a sum here, so nobody asks."""
         raise AssertionError(f"record {record.seq} has no tags to check")

@@ -186,8 +186,18 @@ class WorkerRound:
         self.offer = None
         self.stage = Stage(plan, next_seq, exposed=False)
 
-    def close(self, numbers: Numbers, *, finite: bool, max_staleness: float) -> None:
+    def close(
+        self,
+        numbers: Numbers,
+        *,
+        finite: bool,
+        max_staleness: float,
+        most_steps: int | None = None,
+    ) -> None:
         """Let the numbers at close pass.
+
+        Args:
+            most_steps: that a worker may bring which was left out; see `worker/pace.py`.
 
         Raises:
             RefusedError: rule 15; the round is forgotten.
@@ -202,6 +212,11 @@ class WorkerRound:
             reason = (
                 f"its work is {numbers.age_256 / 256:.1f} commits old on average, "
                 f"at most {max_staleness:g} are allowed"
+            )
+        elif most_steps is not None and numbers.steps > most_steps:
+            reason = (
+                f"the run went on without it, and it has {numbers.steps} steps of work: at most "
+                f"{most_steps} can be among others' then"
             )
         if reason and Rule.OWN_UPDATE not in self._unsafe:
             self.stage = None

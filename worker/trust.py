@@ -43,11 +43,14 @@ class Trust:
     max_policy_factor: float = 1.0
     max_clip: float = math.inf
 
+    @property
+    def fewest(self) -> int:
+        """The fewest members that a sum must have."""
+        return min_cohort(self.colluding) if self.min_cohort is None else self.min_cohort
+
     def complaint(self, algorithm: Algorithm, tier: str) -> str:
         """Return what of a run is weaker than this file allows; "" if nothing is (rule 1)."""
-        a, fewest = algorithm, self.min_cohort
-        if fewest is None:
-            fewest = min_cohort(self.colluding)
+        a, fewest = algorithm, self.fewest
         if tier != a.tier:
             return f"tier is {tier!r}, the run's is {a.tier!r}"
         weaker = (

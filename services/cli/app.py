@@ -5,7 +5,9 @@ on purpose ends with one line and the status of `exit_status.py`; a bug keeps it
 """
 
 import importlib
+import importlib.metadata
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +16,7 @@ import typer
 
 from common.errors import ConfigError, CrosscloudError
 from common.text import printable
+from services import __version__
 from services.amounts import EGRESS_DOLLARS_PER_GB
 from services.config_file import placed
 from services.exit_status import exit_of
@@ -61,6 +64,30 @@ def _run(module: str, function: str, *args: Any, **kwargs: Any) -> None:
         ) from None
     with placed(*(each for each in (*args, *kwargs.values()) if isinstance(each, Path))):
         raise typer.Exit(called(*args, **kwargs))
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from common.documents import PROTOCOL
+
+        numpy, python = importlib.metadata.version("numpy"), platform.python_version()
+        typer.echo(f"crosscloud {__version__}, protocol {PROTOCOL}, numpy {numpy}, Python {python}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_say_version,
+            is_eager=True,
+            help="Say what has to be the same everywhere, and this Python.",
+        ),
+    ] = False,
+) -> None:
+    """Train one language model across clouds that never share their data."""
 
 
 @app.command()
@@ -231,10 +258,16 @@ def certs_init(
     evaluator: Annotated[str, typer.Option(help="Likewise.")] = "evaluator",
     operator: Annotated[str, typer.Option(help="Likewise.")] = "operator",
     valid_days: Annotated[int, typer.Option(min=1, help="Days that certificates are good.")] = 365,
+    min_cohort: Annotated[
+        int,
+        typer.Option(min=0, help="As in run.yaml; 0 in tier tls."),
+    ] = 3,
 ) -> None:
     """Make a certificate authority, one certificate per name, and the member list.
 
     What is there already stays; nothing is replaced. Without @ORGANISATION a worker is its own.
+    In the masked tier no sum has two workers of one organisation: with fewer organisations than
+    MIN_COHORT no round could ever open, which is refused.
     """
     _run(
         "services.cli.certs",
@@ -247,6 +280,7 @@ def certs_init(
         evaluator=evaluator,
         operator=operator,
         valid_days=valid_days,
+        min_cohort=min_cohort,
     )
 
 

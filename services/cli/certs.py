@@ -23,6 +23,7 @@ def init(
     evaluator: str,
     operator: str,
     valid_days: int,
+    min_cohort: int,
 ) -> Exit:
     """Make what is missing in `folder` and say what was made."""
     holders = [
@@ -31,7 +32,7 @@ def init(
         _holder(Role.OPERATOR, operator),
         *(_holder(Role.WORKER, name) for name in workers),
     ]
-    written = init_federation(folder, run, holders, valid_days)
+    written = init_federation(folder, run, holders, valid_days, min_cohort)
     for path in written:
         typer.echo(f"wrote {path}")
     if not written:

@@ -11,7 +11,7 @@ from typing import Final
 
 import typer
 
-from common.documents import Evaluation
+from common.documents import Evaluation, RollbackOrder
 from common.errors import ConfigError, ToldToEndError
 from common.text import printable
 from services.exit_status import Exit
@@ -75,10 +75,18 @@ def stop(config: Path) -> Exit:
 def rollback(config: Path, version: int) -> Exit:
     """Return to an earlier version at the next round border; return once that is in the log."""
     with _link(config) as link, _waiting(f"asking for version {version}"):
-        link.rollback(version)
+        link.rollback(version, shown=_show_order)
         now = link.status().version
     typer.echo(f"rolled back: version {version} returned under a new number; the run is at {now}")
     return Exit.OVER
+
+
+def _show_order(order: RollbackOrder) -> None:
+    typer.echo(
+        f"signed: version {order.version} is {order.digest[:16]}... of genesis "
+        f"{order.genesis[:16]}..., the log has {order.num_records} records",
+        err=True,
+    )
 
 
 def describe(status: RunStatus) -> str:

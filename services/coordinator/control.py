@@ -110,7 +110,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         worker = WorkerId(identity.name)
         with self._door.entered(worker):
             async with contextlib.aclosing(
-                self._connected(worker, request_iterator, context)
+                self._connected(worker, identity.organisation, request_iterator, context)
             ) as responses:
                 async for response in responses:
                     self._count(worker, "received", response)
@@ -119,6 +119,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
     async def _connected(
         self,
         worker: WorkerId,
+        organisation: str,
         request_iterator: AsyncIterator[session_pb2.ConnectRequest],
         context: Context,
     ) -> AsyncGenerator[session_pb2.ConnectResponse]:
@@ -147,7 +148,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         # No await from here to the registration: records appended meanwhile must not be missed.
         self._sessions.add(session)
         self._reports.joined(worker, join.boot, certificate_end_s(context))
-        reader = asyncio.create_task(self._read(session, request_iterator, join))
+        reader = asyncio.create_task(self._read(session, organisation, request_iterator, join))
         reader.add_done_callback(lambda _: session.end())
         try:
             yield self._welcome(start_seq)
@@ -190,10 +191,13 @@ class SessionService(session_pb2_grpc.SessionServicer):
     async def _read(
         self,
         session: Session,
+        organisation: str,
         requests: AsyncIterator[session_pb2.ConnectRequest],
         join: session_pb2.Join,
     ) -> None:
-        joined = Joined(session.worker, session.id, join.boot, join.version, join.speed)
+        joined = Joined(
+            session.worker, session.id, join.boot, join.version, join.speed, organisation
+        )
         await self._driver.feed(joined)
         async for request in requests:
             self._count(session.worker, "sent", request)

@@ -41,17 +41,29 @@ def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:
     genesis = load_genesis(settings.genesis)
     logs.configure(settings.log.format, settings.log.level, run=genesis.run, process=process)
     raise_limit()
-    members = MemberList(settings.members, genesis.run).members.values()
-    num_workers = sum(m.role is Role.WORKER for m in members)
+    refuse_members(settings, genesis)
+    check_folder("data_dir", settings.data_dir)
+    make_private_folder(settings.data_dir)
+    return settings, genesis
+
+
+def refuse_members(settings: CoordinatorSettings, genesis: Genesis) -> str:
+    """Return how many are on the member list, where the run can work with them.
+
+    Raises:
+        ConfigError: it cannot, or the list is missing or wrong.
+    """
+    listed = MemberList(settings.members, genesis.run).members.values()
+    organisations = [m.organisation for m in listed if m.role is Role.WORKER]
+    num_workers, num_organisations = len(organisations), len(set(organisations))
     refuse_unsound(
         genesis.algorithm,
         genesis.stop,
         allowed_tiers=settings.allowed_tiers,
         num_workers=num_workers,
+        num_organisations=num_organisations,
     )
-    check_folder("data_dir", settings.data_dir)
-    make_private_folder(settings.data_dir)
-    return settings, genesis
+    return f"{len(listed)} names, {num_workers} workers of {num_organisations} organisations"
 
 
 def begin_child(

@@ -9,6 +9,7 @@ from typing import Any
 
 from common import canonical
 from common.documents import Genesis
+from common.progress import progress
 from coordinator.status import Status
 from protos.v1 import operator_pb2
 from services.coordinator.reports import Reports
@@ -39,6 +40,7 @@ class StatusSource:
     def read(self) -> operator_pb2.GetStatusResponse:
         """Return what GetStatus answers."""
         core, reports = self._read_core(), self._reports
+        tokens, hours = core.counters.tokens, core.elapsed_s / 3600
         e = core.evaluation
         return operator_pb2.GetStatusResponse(
             run=self._genesis.run,
@@ -46,7 +48,7 @@ class StatusSource:
             version=core.version,
             digest=bytes.fromhex(core.digest),
             num_records=core.num_records,
-            progress=core.progress,
+            progress=max(core.progress, progress(self._genesis, core.version, tokens, hours)),
             seconds=core.elapsed_s,
             phase=core.phase,
             waiting_for=core.waiting_for,

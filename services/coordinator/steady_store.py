@@ -4,7 +4,9 @@ A store that does not answer is asked again, ever more slowly, for as long as it
 waits for a turn of the driver waits with it, so nothing grows. A store that was emptied or went
 back in time is rebuilt from a copy of what it answered for, if the lease can be had again and the
 log has no record of another leader. Otherwise somebody else leads, and this process ends.
-`outage` says what fails, since when and what it holds up: status shows it.
+`outage` says what fails, since when and what it holds up: status shows it. A store that refuses,
+say because it is a replica by now, is asked again as well, on a new connection
+(`redis_refusals.py`).
 """
 
 import asyncio
@@ -17,9 +19,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from common.errors import StaleLeaderError, StorageError
+from common.errors import StaleLeaderError, StorageError, StorageRefusedError
 from coordinator.ports import Put, Table
 from services.coordinator.embedded_valkey import EmbeddedValkey
 from services.coordinator.redis_store import RedisStore
@@ -28,6 +30,9 @@ from services.settings import CoordinatorSettings
 from services.told import to_its_end
 
 log = logging.getLogger(__name__)
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
@@ -107,11 +112,11 @@ class SteadyStore:
 
     async def load(self) -> Tables:
         """Return what a former leader left; what cannot be read counts as lost, and is deleted."""
-        state = await self._store.load()
+        state = await self._until_done(self._store.load)
         for sentence in state.lost:
             log.warning("the store: %s", sentence)
         if state.lost:
-            await self._store.reset(state.tables)
+            await self._until_done(lambda: self._store.reset(state.tables))
         self._tables = {table: dict(fields) for table, fields in state.tables.items()}
         return state.tables
 
@@ -121,15 +126,26 @@ class SteadyStore:
         Raises:
             StaleLeaderError: another coordinator leads.
         """
-        pause_s = _FIRST_PAUSE_S
+        await self._until_done(lambda: self._try(changes))
+        for change in changes:
+            fields = self._tables[change.table]
+            if isinstance(change, Put):
+                fields[change.field] = change.value
+            else:
+                fields.pop(change.field, None)
+
+    async def _until_done(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what `call` returns, once the store lets it."""
+        pause_s, said = _FIRST_PAUSE_S, set[str]()
         while True:
             try:
-                await self._try(changes)
+                done = await call()
             except StaleLeaderError:
                 raise
             except StorageError as e:
-                if self._held_up is None:
-                    log.warning("%s; nothing is decided until the store answers", e)
+                if str(e) not in said:
+                    log.warning("%s; nothing is decided until the store does it", e)
+                    said.add(str(e))
                 self._held_up = _Trouble.after(self._held_up, e, self._now_s())
                 await self._sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -139,12 +155,7 @@ class SteadyStore:
         if self._held_up is not None:
             self._held_up = None
             log.info("the store answers again")
-        for change in changes:
-            fields = self._tables[change.table]
-            if isinstance(change, Put):
-                fields[change.field] = change.value
-            else:
-                fields.pop(change.field, None)
+        return done
 
     async def _try(self, changes: Changes) -> None:
         try:
@@ -174,6 +185,8 @@ class SteadyStore:
         try:
             held = self._renew() or self._acquire()
         except StorageError as e:
+            if isinstance(e, StorageRefusedError) and self._no_lease is None:
+                log.warning("%s; the lease cannot be prolonged", e)
             log.debug("no lease: %s", e)  # `apply` says it aloud where it matters
             self._no_lease = _Trouble.after(self._no_lease, e, self._now_s())
             self._restart_server()
@@ -198,6 +211,7 @@ class SteadyStore:
 @contextlib.asynccontextmanager
 async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[OpenStore]:
     """Connect to the configured Redis, or to an embedded Valkey of our own, and take the lease."""
+    lease_s = settings.timings.leader_lease_s
     with contextlib.ExitStack() as embedded:
         if settings.redis_url is None:
             valkey = await _started(settings.data_dir / "valkey")
@@ -207,10 +221,10 @@ async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[O
         else:
             url, revive = settings.redis_url.get_secret_value(), _leave_alone
             owner = f"{socket.gethostname()}-{secrets.token_hex(8)}"
-        store = await RedisStore.open(url, run, owner)
+        store = await opened(lambda: RedisStore.open(url, run, owner), lease_s / 10)
         try:
             try:
-                await wait_for_lease(store, settings.timings.leader_lease_s)
+                await wait_for_lease(store, lease_s)
                 yield OpenStore(store, revive)
             finally:
                 with contextlib.suppress(StorageError):
@@ -231,6 +245,21 @@ def _leave_alone() -> None:
     """A server of somebody else's."""
 
 
+async def opened(open_: Callable[[], Awaitable[S]], pause_s: float) -> S:
+    """Open the store as soon as what passes has passed: it reads its files, its memory is full.
+
+    Raises:
+        ConfigError: it cannot be used; that does not pass.
+    """
+    said = ""
+    while True:
+        try:
+            return await open_()
+        except StorageError as e:
+            said = _said_once(f"{e}; waiting until it does it", said)
+        await asyncio.sleep(pause_s)
+
+
 async def wait_for_lease(store: Store, ttl_s: float) -> None:
     """Wait for the lease: a standby coordinator waits here, also while the store is away."""
     said = ""
@@ -240,8 +269,13 @@ async def wait_for_lease(store: Store, ttl_s: float) -> None:
                 return
             why = "another coordinator leads this run: waiting for its lease to end"
         except StorageError as e:
-            why = f"{e}; waiting until it answers again"
-        if why != said:
-            log.info("%s", why)
-            said = why
+            why = f"{e}; waiting until it gives the lease"
+        said = _said_once(why, said)
         await asyncio.sleep(ttl_s / 10)
+
+
+def _said_once(sentence: str, before: str) -> str:
+    """Log a sentence unless it is the one before; return it."""
+    if sentence != before:
+        log.info("%s", sentence)
+    return sentence

@@ -27,7 +27,8 @@ from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
 from services.exit_status import Exit
 from services.genesis_file import load_genesis
-from services.identity import MemberList, Role
+from services.identity import Role
+from services.pins import read_pins
 from services.secret_urls import masked, shown
 from services.settings import (
     CoordinatorSettings,
@@ -136,14 +137,9 @@ def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bo
 
 def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Finding]:
     def members() -> str:
-        listed = MemberList(settings.members, genesis.run).members.values()
-        num_workers = sum(m.role is Role.WORKER for m in listed)
-        if num_workers < genesis.algorithm.min_cohort:
-            raise ConfigError(
-                f"{settings.members}: {num_workers} workers, a cohort needs "
-                f"{genesis.algorithm.min_cohort}: add workers"
-            )
-        return f"{len(listed)} names, {num_workers} workers"
+        from services.coordinator.start import refuse_members
+
+        return refuse_members(settings, genesis)
 
     folder = settings.data_dir
     models = disk.coordinator_models(genesis, settings.snapshot_every)
@@ -153,7 +149,7 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
     yield found("disk fsync", lambda: disk.durable(folder))
     yield found("disk links", lambda: disk.exclusive(folder))
     yield found("ports", lambda: ports.own_ports(settings, Role.COORDINATOR))
-    yield found("redis", lambda: _redis(settings))
+    yield found("redis", lambda: _redis(settings, genesis.run))
 
 
 def _owner(folder: Path, genesis: Genesis, setting: str) -> str:
@@ -172,21 +168,39 @@ def _learning(
         yield found("disk links", lambda: disk.exclusive(settings.state_dir))
     yield found("ports", lambda: ports.own_ports(settings, role))
     yield from learning.look(config)
+    if isinstance(settings, WorkerSettings) and settings.trust.pins and genesis.algorithm.masked:
+        from services.worker.trusted import trust_of
+
+        pins, fewest = settings.trust.pins, trust_of(settings.trust).fewest
+        needed = max(fewest, genesis.algorithm.min_cohort)
+        yield found("pins", lambda: _pinned(pins, needed))
 
 
-def _redis(settings: CoordinatorSettings) -> str:
+def _pinned(path: Path, needed: int) -> str:
+    pins = read_pins(path)
+    num_organisations = len({organisation for organisation, _ in pins.values()})
+    said = f"{path}: {len(pins)} workers of {num_organisations} organisations"
+    if num_organisations < needed:
+        raise ConfigError(
+            f"{said}, and no sum of fewer than {needed} organisations is taken part in: pin more"
+        )
+    return said
+
+
+def _redis(settings: CoordinatorSettings, run: str) -> str:
     from services.coordinator.embedded_valkey import EmbeddedValkey
 
     if settings.redis_url is not None:
-        return asyncio.run(_ping(settings.redis_url.get_secret_value()))
+        return asyncio.run(_used(settings.redis_url.get_secret_value(), run))
     with tempfile.TemporaryDirectory() as folder, EmbeddedValkey(Path(folder)) as server:
-        return f"embedded: {asyncio.run(_ping(server.url))}"
+        return f"embedded: {asyncio.run(_used(server.url, run))}"
 
 
-async def _ping(url: str) -> str:
+async def _used(url: str, run: str) -> str:
+    """Open the store as the coordinator does, which tries all that leading asks of it."""
     from services.coordinator.redis_store import RedisStore
 
-    store = await RedisStore.open(url, "doctor", "doctor")
+    store = await RedisStore.open(url, run, "doctor")
     try:
         times_ms = []
         for _ in range(5):
@@ -201,4 +215,7 @@ async def _ping(url: str) -> str:
             f"Redis at {shown(url)} answers in {median_ms:.0f} ms, and every change waits for it: "
             "use one near the coordinator"
         )
-    return f"{shown(url)} answers in {median_ms:.1f} ms and evicts nothing"
+    return (
+        f"{shown(url)} answers in {median_ms:.1f} ms, gives and takes back a lease, keeps changes "
+        "and evicts nothing"
+    )

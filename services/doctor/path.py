@@ -5,41 +5,38 @@ sockets of our own, and the last one through gRPC as the processes do it.
 """
 
 import base64
-import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.errors import ConfigError
 from services.addresses import joined, parsed
+from services.channels import dial
 from services.doctor.findings import Finding, Stopwatch, found, or_else
 from services.health import TIME_KEY
+from services.proxies import Proxy, hint, proxy_for
 from services.settings import TlsSettings
 from services.tls import explain_rpc_error
 
 _TIMEOUT_S: Final = 10.0
 _MOST_SKEW_S: Final = 30.0
-_PROXIES: Final = ("grpc_proxy", "https_proxy", "http_proxy")
-"""As gRPC reads them: the first that is set counts."""
 
 
 def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
     """Yield what is found on the way to one port, up to the first step that fails."""
     host, port = parsed(address)
-    try:
-        proxy = proxy_for(host, os.environ)
-    except ConfigError as e:
-        yield Finding(f"{what} proxy", False, str(e))
+    proxy = proxy_for(address)
+    if proxy is not None and proxy.fault:
+        yield Finding(f"{what} proxy", False, proxy.fault)
         return
-    hop = (host, port) if proxy is None else (proxy.hostname or "", proxy.port or 80)
+    hop = (host, port) if proxy is None else (proxy.host, proxy.port)
     steps = (
-        ("name", lambda: _name(hop[0])),
+        ("name", lambda: _name(hop[0], proxy)),
         ("tcp", lambda: _tcp(hop, host, port, proxy)),
         ("tls", lambda: _tls(hop, host, port, proxy, tls)),
     )
@@ -48,30 +45,6 @@ def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
         yield finding
         if not finding.ok:
             return
-
-
-def proxy_for(host: str, environ: Mapping[str, str]) -> SplitResult | None:
-    """Return the HTTP proxy that gRPC would dial `host` through; None = it dials directly.
-
-    Raises:
-        ConfigError: the variable holds no proxy's URL; names it, and never what it holds.
-    """
-    name = next((name for name in _PROXIES if environ.get(name)), "")
-    setting = environ.get(name, "")
-    exceptions = environ.get("no_grpc_proxy") or environ.get("no_proxy") or ""
-    if not setting or any(host.endswith(e.strip()) for e in exceptions.split(",") if e.strip()):
-        return None
-    try:
-        proxy = urlsplit(setting if "://" in setting else f"http://{setting}")
-        if proxy.hostname and "@" not in f"{proxy.path}{proxy.query}{proxy.fragment}":
-            _ = proxy.port  # raises where it is no number
-            return proxy
-    except ValueError:
-        pass
-    raise ConfigError(
-        f"{name}: not a proxy's URL: write http://HOST:PORT, and in a user's name or password "
-        "percent-encode / as %2F, # as %23, ? as %3F and @ as %40"
-    )
 
 
 def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Finding]:
@@ -87,22 +60,22 @@ def is_bulk(address: str, credentials: grpc.ChannelCredentials) -> Finding:
     return found("bulk grpc", lambda: _bulk(address, credentials))
 
 
-def _name(host: str) -> str:
-    with or_else(f"correct the address {host!r}, or this machine's DNS"):
+def _name(host: str, proxy: Proxy | None) -> str:
+    fix = f"the address {host!r}" if proxy is None else f"{proxy.setting}, which names {host!r}"
+    vain = "" if proxy else hint(host)
+    with or_else(f"correct {fix}, or this machine's DNS{vain}"):
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
     return f"{host} is {', '.join(sorted(addresses))}"
 
 
-def _tcp(hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None) -> str:
+def _tcp(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None) -> str:
     watch = Stopwatch()
     _connected(hop, host, port, proxy).close()
-    by = "" if proxy is None else f" by the proxy {joined(*hop)}"
+    by = "" if proxy is None else f" by {proxy.shown}"
     return f"{joined(host, port)} answers{by} in {watch.ms:.0f} ms"
 
 
-def _tls(
-    hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None, tls: TlsSettings
-) -> str:
+def _tls(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None, tls: TlsSettings) -> str:
     context = ssl.create_default_context(cafile=str(tls.ca))
     context.load_cert_chain(str(tls.certificate), str(tls.key))
     context.set_alpn_protocols(["h2"])
@@ -127,19 +100,22 @@ def _tls(
     return f"{joined(host, port)} is the coordinator, {version}"
 
 
-def _connected(
-    hop: tuple[str, int], host: str, port: int, proxy: SplitResult | None
-) -> socket.socket:
+def _connected(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None) -> socket.socket:
     """Return an open connection to host:port, by the proxy where there is one."""
-    what = "port and firewall, and that the coordinator runs" if proxy is None else "the proxy"
-    with or_else(f"nobody answers at {joined(*hop)}: check address, {what}"):
+    if proxy is None:
+        what = f"address, port and firewall, and that the coordinator runs{hint(host)}"
+    else:
+        what = f"{proxy.setting}, or put the host into no_proxy"
+    who = joined(*hop) if proxy is None else proxy.shown
+    with or_else(f"nobody answers at {who}: check {what}"):
         connection = socket.create_connection(hop, _TIMEOUT_S)
     if proxy is None:
         return connection
-    request = f"CONNECT {joined(host, port)} HTTP/1.1\r\nHost: {joined(host, port)}\r\n"
-    if proxy.username:
-        user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
-        request += f"Proxy-Authorization: Basic {base64.b64encode(user).decode()}\r\n"
+    target = joined(host, port)
+    request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
+    if proxy.user:
+        user = base64.b64encode(proxy.user.encode()).decode()
+        request += f"Proxy-Authorization: Basic {user}\r\n"
     try:
         connection.sendall(f"{request}\r\n".encode())
         answer = b""
@@ -147,19 +123,19 @@ def _connected(
             answer += more
     except OSError as e:
         connection.close()
-        raise ConfigError(f"the proxy {joined(*hop)} does not answer CONNECT: {e}") from None
+        raise ConfigError(f"{proxy.shown} does not answer CONNECT: {e}") from None
     status = answer.split(b"\r\n")[0].decode("ascii", "replace")
     if " 200" not in status:
         connection.close()
         raise ConfigError(
-            f"the proxy {joined(*hop)} refuses CONNECT {joined(host, port)} "
-            f"({status or 'no answer'}): have it allowed there, or put the host into no_proxy"
+            f"{proxy.shown} refuses CONNECT {target} ({status or 'no answer'}): have it allowed "
+            "there, or put the host into no_proxy"
         )
     return connection
 
 
 def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[float]) -> str:
-    with grpc.secure_channel(address, credentials) as channel:
+    with dial(address, credentials) as channel:
         request = health_pb2.HealthCheckRequest()
         try:
             before_s = time.time()
@@ -173,7 +149,7 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
                     f"{address} is a coordinator's bulk port, and stands where its control port "
                     "should: exchange the two, or correct the port"
                 ) from None
-            raise ConfigError(explain_rpc_error(e)) from None
+            raise ConfigError(explain_rpc_error(e, address)) from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise ConfigError(f"{address} is not serving yet: wait for the coordinator to start")
     said = dict(call.initial_metadata())
@@ -183,14 +159,14 @@ def _health(address: str, credentials: grpc.ChannelCredentials, skews: list[floa
 
 
 def _bulk(address: str, credentials: grpc.ChannelCredentials) -> str:
-    with grpc.secure_channel(address, credentials) as channel:
+    with dial(address, credentials) as channel:
         request = health_pb2.HealthCheckRequest()
         try:
             health_pb2_grpc.HealthStub(channel).Check(request, timeout=_TIMEOUT_S)
         except grpc.RpcError as e:
             if _is_unknown(e):
                 return f"{address} is the bulk port"
-            raise ConfigError(explain_rpc_error(e)) from None
+            raise ConfigError(explain_rpc_error(e, address)) from None
     raise ConfigError(
         f"{address} is a coordinator's control port, and stands where its bulk port should: "
         "exchange the two, or correct the port"

@@ -8,6 +8,7 @@ from services.evaluator.state import EvaluatorState
 from services.exit_status import Exit
 from services.export import export_model
 from services.genesis_file import load_genesis
+from services.progress import outlet
 from services.settings import load_evaluator
 
 
@@ -24,6 +25,6 @@ def main(config: Path, out: Path) -> Exit:
         raise ConfigError(
             f"{settings.state_dir} holds no version yet: let the evaluator run once first"
         )
-    export_model(load_genesis(settings.genesis), position.digest, state.store, out)
+    export_model(load_genesis(settings.genesis), position.digest, state.store, out, outlet())
     sys.stdout.write(f"wrote version {position.version} to {out}\n")
     return Exit.OVER

@@ -25,6 +25,7 @@ from protos.v1 import session_pb2, session_pb2_grpc
 from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink
 from services.descriptors import raise_limit
+from services.downloads import Downloads
 from services.evaluator.state import EvaluatorState
 from services.exit_status import Exit, exit_of
 from services.export import build_learner, load_version
@@ -37,6 +38,7 @@ from services.metrics import EvaluatorMetrics, add_health, serve
 from services.patience import Patience
 from services.places import check_folder
 from services.process_health import process_health
+from services.progress import Lines, shown
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
@@ -66,8 +68,11 @@ class Evaluator:
     ) -> None:
         self._closing = threading.Event()
         credentials = renewed_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
-        self._control = RenewedChannel(settings.coordinator.control, credentials)
-        self._bulk = BulkLink(RenewedChannel(settings.coordinator.bulk, credentials), self._closing)
+        control, bulk = settings.coordinator.control, settings.coordinator.bulk
+        self._target = control
+        self._control = RenewedChannel(control, credentials)
+        self._bulk = BulkLink(RenewedChannel(bulk, credentials), self._closing, target=bulk)
+        self._downloads = Downloads(genesis, log.info, time.monotonic)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
         self._state.clean()
@@ -124,6 +129,7 @@ class Evaluator:
         self, digest: Digest, kind: Literal["aggregate", "version"], most_bytes: int
     ) -> None:
         self._bulk.fetch(digest, kind, self._store, most_bytes)
+        self._downloads.came(digest, kind, self._store)
         content = self._store.size(digest) if kind == "version" else self._float32_bytes
         self._bulk.tally.content("received", kind, content)
 
@@ -187,7 +193,8 @@ class Evaluator:
         try:
             self._session.ReportEvaluation(request, timeout=10.0)
         except grpc.RpcError as e:  # the next version will be reported; this one is in our metrics
-            log.warning("version %d is not reported: %s", evaluation.version, explain_rpc_error(e))
+            why = explain_rpc_error(e, self._target)
+            log.warning("version %d is not reported: %s", evaluation.version, why)
 
     def _follow(self) -> None:
         """Put every record of the log into the queue, for ever; None at the end."""
@@ -209,7 +216,7 @@ class Evaluator:
                     break
                 told_s = retry_after_s(e)
                 if not self._closing.is_set():
-                    log.warning("no log: %s", explain_rpc_error(e))
+                    log.warning("no log: %s", explain_rpc_error(e, self._target))
             except ValueError:  # the channel was closed by the main thread
                 break
             self._closing.wait(patience.wait_s(told_s))
@@ -241,7 +248,8 @@ def main(config: Path) -> Exit:
     )
     own = replace(genesis, learner=settings.learner or genesis.learner)
     try:
-        learner = build_learner(own, context)
+        with shown("building the learner", out=Lines(log.info)):
+            learner = build_learner(own, context)
         for remark in learner.remarks():
             log.info("%s", remark)
         evaluator = Evaluator(settings, genesis, learner, metrics)

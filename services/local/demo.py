@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,7 @@ from services.amounts import EGRESS_DOLLARS_PER_GB
 from services.exit_status import Exit
 from services.files import keep_files_private
 from services.identity import check_name
+from services.local.absent import Absent
 from services.local.demo_settings import WORKERS, demo_spec
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, HEADER
@@ -34,6 +35,9 @@ from services.local.table import live_table, plain_line, saved
 from services.places import check_folder
 from services.report.main import REPORT, write_report
 from services.report.run_folder import GENESIS
+
+JOIN_S: Final = 60.0
+"""How long workers may take to join until the demo says who has not, and why."""
 
 _PLAIN_LINE_EVERY_S: Final = 5.0
 _RESULTS: Final = ("result.json", "metrics.jsonl")
@@ -88,19 +92,44 @@ def main(
     return Exit.OVER
 
 
-def _watch(federation: Federation, console: Console) -> None:
-    """Show the run until it ends."""
-    next_line_s = 0.0
+def _watch(
+    federation: Federation,
+    console: Console,
+    now_s: Callable[[], float] = time.monotonic,
+    patience_s: float = JOIN_S,
+) -> None:
+    """Show the run until it ends; say who does not join, and why.
+
+    Args:
+        now_s: monotonic clock.
+        patience_s: how long a worker may take to join without a word about it.
+    """
+    next_line_s = -math.inf
+    absent = Absent(federation.workers, patience_s, now_s())
     view = Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext()
     with view as live:
         while not federation.finished():
-            if status := federation.status():
+            status = federation.status()
+            if missing := absent.due(status, now_s()):
+                console.print("\n".join(_absence(federation, missing, patience_s)))
+            if status:
                 if live:
                     live.update(live_table(status), refresh=True)
-                elif time.monotonic() >= next_line_s:
+                elif now_s() >= next_line_s:
                     console.print(plain_line(status))
-                    next_line_s = time.monotonic() + _PLAIN_LINE_EVERY_S
+                    next_line_s = now_s() + _PLAIN_LINE_EVERY_S
             federation.sleep(1.0)
+
+
+def _absence(federation: Federation, missing: Sequence[str], patience_s: float) -> Iterator[str]:
+    """Yield who has not joined, and what each of them said last."""
+    of = len(federation.workers)
+    yield f"{len(missing)} of {of} workers have not joined after {patience_s:.0f} s; Ctrl-C ends it"
+    if federation.unanswered:
+        yield f"  {COORDINATOR}: {federation.unanswered}"
+        yield f"  {COORDINATOR} said last: {federation.process(COORDINATOR).last_lines(1)}"
+    for name in missing:
+        yield f"  {name} said last: {federation.process(name).last_lines(1) or 'nothing'}"
 
 
 def _collect(folder: Path, *, keep: bool) -> None:

@@ -39,6 +39,8 @@ class Federation:
         self.workers = tuple(w.name for w in spec.workers)
         self.interrupted = threading.Event()
         """Set it, in a signal handler say, and whatever waits here raises KeyboardInterrupt."""
+        self.unanswered = ""
+        """Why the last `status` got no answer; "" where it got one."""
         self._processes: dict[str, LocalProcess] = {}
         self._commands = {COORDINATOR: COORDINATOR, EVALUATOR: EVALUATOR}
         self._link: OperatorLink | None = None
@@ -118,9 +120,12 @@ class Federation:
             credentials = channel_credentials(settings.tls, settings.run, Role.OPERATOR)
             self._link = OperatorLink(settings.coordinator, credentials, timeout_s=3.0)
         try:
-            return self._link.status()
-        except ConfigError:
+            found = self._link.status()
+        except ConfigError as e:
+            self.unanswered = str(e)
             return None
+        self.unanswered = ""
+        return found
 
     def finished(self) -> bool:
         """Return whether the run came to its end; workers may still be ending.

@@ -54,12 +54,14 @@ class WorkerSpec:
         texts: its own training text.
         slowdown: every step takes so many times as long.
         max_steps_per_s: local steps per second at most; 0 = no limit.
+        organisation: that it is of; "" = one of its own.
     """
 
     name: str
     texts: Texts
     slowdown: float = 1.0
     max_steps_per_s: float = 0.0
+    organisation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class FederationSpec:
         run: run.yaml but for the name: learner, settings, seed, preset, algorithm, stop.
         data: more of the learner's data settings, for every process.
         timings: the coordinator's, in seconds; what is left out is its default.
+        hosts: under which the coordinator may be dialled.
     """
 
     folder: Path
@@ -83,6 +86,7 @@ class FederationSpec:
     run: Mapping[str, Any]
     data: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
+    hosts: tuple[str, ...] = (HOST,)
 
 
 class Layout:
@@ -152,10 +156,10 @@ class Layout:
 
     def _holders(self) -> list[Holder]:
         return [
-            Holder(Role.COORDINATOR, COORDINATOR, "local", (HOST,)),
+            Holder(Role.COORDINATOR, COORDINATOR, "local", self._spec.hosts),
             Holder(Role.EVALUATOR, EVALUATOR, "local"),
             Holder(Role.OPERATOR, OPERATOR, "local"),
-            *(Holder(Role.WORKER, w.name, w.name) for w in self._spec.workers),
+            *(Holder(Role.WORKER, w.name, w.organisation or w.name) for w in self._spec.workers),
         ]
 
     def _settings(self) -> dict[str, dict[str, Any]]:

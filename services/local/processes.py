@@ -9,8 +9,11 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from common.errors import CrosscloudError
+
+_OVERRIDES: Final = "CROSSCLOUD_"
 
 
 class ProcessFailedError(CrosscloudError):
@@ -30,7 +33,7 @@ class LocalProcess:
         name: for people.
         command: program and arguments.
         log_path: appended to, so that a restart keeps what came before.
-        environment: added to our own.
+        environment: added to our own, of which settings of other processes are left out.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class LocalProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **environment},
+                env={**_surroundings(), **environment},
             )
 
     @property
@@ -85,6 +88,11 @@ class LocalProcess:
             log.seek(max(0, self.log_path.stat().st_size - 16384))
             lines = log.read().decode("utf-8", "replace").splitlines()
         return "\n".join(lines[-num_lines:])
+
+
+def _surroundings() -> dict[str, str]:
+    """Return our environment without settings: a federation's files say all that it is told."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OVERRIDES)}
 
 
 def end_all(processes: Iterable[LocalProcess], *, alone_s: float, told_s: float) -> None:

@@ -10,11 +10,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.amounts import human_bytes, human_count, human_seconds
+from services.amounts import human_bytes, human_count, human_seconds, rough_seconds
 from services.operator_link import RunStatus, WorkerStatus
 
 _WIDTH: Final = 80
 _MOST_S: Final = 99_999 * 3600.0
+_MOST_LEFT_S: Final = 9_999 * 3600.0
 
 
 def live_table(status: RunStatus) -> RenderableType:
@@ -31,13 +32,22 @@ def live_table(status: RunStatus) -> RenderableType:
 
 
 def plain_line(status: RunStatus) -> str:
-    """Return the run in one line of at most 80 columns."""
-    live = sum(w.live for w in status.workers)
+    """Return the run in one line of at most 80 columns: what is left of it, or who is missing."""
+    live, of = sum(w.live for w in status.workers), len(status.workers)
+    left = left_of(status) if live == of else ""
     return (
         f"{_elapsed(status.seconds):>6}  version {_version(status.version):<3}  "
-        f"{measured(status)}  moved {human_bytes(status.bytes_moved)}  "
-        f"workers {live}/{len(status.workers)}"
+        f"{measured(status)}  moved {human_bytes(status.bytes_moved)}"
+        f"{left or f'  workers {live}/{of}'}"
     )
+
+
+def left_of(status: RunStatus) -> str:
+    """Return how much time is left at the run's pace so far; "" where nobody can tell."""
+    if status.state != "running" or not 0 < status.progress < 1 or status.seconds <= 0:
+        return ""
+    left_s = min(status.seconds / status.progress - status.seconds, _MOST_LEFT_S)
+    return f"  {rough_seconds(left_s)} left"
 
 
 def measured(status: RunStatus) -> str:
@@ -75,6 +85,7 @@ def _decimal(value: float) -> str:
 
 def _first_line(status: RunStatus) -> str:
     rest = f"  version {_version(status.version)}  {measured(status)}  {_elapsed(status.seconds)}"
+    rest += left_of(status)
     run = Text(status.run)
     run.truncate(_WIDTH - len(rest), overflow="ellipsis")  # of the run's name, not of its figures
     return run.plain + rest

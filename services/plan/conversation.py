@@ -28,6 +28,7 @@ from common.documents import (
     WorkerCounters,
 )
 from common.ids import Digest, RoundId, WorkerId
+from common.rate import lr_sum_bounds
 from common.weight import threshold
 from coordinator.ports import Members as Listed
 from coordinator.ports import Pace, Survivors
@@ -50,7 +51,7 @@ Sizes = tuple[tuple[Direction, int], ...]
 
 _DIGEST: Final = Digest("ab" * 32)
 _ROUND: Final = RoundId("cd" * 16)
-_FLOAT: Final = 0.03871234567890123
+_OF_PEAK: Final = 0.7712345678901234
 _SPEED: Final = 51_234
 _LINK_BPS: Final = 93_456_789
 _VERSION: Final = 1200
@@ -204,7 +205,10 @@ def _offer(genesis: Genesis, worker: WorkerId) -> Offer:
 
 def _numbers(algorithm: Algorithm) -> Numbers:
     steps = algorithm.local_steps
-    return Numbers(1536 * steps, _FLOAT, 180, 50_123, steps, 12 * steps)
+    lowest, highest = lr_sum_bounds(steps, algorithm.schedule)
+    lr_sum = max(lowest, _OF_PEAK * highest)
+    age_256 = min(180, int(256 * algorithm.max_staleness))
+    return Numbers(1536 * steps, lr_sum, age_256, 50_123, steps, 12 * steps)
 
 
 def _plan(genesis: Genesis, offers: tuple[Offer, ...]) -> Plan:

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from common import canonical
 from common.canonical import Json
 from common.errors import CrosscloudError
+from services.progress import Progress, outlet, shown
 from services.simulator.experiment import Learned, LearningRun
 from services.simulator.learning import learn
 
@@ -64,7 +64,7 @@ def play(
     Args:
         folder: made where it is missing.
         jobs: runs that are played at once, each on one thread.
-        console: shows a bar on a terminal, else a line for each run that is finished.
+        console: shows how far it is, without a terminal besides a line per finished run.
 
     Raises:
         RunFailedError: a run failed; those that are under way are lost, finished ones are kept.
@@ -73,8 +73,10 @@ def play(
     files = {name: folder / f"{key_of(run)}.json" for name, run in runs.items()}
     missing = {name: run for name, run in runs.items() if not files[name].exists()}
     if missing:
-        with _shown(len(runs), len(runs) - len(missing), console) as shown:
-            _play({name: (run, files[name]) for name, run in missing.items()}, jobs, shown)
+        tasks = {name: (run, files[name]) for name, run in missing.items()}
+        out, num_done = outlet(console.file), len(runs) - len(missing)
+        with shown("campaign", len(runs), "runs", out=out, done=num_done) as progress:
+            _play(tasks, jobs, _Shown(progress, console))
     return {name: canonical.decode(file.read_bytes(), Learned) for name, file in files.items()}
 
 
@@ -93,7 +95,7 @@ class _Told:
     failed: str = ""
 
 
-def _play(tasks: Mapping[str, tuple[LearningRun, Path]], jobs: int, shown: "_Shown") -> None:
+def _play(tasks: Mapping[str, tuple[LearningRun, Path]], jobs: int, told_of: "_Shown") -> None:
     spawn = multiprocessing.get_context("spawn")
     waiting, told = spawn.Queue(), spawn.Queue()
     for name, (run, file) in tasks.items():
@@ -108,7 +110,7 @@ def _play(tasks: Mapping[str, tuple[LearningRun, Path]], jobs: int, shown: "_Sho
         for message in _heard(told, children, len(tasks)):
             if message.failed:
                 raise RunFailedError(f"{message.name} failed: {message.failed}")
-            shown.progressed(message.name, message.progress)
+            told_of.progressed(message.name, message.progress)
         for child in children:
             child.join()
     finally:
@@ -163,41 +165,25 @@ def _write(file: Path, content: bytes) -> None:
 
 
 class _Shown:
-    """How far the campaign is: a bar on a terminal, else a line per finished run."""
+    """How far the campaign is; without a terminal besides a line per finished run."""
 
-    def __init__(self, num_runs: int, num_done: int, console: Console) -> None:
-        self._num_runs, self._num_done, self._console = num_runs, num_done, console
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._whole, self._console = progress, console
         self._progress: dict[str, float] = {}
-        self._began_s = time.monotonic()
-        columns = (BarColumn(), TextColumn("{task.description}"))
-        times = (TimeElapsedColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, *times, console=console) if console.is_terminal else None
-        if self.bar is not None:
-            self._task = self.bar.add_task("", total=num_runs - num_done)
-        elif num_done:
-            console.print(f"{num_done} of {num_runs} runs are there already")
+        if progress.before and not console.is_terminal:
+            console.print(f"{progress.before:.0f} of {progress.total:.0f} runs are there already")
 
     def progressed(self, name: str, progress: float) -> None:
         """Show that a run is so far."""
         self._progress[name] = progress
-        done = self._num_done + sum(p == 1.0 for p in self._progress.values())
-        if self.bar is not None:
-            under_way = " ".join(n for n, p in self._progress.items() if p < 1.0)
-            told = f"{done}/{self._num_runs} runs; now {under_way or '-'}"
-            self.bar.update(self._task, completed=sum(self._progress.values()), description=told)
-        elif progress == 1.0:
-            minutes = (time.monotonic() - self._began_s) / 60
-            self._console.print(f"{done}/{self._num_runs} runs, {minutes:.1f} min: {name}")
-
-
-@contextmanager
-def _shown(num_runs: int, num_done: int, console: Console) -> Iterator[_Shown]:
-    shown = _Shown(num_runs, num_done, console)
-    if shown.bar is None:
-        yield shown
-        return
-    with shown.bar:
-        yield shown
+        whole, each = self._whole, self._progress
+        whole.done = whole.before + sum(each.values())
+        under_way = " ".join(n for n, p in each.items() if p < 1.0)
+        whole.note = f"now {under_way}" if under_way else ""
+        if progress == 1.0 and not self._console.is_terminal:
+            done = whole.before + sum(p == 1.0 for p in each.values())
+            minutes = (time.monotonic() - whole.began_s) / 60
+            self._console.print(f"{done:.0f}/{whole.total:.0f} runs, {minutes:.1f} min: {name}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from common import canonical
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record, Version
 from common.ids import Digest, WorkerId
-from common.words import is_word, word_about, words_needed
+from common.words import is_word, run_state, words_needed
 from protos.v1 import session_pb2
 
 Stand = tuple[int, Digest]
@@ -86,7 +86,7 @@ class Verified:
             self._broken(f"(viii) {worker} vouches for {_name(stand)}, which is in no true log")
             return
         assert record.commit is not None
-        if is_word(record.commit.plan, word) and word.counters == _counters(self._id, record):
+        if is_word(record.commit.plan, word) and word.state == run_state(record):
             self._said.setdefault(stand, set()).add(worker)
 
     def _stands(self, who: str, stand: Stand) -> None:
@@ -97,10 +97,6 @@ class Verified:
             needed = words_needed(self._genesis, record.commit.plan)
             if (num := len(self._said.get(stand, set()))) < needed:
                 self._broken(f"(viii) {who} {_name(stand)} on {num} words, {needed} are needed")
-
-
-def _counters(genesis: Digest, record: Record) -> Digest:
-    return word_about(genesis, record, WorkerId("")).counters
 
 
 def _name(stand: Stand) -> str:

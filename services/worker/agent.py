@@ -24,7 +24,6 @@ from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
 from common.errors import (
     BadCommitError,
     DivergedError,
-    MalformedDocumentError,
     ProtocolError,
     UnknownFileError,
 )
@@ -37,6 +36,7 @@ from services.worker.convert import (
     attest_request,
     members_of,
     offer_request,
+    plan_of,
     refuse_request,
 )
 from services.worker.messages import (
@@ -169,6 +169,7 @@ class Agent:
         self._held.restart(manifest.position.log)
         self._residual = save / "residual.f32"
         self._known, self._words = manifest.known, manifest.words
+        self._pace.begin(manifest.missed)
         if stage is not None:
             self._round = WorkerRound(self._worker, self._genesis.algorithm.colluding, stage)
             self._staged_at_s = self._now_s()
@@ -243,10 +244,7 @@ class Agent:
 
     async def planned(self, content: bytes) -> None:
         """A cohort was closed with this worker in it: freeze the work, send its numbers."""
-        try:
-            plan = canonical.decode(content, Plan)
-        except MalformedDocumentError as e:  # nor is there a round that could be refused
-            log.warning("no such plan: %s", e)
+        if (plan := plan_of(content)) is None:
             return
         if (stage := self._round.stage) is not None and stage.plan == plan:
             if self._attempt is not None and stage.answer is not None:
@@ -272,7 +270,12 @@ class Agent:
         self._metrics.took("close", self._now_s() - began_s)
         limit = self._genesis.algorithm.max_staleness
         try:
-            self._round.close(closed.numbers, finite=closed.finite, max_staleness=limit)
+            self._round.close(
+                closed.numbers,
+                finite=closed.finite,
+                max_staleness=limit,
+                most_steps=self._pace.most_steps,
+            )
         except RefusedError as e:
             self._refuse(e)
             if not closed.finite:
@@ -425,8 +428,9 @@ class Agent:
                     await self._go(self._held.take(num))
                 case Wait():
                     if self._waits_since_s is None:
-                        about = self._held.first.version
-                        log.info("waits: version %d has not enough members' words yet", about)
+                        first = self._held.first
+                        why = self._tier.complaint(first) or "not enough members' words yet"
+                        log.info("waits to go to version %d: %s", first.version, why)
                         self._waits_since_s = self._now_s()
                     return
                 case move:
@@ -470,7 +474,7 @@ class Agent:
             if not self._held:
                 self._redial()
             return
-        self._known = self._known.after(record)
+        self._pace.begin(missed=record.version)
         await self._begin("")
         await self._save()
 
@@ -482,16 +486,15 @@ class Agent:
                 await self._end_upload()
                 await self._settle(stage.plan.round, fate)
                 self._unsaved = True
-            if fate is Fate.CONTRIBUTED:
-                self._pace.contributed(record.version)
-            self._known = self._known.after(record)
+            if record.commit is not None:
+                num_members = len(record.commit.plan.offers)
+                self._pace.made(num_members, own=fate is Fate.CONTRIBUTED)
         if self._waits_since_s is not None:
             self._metrics.took("words", self._now_s() - self._waits_since_s)
             self._waits_since_s = None
         moved = await asyncio.to_thread(self._replica.follow, records, self._snapshot_seq)
         self._tier.forget(records)
         if moved:
-            self._pace.stands_on(self._replica.position.version)
             await self._move()
             await self._tell_pace()
         elif self._unsaved and self.settled:
@@ -545,7 +548,7 @@ class Agent:
         position, residual = self._replica.position, self._residual
         self._known = self._known.standing_on(position.version, position.digest)
         self._words = self._tier.newest_words() or self._words
-        manifest = Manifest(folder.name, position, self._known, self._words)
+        manifest = Manifest(folder.name, position, self._known, self._words, self._pace.missed)
         await asyncio.to_thread(self._replica.sync)
         await asyncio.to_thread(self._state.commit_save, manifest, residual)
         self._residual, self._unsaved = folder / "residual.f32", False
@@ -591,7 +594,6 @@ class Agent:
         self._anchor = await asyncio.to_thread(self._replica.leaves)
         await self._trainer.tell(Begin(self._clock(), self._anchor, resume))
         self.begun = True
-        self._pace.stands_on(self._replica.position.version)
         await self._tell_pace()
 
     def _clock(self) -> Clock:

@@ -20,7 +20,7 @@ import grpc
 
 from common.errors import CrosscloudError
 from protos.v1 import session_pb2, session_pb2_grpc
-from services.channels import OPTIONS, Options
+from services.channels import OPTIONS, Options, to
 from services.exit_status import Exit
 from services.grpc_status import error_of, retry_after_s
 from services.patience import Patience
@@ -49,7 +49,7 @@ def dialler(
 
     @contextlib.asynccontextmanager
     async def dial() -> AsyncIterator[Call]:
-        async with grpc.aio.secure_channel(target, credentials(), options) as channel:
+        async with grpc.aio.secure_channel(target, credentials(), to(target, options)) as channel:
             connect: Any = session_pb2_grpc.SessionStub(channel).Connect
             yield connect()
 
@@ -128,7 +128,7 @@ class Link:
                 if (refusal := error_of(e)) is not None:
                     raise EndedError(f"the coordinator refuses: {refusal}", Exit.FAILED) from None
                 self._come_back_s = retry_after_s(e)
-                log.warning("no stream to %s: %s", self._target, explain_rpc_error(e))
+                log.warning("no stream to %s: %s", self._target, explain_rpc_error(e, self._target))
             self._inbox(None)
             if self._welcomed:
                 patience.reset()

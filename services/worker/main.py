@@ -28,6 +28,7 @@ from services import __version__, logs, state_owner
 from services.bulk_link import BulkLink
 from services.data_store import DataStore
 from services.descriptors import raise_limit
+from services.downloads import Downloads
 from services.exit_status import Exit, exit_of
 from services.files import keep_files_private
 from services.genesis_file import load_genesis
@@ -37,6 +38,7 @@ from services.pins import read_pins
 from services.places import check_folder
 from services.process_health import process_health
 from services.process_memory import resident_bytes
+from services.progress import Lines, shown
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import WorkerSettings, load_worker
@@ -75,7 +77,10 @@ class Worker:
         credentials = renewed_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
         bulk_channel = RenewedChannel(settings.coordinator.bulk, credentials)
         self._tally = Tally()
-        self._bulk = BulkLink(bulk_channel, self._closing, self._tally)
+        self._bulk = BulkLink(
+            bulk_channel, self._closing, self._tally, target=settings.coordinator.bulk
+        )
+        self._downloads = Downloads(genesis, log.info, time.monotonic)
         self._state = StateFolder(settings.state_dir)
         self._store = store = DataStore(self._state.data)
         store.clean()
@@ -123,7 +128,8 @@ class Worker:
     async def _trained(self, told: asyncio.Task[None]) -> AsyncIterator[None]:
         """Have a trainer and its agent."""
         starting = trainer_link.start(self._build(), self._inbox.progressed)
-        self._trainer = await unless(told, starting)
+        with shown("building the learner", out=Lines(log.info)):
+            self._trainer = await unless(told, starting)
         try:
             self._agent = self._inbox.agent = self._new_agent()
             yield
@@ -219,6 +225,7 @@ class Worker:
         most_bytes: int,
     ) -> None:
         self._bulk.fetch(digest, kind, store, most_bytes)
+        self._downloads.came(digest, kind, store)
         whole = kind == "aggregate"  # it stands for a model; a version's files are float32
         content = float32_bytes(self._genesis.schema) if whole else store.size(digest)
         self._tally.content("received", kind, content)

@@ -33,12 +33,14 @@ class Manifest:
     Args:
         known: versions that it stood on.
         words: of members, on which it stands there: a coordinator may have lost them.
+        missed: how many versions were made since one with its own work.
     """
 
     folder: str
     position: Position
     known: Known = field(default_factory=Known)
     words: tuple[Attestation, ...] = ()
+    missed: int = 0
 
 
 class StateFolder:

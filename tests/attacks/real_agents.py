@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from common import canonical
 from common.arrays import F32
 from common.documents import Algorithm, Commit, Genesis, Numbers, Offer
 from common.ids import WorkerId
@@ -115,6 +116,18 @@ class Federation:
             await node.hear(record)
         await self.world.relayed(self.nodes)
         return commit, mean[: self.world.run.schema.length]
+
+    async def refused(self, *members: WorkerId) -> dict[WorkerId, int]:
+        """Close a cohort of these members; return who refuses, and by which rule."""
+        nodes = [self.nodes[w] for w in members]
+        offers = [offer_of(n) for n in nodes]
+        plan = self.world.plan(o for o in offers if o is not None)
+        found = {}
+        for node in nodes:
+            await node.agent.planned(canonical.encode(plan))
+            if node.sent[-1].WhichOneof("message") == "refuse":
+                found[node.name] = node.sent[-1].refuse.rule
+        return found
 
 
 def offer_of(node: Node) -> Offer | None:

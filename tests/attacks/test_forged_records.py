@@ -62,6 +62,8 @@ async def test_numbers_counters_and_progress_are_nobody_s_to_choose(
     "change",
     [
         lambda r: replace(r, counters=replace(r.counters, member_steps_256=10**9)),
+        lambda r: replace(r, progress=1.0),
+        lambda r: replace(r, rolled_back=0),
         lambda r: replace(r, version=r.version + 1),
         lambda r: replace(r, digest=NOWHERE),
     ],
@@ -80,6 +82,42 @@ async def test_a_newcomer_has_numbers_and_counters_from_the_members_words(
     await newcomer.join([true])
     await newcomer.told(*(world.word(w, true) for w in OTHERS))
     assert newcomer.replica.position.log.counters == true.counters
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: replace(r, progress=1.0),
+        lambda r: replace(r, counters=replace(r.counters, member_steps_256=10**9)),
+        lambda r: replace(r, rolled_back=0),
+    ],
+)
+async def test_at_version_0_a_run_has_done_nothing(
+    world: World, change: Callable[[Record], Record]
+) -> None:
+    newcomer = world.node(V)
+    await newcomer.join([change(world.log[0])])
+    assert not newcomer.agent.begun
+    await newcomer.join(world.log)
+    assert newcomer.agent.begun
+
+
+async def test_an_order_that_was_used_is_used_for_a_newcomer_too(world: World) -> None:
+    nodes = {w: world.node(w) for w in OTHERS}
+    for node in nodes.values():
+        await node.join(world.log)
+    await world.step(nodes)
+    order = world.order(0)
+    back = world.roll_back(0, order)
+    for node in nodes.values():
+        await node.hear(back)
+    later = await world.step(nodes)
+    newcomer = world.node(V)
+    await newcomer.join([later])
+    await newcomer.told(*(world.word(w, later) for w in OTHERS))
+    assert newcomer.stands_on == later.digest
+    with pytest.raises(DivergedError, match="each order is good for once"):
+        await newcomer.hear(world.roll_back(0, order))
 
 
 def with_plan(record: Record, **changes: Any) -> Record:

@@ -207,6 +207,31 @@ async def test_a_victim_that_sees_it_returns_as_one_among_equals(
     assert shown(f"{num_rounds} rounds left out", num, max(found)) <= limit(num) + SLACK
 
 
+@pytest.mark.parametrize("num_rounds", [2, 5])
+async def test_work_that_was_gathered_before_it_was_left_out_is_in_no_sum(
+    registry: Registry, tmp_path: Path, num_rounds: int
+) -> None:
+    made = await federation(registry, tmp_path, 4)
+    victim, others = made.nodes[V], [n for w, n in made.nodes.items() if w != V]
+    await victim.paced(20)
+    victim.trainer.train(40)
+    await victim.paced(20, paused=True)
+    for _ in range(num_rounds):
+        for node in others:
+            await node.paced(5)
+            node.trainer.train(5)
+        await made.play(*(n.name for n in others))
+    await victim.paced(20)
+    assert victim.trainer.pending.steps == 40
+    for node in others:
+        node.trainer.train(5)
+
+    refused = await made.refused(*made.nodes)
+
+    assert refused == {V: int(Rule.OWN_UPDATE)}
+    assert victim.trainer.pending.steps == 0
+
+
 # Learning rates
 
 

@@ -46,7 +46,7 @@ from common.secagg.transcript import context, signed_content
 from common.shards import SHARD_BYTES, pack_tag_sums, unpack_tags
 from common.terms import round_bits
 from common.weight import threshold
-from common.words import word_about
+from common.words import run_state, word_about
 from coordinator.masked_sum import masked_aggregate, sum_masks
 from coordinator.ports import Secrets
 from protos.v1 import session_pb2
@@ -227,7 +227,9 @@ class World:
             counters = next_counters(genesis, counters, commit, counters.elapsed_s)
             made = progress(genesis, version, counters.tokens, commit.plan.hours)
         seq = len(log)
-        return Record(seq, head.previous, 0, 0, version, digest, made, counters, **body)
+        rolled_back = head.rolled_back if body.get("rollback") is None else seq
+        told = (seq, head.previous, 0, 0, version, digest, made, counters, rolled_back)
+        return Record(*told, **body)
 
     def commit(self, commit: Commit, content: bytes) -> Record:
         """Take the step, and append it to the true log."""
@@ -249,7 +251,7 @@ class World:
         if made is None or made.commit is None:
             return None
         words = {w: self.word(w, made).signature or "" for w in self.names}
-        return Origin(made.commit.plan, made.version, made.counters, words)
+        return Origin(made.commit.plan, made.version, run_state(made), words)
 
     def order(self, version: int, **changes: Any) -> RollbackOrder:
         """Return what an operator signs for the true log as it is, but for `changes`."""

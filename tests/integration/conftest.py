@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from redis import Redis
 
-from common.documents import Genesis, Lanes, Plan
+from common.documents import Genesis, Lanes, Plan, Record
 from common.errors import ConfigError
 from common.shards import pack_lanes
 from services.genesis_file import load_genesis
@@ -24,8 +25,12 @@ from services.operator_link import OperatorLink, RunStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
 from tests.light_worker import LightWorker, credentials
+from tests.redis_servers import follow, tcp_server
 
 ROOT = Path(__file__).parents[2]
+AFAR = "coordinator.invalid"
+"""A name of the coordinator that only a proxy knows."""
+
 NAMES = ("aws", "azure", "gcp", "onprem")
 RUN: dict[str, Any] = {
     "learner": "examples.own_learner:build",
@@ -60,13 +65,13 @@ class LoneCoordinator:
     def folder(self) -> Path:
         return self.layout.folder
 
-    def command(self, *arguments: object) -> LocalProcess:
+    def command(self, *arguments: object, environ: Mapping[str, str] | None = None) -> LocalProcess:
         name = str(arguments[0])
         command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
         if self.max_files is not None:
             command = ("sh", "-c", f'ulimit -n {self.max_files} && exec "$@"', "sh", *command)
         log = self.layout.log(name)
-        return LocalProcess(name, command, log, {"PYTHONPATH": str(ROOT)})
+        return LocalProcess(name, command, log, {"PYTHONPATH": str(ROOT), **(environ or {})})
 
     def start(self, *, wait: bool = True) -> None:
         config = self.layout.config(COORDINATOR)
@@ -117,7 +122,9 @@ def lay_out(folder: Path, names: tuple[str, ...] = NAMES, **run: Any) -> LoneCoo
     """Write a federation's folder and make its genesis."""
     text = {"a.txt": "to be or not to be, that is the question. " * 200}
     workers = tuple(WorkerSpec(n, text) for n in names)
-    spec = FederationSpec(folder, "test", workers, text, {**RUN, **run}, timings=TIMINGS)
+    spec = FederationSpec(
+        folder, "test", workers, text, {**RUN, **run}, timings=TIMINGS, hosts=("127.0.0.1", AFAR)
+    )
     made = LoneCoordinator(Layout(spec))
     made.layout.write()
     made.edit(COORDINATOR, drain_s=1.0)
@@ -144,6 +151,19 @@ def make_coordinator(tmp_path: Path) -> Iterator[Make]:
         yield make
 
 
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[Redis]:
+    with tcp_server(tmp_path / "primary") as server:
+        yield server
+
+
+@pytest.fixture
+def replica(tmp_path: Path, primary: Redis) -> Iterator[Redis]:
+    with tcp_server(tmp_path / "replica") as server:
+        follow(server, primary)
+        yield server
+
+
 @pytest.fixture(scope="module")
 def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneCoordinator]:
     """One coordinator for a module's tests, which must leave no round open."""
@@ -163,10 +183,11 @@ def good_shards(worker: LightWorker, plan: Plan) -> list[tuple[bytes, int, bytes
     return [(raw_id, i, payload[a : a + n]) for i, (a, n) in enumerate(spans)]
 
 
-def commit_round(worker: LightWorker, plan: Plan | None = None) -> None:
+def commit_round(worker: LightWorker, plan: Plan | None = None) -> Record:
     plan = plan or worker.receive_plan()
     worker.answer(plan)
     worker.receive("members")
     assert not worker.push(*good_shards(worker, plan)).missing
     commit = worker.receive_record("commit")
     assert commit.version == plan.version + 1
+    return commit

@@ -4,6 +4,7 @@ import datetime
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from services.certs import authority_in, certificate_for, private_pem
 from services.identity import Identity, Role
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
 from tests.connect_proxy import ConnectProxy
-from tests.integration.conftest import ROOT, LoneCoordinator, lay_out
+from tests.integration.conftest import AFAR, ROOT, LoneCoordinator, Make, lay_out
 
 
 def crosscloud(
@@ -126,22 +127,74 @@ def test_each_thing_that_is_wrong_is_named_with_its_fix(
     (tmp_path / "file").write_text("")
     assert "writable" in refused("disk fsync", **{state: str(tmp_path / "file" / "state")})
     assert "unknown" in refused("configuration", CROSSCLOUD_WORKER__COLOUR="blue").lower()
-    assert "proxy" in refused("control tcp", https_proxy="http://127.0.0.1:1")
-    assert "refuses CONNECT" in refused("control tcp", https_proxy=f"http://{metrics}")
+    afar = {control: f"{AFAR}:7443"}
+    vain = refused("control name", https_proxy="proxy:3128", **afar)
+    assert "https_proxy is not http://HOST:PORT, so gRPC does not use it" in vain
+    upper = refused("control name", HTTPS_PROXY="http://proxy:3128", **afar)
+    assert "gRPC does not read HTTPS_PROXY: set https_proxy" in upper
+    dead = refused("control tcp", https_proxy="http://127.0.0.1:1", **afar)
+    assert "nobody answers at the proxy 127.0.0.1:1 (https_proxy)" in dead
+    assert "refuses CONNECT" in refused("control tcp", https_proxy=f"http://{metrics}", **afar)
+    nameless = refused("control name", http_proxy="http://proxy.invalid:1", **afar)
+    assert "correct http_proxy, which names 'proxy.invalid'" in nameless
 
 
 def test_the_way_leads_through_the_proxy_that_is_configured(
     coordinator: LoneCoordinator,
 ) -> None:
-    with ConnectProxy() as proxy:
-        status, found = doctor(coordinator.layout.config("aws"), https_proxy=proxy.url)
+    layout = coordinator.layout
+    ports = {"control": layout.control, "bulk": layout.bulk}
+    afar = {port: address.replace("127.0.0.1", AFAR) for port, address in ports.items()}
+    environ = {f"CROSSCLOUD_WORKER__COORDINATOR__{p.upper()}": a for p, a in afar.items()}
+    with ConnectProxy({AFAR: "127.0.0.1"}) as proxy:
+        status, found = doctor(layout.config("aws"), https_proxy=proxy.url, **environ)
         assert [c for c in found.values() if not c["ok"]] == []
         assert "by the proxy" in found["control tcp"]["sentence"]
-        layout = coordinator.layout
         # name, TCP and TLS walk alone; then gRPC itself
-        grpc = [layout.control, layout.bulk]
-        assert proxy.asked == [*[layout.control] * 2, *[layout.bulk] * 2, *grpc]
+        grpc = [afar["control"], afar["bulk"]]
+        assert proxy.asked == [*[afar["control"]] * 2, *[afar["bulk"]] * 2, *grpc]
     assert status == 0
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"http_proxy": "http://127.0.0.1:9"},
+        {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.0/8"},
+        {"https_proxy": "http://proxy.invalid:3128", "no_proxy": ""},
+    ],
+    ids=str,
+)
+def test_loopback_is_walked_directly_whatever_the_environment_says(
+    coordinator: LoneCoordinator, environ: dict[str, str]
+) -> None:
+    status, found = doctor(coordinator.layout.config("aws"), **environ)
+    assert [c for c in found.values() if not c["ok"]] == []
+    assert status == 0
+
+
+def test_a_proxy_that_refuses_is_named_by_doctor_and_by_the_worker(
+    coordinator: LoneCoordinator,
+) -> None:
+    layout = coordinator.layout
+    control = layout.control.replace("127.0.0.1", AFAR)
+    with ConnectProxy(refusal="403 Forbidden") as proxy:
+        variable = "CROSSCLOUD_WORKER__COORDINATOR__CONTROL"
+        environ = {"https_proxy": proxy.url, variable: control}
+        _, found = doctor(layout.config("aws"), **environ)
+        assert not found["control tcp"]["ok"]
+        sentence = found["control tcp"]["sentence"]
+        assert f"the proxy {proxy.address} (https_proxy) refuses CONNECT {control}" in sentence
+        worker = coordinator.command("worker", "--config", layout.config("aws"), environ=environ)
+        try:
+            refused = f"the proxy {proxy.address} (https_proxy) refuses to lead to {control}"
+            deadline_s = time.monotonic() + 60
+            while refused not in worker.log_path.read_text():
+                assert worker.exit_code is None, worker.last_lines()
+                assert time.monotonic() < deadline_s, worker.last_lines()
+                time.sleep(0.05)
+        finally:
+            worker.kill()
 
 
 def test_redis_that_is_not_there_is_named(coordinator: LoneCoordinator) -> None:
@@ -151,6 +204,40 @@ def test_redis_that_is_not_there_is_named(coordinator: LoneCoordinator) -> None:
     assert status == 1
     assert "start it, correct the URL" in found["redis"]["sentence"]
     assert "top-secret" not in json.dumps(found)
+
+
+def test_doctor_and_the_start_refuse_organisations_that_could_never_make_a_cohort(
+    make_coordinator: Make,
+) -> None:
+    made = make_coordinator(start=False, algorithm={"tier": "masked", "min_cohort": 3})
+    members = made.folder / "certs" / "members.yaml"
+    text = members.read_text()
+    for name in ("azure", "onprem"):
+        text = text.replace(f"organisation: {name}", "organisation: aws")
+    members.write_text(text)
+    _, found = doctor(made.layout.config(COORDINATOR))
+    assert not found["members"]["ok"]
+    sentence = found["members"]["sentence"]
+    assert "the 4 on the member list are of 2: no round could ever open" in sentence
+    made.start(wait=False)
+    assert made.process is not None
+    assert made.process.wait(60)
+    assert made.process.exit_code == 2
+    assert sentence in made.process.last_lines()
+
+
+def test_doctor_counts_the_organisations_that_a_worker_pinned(make_coordinator: Make) -> None:
+    made = make_coordinator(start=False, algorithm={"tier": "masked", "min_cohort": 3})
+    config = made.layout.config("aws")
+    assert "4 workers of 4 organisations" in doctor(config)[1]["pins"]["sentence"]
+    pins = made.folder / "certs" / "pins.yaml"
+    text = pins.read_text()
+    for name in ("azure", "onprem"):
+        text = text.replace(f"organisation: {name}", "organisation: aws")
+    pins.write_text(text)
+    found = doctor(config)[1]["pins"]
+    assert not found["ok"]
+    assert "4 workers of 2 organisations, and no sum of fewer than 3" in found["sentence"]
 
 
 def test_ports_that_are_exchanged_are_called_by_their_names(coordinator: LoneCoordinator) -> None:
@@ -237,7 +324,27 @@ def test_no_command_tells_the_password_of_a_faulty_url(
         assert done.returncode in (1, 2)
         assert "percent-encode / as %2F" in done.stderr
         assert "S3cret" not in done.stdout + done.stderr
-    proxied = {"https_proxy": "http://me:S3cret/Pass@127.0.0.1:1"}
-    status, found = doctor(coordinator.layout.config("aws"), **proxied)
-    assert "https_proxy: not a proxy's URL" in found["control proxy"]["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("url", "check", "sentence"),
+    [
+        ("http://me:S3cret/Pass@127.0.0.1:1", "control proxy", "https_proxy: not a proxy's URL"),
+        ("http://me:S3cret#@h:1", "control proxy", "percent-encode / as %2F"),
+        ("//me:S3cret@127.0.0.1:1", "control name", "https_proxy is not http://HOST:PORT"),
+    ],
+)
+def test_no_command_tells_the_password_of_a_faulty_proxy(
+    coordinator: LoneCoordinator, url: str, check: str, sentence: str
+) -> None:
+    config = coordinator.layout.config("aws")
+    afar = {"CROSSCLOUD_WORKER__COORDINATOR__CONTROL": f"{AFAR}:7443"}
+    status, found = doctor(config, https_proxy=url, **afar)
+    assert status == 1
+    assert sentence in found[check]["sentence"]
     assert "S3cret" not in json.dumps(found)
+    operator = {"CROSSCLOUD_OPERATOR__COORDINATOR": f"{AFAR}:7443", "https_proxy": url}
+    done = crosscloud("status", coordinator.layout.config(OPERATOR), **operator)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "S3cret" not in done.stdout + done.stderr

@@ -4,6 +4,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -23,6 +24,7 @@ from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSp
 from services.operator_link import RunStatus
 from services.report.run_folder import read_run
 from services.worker.state import StateFolder
+from tests.connect_proxy import ConnectProxy
 from tests.line import Line
 from tests.run_script import outcome_of
 from worker.round import Stage
@@ -316,3 +318,28 @@ def check_ledger(federation: Federation, log: list[Record]) -> None:
         assert len(told) >= len(in_log) - 1
     counters = log[-1].counters
     assert sum(w.tokens for w in counters.workers.values()) == counters.tokens
+
+
+@pytest.mark.parametrize("environ", [{}, {"no_proxy": "example.org"}], ids=str)
+def test_an_http_proxy_in_the_environment_does_not_reach_a_run_on_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    with ConnectProxy(refusal="403 Forbidden") as proxy:
+        for name, value in {"http_proxy": proxy.url, **environ}.items():
+            monkeypatch.setenv(name, value)
+        with Federation(spec(tmp_path / "run", versions=3)) as federation:
+            federation.wait(PATIENCE_S)
+        assert proxy.asked == []
+
+
+def test_two_workers_of_one_organisation_take_turns_in_masked_sums(tmp_path: Path) -> None:
+    plain = spec(tmp_path / "run", versions=6, **MASKED)
+    party = {"aws": "acme", "onprem": "acme"}
+    workers = tuple(replace(w, organisation=party.get(w.name, "")) for w in plain.workers)
+    with Federation(replace(plain, workers=workers)) as federation:
+        federation.wait(PATIENCE_S)
+    result = json.loads((federation.layout.state(COORDINATOR) / "result.json").read_text())
+    counted = {name: w["contributions"] for name, w in result["workers"].items()}
+    assert (result["versions"], result["rounds_aborted"]) == (6, 0)
+    assert counted["aws"] + counted["onprem"] == counted["azure"] == counted["gcp"] == 6
+    assert min(counted.values()) >= 1

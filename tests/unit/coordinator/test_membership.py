@@ -83,7 +83,8 @@ def test_local_steps_stay_within_their_bounds_and_follow_speed(
     assert h_fast == local_steps
     assert min(min_local_steps, local_steps) <= h_slow <= local_steps
     if slow > 0 and min_local_steps < h_slow < local_steps:
-        assert abs(h_slow - local_steps * slow / fast) <= 0.5 + 1e-9
+        fastest = min(fast, 16 * slow)  # of two, the slower one is the median
+        assert abs(h_slow - local_steps * slow / fastest) <= 0.5 + 1e-9
 
 
 def test_the_silent_do_not_set_the_pace() -> None:
@@ -96,3 +97,12 @@ def test_the_silent_do_not_set_the_pace() -> None:
     membership.lapse(12.0)
 
     assert membership.local_steps(membership.of_session(B1), algorithm) == 20
+
+
+@pytest.mark.parametrize(("claimed", "steps"), [(40, 5), (100, 2), (160, 1), (2**48, 1)])
+def test_a_claimed_speed_counts_for_16_times_the_median_at_most(claimed: int, steps: int) -> None:
+    algorithm = Algorithm(local_steps=20, min_local_steps=1)
+    membership = Membership(lease_s=10.0)
+    for worker, session, speed in ((A, A1, 10), (B, B1, 10), (WorkerId("gcp"), A2, claimed)):
+        membership.join(joined(worker, session, speed), 0.0)
+    assert membership.local_steps(membership.of_session(A1), algorithm) == steps

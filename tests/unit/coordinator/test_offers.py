@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from common.documents import Offer
 from common.ids import WorkerId
 from coordinator.offers import NUM_INTERVALS, Offers
-from tests.masked_members import admits
+from tests.masked_members import MASKED, admits
 from tests.run_script import begun
 from tests.small_run import TLS
 
@@ -139,3 +139,74 @@ def test_a_cohort_is_small_sorted_and_takes_nobody_before_an_older_offer(
                 oldest, waiting = waiting[:max_cohort], waiting[max_cohort:]
                 assert [o.worker for o in offers.take(float(at_s))] == sorted(oldest)
         assert len(offers) == len(waiting)
+
+
+def masked(**algorithm: Any) -> Offers:
+    genesis = replace(begun().genesis, algorithm=replace(MASKED, min_cohort=2, **algorithm))
+    return Offers(genesis, DEFAULT_GRACE_S, admits)
+
+
+def test_no_masked_cohort_has_two_of_one_organisation_and_the_older_goes_first() -> None:
+    offers = masked(policy="async", quorum=1.0)
+    for at_s, (worker, organisation) in enumerate([(B, "acme"), (A, "acme"), (C, "initech")]):
+        offers.belongs(worker, organisation)
+        offers.add(offer(worker), float(at_s))
+
+    assert offers.ripe([A, B, C], 3.0)  # both organisations have offered
+    assert [o.worker for o in offers.take(3.0)] == [B, C]
+    assert not offers.ripe([A, B, C], 4.0)
+    offers.add(offer(B, nonce="2"), 5.0)
+    offers.add(offer(C, nonce="2"), 6.0)
+    assert [o.worker for o in offers.take(6.0)] == [A, C]
+
+
+@pytest.mark.parametrize("policy", ["sync", "async"])
+def test_a_masked_cohort_waits_for_organisations_and_not_for_workers(policy: str) -> None:
+    offers = masked(policy=policy)
+    for worker in (A, B):
+        offers.belongs(worker, "acme")
+        offers.add(offer(worker), 0.0)
+    assert not offers.ripe([A, B], 1000.0)
+    offers.add(offer(C), 0.0)
+    assert offers.ripe([A, B, C], 1000.0)
+
+
+def test_a_worker_that_is_left_out_makes_room_for_another_of_its_organisation() -> None:
+    offers = masked()
+    for worker in (A, B):
+        offers.belongs(worker, "acme")
+    for worker in (A, B, C):
+        offers.add(offer(worker), 0.0)
+    assert [o.worker for o in offers.take(1.0, left_out=(A,))] == [B, C]
+
+
+def test_in_the_tls_tier_organisations_are_free() -> None:
+    offers = empty(policy="sync")
+    for worker in (A, B):
+        offers.belongs(worker, "acme")
+        offers.add(offer(worker), 0.0)
+    assert offers.quorum(offers.apart([A, B])) == 2
+    assert [o.worker for o in offers.take(1.0)] == [A, B]
+
+
+@given(
+    st.lists(st.sampled_from([A, B, C, D]), unique=True),
+    st.dictionaries(st.sampled_from([A, B, C, D]), st.sampled_from(["", "acme", "initech"])),
+    st.integers(1, 4),
+)
+def test_a_masked_cohort_is_of_different_organisations_and_passes_none_over(
+    waiting: list[WorkerId], organisations: dict[WorkerId, str], max_cohort: int
+) -> None:
+    offers = masked(max_cohort=max_cohort)
+    for worker, organisation in organisations.items():
+        offers.belongs(worker, organisation)
+    for at_s, worker in enumerate(waiting):
+        offers.add(offer(worker), float(at_s))
+    of = {w: organisations.get(w) or w for w in waiting}
+
+    taken = [o.worker for o in offers.take(10.0)]
+    assert len({of[w] for w in taken}) == len(taken)
+    assert len(taken) == min(max_cohort, len(set(of.values())))
+    for left in (w for w in waiting if w not in taken):
+        older = waiting[: waiting.index(left)]
+        assert any(of[w] == of[left] for w in older if w in taken) or len(taken) == max_cohort

@@ -8,6 +8,7 @@ from common import canonical
 from common.documents import Attestation, Control, Record
 from common.errors import BadSignatureError
 from common.ids import Digest, WorkerId
+from common.words import run_state
 from coordinator.head import RunHead
 from coordinator.words import Words, origin_of
 from tests.masked_members import word
@@ -63,7 +64,7 @@ def test_a_word_about_anything_else_changes_nothing(script: Script, head: RunHea
         {"digest": nowhere},
         {"plan": nowhere},
         {"genesis": nowhere},
-        {"counters": nowhere},
+        {"state": nowhere},
         {"worker": WorkerId("nobody")},
     ):
         assert not words.add(said(script, "aws", **changes), head)
@@ -98,6 +99,6 @@ def test_where_a_version_comes_from_stands_in_the_log_with_its_words(script: Scr
     late = following(second, words={AZURE: "of another version"})
     found = origin_of([made, first, second, late])
     assert found is not None
-    assert (found.plan, found.version, found.counters) == (made.commit.plan, 1, made.counters)
+    assert (found.plan, found.version, found.state) == (made.commit.plan, 1, run_state(made))
     assert found.words == {AWS: aws, GCP: gcp}
     assert origin_of([script.log[0]]) is None

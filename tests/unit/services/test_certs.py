@@ -199,3 +199,43 @@ def test_a_key_with_a_password_is_refused_with_what_to_do(tmp_path: Path) -> Non
     )
     with pytest.raises(ConfigError, match=r"cannot be used: .*; restore ca\.pem"):
         init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+
+
+def of(*workers: str) -> list[Holder]:
+    parted = (w.split("@") for w in workers)
+    return [COORDINATOR, *(Holder(Role.WORKER, name, party) for name, party in parted)]
+
+
+ACME_TWICE = ("aws@acme", "gcp@acme", "azure@initech")
+
+
+def test_workers_of_too_few_organisations_are_refused_and_nothing_is_written(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "certs"
+    with pytest.raises(ConfigError, match="3 workers of 2 organisations"):
+        init_federation(folder, "demo", of(*ACME_TWICE), min_cohort=3)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("workers", "min_cohort"),
+    [
+        (ACME_TWICE, 2),
+        (ACME_TWICE, 0),
+        ((*ACME_TWICE, "onprem@hooli"), 3),
+        (("aws@acme", "gcp@acme"), 3),  # more will come, from requests
+        ((), 3),
+    ],
+)
+def test_what_can_work_or_is_not_complete_passes(
+    tmp_path: Path, workers: tuple[str, ...], min_cohort: int
+) -> None:
+    assert init_federation(tmp_path, "demo", of(*workers), min_cohort=min_cohort)
+
+
+def test_whom_the_list_has_already_counts(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", of("aws@acme", "gcp@acme"), min_cohort=3)
+    with pytest.raises(ConfigError, match="3 workers of 2 organisations"):
+        init_federation(tmp_path, "demo", of("azure@initech"), min_cohort=3)
+    init_federation(tmp_path, "demo", of("azure@initech", "onprem@hooli"), min_cohort=3)

@@ -13,9 +13,20 @@ STOP = Stop(versions=20)
 FLOAT32 = Codec(kind="float32", bits=32, first_bits=32)
 
 
-def refused(stop: Stop = STOP, /, num_workers: int | None = None, **changes: Any) -> str:
+def refused(
+    stop: Stop = STOP,
+    /,
+    num_workers: int | None = None,
+    num_organisations: int | None = None,
+    **changes: Any,
+) -> str:
     with pytest.raises(ConfigError) as caught:
-        refuse_unsound(replace(Algorithm(), **changes), stop, num_workers=num_workers)
+        refuse_unsound(
+            replace(Algorithm(), **changes),
+            stop,
+            num_workers=num_workers,
+            num_organisations=num_organisations,
+        )
     return str(caught.value)
 
 
@@ -146,3 +157,25 @@ def test_a_run_that_only_loss_ends_needs_a_horizon() -> None:
     with_horizon = replace(Algorithm(), schedule=Schedule(horizon_tokens=10**6))
     refuse_unsound(with_horizon, Stop(loss=2.0))
     assert "stop.hours: -1.0 must be" in refused(Stop(hours=-1.0))
+
+
+def test_too_few_organisations_for_a_masked_cohort_are_refused() -> None:
+    few = refused(min_cohort=3, num_workers=3, num_organisations=2)
+    assert "the 3 on the member list are of 2: no round could ever open" in few
+    refuse_unsound(replace(Algorithm(), min_cohort=3), STOP, num_workers=4, num_organisations=3)
+
+
+def test_fewer_workers_than_a_cohort_are_counted_as_workers() -> None:
+    assert "member list has 2" in refused(min_cohort=3, num_workers=2, num_organisations=1)
+
+
+def test_in_the_tls_tier_a_party_may_have_every_worker() -> None:
+    tls = replace(Algorithm(), tier="tls", min_cohort=3)
+    refuse_unsound(tls, STOP, num_workers=3, num_organisations=1)
+
+
+def test_a_masked_sync_cohort_has_to_hold_every_organisation_and_no_more() -> None:
+    sync = {"policy": "sync", "max_cohort": 4}
+    refuse_unsound(replace(Algorithm(), **sync), STOP, num_workers=6, num_organisations=4)
+    said = refused(num_workers=6, num_organisations=5, **sync)
+    assert "waits for all 5 workers' organisations" in said

@@ -55,55 +55,58 @@ def test_whatever_is_told_local_steps_stay_within_the_genesis_bounds(
 LEFT_OUT = Bounds(5, paused=False, rounds_ahead=1)
 
 
+def missed(pace: OwnPace, num: int, num_members: int = 8) -> OwnPace:
+    """Let so many versions be made without its work."""
+    for _ in range(num):
+        pace.made(num_members, own=False)
+    return pace
+
+
 def test_a_worker_that_the_run_goes_on_without_has_the_least_work_ready_and_no_more() -> None:
-    pace = own_pace()
-    pace.stands_on(1)
+    pace = missed(own_pace(), 1)
     assert not pace.left_out
-    pace.stands_on(2)
+    assert pace.most_steps is None
+    missed(pace, 1)
     assert pace.bounds == LEFT_OUT
     pace.told(20, paused=False)
     assert pace.bounds == LEFT_OUT
+    assert pace.most_steps == 5
 
 
 def test_once_its_work_is_in_a_version_it_goes_on_as_told() -> None:
-    pace = own_pace()
+    pace = missed(own_pace(), 7)
     pace.told(13, paused=False)
-    pace.stands_on(7)
-    pace.contributed(8)
-    pace.stands_on(8)
+    pace.made(8, own=True)
     assert pace.bounds == Bounds(13)
-    pace.stands_on(9)
-    assert not pace.left_out
-    pace.stands_on(10)
-    assert pace.left_out
+    assert not missed(pace, 1).left_out
+    assert missed(pace, 1).left_out
 
 
-def test_versions_that_came_after_its_own_in_one_go_count() -> None:
-    pace = own_pace()
-    pace.contributed(1)
-    pace.stands_on(4)
-    assert pace.left_out
-
-
-def test_where_cohorts_take_turns_a_turn_is_as_long_as_all_need() -> None:
+def test_where_full_cohorts_take_turns_a_turn_is_as_long_as_all_need() -> None:
     pace = OwnPace(replace(ALGORITHM, max_cohort=8), num_workers=17)
-    pace.stands_on(5)
-    assert not pace.left_out
-    pace.stands_on(6)
-    assert pace.left_out
+    assert not missed(pace, 5, num_members=8).left_out
+    assert missed(pace, 1, num_members=8).left_out
+
+
+def test_no_turn_is_had_by_cohorts_that_had_room() -> None:
+    pace = OwnPace(replace(ALGORITHM, max_cohort=8), num_workers=9)
+    assert not missed(pace, 1, num_members=4).left_out
+    assert missed(pace, 1, num_members=7).left_out
+    full = OwnPace(replace(ALGORITHM, max_cohort=8), num_workers=9)
+    assert not missed(full, 3, num_members=8).left_out
 
 
 @pytest.mark.parametrize(("version", "left_out"), [(0, False), (1, False), (2, True), (900, True)])
 def test_a_newcomer_was_left_out_of_all_that_was_before(version: int, left_out: bool) -> None:
     pace = own_pace()
-    pace.stands_on(version)
+    pace.begin(version)
     assert pace.left_out is left_out
-    pace.contributed(version + 1)
-    pace.stands_on(version + 1)
+    pace.made(3, own=True)
     assert not pace.left_out
 
 
 def test_where_the_coordinator_sees_every_update_nobody_is_held_back() -> None:
     pace = own_pace(Algorithm(tier="tls"))
-    pace.stands_on(900)
+    pace.begin(900)
     assert pace.bounds == Bounds(20)
+    assert pace.most_steps is None

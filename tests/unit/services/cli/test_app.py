@@ -1,10 +1,15 @@
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 from typer.testing import CliRunner
 
+from common.documents import PROTOCOL
+from common.errors import ConfigError
+from services import __version__
 from services.cli.app import app, run
 from services.identity import MemberList
 
@@ -30,6 +35,19 @@ def test_every_command_explains_itself() -> None:
         assert "Usage: " in done.output
 
 
+def test_the_version_is_what_has_to_be_the_same_everywhere() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0, done.output
+    assert done.output == (
+        f"crosscloud {__version__}, protocol {PROTOCOL}, numpy {numpy.__version__}, "
+        f"Python {sys.version.split()[0]}\n"
+    )
+    assert __version__ == importlib.metadata.version("crosscloud")
+    everything = CliRunner().invoke(app, ["--help"]).output
+    assert "--version" in everything
+    assert "clouds that never share" in everything
+
+
 def test_certs_init_makes_a_federation_and_says_so(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*INIT, "--worker", "gcp", str(tmp_path)])
     assert done.exit_code == 0, done.output
@@ -46,6 +64,14 @@ def test_certs_init_makes_a_federation_and_says_so(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, [*INIT, "--worker", "gcp", str(tmp_path)])
     assert again.exit_code == 0
     assert "nothing to do" in again.output
+
+
+def test_certs_init_refuses_organisations_that_could_never_make_a_cohort(tmp_path: Path) -> None:
+    two = (*INIT, "--worker", "gcp@amazon", "--worker", "azure@microsoft", str(tmp_path / "certs"))
+    done = CliRunner().invoke(app, two)
+    assert isinstance(done.exception, ConfigError)
+    assert "the run's own --min-cohort" in str(done.exception)
+    assert CliRunner().invoke(app, [*two, "--min-cohort", "2"]).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,9 @@ GENESIS = digest_of(b"genesis")
 
 
 def record(seq: int, previous: Digest, leader: str = "a") -> Record:
-    return Record(seq, previous, 0, 1700000000, 0, GENESIS, 0.0, Counters(), takeover=Takeover(leader))
+    return Record(
+        seq, previous, 0, 1700000000, 0, GENESIS, 0.0, Counters(), takeover=Takeover(leader)
+    )
 
 
 def chain(length: int) -> list[Record]:

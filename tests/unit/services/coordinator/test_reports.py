@@ -1,5 +1,6 @@
 """Totals of workers go on over restarts of theirs and of the coordinator."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from common.documents import Counters
+from common.documents import Counters, Stop
 from common.errors import BadNumbersError
 from common.ids import WorkerId
 from coordinator.status import Status
@@ -146,6 +147,29 @@ def test_kinds_of_a_worker_s_own_invention_are_one_kind() -> None:
     assert reports.of(AWS).total.sent == {"update": 14, "other": 4000}
 
 
+def core(**changes: object) -> Status:
+    numbers = dict.fromkeys(("version", "num_records", "progress", "elapsed_s", "num_aborts"), 0)
+    words = {"state": "running", "digest": "00", "phase": "", "waiting_for": ""}
+    plain = {"evaluation": None, "counters": Counters(), "workers": ()}
+    return cast("Status", SimpleNamespace(**{**numbers, **words, **plain, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "progress"),
+    [
+        ({"elapsed_s": 900.0}, 0.25),
+        ({"elapsed_s": 900.0, "progress": 0.125}, 0.25),
+        ({"elapsed_s": 900.0, "progress": 0.5}, 0.5),
+        ({"elapsed_s": 9000.0}, 1.0),
+        ({"elapsed_s": 900.0, "version": 5}, 0.5),
+    ],
+)
+def test_a_run_goes_on_between_its_records(changes: dict[str, float], progress: float) -> None:
+    genesis = dataclasses.replace(Run().genesis, stop=Stop(hours=1, versions=10))
+    source = StatusSource(genesis, lambda: core(**changes), Reports(), lambda: "")
+    assert source.read().progress == progress
+
+
 def test_no_number_of_boots_and_workers_blinds_the_status() -> None:
     reports = Reports()
     workers = [WorkerId(f"w{i}") for i in range(3000)]
@@ -166,17 +190,8 @@ def test_no_number_of_boots_and_workers_blinds_the_status() -> None:
         )
         for worker in workers
     ]
-    core = SimpleNamespace(
-        **dict.fromkeys(("version", "num_records", "progress", "elapsed_s", "num_aborts"), 0),
-        state="running",
-        digest="00",
-        phase="",
-        waiting_for="",
-        evaluation=None,
-        counters=Counters(),
-        workers=shown,
-    )
-    source = StatusSource(Run().genesis, lambda: cast("Status", core), reports, lambda: "")
+    run = Run()
+    source = StatusSource(run.genesis, lambda: core(workers=shown), reports, lambda: "")
     answer = source.read()
     assert answer.bytes_up == 2**63 - 1
     assert {w.tokens for w in answer.workers} == {MOST}

@@ -1,9 +1,12 @@
 """Real processes of a program that only waits: who starts, who is told, who ends."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from services.local import demo
 from services.local.federation import Federation
 from services.local.layout import FederationSpec, WorkerSpec
 from services.local.processes import ProcessFailedError
@@ -118,6 +121,38 @@ def test_another_command_runs_to_its_end(federation):
     federation.layout.write()
     federation.run("export", "--config", federation.config("evaluator"))
     assert log(federation, "export") == "export evaluator\n"
+
+
+def watched(federation: Federation, looks: list[float]) -> str:
+    """Let the demo look at these times; return what it shows."""
+    out, times_s = io.StringIO(), iter(looks)
+
+    def now_s() -> float:
+        if (now_s := next(times_s, None)) is None:
+            federation.interrupted.set()
+            return looks[-1]
+        return now_s
+
+    federation.sleep = lambda _: Federation.sleep(federation, 0.0)
+    with federation:
+        for name in federation.workers:
+            until(federation, name, f"worker {name}")
+        with pytest.raises(KeyboardInterrupt):
+            demo._watch(federation, Console(file=out, width=200), now_s, patience_s=60.0)
+    return out.getvalue()
+
+
+def test_a_demo_whose_workers_take_a_minute_to_join_says_nothing_yet(federation):
+    assert "not joined" not in watched(federation, [0.0, 59.0])
+
+
+def test_a_demo_that_nobody_joins_names_everybody_and_the_last_of_their_logs(federation):
+    federation.unanswered = "the coordinator at 127.0.0.1:1: nothing listens at the proxy p:9"
+    shown = watched(federation, [0.0, 59.0, 60.0, 61.0])
+    assert shown.count("2 of 2 workers have not joined after 60 s; Ctrl-C ends it") == 1
+    assert "coordinator: the coordinator at 127.0.0.1:1: nothing listens at the proxy p:9" in shown
+    assert "aws said last: worker aws" in shown
+    assert "gcp said last: worker gcp" in shown
 
 
 def test_stopping_twice_or_before_the_start_is_fine(federation):

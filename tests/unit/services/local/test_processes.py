@@ -96,3 +96,12 @@ def test_who_ends_alone_is_not_asked(start):
     process = start("")
     end_all([process], alone_s=20, told_s=0)
     assert process.exit_code == 0
+
+
+def test_settings_of_other_processes_in_our_environment_do_not_reach_it(start, monkeypatch):
+    monkeypatch.setenv("CROSSCLOUD_WORKER__STATE_DIR", "/somewhere/else")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    shows = "import os; print(sorted(k for k in os.environ if 'CROSSCLOUD' in k or k == 'LANG'))"
+    process = start(shows, CROSSCLOUD_A="given")
+    assert process.wait(60)
+    assert process.last_lines() == "['CROSSCLOUD_A', 'LANG']"

@@ -100,7 +100,12 @@ def printed(shown: RunStatus) -> list[str]:
     return capture.get().splitlines()
 
 
-@pytest.mark.parametrize("shown", [status(), EXTREME, UTMOST, status(evaluation=None, workers=())])
+LATE = [dataclasses.replace(s, progress=p) for s in (EXTREME, UTMOST) for p in (1e-9, 0.5)]
+
+
+@pytest.mark.parametrize(
+    "shown", [status(), EXTREME, UTMOST, status(evaluation=None, workers=()), *LATE]
+)
 def test_the_table_never_wraps_at_80_columns(shown):
     lines = printed(shown)
     assert len(lines) == 2 + 1 + 1 + len(shown.workers)
@@ -146,11 +151,31 @@ def test_a_paused_run_says_so_instead_of_its_phase():
 
 
 @pytest.mark.parametrize(
-    "shown", [status(), EXTREME, UTMOST, status(evaluation=None), status(workers=())]
+    "shown", [status(), EXTREME, UTMOST, status(evaluation=None), status(workers=()), *LATE]
 )
 def test_the_plain_line_fits_80_columns(shown):
     assert "\n" not in plain_line(shown)
     assert len(plain_line(shown)) <= WIDTH
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"), [(0.61, "  61 s  39 s left"), (0.0061, "  61 s  2.8 h left")]
+)
+def test_both_say_how_much_of_the_run_is_left(progress, words):
+    shown = status(seconds=61.0, progress=progress)
+    assert printed(shown)[0].rstrip().endswith(words)
+    assert plain_line(shown).endswith("moved 50.0 MB" + words.partition(" s")[2])
+    lost = (worker("aws"), worker("gcp", live=False))
+    assert plain_line(dataclasses.replace(shown, workers=lost)).endswith("workers 1/2")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"progress": 0.0}, {"progress": 1.0}, {"state": "paused"}, {"seconds": 0.0}]
+)
+def test_where_nobody_can_tell_nothing_is_said_to_be_left(changes):
+    shown = status(**{"progress": 0.5, **changes})
+    assert "left" not in printed(shown)[0]
+    assert "left" not in plain_line(shown)
 
 
 def test_the_plain_line_counts_live_workers():

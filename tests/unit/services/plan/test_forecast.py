@@ -11,7 +11,7 @@ import pytest
 from common import canonical
 from common.arrays import F32
 from common.chain import genesis_version
-from common.documents import Algorithm, Codec, Genesis, Outer, Stop
+from common.documents import Algorithm, Codec, Genesis, Outer, Schedule, Stop
 from common.errors import ConfigError
 from common.ids import Digest
 from common.schema import ModelSchema, TensorSpec
@@ -217,6 +217,19 @@ def test_an_evaluators_memory_is_named_and_is_about_what_was_measured() -> None:
 def test_every_preset_can_be_planned() -> None:
     for preset in PRESETS.values():
         assert planned(preset.algorithm).version["sent"]["update"] > 0
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        Algorithm(schedule=Schedule(peak=1e-3), local_steps=30),
+        Algorithm(schedule=Schedule(peak=1e-5, warmup_steps=2000)),
+        Algorithm(schedule=Schedule(peak=3.0, floor=1.0, warmup_steps=0)),
+        Algorithm(max_staleness=0.25),
+    ],
+)
+def test_the_members_that_are_played_have_numbers_that_the_run_allows(algorithm: Algorithm) -> None:
+    assert planned(algorithm).version["sent"]["update"] > 0
 
 
 def test_options_have_defaults_that_give_a_plan() -> None:
