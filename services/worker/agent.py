@@ -21,12 +21,7 @@ from typing import Final, assert_never
 from common import canonical
 from common.checks import check_plan
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
-from common.errors import (
-    BadCommitError,
-    DivergedError,
-    ProtocolError,
-    UnknownFileError,
-)
+from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.metrics import WorkerMetrics
