@@ -73,9 +73,9 @@ class LoneCoordinator:
         log = self.layout.log(name)
         return LocalProcess(name, command, log, {"PYTHONPATH": str(ROOT), **(environ or {})})
 
-    def start(self, *, wait: bool = True) -> None:
+    def start(self, *, wait: bool = True, environ: Mapping[str, str] | None = None) -> None:
         config = self.layout.config(COORDINATOR)
-        self.process = self.command(COORDINATOR, "--config", config)
+        self.process = self.command(COORDINATOR, "--config", config, environ=environ)
         deadline_s = time.monotonic() + 90
         while wait and self.status() is None:
             assert self.process.exit_code is None, self.process.last_lines()

@@ -44,7 +44,7 @@ def on_ipv6(made: LoneCoordinator, host: str) -> None:
     ("in_file", "in_environment"), [("::", "[::]"), ("[::]", "::"), ("::1", "[::1]")]
 )
 def test_everybody_reaches_a_coordinator_on_ipv6(
-    make_coordinator: Make, in_file: str, in_environment: str, monkeypatch: pytest.MonkeyPatch
+    make_coordinator: Make, in_file: str, in_environment: str
 ) -> None:
     made = make_coordinator(start=False)
     on_ipv6(made, in_file)
@@ -62,8 +62,7 @@ def test_everybody_reaches_a_coordinator_on_ipv6(
     made.stop()
 
     made.edit(COORDINATOR, host="127.0.0.1")
-    monkeypatch.setenv("CROSSCLOUD_COORDINATOR__HOST", in_environment)
-    made.start()
     variable = {"CROSSCLOUD_COORDINATOR__HOST": in_environment}
+    made.start(environ=variable)
     done = crosscloud("probe", config(COORDINATOR), **variable)
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from redis import Redis
 from common.errors import StorageRefusedError
 from services.coordinator.redis_store import RedisStore
 from services.coordinator.steady_store import wait_for_lease
+from services.exit_status import Exit
 from services.local.layout import COORDINATOR
 from tests.integration.conftest import LoneCoordinator, Make, commit_round
 from tests.leading_on_redis import RUN, TTL_S, head, kept, leading, user
@@ -140,7 +141,7 @@ def test_a_run_goes_on_when_the_address_moves_and_status_says_what_it_waited_for
     log = coordinator.layout.log(COORDINATOR).read_text()
     assert "an address that follows it" in log
     assert coordinator.process is not None
-    assert coordinator.process.exit_code == 0
+    assert coordinator.process.exit_code == Exit.TOLD
 
 
 def outage(coordinator: LoneCoordinator) -> str:

@@ -76,7 +76,7 @@ def test_genesis_tells_how_much_of_the_first_version_is_written(tmp_path: Path) 
     genesis = made(
         SlowDisk(tmp_path, words, "writing the first version: 32.8 kB of 32.8 kB"), words
     )
-    assert words.num_ended == 2, "of the model and of the version"
+    assert words.num_ended == 3, "of the model, the step and the version"
     assert genesis == made(DataStore(tmp_path / "again"), None)
 
 
