@@ -31,6 +31,7 @@ from services.worker.convert import (
     attest_request,
     members_of,
     offer_request,
+    plan_of,
     refuse_request,
 )
 from services.worker.messages import (
@@ -239,7 +240,8 @@ class Agent:
 
     async def planned(self, content: bytes) -> None:
         """A cohort was closed with this worker in it: freeze the work, send its numbers."""
-        plan = canonical.decode(content, Plan)
+        if (plan := plan_of(content)) is None:
+            return
         if (stage := self._round.stage) is not None and stage.plan == plan:
             if self._attempt is not None and stage.answer is not None:
                 self._send_answer(stage.plan, self._attempt)  # its stream broke: it may be lost

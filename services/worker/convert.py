@@ -1,13 +1,17 @@
 """Between the wire's messages and what a worker says and hears in a round."""
 
+import logging
 from collections.abc import Mapping
 
 from common import canonical
-from common.documents import Answer, Attestation, Offer
+from common.documents import Answer, Attestation, Offer, Plan
+from common.errors import MalformedDocumentError
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from worker.masking import Revealed
 from worker.round import RefusedError
+
+log = logging.getLogger(__name__)
 
 
 def offer_request(offer: Offer) -> session_pb2.ConnectRequest:
@@ -58,6 +62,15 @@ def attest_request(attestation: Attestation) -> session_pb2.ConnectRequest:
     """Return the message that attests a version."""
     attest = session_pb2.Attest(attestation=canonical.encode(attestation))
     return session_pb2.ConnectRequest(attest=attest)
+
+
+def plan_of(content: bytes) -> Plan | None:
+    """Return the plan; None where it is none: nor is there a round then that could be refused."""
+    try:
+        return canonical.decode(content, Plan)
+    except MalformedDocumentError as e:
+        log.warning("no such plan: %s", e)
+        return None
 
 
 def members_of(

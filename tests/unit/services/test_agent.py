@@ -300,6 +300,17 @@ async def test_an_update_with_nan_is_refused_and_the_state_is_forgotten(cloud: C
     assert cloud.state.load() is None
 
 
+@pytest.mark.parametrize("name", ["", "r1", "../log", "5E" * 16, "5e" * 15, "5e" * 17, "é" * 32])
+async def test_a_plan_of_a_round_that_is_none_changes_nothing(cloud: Cloud, name: str) -> None:
+    plan = cloud.plan(cloud.offer())
+    before = list(cloud.sent)
+    await cloud.agent.planned(canonical.encode(replace(plan, round=RoundId(name), bits=12)))
+    assert cloud.sent == before
+    assert cloud.agent._round.work is Work.FREE
+    await cloud.agent.planned(canonical.encode(plan))
+    assert cloud.sent[-1].WhichOneof("message") == "answer"
+
+
 async def test_a_plan_that_no_commit_may_have_is_refused_before_anything_is_frozen(
     cloud: Cloud,
 ) -> None:

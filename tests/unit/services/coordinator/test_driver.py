@@ -23,6 +23,7 @@ from coordinator.ports import (
     Effect,
     Event,
     Finish,
+    Forgotten,
     Message,
     Note,
     NotRolledBack,
@@ -193,6 +194,13 @@ async def test_who_stops_waiting_for_an_end_takes_nothing_back() -> None:
     assert ports.seen == ["save"]
     ports.effects = (NotRolledBack(1, ""),)
     await d.feed(Ticked())
+
+
+async def test_what_counts_as_lost_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    await driver(Ports(Forgotten("round[open]", "not ASCII JSON"))).feed(Ticked())
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "the store: round[open] counts as lost: not ASCII JSON"
 
 
 async def test_the_end_of_the_run_is_a_result() -> None:

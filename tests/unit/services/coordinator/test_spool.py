@@ -411,3 +411,30 @@ def test_uploads_leave_room_on_the_disk_for_what_was_promised_and_the_log(tmp_pa
     with pytest.raises(BusyError, match=r"the disk is full.*make room"):
         upload(spool, AWS)
     assert not list((tmp_path / "spool" / ROUND).iterdir())
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../log", "ABSOLUTE", "5E" * 16, "5e" * 15 + "/a"])
+def test_a_name_that_is_no_round_s_touches_nothing(tmp_path: Path, name: str) -> None:
+    spool = opened(tmp_path)
+    upload(spool, AWS)
+    victim = tmp_path / "log"
+    victim.mkdir()
+    (victim / "record").write_text("kept")
+    before = sorted(tmp_path.rglob("*"))
+    none = RoundId(str(victim) if name == "ABSOLUTE" else name)
+    for touch in (
+        lambda: spool.open_round(none, (AWS,), LAYOUT),
+        lambda: spool.seal(none),
+        lambda: spool.reader(none, AWS, LAYOUT),
+        lambda: spool.drop(none),
+    ):
+        with pytest.raises(AssertionError, match="no round has the id"):
+            touch()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_no_round_s_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    for name in ("lost+found", ".sealed", "5e.sealed"):
+        (tmp_path / "spool" / name).mkdir()
+    assert spool.rounds() == (ROUND,)
