@@ -42,7 +42,7 @@ def forgets_what_stays(self: _Tiles) -> Iterator[Any]:
 def encodes_other_blocks(*args: Any) -> Terms:
     terms = round_terms(*args)
     wrong = np.sort((terms.selection.blocks + 1) % terms.selection.num_blocks)
-    return replace(terms, selection=Selection(wrong, terms.selection.num_blocks, True))
+    return replace(terms, selection=Selection(wrong, terms.selection.num_blocks))
 
 
 def keeps_what_was_sent(self: Any, block: int, difference: Any, *args: Any) -> Encoded:

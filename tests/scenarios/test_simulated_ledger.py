@@ -16,7 +16,7 @@ from worker.ledger import Ledger, LedgerDocument, Work
 from worker.round import Fate
 from worker.train import Trainer
 
-NUM_TRIED = 8
+NUM_TRIED = 12
 right_settle = Agent._settle
 right_commit_save = StateFolder.commit_save
 right_roll_back = Trainer.roll_back
