@@ -145,7 +145,7 @@ class WorkerRound:
         return Work.EXPOSED if self.stage.exposed else Work.STAGED
 
     def accept(
-        self, plan: Plan, version: int, digest: Digest, next_seq: int, *, num_held: int = 0
+        self, plan: Plan, version: int, digest: Digest, next_seq: int, num_held: int = 0
     ) -> None:
         """Take part in `plan`; the offer is used up.
 

@@ -109,7 +109,9 @@ class Liar:
         chained = []
         for lie in told:
             assert self.tip is not None
-            lie = replace(lie, seq=self.tip.next_seq, previous=self.tip.previous)
+            seq = self.tip.next_seq
+            rolled_back = lie.rolled_back if lie.rollback is None else seq
+            lie = replace(lie, seq=seq, previous=self.tip.previous, rolled_back=rolled_back)
             self.tip, self.last = LogHead.at(lie), lie
             chained.append(lie)
         return chained

@@ -1,11 +1,11 @@
 """One worker's conduct: training goes on; offers, rounds and merges happen around it.
 
     trainer process --Progress--> offer --Plan--> Close --Closed--> numbers --Members--> upload
-    log records, in order --> replica.apply --> Merge --> save
+    log records, in order --> held --believed--> replica.follow --> Merge --> save
 
 One task owns everything here and handles one thing at a time, so a plan is looked at only after the
-records before it are applied. Long work (encoding, transfers, replaying) runs in threads; while it
-does, heartbeats go on elsewhere (`link.py`) and the trainer trains.
+records before it. Long work (encoding, transfers, replaying) runs in threads; heartbeats go on
+elsewhere (`link.py`), and the trainer trains.
 
 It is long because every thing that can happen to a worker has its method here, in one order.
 """
@@ -194,8 +194,8 @@ class Agent:
 
     async def paced(self, pace: session_pb2.Pace) -> None:
         """The coordinator answered a heartbeat."""
-        if complaint := self._pace.told(pace.local_steps, paused=pace.paused):
-            log.warning(complaint)
+        if said := self._pace.told(pace.local_steps, paused=pace.paused):
+            log.warning(said)
         await self._tell_pace()
         if pace.void_offer and pace.void_offer == self.offer_nonce:  # not one from before it
             self._round.offer = None
@@ -248,8 +248,7 @@ class Agent:
             return
         at = self._replica.position
         try:
-            num_held = len(self._held)
-            self._round.accept(plan, at.version, at.digest, at.next_seq, num_held=num_held)
+            self._round.accept(plan, at.version, at.digest, at.next_seq, len(self._held))
         except RefusedError as e:  # what an earlier plan froze stays: it may bear this round's id
             self._refuse(e)
             return
@@ -425,8 +424,9 @@ class Agent:
                 case Wait():
                     if self._waits_since_s is None:
                         first = self._held.first
-                        why = self._tier.complaint(first) or "not enough members' words yet"
-                        log.info("waits to go to version %d: %s", first.version, why)
+                        why = self._tier.complaint(first)
+                        level = logging.WARNING if why else logging.DEBUG
+                        log.log(level, "waits for words for version %d; %s", first.version, why)
                         self._waits_since_s = self._now_s()
                     return
                 case move:

@@ -39,7 +39,9 @@ LOSSES = tuple(loss for loss in Loss if loss is not Loss.NEVER)
 
 HEAD = Digest("1" * 64)
 NUMBERS_OF = {
-    WorkerId(f"w{i:02}"): replace(NUMBERS, tokens=2000 - 300 * i, age_256=64 * i, steps=20 - i)
+    WorkerId(f"w{i:02}"): replace(
+        NUMBERS, tokens=2000 - 300 * i, lr_sum=0.002 * (20 - i), age_256=64 * i, steps=20 - i
+    )
     for i in range(5)
 }
 
