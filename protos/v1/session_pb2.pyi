@@ -896,7 +896,7 @@ class Attest(_message.Message):
     """--- one chain for all (masked tier only) ---------------------------------------------------------
 
     Worker -> coordinator, relayed to the others: it verified this version itself. Who was not in a sum
-    cannot check it, and adopts a version only on the word of c + 1 organisations.
+    cannot check it: a version is believed on the words of floor((K + c) / 2) + 1 of the plan's members.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
