@@ -153,6 +153,24 @@ class Replica:
         self.position = Position(end, at.version, at.digest, rolled_back)
         return False
 
+    def retry(self, num_records: int) -> bool:
+        """Stand on the version that it is behind, if it is kept now; return whether it moved there.
+
+        Where more records are on their way, it waits for them: `follow` finds what is kept then.
+
+        Args:
+            num_records: of the whole log.
+        """
+        at = self.position
+        if not at.behind or at.next_seq != num_records:
+            return False
+        try:
+            self._complete(at.log.digest)
+        except UnknownFileError:
+            return False
+        self.position = Position(at.log, at.log.version, at.log.digest, at.rolled_back)
+        return True
+
     def attempt(self, record: Record) -> None:
         """Compute the next record's step, and stay where it stands.
 

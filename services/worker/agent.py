@@ -183,10 +183,11 @@ class Agent:
             self._tell_words()
         self._held.restart(self._replica.position.log)
         self._looked_at = -1
-        if self.begun:
-            return
-        self._held.start(start)
-        await self._follow()
+        if not self.begun:
+            self._held.start(start)
+            await self._follow()
+        elif await asyncio.to_thread(self._replica.retry, welcome.num_records):
+            await self._move()
 
     async def disconnected(self) -> None:
         """The session is gone; training and a running upload go on."""
@@ -201,8 +202,7 @@ class Agent:
             self._round.offer = None
 
     async def _tell_pace(self) -> None:
-        bounds = self._pace.bounds
-        if self.begun and bounds != self._told_pace:
+        if self.begun and (bounds := self._pace.bounds) != self._told_pace:
             self._told_pace = bounds
             budget = Budget(bounds.local_steps, bounds.paused, bounds.rounds_ahead)
             await self._trainer.tell(budget)
@@ -495,7 +495,6 @@ class Agent:
         self._tier.forget(records)
         if moved:
             await self._move()
-            await self._tell_pace()
         elif self._unsaved and self.settled:
             await self._save()  # only then may the stage, which holds the same work, go
         await self._finish_if_settled()
@@ -537,6 +536,7 @@ class Agent:
         self._contributed, self._anchor = "", head
         self.merges += 1
         await self._save()
+        await self._tell_pace()
 
     async def _save(self) -> None:
         """Make the present state the one that a restart finds; no round may be unresolved."""

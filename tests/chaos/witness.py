@@ -18,6 +18,7 @@ from common.codec.dense import Dense
 from common.codec.loops import rotate
 from common.codec.packing import unpack
 from common.documents import Commit, Record, Version
+from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
 from common.rotation import rotation_signs
 from common.schema import BLOCK
@@ -94,7 +95,9 @@ class Witness:
         genesis = load_genesis(self._layout.genesis)
 
         def fetch(digest: Digest, kind: str, most_bytes: int) -> None:
-            source = coordinators if coordinators.has(digest) else first
+            source = coordinators if kind == "aggregate" else first
+            if not source.has(digest):  # every later version is computed, none is taken as it is
+                raise UnknownFileError(digest)
             store.write(source.read(digest, verify=True))
 
         first = DataStore(self._layout.genesis.parent / "data")

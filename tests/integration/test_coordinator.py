@@ -321,4 +321,4 @@ def test_a_coordinator_that_cannot_start_lets_go_of_the_lease_and_ends(
         made.start(wait=False)
         assert made.process is not None
         assert made.process.wait(60), "it holds the lease for ever"
-    assert made.process.exit_code == 1
+    assert made.process.exit_code == 2

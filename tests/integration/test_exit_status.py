@@ -175,7 +175,7 @@ def test_a_coordinator_that_is_told_to_end_while_another_leads(site: Site, redis
 
 def test_a_signal_for_every_process_of_a_service_is_one_for_its_first(site: Site) -> None:
     process = site.start(COORDINATOR)
-    until(lambda: "control port" in site.said(COORDINATOR))
+    until(lambda: "privacy tier" in site.said(COORDINATOR))
     children = [pid_of(process.pid, role) for role in ("bulk", "commit")]
     for pid in (*children, process.pid):
         os.kill(pid, signal.SIGTERM)
@@ -261,11 +261,11 @@ def test_a_trainer_that_builds_its_learner_ends_with_its_link(site: Site, how: s
 
 def test_the_children_of_a_coordinator_end_with_it(site: Site) -> None:
     process = site.start(COORDINATOR)
-    until(lambda: "control port" in site.said(COORDINATOR))
+    until(lambda: "privacy tier" in site.said(COORDINATOR))
     os.kill(process.pid, signal.SIGKILL)
     until(lambda: {f.role for f in running(site.folder)} == {"valkey"})  # which the next one takes
     process = site.start(COORDINATOR)
-    until(lambda: site.said(COORDINATOR).count("control port") == 2)
+    until(lambda: site.said(COORDINATOR).count("privacy tier") == 2)
     process.terminate()
     site.ends_with(process, Exit.TOLD)
 

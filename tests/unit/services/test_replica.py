@@ -104,6 +104,26 @@ def test_where_neither_is_kept_it_waits_for_a_version_that_is(
     assert replica.version() == coordinator.run.version
 
 
+def test_what_was_not_kept_is_asked_for_again_where_nothing_else_comes(
+    coordinator: Coordinator, tmp_path: Path
+) -> None:
+    replica, _ = coordinator.replica(tmp_path)
+    assert not replica.retry(0)  # it stands on the newest
+    first = coordinator.step()
+    assert first.commit is not None
+    gone = {first.commit.aggregate, first.digest}
+    coordinator.gone |= gone
+    assert not replica.follow((first,))
+    assert not replica.retry(1)
+    coordinator.gone -= gone
+    assert not replica.retry(2)  # another record is on its way
+    assert replica.behind
+
+    assert replica.retry(1)
+    assert not replica.behind
+    assert replica.version() == coordinator.run.version
+
+
 def test_a_newcomer_starts_at_the_newest_record(coordinator: Coordinator, tmp_path: Path) -> None:
     replica, _ = coordinator.replica(tmp_path)
     coordinator.step()
