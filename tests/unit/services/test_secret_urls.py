@@ -2,7 +2,7 @@ import io
 import logging
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services import logs
@@ -71,6 +71,7 @@ def test_a_faulty_url_is_named_by_its_fault_and_never_shown(url: str, sentence: 
     st.text(alphabet="/?#@:[]%&= \\x", max_size=6),
     st.sampled_from(["@host:6379/0", "@host", "@[::1]:1", "", "@"]),
 )
+@example("redis", "@", "", "")
 def test_whatever_a_password_is_made_of_it_is_not_shown(
     scheme: str, before: str, after: str, rest: str
 ) -> None:
