@@ -65,9 +65,7 @@ def shown(url: str) -> str:
         return f"{scheme}://***" if scheme in STORES else "***"
     parts = urlsplit(url)
     access, at, host = parts.netloc.rpartition("@")
-    user, colon, password = access.partition(":")
-    if colon and not password:  # it may begin with an @, and stand where the host is read
-        return f"{parts.scheme}://***"
+    user, colon, _ = access.partition(":")
     user = f"{user}:***" if colon else "***" * bool(at)  # without a colon it may be a password
     return f"{parts.scheme}://{user}{at}{host}{parts.path}"
 
