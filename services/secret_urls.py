@@ -40,8 +40,7 @@ def problem_of(url: str) -> str:
     except ValueError:
         parts, port, host = None, None, None
     place = rest.split("/")[0].split("?")[0].split("#")[0]
-    in_access = "@" in rest and ("@" not in place or "@" in (parts.path if parts else ""))
-    if parts is None or in_access or "#" in rest:
+    if parts is None or "@" in rest.removeprefix(place) or "#" in rest:
         return (
             "cannot be taken apart: in a password percent-encode / as %2F, # as %23, ? as %3F, "
             "@ as %40, : as %3A, [ as %5B, ] as %5D and % as %25; a port is a number to 65535"
