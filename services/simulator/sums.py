@@ -175,6 +175,14 @@ class Sums:
             if kept.any():
                 yield "(iv) a residual is kept where values are exact"
             return
+        if lost := [
+            f"{name} in round {c.round[:8]}"
+            for name in self._indices
+            for c in self._commits
+            if name in c.survivors and c.round not in rounds[name]
+        ]:
+            yield f"(iv) committed work was never taken off its worker: {', '.join(lost)}"
+            return
         bound = np.zeros(self._num_blocks)
         steps: F64 = np.zeros((self._num_blocks, BLOCK))
         for name, index in self._indices.items():
