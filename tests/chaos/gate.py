@@ -64,7 +64,7 @@ class Gate:
         """(worker, kind of message) -> how many were handed on."""
         self.answers: dict[tuple[str, str], Answer] = {}
         """(round, worker) -> what it answered to the plan."""
-        self.address = ""
+        self.addresses: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         certs = self._layout.folder / "certs"
@@ -74,7 +74,10 @@ class Gate:
         ca = (certs / "ca.pem").read_bytes()
         ours = grpc.ssl_server_credentials([tuple(pair)], ca, require_client_auth=True)
         self._server.add_generic_rpc_handlers((_Handlers(self._method),))
-        self.address = f"{HOST}:{self._server.add_secure_port(f'{HOST}:0', ours)}"
+        self.addresses = {
+            port: f"{HOST}:{self._server.add_secure_port(f'{HOST}:0', ours)}"
+            for port in ("control", "bulk")
+        }
         self._channels = {
             (name, port): grpc.secure_channel(port, credentials(certs, name), OPTIONS)
             for name in self._names

@@ -149,7 +149,7 @@ class Losses:
                 settings["timings"]["resolve_timeout_s"] = self._resolve_timeout_s
             for name in self._names:
                 with edited(self._layout.config(name)) as settings:
-                    settings["coordinator"] = dict.fromkeys(("control", "bulk"), self.gate.address)
+                    settings["coordinator"] = self.gate.addresses
             self._stack.callback(self._end)
             self._federation.start()
             self._wait_for_start()

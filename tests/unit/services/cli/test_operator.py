@@ -96,7 +96,7 @@ def test_who_stops_waiting_for_a_roll_back_is_told_that_it_is_still_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Link:
-        def rollback(self, version: int) -> None:
+        def rollback(self, version: int, *, shown: object) -> None:
             raise ToldToEndError
 
     monkeypatch.setattr(operator, "_link", lambda config: nullcontext(Link()))
