@@ -135,6 +135,8 @@ class Cohort:
             self.workers[name].resolve(record)
             if name in lost:
                 self.connect(name)
+        for name in () if record.commit is None else record.commit.survivors:
+            self.workers[name].vouch(record)
         return record
 
     def check(self, commit: Commit) -> None:

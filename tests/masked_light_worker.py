@@ -6,7 +6,7 @@ up. What it would have sent unmasked is kept, so that a test can add it up.
 
 import datetime
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,8 +19,9 @@ from common.codec.packing import pack
 from common.documents import Answer, Lanes, Numbers, Offer, Plan, Record
 from common.ids import RoundId, WorkerId
 from common.scales import levels
-from common.secagg.transcript import abandon_content
+from common.secagg.transcript import abandon_content, signed_content
 from common.shards import pack_lanes
+from common.words import word_about
 from protos.v1 import session_pb2
 from services.settings import TlsSettings
 from services.signing import own_certificate, signer
@@ -176,6 +177,14 @@ class MaskedLightWorker(LightWorker):
         assert end.round_id.hex() == plan.round
         signature = self.member.sign("abandon", abandon_content(plan))
         self.send(abandon=session_pb2.Abandon(round_id=end.round_id, signature=signature))
+
+    def vouch(self, record: Record) -> None:
+        """Give its word for what a commit made."""
+        genesis = canonical.digest(self.genesis)
+        unsigned = word_about(genesis, record, WorkerId(self.name))
+        signature = self.member.sign("head", signed_content(unsigned))
+        word = replace(unsigned, signature=signature.hex())
+        self.send(attest=session_pb2.Attest(attestation=canonical.encode(word)))
 
     def resolve(self, record: Record) -> None:
         """Settle this worker's part in the round that a record ends."""
