@@ -10,6 +10,10 @@ import pytest
 from tests.rig.programs import HIDE, PROGRAMS, needed
 
 ROOT = Path(__file__).parents[2]
+OUTSIDE_MAKE = {
+    k: v for k, v in os.environ.items() if k not in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")
+}
+"""A `make` that tells itself to be below another one says more."""
 WITHOUT_ENSUREPIP = """#!/bin/sh
 test "$1" = -c && exit 0
 mkdir -p "$3/bin" && touch "$3/bin/python"
@@ -29,7 +33,7 @@ esac
 
 def said(*command: str) -> str:
     """Return what a command says that fails where all programs are hidden."""
-    environ = {**os.environ, HIDE: "1"}
+    environ = {**OUTSIDE_MAKE, HIDE: "1"}
     done = subprocess.run(
         command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False
     )
@@ -70,7 +74,7 @@ def environment(tmp_path: Path, *words: str, fails_at: str = "nothing") -> tuple
     done = subprocess.run(
         [needed("make"), "demo", f"PYTHON={python}", f"VENV={tmp_path}/venv", *words],
         cwd=ROOT,
-        env={**os.environ, "FAILS_AT": fails_at},
+        env={**OUTSIDE_MAKE, "FAILS_AT": fails_at},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
