@@ -152,7 +152,7 @@ def test_a_removed_name_is_refused_from_its_next_call_on(
     tls = tls_files(tmp_path / "ann", ca, Role.OPERATOR, "ann")
     credentials = channel_credentials(tls, RUN, Role.OPERATOR)
     assert ask(port, credentials) == "ann"
-    (tmp_path / "members.yaml").write_text("members: []\n")
+    (tmp_path / "members.yaml").write_text(MEMBERS.replace("ann", "bob"))
     with pytest.raises(grpc.RpcError) as caught:
         ask(port, credentials)
     with pytest.raises(NotAMemberError, match="ann is not on the member list"):
