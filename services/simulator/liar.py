@@ -20,14 +20,13 @@ from typing import Any, Final
 from common import canonical
 from common.documents import Attestation, Genesis, Plan, Record, Rollback, RollbackOrder, Version
 from common.ids import Digest, WorkerId
+from common.log_head import KINDS as RECORD_KINDS
 from common.log_head import LogHead
 from protos.v1 import session_pb2
 
 KINDS: Final = ("withholds", "replays", "invents", "forges", "returns", "paces", "forks")
 
-_NO_BODY: Final[dict[str, Any]] = dict.fromkeys(
-    ("takeover", "commit", "abort", "evaluation", "control", "rollback", "words")
-)
+_NO_BODY: Final[dict[str, Any]] = dict.fromkeys((*RECORD_KINDS, "words"))
 
 Message = session_pb2.ConnectResponse
 

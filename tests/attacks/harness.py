@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -307,25 +308,7 @@ class Eve:
     mask: Known = field(default_factory=lambda: defaultdict(dict))
 
     def plan(self, *offers: Offer, **changes: object) -> Plan:
-        ordered = tuple(sorted(offers, key=lambda o: o.worker))
-        algorithm, version = self.run.algorithm, self.run.version
-        plan = Plan(
-            run=RUN,
-            round=RoundId(f"{next(self.plans):032x}"),
-            tier="masked",
-            version=version.commits,
-            digest=canonical.digest(version),
-            fragment=0,
-            bits=round_bits(algorithm.codec, version.commits),
-            threshold=threshold(len(ordered), algorithm),
-            live_speed=sum(o.speed for o in ordered),
-            num_live=len(ordered),
-            hours=0.0,
-            key_timeout_s=1.0,
-            upload_timeout_s=1.0,
-            offers=ordered,
-        )
-        return replace(plan, **changes)  # type: ignore[arg-type]
+        return draft(self.run, next(self.plans), offers, **changes)
 
     def answers(self, plan: Plan, *clouds: Cloud) -> Answers:
         """Let clouds answer a plan."""
@@ -458,6 +441,29 @@ class Eve:
     def aborted(self, plan: Plan, abandons: Mapping[WorkerId, bytes]) -> Record:
         told = {w: s.hex() for w, s in abandons.items()}
         return self.record(abort=Abort(plan.round, plan.roster, "stopped", "", told))
+
+
+def draft(run: Run, num: int, offers: Iterable[Offer], **changes: Any) -> Plan:
+    """Return the plan of a run's round number `num` on its version, as an honest coordinator's."""
+    ordered = tuple(sorted(offers, key=lambda o: o.worker))
+    algorithm, version = run.algorithm, run.version
+    plan = Plan(
+        run=run.genesis.run,
+        round=RoundId(f"{num:032x}"),
+        tier=algorithm.tier,
+        version=version.commits,
+        digest=canonical.digest(version),
+        fragment=0,
+        bits=round_bits(algorithm.codec, version.commits),
+        threshold=threshold(len(ordered), algorithm),
+        live_speed=sum(o.speed for o in ordered),
+        num_live=len(ordered),
+        hours=0.0,
+        key_timeout_s=1.0,
+        upload_timeout_s=1.0,
+        offers=ordered,
+    )
+    return replace(plan, **changes)
 
 
 @dataclass

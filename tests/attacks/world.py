@@ -45,7 +45,6 @@ from common.secagg.tags import MODULUS, Tagger
 from common.secagg.transcript import context, signed_content
 from common.shards import SHARD_BYTES, pack_tag_sums, unpack_tags
 from common.terms import round_bits
-from common.weight import threshold
 from common.words import run_state, word_about
 from coordinator.masked_sum import masked_aggregate, sum_masks
 from coordinator.ports import Secrets
@@ -56,7 +55,7 @@ from services.replica import Replica, genesis_position
 from services.worker.agent import Agent
 from services.worker.messages import Begin, Merge, Return
 from services.worker.state import StateFolder
-from tests.attacks.harness import OPERATOR, Registry, Table
+from tests.attacks.harness import OPERATOR, Registry, Table, draft
 from tests.masked_members import MASKED
 from tests.small_run import Run, bytes_of
 from tests.unit.services.test_agent import FakeTrainer
@@ -270,26 +269,8 @@ class World:
     # Rounds -------------------------------------------------------------------------------------
 
     def plan(self, offers: Iterable[Offer], **changes: Any) -> Plan:
-        ordered = tuple(sorted(offers, key=lambda o: o.worker))
         self.num_plans += 1
-        version, algorithm = self.run.version, self.run.algorithm
-        plan = Plan(
-            run=self.run.genesis.run,
-            round=RoundId(f"{self.num_plans:032x}"),
-            tier=algorithm.tier,
-            version=self.number,
-            digest=canonical.digest(version),
-            fragment=0,
-            bits=round_bits(algorithm.codec, version.commits),
-            threshold=threshold(len(ordered), algorithm),
-            live_speed=sum(o.speed for o in ordered),
-            num_live=len(ordered),
-            hours=0.0,
-            key_timeout_s=1.0,
-            upload_timeout_s=1.0,
-            offers=ordered,
-        )
-        return replace(plan, **changes)
+        return draft(self.run, self.num_plans, offers, **{"version": self.number, **changes})
 
     async def exposed(self, nodes: Iterable[Node], **changes: Any) -> "Played":
         """Play a round up to what members send and reveal."""
