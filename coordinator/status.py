@@ -112,7 +112,8 @@ def status_of(
             offers,
             open_round,
             returning,
-            (*_waiting_for_words(words, head), *backoff.sentences(now_s)),
+            _waiting_for_words(words, head),
+            backoff.sentences(now_s),
             ending=ending,
             border_s=border_s,
             now_s=now_s,
@@ -157,6 +158,7 @@ def _waiting_for(
     offers: Offers,
     open_round: Round | None,
     returning: RollbackAsked | None,
+    words: tuple[str, ...],
     failed: tuple[str, ...],
     *,
     ending: bool,
@@ -168,13 +170,14 @@ def _waiting_for(
         return f"nothing: {head.stopped}"
     if open_round is not None:
         return _waiting_for_round(open_round, now_s)
+    no_round = f"no round {since}"
     if ending:
-        return f"the next coordinator: this one is ending; no round {since}"
+        return "; ".join((*words, "the next coordinator: this one is ending", no_round))
     if returning is not None:
         to = f"version {returning.version}, to which {returning.by} rolls back"
-        return f"the files of {to}; no round {since}"
+        return f"the files of {to}; {no_round}"  # which needs nobody's word
     if head.paused_by:
-        return f"resume: paused by {head.paused_by}; no round {since}"
+        return "; ".join((*words, f"resume: paused by {head.paused_by}", no_round))
     lost = (
         f"{m.worker} was last heard {now_s - m.heard_s:.1f} s ago"
         for m in membership.all()
@@ -182,7 +185,7 @@ def _waiting_for(
     )
     live = [m.worker for m in membership.live()]
     waiting = _waiting_for_offers(offers, live, now_s)
-    return "; ".join((*failed, waiting, f"no round {since}", *lost))
+    return "; ".join((*words, *failed, waiting, no_round, *lost))
 
 
 def _waiting_for_round(open_round: Round, now_s: float) -> str:

@@ -167,3 +167,33 @@ async def test_who_never_stood_on_it_believes_a_state_by_the_words_that_made_it(
         stranger = Node(story.world, E, story.world.folder / E)
         await stranger.join([record])
         assert not stranger.agent.begun
+
+
+async def test_an_order_moves_nobody_to_a_version_that_too_few_vouched_for(story: Story) -> None:
+    world, victim = story.world, story.link
+    stood, trained_on = victim.stands_on, victim.trained_on
+    made = world.commit(*await world.round(story.nodes.values()))
+    for node in story.nodes.values():
+        await node.hear(made)  # each gives its own word, and hears nobody's
+    order = story.order(2)  # of an operator who did not see that nobody stands on it
+    back = story.back_to(2, order)
+    assert back.rollback is not None
+    assert back.rollback.origin is not None
+    words = dict(list(back.rollback.origin.words.items())[:2])
+    origin = replace(back.rollback.origin, words=words)
+    few = world.log[-1] = replace(back, rollback=replace(back.rollback, origin=origin))
+
+    num_offers = len(victim.offers())
+
+    await victim.hear(few)
+    assert (victim.stands_on, victim.trained_on) == (stood, trained_on)
+    assert len(victim.offers()) == num_offers
+
+    again = world.node(V)
+    await again.agent.resume()
+    await again.join(world.log)
+    assert (again.stands_on, again.trained_on) == (stood, [1])
+
+    await again.hear(story.back_to(1, story.order(1)))  # the way out: where all did stand
+    assert again.stands_on == stood
+    assert again.trained_on == [1, 4]
