@@ -17,7 +17,11 @@ PROTOS := $(wildcard protos/v1/*.proto)
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 	--python_out=$(1) --grpc_python_out=$(1) --mypy_out=$(1) --mypy_grpc_out=$(1) $(PROTOS)
 WATCH_TESTS := $(addprefix tests/deploy/test_,dashboards.py rules.py)
-FAST_TESTS := $(addprefix tests/,unit docs scenarios vectors attacks fuzz integration) $(WATCH_TESTS)
+# The long files come first, so that both ends of the work are reached at once.
+FAST_TESTS := $(addprefix tests/,integration scenarios attacks docs fuzz unit vectors) $(WATCH_TESTS)
+# Tests run side by side, each file in one process; JOBS=0 runs all in one.
+JOBS ?= 2
+SIDE_BY_SIDE = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 LONG_TESTS := $(addprefix tests/deploy/test_,compose.py bare_machine.py)
 # Finds optional programs, or says what one is for and how to get it; any Python will do.
 PROGRAMS := $(PYTHON) -m tests.rig.programs
@@ -39,7 +43,7 @@ programs:  ## Which optional programs are here, what for, and how to get the oth
 	@$(PROGRAMS)
 
 test: $(STAMP)  ## All tests but the slow ones
-	$(BIN)/pytest $(FAST_TESTS) $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(FAST_TESTS) $(ARGS)
 
 test-programs: $(STAMP)  ## Only tests, also slow ones, that use an optional program which is here
 	$(BIN)/pytest tests --programs $(addprefix --ignore=,$(LONG_TESTS)) $(ARGS)

@@ -12,6 +12,11 @@ settings.register_profile("crosscloud", deadline=None)  # a busy machine is no f
 settings.load_profile("crosscloud")
 if hidden():
     refuse_hidden()
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # "gw0": each has ports of its own
+    from services.local import layout
+
+    num_workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    layout.ports = layout.ports[int(worker.removeprefix("gw")) :: num_workers]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rewrite", action="store_true", help="rewrite golden scenario files from actual output"
     )
     parser.addoption(
-        "--histories", type=int, default=600, help="simulated histories to play (default: 600)"
+        "--histories", type=int, default=300, help="simulated histories to play (default: 300)"
     )
     parser.addoption(
         "--soak-minutes", type=float, default=1.0, help="length of the soak (default: 1)"

@@ -30,8 +30,9 @@ from services.settings import load_run
 from worker.demo_text import write_texts
 
 HOST: Final = "127.0.0.1"
-_NEVER_GIVEN: Final = range(20_000, 32_000)
-"""Ports below those that Linux gives to outgoing connections."""
+ports = range(20_000, 32_000)
+"""Ports below those that Linux gives to outgoing connections. Who runs beside others of its kind
+sets a part of them, so that none finds a port free which another is about to listen on."""
 COORDINATOR: Final = "coordinator"
 EVALUATOR: Final = "evaluator"
 OPERATOR: Final = "operator"
@@ -230,7 +231,7 @@ def free_ports(num_ports: int) -> list[int]:
     found: list[int] = []
     with ExitStack() as stack:
         while len(found) < num_ports:
-            port = secrets.choice(_NEVER_GIVEN)
+            port = secrets.choice(ports)
             with suppress(OSError):
                 stack.enter_context(socket.create_server((HOST, port)))
                 found.append(port)

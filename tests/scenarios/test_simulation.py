@@ -49,7 +49,9 @@ Patch = AbstractContextManager[Any]
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessPoolExecutor]:
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
+    side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    num = max(1, (os.cpu_count() or 1) // side_by_side)
+    with ProcessPoolExecutor(num, mp_context=spawn) as pool:
         yield pool
 
 
