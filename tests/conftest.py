@@ -8,6 +8,7 @@ from tests.rig.programs import hidden, lacking, refuse_hidden
 
 assert "numpy" not in sys.modules, "numpy reads these when it is imported"
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # small products gain nothing
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks anybody outside, or waits for an answer
 settings.register_profile("crosscloud", deadline=None)  # a busy machine is no failure
 settings.load_profile("crosscloud")
 if hidden():

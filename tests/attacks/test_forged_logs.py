@@ -4,6 +4,8 @@ Whatever it shows, withholds or says again: nobody trains on, saves, offers on o
 version that too few members of its round vouched for, and nobody goes back without an operator's
 order. Each attack works where only the check that it is about is off; with it on the worker
 refuses, and goes on once it is shown the true log.
+
+It is long because whatever a log may say stands in one place, each lie beside its variations.
 """
 
 from collections.abc import Callable

@@ -1,12 +1,14 @@
 """A real coordinator process on loopback, without workers: tests play them."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -128,12 +130,22 @@ def lay_out(folder: Path, names: tuple[str, ...] = NAMES, **run: Any) -> LoneCoo
     made = LoneCoordinator(Layout(spec))
     made.layout.write()
     made.edit(COORDINATOR, drain_s=1.0)
-    genesis = made.command(
-        "genesis", "--config", made.layout.config("run"), "--out", made.layout.genesis.parent
-    )
-    assert genesis.wait(90), "no genesis in 90 s"
-    assert genesis.exit_code == 0, genesis.last_lines()
+    _give_genesis(made)
     return made
+
+
+_GENESES: dict[str, TemporaryDirectory[str]] = {}
+
+
+def _give_genesis(made: LoneCoordinator) -> None:
+    """Make the run's genesis, once per run.yaml: the same file always gives the same one."""
+    run = made.layout.config("run")
+    if (kept := _GENESES.get(run.read_text())) is None:
+        kept = _GENESES[run.read_text()] = TemporaryDirectory()
+        genesis = made.command("genesis", "--config", run, "--out", f"{kept.name}/genesis")
+        assert genesis.wait(90), "no genesis in 90 s"
+        assert genesis.exit_code == 0, genesis.last_lines()
+    shutil.copytree(Path(kept.name, "genesis"), made.layout.genesis.parent)
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def no_folder(tmp_path: Path) -> list[Path]:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "dangling").symlink_to("nowhere/at/all")
     inside = [tmp_path / name for name in ("file", "file/below", "loop", "dangling", "x" * 300)]
-    return [*inside, Path("/proc/nowhere"), Path("/sys/kernel")]
+    return [*inside, Path("/proc/nowhere"), Path("/proc/sys")]
 
 
 def test_a_folder_that_cannot_be_written_in_is_named_by_its_setting(tmp_path: Path) -> None:
