@@ -55,6 +55,8 @@ def find_files(patterns: Sequence[str], tally: Tally) -> list[TextFile]:
     """
     where, found, read = f"data.{tally.part}", [], set[Key]()
     for pattern in patterns:
+        if not pattern.strip():  # which would be the folder that the process was started in
+            raise ConfigError(f"{where}: {pattern!r} is no path; give one, or '.' for this folder")
         with border(where, f"{pattern!r} cannot be looked for", _FIX):
             files = _named_by(pattern, where, tally)
         if not files:
@@ -83,13 +85,23 @@ def _named_by(pattern: str, where: str, tally: Tally) -> list[TextFile]:
             )
         return [TextFile(path, named=True)]
     found: set[Path] = set()
-    for match in map(Path, glob.glob(str(path), recursive=True)):
+    for match in map(Path, glob.glob(_globbed(path), recursive=True)):
         found.update(_walk(match, tally) if match.is_dir() else _readable([match], tally))
     return [TextFile(f, named=False) for f in sorted(found)]
 
 
+def _globbed(path: Path) -> str:
+    """Return the glob; a folder in front that is there by its very name, brackets too, is meant."""
+    there = next((f for f in path.parents if f.is_dir()), Path())
+    return str(Path(glob.escape(str(there)), path.relative_to(there)))
+
+
 def _walk(top: Path, tally: Tally) -> Iterator[Path]:
-    """Yield the files below `top`; each folder once, so a link back to the top ends somewhere."""
+    """Yield the files below `top`; each folder once, so a link back to the top ends somewhere.
+
+    What is hidden there is somebody's own business: a version control's, an editor's, the second
+    halves that macOS writes beside files (`._a.txt`).
+    """
 
     def unreadable(e: OSError) -> None:
         tally.note(f"folders left out, {e.strerror}", e.filename)
@@ -98,6 +110,9 @@ def _walk(top: Path, tally: Tally) -> Iterator[Path]:
     for folder, names, files in os.walk(top, followlinks=True, onerror=unreadable):
         below = []
         for name in sorted(names):
+            if name.startswith("."):
+                tally.note("hidden folders left out", Path(folder, name))
+                continue
             try:
                 key = _key(os.stat(Path(folder, name)))
             except OSError as e:
@@ -107,7 +122,11 @@ def _walk(top: Path, tally: Tally) -> Iterator[Path]:
                 seen.add(key)
                 below.append(name)
         names[:] = below
-        yield from _readable([Path(folder, name) for name in files], tally)
+        for name in files:
+            if name.startswith("."):
+                tally.note("hidden files left out", Path(folder, name))
+        shown = (Path(folder, name) for name in files if not name.startswith("."))
+        yield from _readable(shown, tally)
 
 
 def _readable(paths: Iterable[Path], tally: Tally) -> Iterator[Path]:

@@ -349,3 +349,43 @@ def test_a_file_s_name_may_be_anything_and_what_is_said_of_it_is_one_printable_l
     said = Read(tmp_path).notes
     assert len(said) == 3
     assert all(n.encode().isascii() and n.isprintable() for n in said)
+
+
+# Names as they are out there ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", ["run [2024]", "[a]", "x{1}/[!b]", "what?"])
+@pytest.mark.parametrize("pattern", ["", "a.txt", "*.txt", "**/*.txt", "[a].txt"])
+def test_a_folder_s_own_name_is_no_pattern(tmp_path, folder, pattern):
+    texts_in(tmp_path, f"{folder}/a.txt")
+    assert Read(tmp_path / folder / pattern).documents == [f"text of {folder}/a.txt"]
+
+
+def test_brackets_are_a_pattern_where_no_folder_has_that_very_name(tmp_path):
+    texts_in(tmp_path, "x1/a.txt", "x2/a.txt", "x3/a.txt")
+    assert Read(tmp_path / "x[12]" / "*.txt").documents == ["text of x1/a.txt", "text of x2/a.txt"]
+
+
+def test_hidden_files_and_folders_below_a_named_one_are_left_out_and_counted(tmp_path):
+    texts_in(tmp_path, "a.txt", ".git/description.txt", "x/.ipynb_checkpoints/a-checkpoint.py")
+    (tmp_path / "x" / "._a.txt").write_bytes(b"\x00\x05\x16\x07\xff\xfe")
+    read = Read(tmp_path)
+    assert read.documents == ["text of a.txt"]
+    assert [n.split(" the first")[0] for n in read.notes] == [
+        "data.train: hidden folders left out: 2,",
+        "data.train: hidden files left out: 1,",
+    ]
+
+
+def test_what_is_hidden_is_read_where_it_is_named(tmp_path):
+    texts_in(tmp_path, ".cache/text/a.txt", ".b.txt")
+    named = Read(tmp_path / ".cache", tmp_path / ".b.txt")
+    assert named.documents == ["text of .cache/text/a.txt", "text of .b.txt"]
+
+
+@pytest.mark.parametrize("pattern", ["", " "])
+def test_a_path_that_is_empty_is_not_the_folder_of_the_process(tmp_path, pattern, monkeypatch):
+    texts_in(tmp_path, "secrets.txt")
+    monkeypatch.chdir(tmp_path)
+    assert "is no path" in refused(pattern)
+    assert Read(".").documents == ["text of secrets.txt"]
