@@ -20,7 +20,6 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.result import write_result
-from common.arrays import U16
 from services.local.demo_settings import (
     LEARNER,
     SCHEDULE,
@@ -31,7 +30,7 @@ from services.local.demo_settings import (
 )
 from worker.data import read_tokens, validation_windows
 from worker.demo_text import stdlib_shares, write_texts
-from worker.encoder import BYTE_ENCODER
+from worker.encoder import BYTE_ENCODER, Tokens
 from worker.learner import LearnerContext, load_learner
 from worker.schedule import learning_rate
 from worker.tally import Tally
@@ -102,7 +101,7 @@ def bigram_loss(root: Path) -> float:
     return float(-log_p[windows[:, :-1], windows[:, 1:]].mean())
 
 
-def _tokens(folder: Path) -> U16:
+def _tokens(folder: Path) -> Tokens:
     return read_tokens([str(folder)], BYTE_ENCODER, Tally(folder.name))
 
 

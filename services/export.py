@@ -45,7 +45,8 @@ def export_model(
         load_version(vector, version, store, progress.advance)
     with border("--out", f"{folder} cannot be written", "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    with shown(f"writing {folder}", out=out):
+    fix = "free space there, or choose another folder; what is written of it is of no use"
+    with shown(f"writing {folder}", out=out), border("--out", f"{folder} cannot be written", fix):
         learner.export(folder)
 
 

@@ -17,5 +17,6 @@ def check_model(genesis: Genesis, built: str) -> None:
     if built != (expected := genesis.schema.hash):
         raise ConfigError(
             f"learner: {genesis.learner!r} builds a model of schema {built[:12]} here, the run has"
-            f" {expected[:12]}; install the software that the run began with, or correct `learner`"
+            f" {expected[:12]}; give it the files of model and tokenizer that the run began"
+            " with, install the same software, or correct `learner`"
         )

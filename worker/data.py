@@ -14,10 +14,9 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from common.arrays import U16
 from common.canonical import Json
 from common.errors import ConfigError
-from worker.encoder import Encoder
+from worker.encoder import Encoder, Tokens, token_type
 from worker.tally import Tally
 from worker.texts import find_files, pieces
 
@@ -28,7 +27,7 @@ _KNOWN: Final = frozenset({"train", "validation", "text_field", "validation_toke
 
 def read_tokens(
     patterns: Sequence[str], encoder: Encoder, tally: Tally, text_field: str = "text"
-) -> U16:
+) -> Tokens:
     """Read all documents that `patterns` name, in order.
 
     Memory is that of the tokens, of a piece of text, and eight bytes for each document.
@@ -39,12 +38,13 @@ def read_tokens(
         text_field: where a line of a .jsonl file has its text.
 
     Returns:
-        uint16[num_tokens]
+        uint16[num_tokens], or uint32: the encoder's `token_type`.
 
     Raises:
         ConfigError: a pattern that names nothing, or a file that is not text.
     """
-    tokens, digests = array("H"), array("Q")
+    dtype = token_type(encoder.num_tokens)
+    tokens, digests = array(dtype.char), array("Q")
     for file in find_files(patterns, tally):
         digest, spelt, is_empty = blake2b(digest_size=8), False, True
         for text, ends in pieces(file, text_field, tally):
@@ -67,20 +67,20 @@ def read_tokens(
     if not encoder.end:
         what = "documents without an end mark, the tokenizer has none: each runs into the next"
         tally.note(what, patterns[0], tally.documents)
-    return np.frombuffer(tokens, np.uint16)
+    return np.frombuffer(tokens, dtype)
 
 
 class Batches:
     """An endless stream of batches.
 
     Args:
-        tokens: uint16[num_tokens]
+        tokens: uint16 or uint32[num_tokens]
         seed: same seed, same batches; a name makes two workers differ.
         order: makes a worker that begins anew differ from itself; below 2**63, 0 = none was drawn.
     """
 
     def __init__(
-        self, tokens: U16, *, batch: int, sequence: int, seed: int, name: str, order: int = 0
+        self, tokens: Tokens, *, batch: int, sequence: int, seed: int, name: str, order: int = 0
     ) -> None:
         _check_length(tokens, batch * (sequence + 1), f"one batch of {batch} x {sequence} tokens")
         self._tokens, self._batch, self._sequence = tokens, batch, sequence
@@ -111,11 +111,11 @@ class Batches:
         self._order = int(state.get("order", 0))  # what was saved before there was one has none
 
 
-def validation_windows(tokens: U16, *, sequence: int, max_tokens: int = 0) -> I64:
+def validation_windows(tokens: Tokens, *, sequence: int, max_tokens: int = 0) -> I64:
     """Cut the validation shard into windows, the same in every process.
 
     Args:
-        tokens: uint16[num_tokens]
+        tokens: uint16 or uint32[num_tokens]
         sequence: tokens that a window predicts.
         max_tokens: predict about so many, in windows spread evenly over the shard; 0 = all.
 
@@ -130,7 +130,7 @@ def validation_windows(tokens: U16, *, sequence: int, max_tokens: int = 0) -> I6
     return windows
 
 
-def _check_length(tokens: U16, needed: int, what: str) -> None:
+def _check_length(tokens: Tokens, needed: int, what: str) -> None:
     if len(tokens) < needed:
         raise ConfigError(
             f"data: {len(tokens)} tokens in all, fewer than {what};"
@@ -193,7 +193,7 @@ class TextData:
             )
         return self._windows
 
-    def _tokens(self, part: str) -> U16:
+    def _tokens(self, part: str) -> Tokens:
         patterns = self._data.get(part)
         if not patterns:
             raise ConfigError(f"data.{part}: no files are set for {self._name!r}; list some")

@@ -24,7 +24,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from typing_extensions import override
 
-from common.border import border, refuse_pointer
+from common.border import border
 from common.canonical import Json
 from common.errors import ConfigError
 from common.schema import ModelSchema, TensorSpec
@@ -34,7 +34,8 @@ from worker.encoder import END_OF_DOCUMENT
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
 from worker.learner_settings import check_data, checked
 from worker.model_config import config_of
-from worker.tokenizer import BYTES, encoder, save_tokenizer
+from worker.named import named, refuse_quantised
+from worker.tokenizer import BYTES, SETTING, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
     "vocab_size": 256,
@@ -101,6 +102,7 @@ class HuggingFaceLearner(Learner):
         self._model = _model(settings.get("model"), context.seed, self._tokenizer)
         reads = encoder(self._tokenizer)
         self._num_tokens = reads.num_tokens
+        self._tokenizer_is = reads.fingerprint
         _check_vocabulary(self._model, self._num_tokens)
         with border("device", f"{context.device!r} cannot hold the model", "choose a larger one"):
             torch.nn.Module.to(self._model, self._device)
@@ -141,8 +143,11 @@ class HuggingFaceLearner(Learner):
 
     @override
     def constants(self) -> Mapping[str, Tensor]:
-        """Return the integer buffers that a saved model holds."""
-        return {n: b for n, b in self._saved_buffers().items() if not b.is_floating_point()}
+        """Return the integer buffers that a saved model holds, and what the tokenizer does."""
+        whole = {n: b for n, b in self._saved_buffers().items() if not b.is_floating_point()}
+        if not self._tokenizer_is:  # of bytes: there is but one
+            return whole
+        return {**whole, SETTING: np.frombuffer(self._tokenizer_is, np.uint8)}
 
     def _saved_buffers(self) -> dict[str, torch.Tensor]:
         return _saved_buffers(self._model)
@@ -260,6 +265,9 @@ class HuggingFaceLearner(Learner):
     def export(self, folder: Path) -> None:
         """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
         self._model.save_pretrained(folder)
+        mode = (folder / "config.json").stat().st_mode
+        for weights in folder.glob("*.safetensors"):  # its writer gives them to this user alone
+            weights.chmod(mode)
         save_tokenizer(self._tokenizer, folder)
 
 
@@ -314,18 +322,20 @@ def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
 
 
 def _named_config(name: str) -> PretrainedConfig:
-    with border("settings.model", f"{name!r} cannot be loaded", _NAMED):
-        return cast("PretrainedConfig", AutoConfig.from_pretrained(name))
+    with named("settings.model", name, "*.json", _NAMED) as place:
+        refuse_quantised("settings.model", name, place)
+        found = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    return cast("PretrainedConfig", found)
 
 
 def _pretrained(name: str) -> PreTrainedModel:
-    with border("settings.model", f"{name!r} cannot be loaded", _NAMED):
-        for path in sorted(Path(name).glob("*.*")):
-            refuse_pointer("settings.model", path)
+    with named("settings.model", name, "*.*", _NAMED) as place:
+        refuse_quantised("settings.model", name, place)
         model, found = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
             AutoModelForCausalLM.from_pretrained(
-                name,
+                place,
+                trust_remote_code=False,
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # `found` says which, and we refuse them

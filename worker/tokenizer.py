@@ -4,8 +4,11 @@ The byte-level vocabulary is fixed: token i is byte i, and 256 is all there is. 
 encoded, and every process agrees on it without a file.
 """
 
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, cast
 
@@ -13,16 +16,20 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from common.arrays import U16
-from common.border import border, refuse_pointer
-from common.errors import ConfigError
-from worker.encoder import BYTE_ENCODER, Encoder
+from common.border import border
+from worker.encoder import BYTE_ENCODER, Encoder, Tokens, token_type
+from worker.named import named
 
 BYTES: Final = "bytes"
 """The setting that asks for the tokenizer made here."""
 
 SETTING: Final = "settings.tokenizer"
-_MOST_TOKENS: Final = 2**16
+_PROBE: Final = (
+    "The 12 quick  foxes\tdon't jump over 3.14159 lazy\n\n\ndogs: "
+    "Grüße, naïve CAFÉ, ﬁne e\u0301, 你好, мир, שלום, 🙂🏽; if (x != 0) { return x[i]; }"
+)
+"""Text at whose places tokenizers differ that have the same words."""
+_PROBED_WORDS: Final = 1000
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -50,10 +57,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if name == BYTES:
         return byte_tokenizer()
     fix = f"give a local folder, an id that is in the cache or can be downloaded, or {BYTES!r}"
-    with border(SETTING, f"{name!r} cannot be loaded", fix):
-        for path in sorted(Path(name).glob("*.json")):
-            refuse_pointer(SETTING, path)
-        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+    with named(SETTING, name, "*.json", fix) as place:
+        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            place, trust_remote_code=False
+        )
     return loaded
 
 
@@ -61,7 +68,7 @@ def encoder(name: str) -> Encoder:
     """Return what training encodes text with.
 
     Raises:
-        ConfigError: as `load_tokenizer`, or it has too many tokens.
+        ConfigError: as `load_tokenizer`, or it cannot encode.
     """
     if name == BYTES:
         return BYTE_ENCODER
@@ -70,13 +77,7 @@ def encoder(name: str) -> Encoder:
         return BYTE_ENCODER
     with border(SETTING, f"{name!r} cannot encode text", "take another, or repair its files"):
         made = _encoder(tokenizer)
-        made.encode("text")
-    if made.num_tokens > _MOST_TOKENS:
-        raise ConfigError(
-            f"{SETTING}: {name!r} has {made.num_tokens} tokens; at most {_MOST_TOKENS} are"
-            " supported"
-        )
-    return made
+        return replace(made, fingerprint=_fingerprint(tokenizer, made))
 
 
 def _encoder(tokenizer: PreTrainedTokenizerBase) -> Encoder:
@@ -96,16 +97,31 @@ def _encoder(tokenizer: PreTrainedTokenizerBase) -> Encoder:
         )["input_ids"]
         return found
 
-    def encode(text: str) -> U16:
+    texts = set(tokenizer.get_vocab().values()) - control
+    num_tokens = max(texts | set(end), default=0) + 1
+    dtype = token_type(num_tokens)
+
+    def encode(text: str) -> Tokens:
         found = np.array(ids_of(text), np.int64)
         if np.isin(found, forbidden).any():
             # Its vocabulary has the mark as a word like any other: no piece may spell one.
             found = np.array([i for part in _broken(text, pattern) for i in ids_of(part)], np.int64)
             found = found[~np.isin(found, forbidden)]
-        return found.astype(np.uint16)
+        return cast("Tokens", found.astype(dtype))
 
-    texts = set(tokenizer.get_vocab().values()) - control
-    return Encoder(encode, end, max(texts | set(end), default=0) + 1, spelt)
+    return Encoder(encode, end, num_tokens, spelt)
+
+
+def _fingerprint(tokenizer: PreTrainedTokenizerBase, made: Encoder) -> bytes:
+    """Return the SHA-256 of what the tokenizer does: its words, and what it makes of some text.
+
+    Not of its files: another version of a library writes them in another way.
+    """
+    words = sorted((i, word) for word, i in tokenizer.get_vocab().items())
+    some = " ".join(word for _, word in words[:: len(words) // _PROBED_WORDS + 1])
+    ids = [made.encode(text).tolist() for text in (_PROBE, some, some.swapcase())]
+    said = json.dumps([words, sorted(made.marks), made.end, *ids])
+    return sha256(said.encode("ascii")).digest()
 
 
 def _broken(text: str, marks: re.Pattern[str]) -> Iterator[str]:

@@ -170,9 +170,53 @@ def test_a_broken_tokenizer_is_one_sentence_with_the_settings_path(tmp_path, con
         encoder(str(tmp_path))
 
 
-def test_a_tokenizer_of_more_tokens_than_two_bytes_hold_is_refused(tmp_path):
-    vocabulary = {"<unk>": 0, **{f"w{i}": i for i in range(1, 2**16 + 1)}}
-    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>").save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="65537 tokens; at most 65536"):
+def words(folder, *words, unknown="<unk>"):
+    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=unknown))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    kept = PreTrainedTokenizerFast(tokenizer_object=made, unk_token=unknown, eos_token="</s>")
+    kept.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_tokenizer_of_more_tokens_than_two_bytes_hold_has_four_for_each(tmp_path):
+    most = 2**16 + 7
+    reads = encoder(words(tmp_path / "t", "<unk>", "</s>", *(f"w{i}" for i in range(2, most))))
+    (tmp_path / "a.txt").write_text(f"w2 w{most - 1}")
+    tokens = read_tokens([str(tmp_path / "a.txt")], reads, Tally("train"))
+    assert tokens.tolist() == [2, most - 1, 1]
+    assert (reads.num_tokens, tokens.itemsize) == (most, 4)
+
+
+def test_a_fingerprint_follows_what_a_tokenizer_does_and_not_its_files(tmp_path):
+    usual = ("<unk>", "</s>", "a", "b", "c")
+    first = encoder(words(tmp_path / "1", *usual)).fingerprint
+    again = tmp_path / "2"
+    words(again, *usual)
+    content = json.loads((again / "tokenizer.json").read_text())
+    (again / "tokenizer.json").write_text(json.dumps(content, indent=1, sort_keys=True))
+    assert encoder(str(again)).fingerprint == first
+    assert encoder(words(tmp_path / "3", "<unk>", "</s>", "b", "a", "c")).fingerprint != first
+    lower = tmp_path / "4"
+    words(lower, *usual)
+    content["normalizer"] = {"type": "Lowercase"}
+    (lower / "tokenizer.json").write_text(json.dumps(content))
+    assert encoder(str(lower)).fingerprint != first
+    assert len(first) == 32
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused_and_nobody_is_asked(tmp_path, capsys):
+    words(tmp_path, "<unk>", "</s>")
+    settings = tmp_path / "tokenizer_config.json"
+    known = json.loads(settings.read_text())
+    auto_map = {"AutoTokenizer": ["own.Own", None]}
+    settings.write_text(json.dumps({**known, "tokenizer_class": "Own", "auto_map": auto_map}))
+    (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(ConfigError, match=r"^settings\.tokenizer: .* code of its own"):
         encoder(str(tmp_path))
+    assert "[y/N]" not in capsys.readouterr().out
+
+
+def test_a_name_may_begin_in_the_home_folder(tmp_path, monkeypatch):
+    words(tmp_path / "mine", "<unk>", "</s>", "a")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert encoder("~/mine").num_tokens == 3

@@ -1,0 +1,77 @@
+"""Models and tokenizers that a run names: what is taken of them, and what is left behind."""
+
+import json
+import os
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from common.errors import ConfigError
+from tests.unit.worker.test_huggingface import MODEL, SETTINGS, learner_with
+from worker.huggingface import outline
+from worker.model import schema_of
+
+
+def exported(folder):
+    learner_with().export(folder)
+    return folder
+
+
+def in_config(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    return str(folder)
+
+
+def test_a_model_with_code_of_its_own_is_refused_and_nobody_is_asked(tmp_path, capsys):
+    auto_map = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    name = in_config(exported(tmp_path), model_type="own", auto_map=auto_map)
+    (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
+    for build_it in (learner_with, lambda model: outline({**SETTINGS, "model": model})):
+        with pytest.raises(ConfigError, match=r"settings\.model: .* code of its own"):
+            build_it(model=name)
+    assert "[y/N]" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["fp8", "bitsandbytes", "gptq", "mxfp4", "no such"])
+def test_quantised_weights_are_refused_with_what_to_name_instead(tmp_path, method):
+    name = in_config(exported(tmp_path), quantization_config={"quant_method": method})
+    for build_it in (learner_with, lambda model: outline({**SETTINGS, "model": model})):
+        with pytest.raises(
+            ConfigError, match=rf"quantised for inference \({method}\), which cannot"
+        ):
+            build_it(model=name)
+
+
+def test_everybody_who_may_read_the_configuration_may_read_the_exported_weights(tmp_path):
+    before = os.umask(0o027)
+    try:
+        exported(tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "model").iterdir()}
+    assert set(modes.values()) == {0o640}, modes
+
+
+def test_a_model_that_says_how_it_generates_in_a_way_that_contradicts_itself_is_exported(tmp_path):
+    exported(tmp_path / "one")
+    said = {"do_sample": False, "temperature": 0.6, "top_p": 0.9}
+    (tmp_path / "one" / "generation_config.json").write_text(json.dumps(said))
+    learner_with(model=str(tmp_path / "one")).export(tmp_path / "two")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "two").config.hidden_size == 16
+
+
+def test_a_tokenizer_of_the_same_size_that_says_other_things_is_another_model(tmp_path):
+    schemas = []
+    for order in (("a", "b"), ("b", "a")):
+        vocabulary = {w: i for i, w in enumerate(("<unk>", "</s>", *order))}
+        made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        kept = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", eos_token="</s>")
+        kept.save_pretrained(tmp_path)
+        settings = {"model": {**MODEL, "vocab_size": 4}, "tokenizer": str(tmp_path)}
+        schemas.append(schema_of(learner_with(**settings)))
+    assert schemas[0].hash != schemas[1].hash
+    assert schemas[0].parameters == schemas[1].parameters
+    assert not schema_of(learner_with()).constants  # of bytes there is but one

@@ -1,0 +1,65 @@
+"""A model or a tokenizer that a run names: a local folder, or an id of Hugging Face.
+
+What comes from there is weights and words. Code of its own is never run, and nobody is asked
+whether it may be: every process of a run would ask, most of them where nobody reads it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from common.border import border, refuse_pointer
+from common.errors import ConfigError
+
+_OF_OWN_CODE = "trust_remote_code"
+"""What transformers says must be set, where a name asks for code that it does not have."""
+
+
+def place_of(name: str) -> str:
+    """Return what the library is given for a name: `~` is the home folder, as in a shell."""
+    return str(Path(name).expanduser()) if name.startswith("~") else name
+
+
+@contextmanager
+def named(setting: str, name: str, files: str, fix: str) -> Iterator[str]:
+    """Load something by name inside, from the place that is yielded.
+
+    Args:
+        setting: that names it.
+        files: a glob of those files in a local folder that must be more than pointers.
+        fix: what else may be given.
+
+    Raises:
+        ConfigError: it cannot be loaded, or brings code of its own.
+    """
+    with border(setting, f"{name!r} cannot be loaded", fix):
+        place = place_of(name)
+        for path in sorted(Path(place).glob(files)):
+            refuse_pointer(setting, path)
+        try:
+            yield place
+        except ValueError as e:
+            if _OF_OWN_CODE not in str(e):
+                raise
+            raise ConfigError(
+                f"{setting}: {name!r} brings code of its own, which is never run: choose one that"
+                " the installed transformers has built in, or write a learner of your own"
+            ) from None
+
+
+def refuse_quantised(setting: str, name: str, place: str) -> None:
+    """Let a model pass whose weights are plain numbers.
+
+    Raises:
+        ConfigError: they are packed in few bits for inference; float32 is what is trained.
+    """
+    values: dict[str, Any] = PretrainedConfig.get_config_dict(place)[0]
+    if packed := values.get("quantization_config"):
+        how = packed.get("quant_method", "few bits") if isinstance(packed, dict) else "few bits"
+        raise ConfigError(
+            f"{setting}: {name!r} holds weights quantised for inference ({how}), which cannot be"
+            " trained: name the model that they were made from, in float32, bfloat16 or float16"
+        )
