@@ -129,4 +129,4 @@ class DivergedError(CrosscloudError):
 
 
 class ToldToEndError(BaseException):
-    """SIGTERM or Ctrl-C: this process is to end. No fault, and no `except Exception` keeps it."""
+    """SIGTERM, SIGHUP, Ctrl-C: this process is to end. No fault; no `except Exception` keeps it."""

@@ -169,7 +169,8 @@ def certificate_for(
     not_before: datetime.datetime,
     not_after: datetime.datetime,
 ) -> bytes:
-    """Return a certificate, PEM, for the holder of `key`."""
+    """Return a certificate, PEM, for the holder of `key`; it never outlives its authority."""
+    not_after = min(not_after, authority.certificate.not_valid_after_utc)
     serves = identity.role is Role.COORDINATOR
     usage = ExtendedKeyUsageOID.SERVER_AUTH if serves else ExtendedKeyUsageOID.CLIENT_AUTH
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity.name)])

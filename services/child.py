@@ -117,7 +117,7 @@ class Line:
 
         The main thread calls it, first of all. Where it does not come to `receive` or `send` within
         `ORDERLY_S`, it is interrupted by a `ToldToEndError`; `FORCED_S` later the process is over.
-        Before the parent is gone SIGTERM and SIGINT are the parent's affair. A process that is
+        Before the parent is gone the signals that end it are the parent's affair. A process that is
         forked from this one, by a learner say, hears them as any other.
         """
         gone = threading.Event()

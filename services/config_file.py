@@ -31,6 +31,10 @@ from services.yaml_file import Loc, Written
 S = TypeVar("S", bound=BaseModel)
 
 _PREFIX: Final = "CROSSCLOUD"
+PROCESSES: Final = ("run", "coordinator", "worker", "evaluator", "operator")
+"""The words in the names of variables."""
+_OF_KUBERNETES: Final = ("tcp://", "udp://", "sctp://")
+"""How the values begin that it makes up for a service called, say, crosscloud-worker-metrics."""
 _UNKNOWN: Final = ("extra_forbidden", "unexpected_keyword_argument")
 _DOTTED: Final = re.compile(r"([a-z_0-9]+(?:[.][\w-]+)*): ")
 _TEXT: Final = (str, Path, SecretStr)
@@ -48,6 +52,7 @@ def load(kind: type[S], path: Path, process: str, environ: Mapping[str, str] | N
     """
     written = read_mapping(path)
     environ = os.environ if environ is None else environ
+    _refuse_near_misses(kind, process, environ)
     return check(kind, written, path, _override(kind, written, process, environ))
 
 
@@ -116,6 +121,36 @@ def _placed(message: str, written: Written) -> str | None:
     if not loc or loc[:1] not in written.lines:
         return None
     return f"{written.where(loc)}: {message}"
+
+
+def _refuse_near_misses(kind: type[BaseModel], process: str, environ: Mapping[str, str]) -> None:
+    """Let variables pass that are set for this process, for another one of ours, or not by us.
+
+    Raises:
+        ConfigError: one would set nothing: one underscore, small letters, no such process.
+    """
+    ours = tuple(f"{_PREFIX}_{name.upper()}__" for name in PROCESSES)
+    own = f"{_PREFIX}_{process.upper()}_"
+    meant = {"_".join(loc): "__".join(loc) for loc in _leaves(kind)}
+    for variable in sorted(environ):
+        upper = variable.upper()
+        if not upper.startswith(f"{_PREFIX}_") or variable.startswith(ours):
+            continue
+        if upper.startswith(ours):
+            raise ConfigError(f"{variable}: sets nothing; write it in capitals: {upper}")
+        if "__" in upper:
+            known = ", ".join(f"{prefix}..." for prefix in ours)
+            raise ConfigError(f"{variable}: sets nothing; variables are {known}")
+        found = meant.get(upper.removeprefix(own).lower()) if upper.startswith(own) else None
+        if found and not environ[variable].startswith(_OF_KUBERNETES):
+            raise ConfigError(f"{variable}: sets nothing; write {own}_{found.upper()}")
+
+
+def _leaves(kind: Any) -> Iterator[tuple[str, ...]]:
+    """Yield the way to each field that is no group of others."""
+    for name, (annotation, _) in _fields(kind, ()).items():
+        under = list(_leaves(annotation))
+        yield from ((name, *rest) for rest in under) if under else [(name,)]
 
 
 def _override(

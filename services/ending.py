@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C, from a process's first line to its last, whatever it is at when they come.
+"""SIGTERM, Ctrl-C, SIGHUP: from a process's first line to its last, whatever it is at by then.
 
 `begin` is the command line's first act: from then on a signal raises `ToldToEndError` where the
 main thread is, so that what is half done is undone on the way out. A process with an event loop
@@ -8,6 +8,9 @@ A thread sees each signal, too, also where the main thread hears nothing because
 library: it ends the process by force when the time is up that `within` states. That costs nothing
 but what was not saved; children read the end of their line (`child.py`). A second signal changes
 nothing: some supervisors send two at once.
+
+SIGHUP is what a process gets whose terminal is gone, an ended ssh session say: it drains then, too,
+unless it was started with it ignored, as `nohup` does.
 """
 
 import logging
@@ -15,7 +18,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
@@ -27,7 +30,7 @@ log = logging.getLogger(__name__)
 END_S: Final = 10.0
 """How long a process that states nothing else may take to end."""
 
-NUMBERS: Final = (signal.SIGTERM, signal.SIGINT)
+NUMBERS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -57,7 +60,7 @@ _forces: Final[list[_Force]] = []
 
 
 def begin() -> None:
-    """Let SIGTERM and SIGINT raise `ToldToEndError` in the main thread, which calls this."""
+    """Let these signals raise `ToldToEndError` in the main thread, which calls this."""
     if not _forces:
         _forces.append(_Force())
     handle(_raise)
@@ -75,13 +78,13 @@ def finish() -> None:
 
 
 def handle(handler: Handler) -> None:
-    """Let `handler` be called for both signals."""
-    for number in NUMBERS:
+    """Let `handler` be called for these signals."""
+    for number in _heard():
         signal.signal(number, handler)
 
 
 def hold_back() -> None:
-    """Let both signals wait, for this thread and what it forks."""
+    """Let these signals wait, for this thread and what it forks."""
     signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
 
 
@@ -92,9 +95,15 @@ def let_go() -> None:
 
 def default() -> None:
     """Let them end this process, as they end any other."""
-    for number in NUMBERS:
+    for number in _heard():
         signal.signal(number, signal.SIG_DFL)
     let_go()
+
+
+def _heard() -> Iterator[signal.Signals]:
+    for number in NUMBERS:
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            yield number
 
 
 def ignore(number: int, frame: FrameType | None) -> None:

@@ -25,7 +25,7 @@ class Exit(IntEnum):
     OVER = 0, "the run is over; or the command has done what it was asked"
     FAILED = 1, "it failed, was refused, or diverged: its last line says why"
     SETTINGS = 2, "a setting, the genesis or the learner is wrong: its last line names it"
-    TOLD = 75, "SIGTERM or Ctrl-C ended it before that: started again, it goes on"
+    TOLD = 75, "SIGTERM, SIGHUP or Ctrl-C ended it before that: started again, it goes on"
 
 
 def exit_of(error: BaseException) -> Exit:

@@ -46,6 +46,14 @@ class Renewed(Generic[T]):
                 self._renew(stamp)
             return self._made
 
+    def fault(self) -> str:
+        """Return what is wrong with the files by now, an expired certificate say; "" if nothing."""
+        try:
+            self._make()
+        except (ConfigError, OSError) as e:
+            return str(e)
+        return ""
+
     def _renew(self, stamp: object) -> None:
         try:
             self._made = self._make()

@@ -6,10 +6,16 @@ reader would call the host may be half of it.
 
 import re
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from common.text import printable
 
 STORES: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
 """Schemes of a store's URL."""
+
+_TLS: Final = ("rediss", "rediss+cluster")
+_OPTIONS: Final = ("client_name", "db", "health_check_interval", "password", "protocol", "username")
+"""What may stand after the ?; time-outs and encodings are ours."""
 
 _ACCESS: Final = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*:/+)(?P<access>[^\s'\"]*)@")
 _BARE: Final = re.compile(r"(?<![^\s'\"(])[^\s'\"/@:(]+:[^\s'\"/@:][^\s'\"@]*@")
@@ -45,6 +51,12 @@ def problem_of(url: str) -> str:
             "cannot be taken apart: in a password percent-encode / as %2F, # as %23, ? as %3F, "
             "@ as %40, : as %3A, [ as %5B, ] as %5D and % as %25; a port is a number to 65535"
         )
+    if unknown := [name for name, _ in parse_qsl(parts.query) if not _may_stand(name, scheme)]:
+        options = _OPTIONS if scheme not in _TLS else (*_OPTIONS, "ssl_...")
+        return (
+            f"has an option {printable(unknown[0])[:30]!r} after the ?, which is none here or ours:"
+            f" leave it out; with {scheme}:// there may be {', '.join(options)}"
+        )
     if scheme == "unix":
         return "" if unquote(parts.path) else f"names no socket; {_FORMS}"
     if not host:
@@ -55,6 +67,10 @@ def problem_of(url: str) -> str:
     if path and not path.isdecimal():
         return f"has something else than a database's number after the host; {_FORMS}"
     return ""
+
+
+def _may_stand(name: str, scheme: str) -> bool:
+    return name in _OPTIONS or (name.startswith("ssl_") and scheme in _TLS)
 
 
 def shown(url: str) -> str:

@@ -210,12 +210,19 @@ def check_own(
     return _check_identity(tls, certificate, run, roles, name)
 
 
-def explain_rpc_error(error: grpc.RpcError | str, target: str = "") -> str:
+def explain_rpc_error(
+    error: grpc.RpcError | str,
+    target: str = "",
+    own: Renewed[grpc.ChannelCredentials] | None = None,
+) -> str:
     """Return why a call failed, in a sentence for the operator of the dialling side.
 
     Args:
         target: HOST:PORT that was dialled; a proxy on the way is named; "" = not known.
+        own: what it was dialled with; a certificate may have expired since.
     """
+    if own is not None and (fault := own.fault()):
+        return fault
     code, details = ("", error) if isinstance(error, str) else _said(error)
     if target and (proxy := proxy_for(target)) is not None:
         if proxy.fault:  # what gRPC says may hold the password

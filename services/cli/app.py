@@ -33,6 +33,9 @@ app = typer.Typer(
 certs = typer.Typer(help="Certificates of a federation.", no_args_is_help=True)
 app.add_typer(certs, name="certs")
 
+_OF_OTHERS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
+"""Variables that programs with many processes share their metrics by: ours have a page each."""
+
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Config = Annotated[Path, typer.Option("--config", "-c", help="This process's YAML file.")]
 
@@ -40,7 +43,14 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="This process's YAM
 def run() -> None:
     """Run the command in `sys.argv`; never returns normally."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # what it says is in our own sentences
+    for name in _OF_OTHERS:
+        os.environ.pop(name, None)
     try:
+        if sys.flags.optimize > 1:
+            raise ConfigError(
+                "PYTHONOPTIMIZE=2 (python -OO) takes away docstrings, which transformers reads: "
+                "unset it, or set it to 1"
+            )
         app(prog_name="crosscloud")
     except CrosscloudError as e:
         sys.exit(_say(e, exit_of(e)))

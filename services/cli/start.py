@@ -8,10 +8,12 @@ import sys
 from common.errors import ToldToEndError
 from services import ending
 from services.exit_status import Exit
+from services.standard_streams import open_missing
 
 
 def main() -> None:
     """Run the command in `sys.argv`; never returns normally."""
+    open_missing()
     ending.begin()
     try:
         from services.cli.app import run

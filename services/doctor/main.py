@@ -125,14 +125,23 @@ def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bo
     identity = check_own(tls, run, (role,), name=name)
     if signs:
         check_signs(tls)
-    until = x509.load_pem_x509_certificate(tls.certificate.read_bytes()).not_valid_after_utc
-    days = (until - datetime.datetime.now(datetime.UTC)).days
+    days, of_all = _days_left(tls.certificate), _days_left(tls.ca)
+    if of_all < _FEW_DAYS:
+        raise ConfigError(
+            f"{tls.ca}, the authority, expires in {of_all} days, and every certificate with it: "
+            "make a new federation's in an empty folder with `crosscloud certs init`"
+        )
     if days < _FEW_DAYS:
         raise ConfigError(
             f"{tls.certificate} expires in {days} days: renew it with `crosscloud certs request` "
             "and `sign`; processes take the new one without a restart"
         )
-    return f"{role} {identity.name} of {identity.organisation}, good for {days} days"
+    return f"{role} {identity.name} of {identity.organisation}, good for {min(days, of_all)} days"
+
+
+def _days_left(path: Path) -> int:
+    until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    return (until - datetime.datetime.now(datetime.UTC)).days
 
 
 def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Finding]:

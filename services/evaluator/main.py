@@ -70,6 +70,7 @@ class Evaluator:
         credentials = renewed_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
         control, bulk = settings.coordinator.control, settings.coordinator.bulk
         self._target = control
+        self._own = credentials
         self._control = RenewedChannel(control, credentials)
         self._bulk = BulkLink(RenewedChannel(bulk, credentials), self._closing, target=bulk)
         self._downloads = Downloads(genesis, log.info, time.monotonic)
@@ -216,7 +217,7 @@ class Evaluator:
                     break
                 told_s = retry_after_s(e)
                 if not self._closing.is_set():
-                    log.warning("no log: %s", explain_rpc_error(e, self._target))
+                    log.warning("no log: %s", explain_rpc_error(e, self._target, self._own))
             except ValueError:  # the channel was closed by the main thread
                 break
             self._closing.wait(patience.wait_s(told_s))

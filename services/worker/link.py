@@ -24,6 +24,7 @@ from services.channels import OPTIONS, Options, to
 from services.exit_status import Exit
 from services.grpc_status import error_of, retry_after_s
 from services.patience import Patience
+from services.renewed import Renewed
 from services.tls import explain_rpc_error
 from services.wire import Tally
 
@@ -77,6 +78,7 @@ class Link:
         join: makes the first message of each stream.
         heartbeat: makes a heartbeat.
         inbox: where received messages go; None = the stream broke.
+        own: what `dial` shows of us, to be looked at where it fails.
         tally: where bytes are counted, as "control".
     """
 
@@ -88,6 +90,7 @@ class Link:
         join: Callable[[], session_pb2.Join],
         heartbeat: Callable[[], session_pb2.Heartbeat],
         inbox: Callable[[Message | None], None],
+        own: Renewed[grpc.ChannelCredentials] | None = None,
         tally: Tally | None = None,
     ) -> None:
         self._tally = tally or Tally()
@@ -96,6 +99,7 @@ class Link:
         self._join = join
         self._heartbeat = heartbeat
         self._inbox = inbox
+        self._own = own
         self._outgoing: asyncio.Queue[session_pb2.ConnectRequest] | None = None
         self._welcomed = False
         self._over = False
@@ -128,7 +132,8 @@ class Link:
                 if (refusal := error_of(e)) is not None:
                     raise EndedError(f"the coordinator refuses: {refusal}", Exit.FAILED) from None
                 self._come_back_s = retry_after_s(e)
-                log.warning("no stream to %s: %s", self._target, explain_rpc_error(e, self._target))
+                why = explain_rpc_error(e, self._target, self._own)
+                log.warning("no stream to %s: %s", self._target, why)
             self._inbox(None)
             if self._welcomed:
                 patience.reset()

@@ -97,6 +97,7 @@ class Worker:
             join=self._join,
             heartbeat=self._heartbeat,
             inbox=self._inbox.received,
+            own=credentials,
             tally=self._tally,
         )
         self._trainer: trainer_link.Trainer

@@ -192,15 +192,15 @@ def test_an_operator_who_stops_watching(site: Site) -> None:
     assert "Traceback" not in site.said(OPERATOR)
 
 
-def told(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that says "ready", send it SIGTERM then, and return how it ended."""
+def told(program: str, number: int = signal.SIGTERM) -> subprocess.CompletedProcess[str]:
+    """Run a program that says "ready", send it a signal then, and return how it ended."""
     command = (sys.executable, "-c", PROGRAM + program)
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.terminate()
+        process.send_signal(number)
         said, wrong = process.communicate(timeout=PATIENCE_S)
     return subprocess.CompletedProcess(command, process.returncode, said, wrong)
 
@@ -218,6 +218,25 @@ def test_what_undoes_itself_in_time_is_not_forced() -> None:
         f"ending.within(float('inf'))\ntry: {READY}; time.sleep(600)\nexcept ToldToEndError: {undo}"
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (7, "undone\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_that_end_a_process_let_it_undo_itself_too(number: int) -> None:
+    undo = "print('undone'); sys.exit(7)"
+    ended = told(f"pass\ntry: {READY}; time.sleep(600)\nexcept ToldToEndError: {undo}", number)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (7, "undone\n", "")
+
+
+def test_a_lost_terminal_does_not_end_what_was_started_to_outlive_it() -> None:
+    ignored = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {PROGRAM}"
+    program = f"{READY}; sys.stdin.readline(); print('goes on')"
+    command = (sys.executable, "-c", ignored + program)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate("\n", timeout=PATIENCE_S)[0] == "goes on\n"
 
 
 # Settings

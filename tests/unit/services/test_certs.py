@@ -239,3 +239,11 @@ def test_whom_the_list_has_already_counts(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="3 workers of 2 organisations"):
         init_federation(tmp_path, "demo", of("azure@initech"), min_cohort=3)
     init_federation(tmp_path, "demo", of("azure@initech", "onprem@hooli"), min_cohort=3)
+
+
+def test_no_certificate_outlives_its_authority(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR], valid_days=1)  # an authority of ten days
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS], valid_days=365)
+    until = load(tmp_path / "ca.pem").not_valid_after_utc
+    assert load(tmp_path / "aws.pem").not_valid_after_utc == until
+    assert load(tmp_path / "coordinator.pem").not_valid_after_utc < until

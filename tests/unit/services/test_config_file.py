@@ -316,3 +316,49 @@ def test_no_variable_is_told_that_holds_a_secret(folder: Path, value: str) -> No
 def test_control_and_bulk_are_two_ports(folder: Path) -> None:
     text = worker(coordinator="{control: 'h:7443', bulk: 'h:7443'}")
     assert "coordinator: control and bulk are both h:7443" in refused(folder, text, load_worker)
+
+
+# Variables that set nothing
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("CROSSCLOUD_WORKER_DEVICE", "write CROSSCLOUD_WORKER__DEVICE"),
+        ("CROSSCLOUD_WORKER_TLS_KEY", "write CROSSCLOUD_WORKER__TLS__KEY"),
+        ("CROSSCLOUD_WORKER_TRUST_MIN_COHORT", "write CROSSCLOUD_WORKER__TRUST__MIN_COHORT"),
+        ("crosscloud_worker_device", "write CROSSCLOUD_WORKER__DEVICE"),
+        ("crosscloud_worker__device", "in capitals: CROSSCLOUD_WORKER__DEVICE"),
+        ("Crosscloud_Coordinator__Host", "in capitals: CROSSCLOUD_COORDINATOR__HOST"),
+        ("CROSSCLOUD_WORKERS__DEVICE", "variables are CROSSCLOUD_RUN__"),
+        ("CROSSCLOUD__WORKER__DEVICE", "variables are CROSSCLOUD_RUN__"),
+    ],
+)
+def test_a_variable_that_would_set_nothing_is_refused(
+    folder: Path, variable: str, said: str
+) -> None:
+    found = refused(folder, worker(), load_worker, **{variable: "cuda"})
+    assert found.startswith(f"{variable}: sets nothing; ")
+    assert said in found
+
+
+def test_the_store_s_url_in_a_variable_that_would_set_nothing_is_not_shown(folder: Path) -> None:
+    url = {"CROSSCLOUD_COORDINATOR_REDIS_URL": "redis://:hidden@host:6379/0"}
+    found = refused(folder, yaml.safe_dump(COORDINATOR), load_coordinator, **url)
+    assert "write CROSSCLOUD_COORDINATOR__REDIS_URL" in found
+    assert "hidden" not in found
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("CROSSCLOUD_COORDINATOR__DRAIN_S", "7"),  # of another process
+        ("CROSSCLOUD_WORKER_SERVICE_HOST", "10.0.0.7"),  # those that Kubernetes makes up
+        ("CROSSCLOUD_WORKER_PORT_7446_TCP_PORT", "7446"),
+        ("CROSSCLOUD_WORKER_METRICS_PORT", "tcp://10.0.0.7:7446"),
+        ("CROSSCLOUD_VERSION", "1"),
+        ("CROSSCLOUD_WORKER_IMAGE", "worker:1"),
+    ],
+)
+def test_a_variable_that_others_set_passes(folder: Path, variable: str, value: str) -> None:
+    assert loaded(folder, worker(), load_worker, **{variable: value}).device == "cpu"

@@ -133,3 +133,33 @@ def test_no_finding_of_the_doctor_shows_one() -> None:
         raise ConfigError("redis://:S3cret/Pass@host:1: no")
 
     assert SECRET not in found("redis", look).sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:1/0?ssl_cert_reqs=none",
+        "unix:///s?ssl_ca_certs=/ca.pem",
+        "redis://h?foo=1",
+        "redis://h?decode_responses=true",
+        "redis://h?encoding=utf-16",
+        "rediss+cluster://h?socket_timeout=600",
+        "redis://h?single_connection_client=True",
+    ],
+)
+def test_an_option_that_is_none_or_ours_is_refused_by_name(url: str) -> None:
+    name = url.partition("?")[2].partition("=")[0]
+    assert problem_of(url).startswith(f"has an option {name!r} after the ?")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h?db=1&client_name=x&health_check_interval=5&protocol=3",
+        "unix:///s?username=u&password=p",
+        "rediss://h?ssl_ca_certs=/ca.pem&ssl_cert_reqs=none",
+        "rediss+cluster://h?ssl_certfile=/c.pem&ssl_keyfile=/c.key",
+    ],
+)
+def test_options_of_a_store_pass(url: str) -> None:
+    assert problem_of(url) == ""

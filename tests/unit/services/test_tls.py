@@ -6,7 +6,13 @@ import pytest
 from common.errors import ConfigError
 from services.identity import Identity, Role
 from services.settings import TlsSettings
-from services.tls import channel_credentials, check_own, explain_rpc_error, server_credentials
+from services.tls import (
+    channel_credentials,
+    check_own,
+    explain_rpc_error,
+    renewed_credentials,
+    server_credentials,
+)
 from tests.certificates import NOW, RUN, authority, tls_files
 
 
@@ -88,3 +94,16 @@ def test_files_that_are_something_else_are_named(tmp_path: Path) -> None:
 
 def test_details_that_say_nothing_known_are_passed_on() -> None:
     assert explain_rpc_error("the moon is full") == "the call failed: the moon is full"
+
+
+def test_a_failing_call_is_explained_by_our_own_certificate_where_that_has_expired(
+    tmp_path: Path,
+) -> None:
+    ours = authority()
+    tls = tls_files(tmp_path, ours)
+    credentials = renewed_credentials(tls, RUN, Role.WORKER, "aws")
+    said = explain_rpc_error("Socket closed", "127.0.0.1:1", credentials)
+    assert "its own log names the reason" in said
+    tls_files(tmp_path, ours, days=(-2, -1))
+    said = explain_rpc_error("Socket closed", "127.0.0.1:1", credentials)
+    assert said.startswith(f"{tls.certificate} expired on ")

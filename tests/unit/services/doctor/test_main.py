@@ -2,8 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from services.certs import new_authority
 from services.doctor.findings import found
 from services.doctor.main import examine
+from services.identity import Role
+from tests.certificates import DAY, NOW, RUN, tls_files
 
 
 def test_a_file_that_is_wrong_ends_the_examination(tmp_path: Path) -> None:
@@ -15,3 +18,16 @@ def test_a_file_that_is_wrong_ends_the_examination(tmp_path: Path) -> None:
 def test_a_bug_of_ours_is_no_finding() -> None:
     with pytest.raises(ZeroDivisionError):
         found("x", lambda: str(1 // 0))
+
+
+def test_an_authority_that_ends_soon_is_named_whatever_the_certificate_says(tmp_path: Path) -> None:
+    soon = new_authority(RUN, NOW - DAY, NOW + 3 * DAY)
+    tls = tls_files(tmp_path, soon, Role.OPERATOR, "operator", days=(-1, 300))
+    config = tmp_path / "operator.yaml"
+    config.write_text(
+        f"run: {RUN}\ncoordinator: 127.0.0.1:1\n"
+        f"tls: {{ca: {tls.ca}, certificate: {tls.certificate}, key: {tls.key}}}\n"
+    )
+    *_, certificate = examine(config)
+    assert (certificate.check, certificate.ok) == ("certificate", False)
+    assert certificate.sentence.startswith(f"{tls.ca}, the authority, expires in ")
