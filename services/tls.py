@@ -25,6 +25,8 @@ from services.settings import TlsSettings
 
 T = TypeVar("T")
 
+_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
+
 # What gRPC says in `details()` -> what it means. First match wins.
 _SENTENCES: Final = (
     (
@@ -191,6 +193,11 @@ def check_own(
     now = now or datetime.datetime.now(datetime.UTC)
     authority, certificate = _load(tls.ca), _load(tls.certificate)
     _check_key(tls, certificate)
+    if (num_there := tls.ca.read_bytes().count(_BEGIN)) > 1:
+        raise ConfigError(
+            f"{tls.ca} holds {num_there} certificates: a federation has one authority, and whoever "
+            "another one signs would come in; leave its own alone in the file"
+        )
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):

@@ -31,6 +31,8 @@ from services.files import storage_errors
 _SOCKET: Final = "valkey.sock"
 _LOG: Final = "valkey.log"
 _MAX_SOCKET_PATH: Final = 100  # bytes; Linux takes 107, macOS 103
+_LINK_BYTES: Final = len("/crosscloud-xxxxxxxx/valkey/") + len(_SOCKET)
+_TEMPORARY: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - a folder of our own in there
 _START_TIMEOUT_S: Final = 60.0  # it first reads its whole file back
 _STOP_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.01
@@ -199,11 +201,23 @@ def _lock(path: Path) -> Iterator[int | None]:
 
 @contextlib.contextmanager
 def _short_path(path: Path) -> Iterator[Path]:
-    """Yield a path to the socket that is short enough for the system."""
+    """Yield a path to the socket that is short enough for the system.
+
+    Raises:
+        ConfigError: neither it nor a link to it in any folder for temporary files is.
+    """
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="crosscloud-") as folder:
+    for place in (tempfile.gettempdir(), *_TEMPORARY):  # TMPDIR may be as deep
+        if len(os.fsencode(place)) + _LINK_BYTES <= _MAX_SOCKET_PATH and os.access(place, os.W_OK):
+            break
+    else:
+        raise ConfigError(
+            f"{path} is too long for a socket, and so is any path below TMPDIR: set TMPDIR to a "
+            "folder with a short name, or choose a shorter data_dir"
+        )
+    with tempfile.TemporaryDirectory(prefix="crosscloud-", dir=place) as folder:
         short = Path(folder) / "valkey"
         short.symlink_to(path.parent)
         yield short / path.name

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -162,6 +163,21 @@ def test_a_deep_folder_with_odd_characters_works(tmp_path: Path, orphan: Orphan)
     pid = orphan(folder)
     with EmbeddedValkey(folder) as server:
         assert process_id(server) == pid
+
+
+def test_a_deep_folder_works_where_temporary_files_are_as_deep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("x" * 60) / ("y" * 60)
+    deep.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with EmbeddedValkey(deep / "valkey") as server, Redis.from_url(server.url) as client:
+        assert client.ping()
+    monkeypatch.setattr("services.coordinator.embedded_valkey._TEMPORARY", ())
+    with pytest.raises(
+        ConfigError, match="too long for a socket, and so is any path below TMPDIR: set TMPDIR"
+    ):
+        EmbeddedValkey(deep / "valkey")
 
 
 def test_damaged_files_are_named_with_the_way_out(tmp_path: Path) -> None:

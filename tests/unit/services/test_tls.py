@@ -107,3 +107,15 @@ def test_a_failing_call_is_explained_by_our_own_certificate_where_that_has_expir
     tls_files(tmp_path, ours, days=(-2, -1))
     said = explain_rpc_error("Socket closed", "127.0.0.1:1", credentials)
     assert said.startswith(f"{tls.certificate} expired on ")
+
+
+@pytest.mark.parametrize("other_first", [False, True])
+def test_a_file_of_two_authorities_is_refused_by_that_name(
+    tmp_path: Path, other_first: bool
+) -> None:
+    ours, other = authority(), authority()
+    tls = tls_files(tmp_path, ours)
+    both = (other.pem, ours.pem) if other_first else (ours.pem, other.pem)
+    tls.ca.write_bytes(b"".join(both))
+    with pytest.raises(ConfigError, match=r"ca\.pem holds 2 certificates: .* one authority"):
+        check_own(tls, RUN, (Role.WORKER,))
