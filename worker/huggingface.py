@@ -34,7 +34,7 @@ from worker.encoder import END_OF_DOCUMENT
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
 from worker.learner_settings import check_data, checked
 from worker.model_config import config_of
-from worker.named import named, refuse_quantised
+from worker.named import named, refuse_unless_whole
 from worker.tokenizer import BYTES, SETTING, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
@@ -323,14 +323,14 @@ def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
 
 def _named_config(name: str) -> PretrainedConfig:
     with named("settings.model", name, "*.json", _NAMED) as place:
-        refuse_quantised("settings.model", name, place)
+        refuse_unless_whole("settings.model", name, place)
         found = AutoConfig.from_pretrained(place, trust_remote_code=False)
     return cast("PretrainedConfig", found)
 
 
 def _pretrained(name: str) -> PreTrainedModel:
     with named("settings.model", name, "*.*", _NAMED) as place:
-        refuse_quantised("settings.model", name, place)
+        refuse_unless_whole("settings.model", name, place)
         model, found = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
             AutoModelForCausalLM.from_pretrained(

@@ -7,14 +7,15 @@ whether it may be: every process of a run would ask, most of them where nobody r
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from transformers import PretrainedConfig
 
 from common.border import border, refuse_pointer
 from common.errors import ConfigError
 
-_OF_OWN_CODE = "trust_remote_code"
+_ADAPTER: Final = "adapter_config.json"
+_OF_OWN_CODE: Final = "trust_remote_code"
 """What transformers says must be set, where a name asks for code that it does not have."""
 
 
@@ -50,12 +51,18 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[str]:
             ) from None
 
 
-def refuse_quantised(setting: str, name: str, place: str) -> None:
-    """Let a model pass whose weights are plain numbers.
+def refuse_unless_whole(setting: str, name: str, place: str) -> None:
+    """Let a model pass that is all there, its weights plain numbers.
 
     Raises:
-        ConfigError: they are packed in few bits for inference; float32 is what is trained.
+        ConfigError: it is an adapter, which one library lays over another model and the next does
+            not see; or its weights are packed in few bits for inference.
     """
+    if (Path(place) / _ADAPTER).exists():
+        raise ConfigError(
+            f"{setting}: {name!r} holds an adapter of another model ({_ADAPTER}), such as LoRA:"
+            " merge the two, or take the file away where its weights stand in the model already"
+        )
     values: dict[str, Any] = PretrainedConfig.get_config_dict(place)[0]
     if packed := values.get("quantization_config"):
         how = packed.get("quant_method", "few bits") if isinstance(packed, dict) else "few bits"

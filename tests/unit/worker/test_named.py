@@ -44,6 +44,18 @@ def test_quantised_weights_are_refused_with_what_to_name_instead(tmp_path, metho
             build_it(model=name)
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_adapter_is_no_model_and_is_not_passed_over(tmp_path, alone):
+    exported(tmp_path)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    if alone:
+        (tmp_path / "config.json").unlink()
+        (tmp_path / "model.safetensors").unlink()
+    for build_it in (learner_with, lambda model: outline({**SETTINGS, "model": model})):
+        with pytest.raises(ConfigError, match=r"settings\.model: .* holds an adapter .*: merge"):
+            build_it(model=str(tmp_path))
+
+
 def test_everybody_who_may_read_the_configuration_may_read_the_exported_weights(tmp_path):
     before = os.umask(0o027)
     try:
