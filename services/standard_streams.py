@@ -15,7 +15,8 @@ def open_missing() -> None:
             os.fstat(number)
         except OSError:
             opened = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-            assert opened == number, opened
+            if opened != number:
+                raise AssertionError(f"{opened} was free, {number} is asked for") from None
             os.set_inheritable(opened, True)
     sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
