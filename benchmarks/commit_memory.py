@@ -1,7 +1,6 @@
 """What one round costs a real coordinator: its processes' memory, and the seconds of its commit."""
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from services.genesis_file import load_genesis
 from services.identity import Role
 from services.local.layout import COORDINATOR, HOST, FederationSpec, Layout, WorkerSpec
 from services.local.processes import LocalProcess, ProcessFailedError
+from services.own_modules import own_command, own_path
 from services.settings import load_worker
 from services.tls import channel_credentials
 from tests.light_worker import LightWorker
@@ -153,12 +153,11 @@ class BenchFederation:
 
     def _command(self, *arguments: object, heap_folder: Path | None = None) -> LocalProcess:
         name = str(arguments[0])
-        command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
-        path, environment = [p or os.getcwd() for p in sys.path], {}
+        command = own_command("crosscloud", *map(str, arguments))
+        environment = own_path()
         if heap_folder is not None:
-            path.insert(0, str(_INSIDE))
+            environment["PYTHONPATH"] = os.pathsep.join((str(_INSIDE), environment["PYTHONPATH"]))
             environment["HEAP_FOLDER"] = str(heap_folder)
-        environment["PYTHONPATH"] = os.pathsep.join(path)
         return LocalProcess(name, command, self.layout.log(name), environment)
 
 

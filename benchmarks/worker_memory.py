@@ -9,7 +9,6 @@ interpreter, torch and the like. The formula that it checks is in docs/operation
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.result import write_result
 from services.genesis_file import load_genesis
 from services.local.layout import COORDINATOR, EVALUATOR, FederationSpec, Layout, WorkerSpec
 from services.local.processes import LocalProcess, ProcessFailedError
+from services.own_modules import own_command, own_path
 
 TRAINER_BYTES: Final = 16
 """Of one parameter: float32 value, gradient, AdamW's two moments; the allocator keeps some more."""
@@ -128,9 +128,8 @@ def _peak(pid: int) -> int:
 
 def _command(layout: Layout, *arguments: object) -> LocalProcess:
     name = str(arguments[0])
-    command = (sys.executable, "-m", "crosscloud", *map(str, arguments))
-    path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    return LocalProcess(name, command, layout.log(name), path)
+    command = own_command("crosscloud", *map(str, arguments))
+    return LocalProcess(name, command, layout.log(name), own_path())
 
 
 if __name__ == "__main__":

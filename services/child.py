@@ -16,7 +16,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from common import canonical
 from common.errors import CrosscloudError, MalformedDocumentError, ToldToEndError
 from services import ending
 from services.exit_status import Exit
+from services.own_modules import own_command, own_path
 
 ORDERLY_S: Final = 1.0
 """How long a child may take to see for itself that its parent is gone."""
@@ -247,23 +247,16 @@ async def spawn(
         environment: added to ours.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    # the child imports what we import, from wherever we were started
-    path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
     with contextlib.ExitStack() as undo, theirs:
         undo.callback(ours.close)
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            "--fd",
-            str(theirs.fileno()),
-            *args,
+            *own_command(module, "--fd", str(theirs.fileno()), *args),
             pass_fds=(theirs.fileno(),),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, **path, **(environment or {})},
+            env={**os.environ, **own_path(), **(environment or {})},
         )
         undo.callback(_kill, process)
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_LINE_BYTES)

@@ -31,6 +31,9 @@ State: TypeAlias = Mapping[str, npt.NDArray[Any]]
 GOES_ON: Final = ("cursor.", "random.")
 """How names in a state begin that a roll-back leaves as they are."""
 
+OWN_NAMES: Final = ("common", "coordinator", "crosscloud", "protos", "services", "worker")
+"""Top-level packages of ours: what is found by such a name is never somebody else's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -161,17 +164,31 @@ def load_learner(path: str) -> Callable[[LearnerContext], Learner]:
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as e:
+            if (e.name or "").split(".")[0] == module_name.split(".")[0]:
+                _refuse_own_name(path)
             raise ConfigError(
                 f"learner: {path!r} needs the module {e.name!r}, which cannot be imported here; "
                 "install it, or put its folder on PYTHONPATH"
             ) from None
     build = getattr(module, function, None)
     if not callable(build):
+        _refuse_own_name(path)
         raise ConfigError(
             f"learner: {module_name!r} has no function {function!r};"
             " it has to take a LearnerContext"
         )
     return cast("Callable[[LearnerContext], Learner]", build)
+
+
+def _refuse_own_name(path: str) -> None:
+    """Say why another's module was not looked for, if its name begins as one of ours does."""
+    top, *_ = path.partition(":")[0].split(".")
+    if top in OWN_NAMES:
+        raise ConfigError(
+            f"learner: {path!r}: {top!r} is a package of crosscloud's own, which has no such "
+            f"learner, and a file or folder of that name of yours is not looked at: rename yours, "
+            f"my_{top} for instance, put its folder on PYTHONPATH, and name it here"
+        )
 
 
 def make_learner(path: str, context: LearnerContext) -> Learner:

@@ -21,6 +21,7 @@ from services.doctor.role import role_of
 from services.export import build_learner
 from services.genesis_file import load_genesis
 from services.identity import Role
+from services.own_modules import own_command, own_path
 from services.rehearsal import Rehearsal, rehearse
 from services.settings import load_evaluator, load_worker
 from worker.learner import Learner, LearnerContext
@@ -33,15 +34,13 @@ def look(config: Path) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "findings"
         out.touch()
-        # it imports what we import, from wherever we were started
-        path = {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
         ended = subprocess.run(  # noqa: S603 - our own program
-            (sys.executable, "-m", "services.doctor.learning", str(config), str(out)),
+            own_command("services.doctor.learning", str(config), str(out)),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            env={**os.environ, **path},
+            env={**os.environ, **own_path()},
             check=False,
         )
         for line in out.read_text(encoding="utf-8").splitlines():

@@ -4,8 +4,6 @@
 ends, no process of it is left.
 """
 
-import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from services.identity import Role
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, Layout
 from services.local.processes import LocalProcess, ProcessFailedError, end_all
 from services.operator_link import NotRecordedError, OperatorLink, RunStatus
+from services.own_modules import own_command, own_path
 from services.settings import load_operator
 from services.tls import channel_credentials
 
@@ -213,8 +212,6 @@ class Federation:
         self._processes[name] = process
 
     def _start(self, name: str, arguments: tuple[str, ...]) -> LocalProcess:
-        command = (sys.executable, "-m", "crosscloud", *arguments)
-        # the child imports what we import, from wherever we were started
-        path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        environment = {**_SAME_CORES, "PYTHONPATH": path}
+        command = own_command("crosscloud", *arguments)
+        environment = {**_SAME_CORES, **own_path()}
         return LocalProcess(name, command, self.layout.log(name), environment)

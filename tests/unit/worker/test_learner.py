@@ -31,6 +31,22 @@ def test_a_learner_that_is_not_there_is_refused_by_name(path, message):
         load_learner(path)
 
 
+@pytest.mark.parametrize("path", ["worker.foo:build", "common:build", "worker.train:build"])
+def test_a_learner_whose_name_is_ours_is_told_to_take_another(path):
+    top = path.split(":")[0].split(".")[0]
+    with pytest.raises(ConfigError, match=f"'{top}' is a package of crosscloud's own.* my_{top}"):
+        load_learner(path)
+
+
+def test_what_a_learner_of_ours_needs_is_named_as_ever(monkeypatch):
+    def without_torch(name):
+        raise ModuleNotFoundError(name="torch")
+
+    monkeypatch.setattr("importlib.import_module", without_torch)
+    with pytest.raises(ConfigError, match="needs the module 'torch'"):
+        load_learner("worker.huggingface:build")
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [

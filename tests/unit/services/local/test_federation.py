@@ -35,7 +35,8 @@ def federation(tmp_path, monkeypatch):
     (tmp_path / "crosscloud" / "__init__.py").touch()
     (tmp_path / "crosscloud" / "__main__.py").write_text(PROGRAM)
     (tmp_path / "behaviour").mkdir()
-    monkeypatch.chdir(tmp_path)  # `python -m` looks there first
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # and processes look where we do
     spec = FederationSpec(
         folder=Path("tiny"),
         name="tiny",
