@@ -14,7 +14,7 @@ from services.plan.conversation import Conversation, conversation
 from services.plan.cost import Money, money_of
 from services.plan.likeness import Likeness, likeness
 from services.plan.options import PlanOptions
-from services.plan.pace import Times, times_of
+from services.plan.pace import Times, times_of, told_otherwise
 from services.plan.traffic import Traffic, heartbeat_traffic, round_traffic, version_traffic
 from services.wire import Direction
 
@@ -40,6 +40,7 @@ class Forecast:
         float32: what one worker would move each way for one version with float32 FedAvg.
         steps: local steps of a version: data parallel training moves `float32` in each of them.
         likeness: of a sum to one cloud's update; None in tier tls.
+        remarks: where the plan's file says other than the run's.
     """
 
     run: str
@@ -62,6 +63,7 @@ class Forecast:
     money: Money
     needs: Needs
     likeness: Likeness | None
+    remarks: tuple[str, ...]
 
 
 def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
@@ -77,6 +79,7 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
             f"{a.min_cohort}: no round could ever open; name more with --worker"
         )
     members = names[: a.max_cohort]
+    otherwise = told_otherwise(genesis, options)
     talk = conversation(genesis, members, len(names), evaluator=options.evaluator)
     raw, share = float32_bytes(genesis.schema), len(members) / len(names)
     layout, packed = room.usual_layout(genesis), options.packed_aggregates
@@ -104,6 +107,7 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
         money=money_of(genesis, options, version, beats, times, share),
         needs=_needs(genesis, options, len(members), talk),
         likeness=likeness(a, len(members)),
+        remarks=() if otherwise is None else (otherwise,),
     )
 
 

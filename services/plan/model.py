@@ -12,10 +12,9 @@ from common.errors import ConfigError
 from common.ids import Digest
 from common.schema import ModelSchema, TensorSpec
 from services.genesis_file import load_genesis
+from services.plan.pace import BUILT_IN
 from services.settings import RunSettings, load_run
 from worker.learner import LearnerContext, make_learner
-
-_BUILT_IN = "worker.huggingface:build"
 
 
 def planned_genesis(config: Path, parameters: float | None) -> Genesis:
@@ -56,7 +55,7 @@ def _flat(parameters: int) -> ModelSchema:
 
 def _outline(run: RunSettings) -> ModelSchema:
     try:
-        if run.learner == _BUILT_IN:
+        if run.learner == BUILT_IN:
             from worker.huggingface import outline
 
             return outline(run.settings)

@@ -70,7 +70,10 @@ class PlanOptions(_Settings):
         default_factory=dict, description="of traffic to the internet, USD per 10^9 bytes, by cloud"
     )
     tokens_per_step: int | None = Field(
-        default=None, ge=1, description="of a local step; without it batch * sequence of the run"
+        default=None,
+        ge=1,
+        description="of a local step, where the run's settings do not say batch * sequence; of a"
+        " learner of one's own it may differ from them, with several batches in a step, say",
     )
     optimizer_bytes: float = Field(
         default=8.0,

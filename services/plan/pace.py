@@ -7,6 +7,7 @@ steps, or when the round is over, whichever is later. A slow worker takes fewer 
 from dataclasses import dataclass
 from typing import Final
 
+from common.canonical import Json
 from common.documents import Genesis, Stop
 from common.errors import ConfigError
 from common.progress import float32_bytes
@@ -14,6 +15,7 @@ from services.plan.options import PlanOptions
 from services.plan.traffic import Traffic
 from worker.train import MAX_ROUNDS_AHEAD
 
+BUILT_IN: Final = "worker.huggingface:build"
 DAY_S: Final = 86_400.0
 _GB: Final = 1e9
 
@@ -116,18 +118,51 @@ def _steps_s(genesis: Genesis, options: PlanOptions) -> float | None:
 
 
 def _tokens_per_step(genesis: Genesis, options: PlanOptions) -> int:
-    if options.tokens_per_step is not None:
-        return options.tokens_per_step
-    settings = {"batch": 12, "sequence": 128, **genesis.settings}
-    batch, sequence = settings["batch"], settings["sequence"]
-    built_in = genesis.learner == "worker.huggingface:build"
-    named = {"batch", "sequence"} <= genesis.settings.keys()
-    if not (built_in or named) or not all(isinstance(n, int | float) for n in (batch, sequence)):
+    tokens = options.tokens_per_step or _settings_tokens(genesis)
+    if tokens is None:
         raise ConfigError(
             "tokens_per_step: missing: settings of the run do not say batch and sequence; add it "
             "to the plan's file"
         )
-    return int(batch) * int(sequence)
+    return tokens
+
+
+def told_otherwise(genesis: Genesis, options: PlanOptions) -> str | None:
+    """Return a sentence where the plan's file counts other tokens than the run's settings.
+
+    A learner of one's own may take several batches in a step, or call other things so. The built-in
+    one does not: what it takes is pinned.
+
+    Raises:
+        ConfigError: it is the built-in learner.
+    """
+    told, said = options.tokens_per_step, _settings_tokens(genesis)
+    if told is None or said is None or told == said:
+        return None
+    batch, sequence = _batch_and_sequence(genesis)
+    settings = f"the run's settings say batch {batch} * sequence {sequence} = {said}"
+    if genesis.learner == BUILT_IN:
+        raise ConfigError(
+            f"tokens_per_step: {told}, but {settings}, which is what a step of {BUILT_IN} takes: "
+            "delete it, or change settings.batch or settings.sequence in the run's file"
+        )
+    return f"A step is taken to be {told} tokens, as tokens_per_step says; {settings}."
+
+
+def _settings_tokens(genesis: Genesis) -> int | None:
+    """Return batch * sequence where the run's settings, or their defaults, say both."""
+    sizes = _batch_and_sequence(genesis)
+    named = {"batch", "sequence"} <= genesis.settings.keys()
+    if not (genesis.learner == BUILT_IN or named):
+        return None
+    if not all(isinstance(n, int | float) for n in sizes):
+        return None
+    return int(sizes[0]) * int(sizes[1])
+
+
+def _batch_and_sequence(genesis: Genesis) -> tuple[Json, Json]:
+    settings = {"batch": 12, "sequence": 128, **genesis.settings}
+    return settings["batch"], settings["sequence"]
 
 
 def _run_days(stop: Stop, versions_per_day: float | None, tokens: float | None) -> float | None:

@@ -131,6 +131,7 @@ def _size(sizes: Mapping[str, int], role: str) -> str:
 
 def _notes(found: Forecast) -> Iterator[str]:
     t = found.times
+    yield from found.remarks
     if t.upload_s is None or t.download_s is None:
         yield "No round time: give each worker's link (--link NAME=UP_MBPS/DOWN_MBPS)."
     if t.steps_s is None:

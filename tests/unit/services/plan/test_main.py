@@ -96,3 +96,27 @@ def test_a_genesis_is_taken_as_it_is(tmp_path: Path) -> None:
     assert planned_genesis(path, None).schema.parameter_values == 6144
     with pytest.raises(ConfigError, match=r"--parameters: .* says what the model is"):
         planned_genesis(path, 1e9)
+
+
+def test_tokens_of_a_step_that_the_runs_settings_say_otherwise_are_refused(tmp_path: Path) -> None:
+    (told := tmp_path / "plan.yaml").write_text("tokens_per_step: 12288\n")
+    for settings in ("", "\n  batch: 4\n  sequence: 32"):
+        config = run_file(tmp_path, LLAMA.replace("\nstop", f"{settings}\nstop"))
+        arguments = ["plan", str(config), "--with", str(told), "--parameters", "1e6"]
+        with pytest.raises(ConfigError) as refused:
+            CliRunner().invoke(app, arguments, catch_exceptions=False)
+        numbers = "batch 4 * sequence 32 = 128" if settings else "batch 12 * sequence 128 = 1536"
+        assert "tokens_per_step: 12288, but the run's settings say" in str(refused.value)
+        assert numbers in str(refused.value)
+        assert "delete it, or change settings.batch" in str(refused.value)
+
+
+def test_a_learner_of_ones_own_may_take_other_tokens_and_the_plan_says_so(tmp_path: Path) -> None:
+    (told := tmp_path / "plan.yaml").write_text("tokens_per_step: 4096\n")
+    done = CliRunner().invoke(app, ["plan", str(run_file(tmp_path)), "--with", str(told)])
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.output.split())
+    assert "4096 tokens, as tokens_per_step says; the run's settings say batch 16 *" in text
+    told.write_text("tokens_per_step: 512\n")
+    same = CliRunner().invoke(app, ["plan", str(run_file(tmp_path)), "--with", str(told)])
+    assert "tokens_per_step" not in same.output
