@@ -1,7 +1,8 @@
 """An operator's way to the coordinator: status, pause, resume, stop, roll back. Over mTLS.
 
-What comes back is a `RunStatus`; stubs stay in here. A coordinator that cannot be reached is a
-`ConfigError` (wrong address, or not running); one that says no raises what it said. Every command
+What comes back is a `RunStatus`; stubs stay in here. A coordinator that cannot be reached is an
+`UnreachableError` (not running, a wrong address, something in between: who asks cannot know); one
+that says no raises what it said. Every command
 returns once its record is in the log: before that a coordinator that ends forgets it, and the call
 fails. It is synchronous.
 """
@@ -16,7 +17,7 @@ import grpc
 
 from common import canonical
 from common.documents import Counters, Evaluation, RollbackOrder
-from common.errors import ConfigError, CrosscloudError
+from common.errors import CrosscloudError
 from common.ids import Digest
 from common.text import printable
 from protos.v1 import operator_pb2, operator_pb2_grpc
@@ -29,6 +30,10 @@ from services.tls import explain_rpc_error
 _OPTIONS: Final = channel_options(ping_s=10.0, timeout_s=10.0, longest_redial_s=1.0)
 """A call that waits for a round border finds out within 20 s that nobody is there any more; and
 whoever asks again and again is a person who waits."""
+
+
+class UnreachableError(CrosscloudError):
+    """Nobody answered, or not the coordinator: nothing was asked, and asking again is right."""
 
 
 class NotRecordedError(CrosscloudError):
@@ -213,7 +218,7 @@ class OperatorLink:
             yield
         except grpc.RpcError as e:
             raise_for(e)
-            raise ConfigError(
+            raise UnreachableError(
                 f"the coordinator at {self._address}: {explain_rpc_error(e, self._address)}"
             ) from e
 

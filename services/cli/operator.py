@@ -12,11 +12,11 @@ from typing import Final
 import typer
 
 from common.documents import Evaluation, RollbackOrder
-from common.errors import ConfigError, ToldToEndError
+from common.errors import ToldToEndError
 from common.text import printable
 from services.exit_status import Exit
 from services.identity import Role
-from services.operator_link import OperatorLink, RunStatus, WorkerStatus
+from services.operator_link import OperatorLink, RunStatus, UnreachableError, WorkerStatus
 from services.settings import load_operator
 from services.tls import channel_credentials
 
@@ -34,7 +34,7 @@ def status(config: Path, *, as_json: bool, watch: bool) -> Exit:
         while True:
             try:
                 found = link.status()
-            except ConfigError as e:
+            except UnreachableError as e:
                 if not watch:
                     raise
                 typer.echo(f"no answer: {printable(str(e))}", err=True)

@@ -10,12 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from common.errors import ConfigError, CrosscloudError
+from common.errors import CrosscloudError
 from services.exit_status import Exit
 from services.identity import Role
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, Layout
 from services.local.processes import LocalProcess, ProcessFailedError, end_all
-from services.operator_link import NotRecordedError, OperatorLink, RunStatus
+from services.operator_link import (
+    NotRecordedError,
+    OperatorLink,
+    RunStatus,
+    UnreachableError,
+)
 from services.own_modules import own_command, own_path
 from services.settings import load_operator
 from services.tls import channel_credentials
@@ -120,7 +125,7 @@ class Federation:
             self._link = OperatorLink(settings.coordinator, credentials, timeout_s=3.0)
         try:
             found = self._link.status()
-        except ConfigError as e:
+        except UnreachableError as e:
             self.unanswered = str(e)
             return None
         self.unanswered = ""

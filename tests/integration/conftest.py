@@ -17,13 +17,12 @@ import yaml
 from redis import Redis
 
 from common.documents import Genesis, Lanes, Plan, Record
-from common.errors import ConfigError
 from common.shards import pack_lanes
 from services.genesis_file import load_genesis
 from services.identity import Role
 from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, Layout, WorkerSpec
 from services.local.processes import LocalProcess
-from services.operator_link import OperatorLink, RunStatus
+from services.operator_link import OperatorLink, RunStatus, UnreachableError
 from services.settings import load_operator
 from services.tls import channel_credentials
 from tests.light_worker import LightWorker, credentials
@@ -90,7 +89,7 @@ class LoneCoordinator:
         with OperatorLink(settings.coordinator, creds, timeout_s=3.0) as link:
             try:
                 return link.status()
-            except ConfigError:
+            except UnreachableError:
                 return None
 
     def edit(self, name: str, **changes: Any) -> None:

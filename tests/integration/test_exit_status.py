@@ -289,6 +289,15 @@ def test_the_children_of_a_coordinator_end_with_it(site: Site) -> None:
     site.ends_with(process, Exit.TOLD)
 
 
+@pytest.mark.parametrize("command", ["status", "pause", "resume", "stop", "rollback"])
+def test_a_coordinator_that_is_not_there_is_no_wrong_setting(site: Site, command: str) -> None:
+    version = (0,) * (command == "rollback")
+    config = site.federation.layout.config(OPERATOR)
+    process = site.command(OPERATOR, command, *version, "--config", config)
+    site.ends_with(process, Exit.FAILED)
+    assert "crosscloud: the coordinator at" in site.said(OPERATOR)
+
+
 CHILD = (
     "import sys; from threading import Event; from common.errors import ToldToEndError;"
     "from services.child import Line; from tests.blocked_learner import block\n"

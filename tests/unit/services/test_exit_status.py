@@ -14,6 +14,7 @@ from common.errors import (
 )
 from services.child import ChildEndedError
 from services.exit_status import Exit, exit_of
+from services.operator_link import UnreachableError
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[3]
         (StaleLeaderError("x"), 1),
         (ChildEndedError("x"), 1),
         (BrokenUpdateError("x"), 1),
+        (UnreachableError("x"), 1),
         (ZeroDivisionError(), 1),
     ],
 )

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from common.documents import Counters, Evaluation
-from common.errors import ConfigError, ToldToEndError
+from common.errors import ToldToEndError
 from services.cli import operator
 from services.cli.operator import describe
-from services.operator_link import RunStatus, WorkerStatus
+from services.operator_link import RunStatus, UnreachableError, WorkerStatus
 
 AWS = WorkerStatus(
     name="aws",
@@ -72,13 +72,13 @@ def test_a_run_that_was_not_evaluated_says_so() -> None:
 def test_watching_goes_on_without_an_answer_and_ends_with_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = [status(None), ConfigError("nothing listens there"), status(None)]
+    answers = [status(None), UnreachableError("nothing listens there"), status(None)]
     answers.append(replace(status(None), state="stopped"))
 
     class Link:
         def status(self) -> RunStatus:
             answer = answers.pop(0)
-            if isinstance(answer, ConfigError):
+            if isinstance(answer, UnreachableError):
                 raise answer
             return answer
 
