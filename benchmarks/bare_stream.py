@@ -10,6 +10,7 @@ The rungs lead to what the bulk port does with an upload:
 `python -m benchmarks.bare_stream CERTS FILE` prints its port and serves until its input ends.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -54,7 +55,11 @@ class _Server:
 
 def main() -> int:
     """Serve."""
-    certs, file = Path(sys.argv[1]), _Server(Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("certs", type=Path, help="folder of a federation's certificates")
+    parser.add_argument("file", type=Path, help="where an upload is written")
+    args = parser.parse_args()
+    certs, file = args.certs, _Server(args.file)
     server = grpc.server(
         ThreadPoolExecutor(8), options=(("grpc.max_receive_message_length", 2**21),)
     )

@@ -12,6 +12,7 @@ mostly SHA-256 of what it writes. All take turns, so that none finds its tile in
 Files are in memory: the step hashes what it writes, but no disk is involved.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -189,6 +190,9 @@ def parts() -> dict[str, Callable[[], object]]:
 
 def main() -> int:
     """Print the table and the result line; write the result unless it is quick."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less of everything, no file")
+    quick = parser.parse_args().quick
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # numpy reads it when it is imported
         command = [sys.executable, "-m", "benchmarks.codec", *sys.argv[1:]]
         return subprocess.run(  # noqa: S603
@@ -196,7 +200,6 @@ def main() -> int:
         ).returncode
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    quick = "--quick" in sys.argv[1:]
     num_leaves, num_runs = (2, 2) if quick else (8, 15)
     rounds = {name: Round(codec, num_leaves) for name, codec in _CODECS.items()}
     works = {(kind, name): one.work(kind) for name, one in rounds.items() for kind in _KINDS}

@@ -7,6 +7,7 @@ JSON object: `latencies_ms`, each from sending a heartbeat to the coordinator's 
 `contributions`.
 """
 
+import argparse
 import json
 import secrets
 import sys
@@ -162,12 +163,18 @@ class MaskedCrowdWorker(CrowdWorker):
 
 def main() -> int:
     """Run them all."""
-    folder, seconds, heartbeat_s, *names = sys.argv[1:]
-    genesis, certs = load_genesis(Path(folder) / "genesis" / "genesis.json"), Path(folder) / "certs"
-    until_s, beat_s = time.monotonic() + float(seconds), float(heartbeat_s)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a federation's")
+    parser.add_argument("seconds", type=float, help="how long they contribute")
+    parser.add_argument("heartbeat_s", type=float, help="from one heartbeat to the next")
+    parser.add_argument("names", nargs="+", help="of the workers")
+    args = parser.parse_args()
+    folder: Path = args.folder
+    genesis, certs = load_genesis(folder / "genesis" / "genesis.json"), folder / "certs"
+    until_s, beat_s = time.monotonic() + args.seconds, args.heartbeat_s
     crowd: list[CrowdWorker] = []
-    for name in names:
-        where = yaml.safe_load(Path(folder, f"{name}.yaml").read_text())["coordinator"]
+    for name in args.names:
+        where = yaml.safe_load((folder / f"{name}.yaml").read_text())["coordinator"]
         known = name, genesis, where["control"], where["bulk"], credentials(certs, name)
         if genesis.algorithm.masked:
             masked = MaskedLightWorker(*known, certs=certs)

@@ -7,6 +7,7 @@ them is what `services/worker/agent.py` does: read, encode, veil, write the payl
 prints one line of JSON: when what happened, in seconds of the machine's monotonic clock.
 """
 
+import argparse
 import json
 import sys
 import time
@@ -117,7 +118,11 @@ def _encoded(
 
 def main() -> int:
     """Play one round."""
-    config, values = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path, help="the worker's YAML file")
+    parser.add_argument("values", type=Path, help="folder of theta.f32 and residual.f32")
+    args = parser.parse_args()
+    config, values = args.config, args.values
     settings = load_worker(config, environ={})
     genesis, certs = load_genesis(settings.genesis), settings.tls.ca.parent
     arguments: dict[str, Any] = {

@@ -14,6 +14,7 @@ Errors are mean squares of mean - true mean, in units of r**2, clipping included
 away on average, 1 - E[y*clipped y]/E[y**2], which for normal values is P(|y| > m*r).
 """
 
+import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,9 @@ def _clipping_table(num_blocks: int) -> dict[str, float]:
 
 def main() -> int:
     """Print both tables and the result line; write the result unless it is quick."""
-    quick = "--quick" in sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer blocks, no file")
+    quick = parser.parse_args().quick
     num_blocks = 16 if quick else 256
     found = {**_rounding_table(num_blocks), **_clipping_table(num_blocks)}
     keys = ("ratio_stratified_b8_k4", "ratio_told_b8_k4", "lost_b8_k4_m2", "lost_b8_k4_m3.5")

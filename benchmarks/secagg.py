@@ -20,6 +20,7 @@ Its seconds are on the wall, all processes sharing this machine; its ratio is of
 over neighbours: 1 = as long as a round of the tls tier.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -180,12 +181,14 @@ class Upload:
 
 def main() -> int:
     """Print the tables and the result line; write the result unless it is quick."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less of everything, no file")
+    quick = parser.parse_args().quick
     if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # numpy reads it when it is imported
         command = [sys.executable, "-m", "benchmarks.secagg", *sys.argv[1:]]
         return subprocess.run(  # noqa: S603
             command, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, check=False
         ).returncode
-    quick = "--quick" in sys.argv[1:]
     num, repeats = (4_000_000, 3) if quick else (_PARAMETERS, 5)
     round_num, num_pairs, num_before = (4_000_000, 1, 0) if quick else (_ROUND_PARAMETERS, 7, 1)
     if quick:

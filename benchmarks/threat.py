@@ -7,6 +7,7 @@ energy, of 4096 * 32 values. They go through the run's own 8-bit ring. `cosine` 
 estimate with the true update of one cloud, the victim: 1 = found whole, 0 = nothing.
 """
 
+import argparse
 import math
 import sys
 from collections.abc import Sequence
@@ -283,6 +284,7 @@ def _energies_of_many_rounds() -> dict[str, float]:
 
 def main() -> int:
     """Measure, print, and write benchmarks/results/threat.json."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     found = {
         **_differencing(),
         **_capped(),

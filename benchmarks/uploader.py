@@ -5,6 +5,7 @@
 It prints the seconds that the upload took.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -23,14 +24,20 @@ from tests.light_worker import credentials
 
 def main() -> int:
     """Upload once."""
-    target, certs, worker, round_id, num_values = sys.argv[1:]
-    layout = PayloadLayout(int(num_values), 8)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", help="HOST:PORT of the bulk port")
+    parser.add_argument("certs", type=Path, help="folder of the federation's certificates")
+    parser.add_argument("worker", help="whose upload it is")
+    parser.add_argument("round", help="that is open")
+    parser.add_argument("num_values", type=int, help="of the update")
+    args = parser.parse_args()
+    layout = PayloadLayout(args.num_values, 8)
     payload = MadeUpPayload(layout, "dense", num_members=1, v=65535)
     options = (*OPTIONS, ("grpc.ssl_target_name_override", HOST))  # as its certificate says
-    channel = grpc.secure_channel(target, credentials(Path(certs), worker), options)
+    channel = grpc.secure_channel(args.target, credentials(args.certs, args.worker), options)
     link = BulkLink(channel, Event())
     began_s = time.monotonic()
-    link.push(RoundId(round_id), layout.num_shards, payload.read_shard, give_up=Event())
+    link.push(RoundId(args.round), layout.num_shards, payload.read_shard, give_up=Event())
     sys.stdout.write(f"{time.monotonic() - began_s}\n")
     link.close()
     return 0

@@ -4,6 +4,7 @@ It plays the same round in both tiers, keeps everything that reached the coordin
 that can be tried with it: in `tls` the update is simply there, in `masked` it is noise.
 """
 
+import argparse
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -129,6 +130,7 @@ def wrapped(values: Signed) -> Signed:
 
 def main() -> None:
     """Print what the coordinator got."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print("tier tls: the coordinator's best reading of one member's update")
     for guess in in_tls():
         print(f"  {guess}")
