@@ -29,6 +29,7 @@ from services.process_memory import available_bytes
 from services.progress import Outlet, outlet, shown
 from services.rehearsal import rehearse
 from services.settings import load_run
+from services.soundness import loud
 from worker.learner import Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
 
@@ -106,6 +107,8 @@ def main(config: Path, out: Path) -> Exit:
     """Write `out/genesis.json` and `out/data/`, and say where they are."""
     settings = load_run(config)
     check_folder("--out", out)
+    for sentence in loud(settings.algorithm):
+        log.warning("%s", sentence)
     genesis = make_genesis(
         run=settings.name,
         seed=settings.seed,

@@ -57,6 +57,23 @@ def refuse_unsound(
         raise ConfigError(complaint)
 
 
+def loud(a: Algorithm) -> Iterator[str]:
+    """Yield a sentence for each choice that may be made and protects less than the default."""
+    fewest, enough = a.min_cohort, min_cohort(a.colluding)
+    if not a.masked:
+        yield (
+            f"algorithm.tier: {a.tier!r}: the coordinator sees every worker's update and loss; no "
+            "worker starts whose own file does not allow it (trust.tier)"
+        )
+    elif fewest < enough:
+        helped = f", with the {a.colluding} colluding ones," * bool(a.colluding)
+        yield (
+            f"algorithm.min_cohort: {fewest}: in a sum of {fewest} each honest member{helped} can "
+            f"compute the other's update; set it to {enough}, or more. As it is, no worker starts "
+            f"whose own file does not allow it (trust.min_cohort: {fewest})"
+        )
+
+
 def complaints(
     a: Algorithm,
     stop: Stop,

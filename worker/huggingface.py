@@ -33,7 +33,7 @@ from worker.data import I64, TextData
 from worker.encoder import END_OF_DOCUMENT
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
 from worker.learner_settings import check_data, checked
-from worker.model_config import config_of
+from worker.model_config import config_of, refuse_longer
 from worker.named import named, refuse_unless_whole
 from worker.tokenizer import BYTES, SETTING, encoder, save_tokenizer
 
@@ -73,6 +73,7 @@ def outline(settings: Mapping[str, Json]) -> ModelSchema:
         source = _named_config(source)
     with torch.device("meta"):
         model = _model(source, 0, known["tokenizer"])
+    refuse_longer(known["sequence"], model.config)
     buffers = {n: b for n, b in _saved_buffers(model).items() if b.is_floating_point()}
     trained = ((n, p) for n, p in model.named_parameters() if p.requires_grad)
     return ModelSchema(
@@ -160,6 +161,7 @@ class HuggingFaceLearner(Learner):
     @override
     def rehearse(self) -> Step:
         """Go one window forward and backward: ids from the first to the last of the tokenizer."""
+        refuse_longer(self._sequence, self._model.config)
         window = np.linspace(0, self._num_tokens - 1, self._sequence + 1).astype(np.int64)
         before = {n: b.clone() for n, b in self._saved_buffers().items()}
         with border("settings", "one step forward and backward fails", self._to_compare()):

@@ -34,6 +34,8 @@ _OF_ROTARY: Final = frozenset(("rope_theta", "rope_scaling", "partial_rotary_fac
 """What was before `rope_parameters`; transformers still takes it."""
 CAUSAL: Final = "choose a causal family, such as llama, qwen3 or gpt2"
 _SHARES: Final = ("dropout", "pdrop", "_drop")
+_POSITIONS: Final = ("max_position_embeddings", "max_seq_len", "max_target_positions")
+"""How families call the most positions; their other names, `n_positions` say, lead to the first."""
 _SIZES: Final = (
     "_size",
     "_dim",
@@ -73,6 +75,26 @@ def config_of(values: Mapping[str, Json], ours: Mapping[str, Json]) -> Pretraine
     except Exception as e:  # whatever a family makes of its values: the sentence is ours
         raise ConfigError(f"{where}: {first_line(e)}; correct the value") from None
     return made
+
+
+def refuse_longer(sequence: int, config: PretrainedConfig) -> None:
+    """Let sequences pass that the model has positions for; where it has no such number, any length.
+
+    Rotary models compute on beyond it, and what is exported would still say the smaller number. A
+    sliding window is no such number: it is meant to be shorter.
+
+    Raises:
+        ConfigError: a sequence is longer; names both, and the fix.
+    """
+    text = config.get_text_config()
+    for name in _POSITIONS:
+        most: Any = getattr(text, name, None)
+        if is_number(most) and 0 < most < sequence:
+            key = text.attribute_map.get(name, name)
+            raise ConfigError(
+                f"settings.sequence: {sequence} tokens, and the model has positions for {most} "
+                f"({key}): set it to {int(most)} or less, or {key} of the model to {sequence}"
+            )
 
 
 def first_line(e: Exception) -> str:

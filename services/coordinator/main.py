@@ -65,6 +65,7 @@ from services.metrics import serve as serve_metrics
 from services.process_health import process_health
 from services.reflection import reflect
 from services.settings import CoordinatorSettings
+from services.soundness import loud
 from services.tls import server_credentials
 from services.told import to_its_end, told_to_end, unless
 
@@ -338,6 +339,8 @@ def _control_server(
 def main(config: Path) -> Exit:
     """Run until the run is over or a signal; see `crosscloud coordinator --help`."""
     settings, genesis = begin(config, "coordinator")
+    for sentence in loud(genesis.algorithm):
+        log.warning("%s", sentence)
     try:
         return asyncio.run(_serve(config, settings, genesis))
     except ConfigError:

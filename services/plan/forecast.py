@@ -16,6 +16,7 @@ from services.plan.likeness import Likeness, likeness
 from services.plan.options import PlanOptions
 from services.plan.pace import Times, times_of, told_otherwise
 from services.plan.traffic import Traffic, heartbeat_traffic, round_traffic, version_traffic
+from services.soundness import loud
 from services.wire import Direction
 
 
@@ -40,7 +41,7 @@ class Forecast:
         float32: what one worker would move each way for one version with float32 FedAvg.
         steps: local steps of a version: data parallel training moves `float32` in each of them.
         likeness: of a sum to one cloud's update; None in tier tls.
-        remarks: where the plan's file says other than the run's.
+        remarks: choices that protect less, and where the plan's file says other than the run's.
     """
 
     run: str
@@ -107,7 +108,7 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
         money=money_of(genesis, options, version, beats, times, share),
         needs=_needs(genesis, options, len(members), talk),
         likeness=likeness(a, len(members)),
-        remarks=() if otherwise is None else (otherwise,),
+        remarks=(*loud(a), *(() if otherwise is None else (otherwise,))),
     )
 
 

@@ -87,10 +87,10 @@ def made(folder: Path, **settings):
     ("settings", "said"),
     [
         ({"model": {**MODEL, "vocab_size": 200}}, r"settings\.model\.vocab_size"),
-        ({"model": {**GPT2, "n_positions": 8}}, "sequence 16, .*max_position_embeddings 8"),
+        ({"model": {**GPT2, "n_positions": 8}}, r"settings\.sequence: 16 .*n_positions"),
         ({"model": {**MODEL, "num_key_value_heads": 3}}, r"settings\.model: it cannot take a step"),
         ({"model": {**MODEL, "head_dim": 3}}, r"settings\.model: it cannot take a step"),
-        ({"model": {**GPT2, "n_positions": 64}, "sequence": 65}, "sequence 65"),
+        ({"model": {**GPT2, "n_positions": 64}, "sequence": 65}, r"settings\.sequence: 65"),
         ({"batch": 0}, r"settings\.batch"),
         ({"betas": [0.9]}, r"settings\.betas"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from common.documents import Algorithm, Codec, Outer, Schedule, Stop
 from common.errors import ConfigError
 from services.presets import PRESETS
-from services.soundness import refuse_unsound
+from services.soundness import loud, refuse_unsound
 from tests.small_run import TLS
 
 STOP = Stop(versions=20)
@@ -28,6 +28,17 @@ def refused(
             num_organisations=num_organisations,
         )
     return str(caught.value)
+
+
+def test_what_protects_less_than_the_default_is_said() -> None:
+    assert not list(loud(Algorithm()))
+    assert not list(loud(replace(Algorithm(), colluding=1, min_cohort=4)))
+    (pairs,) = loud(replace(Algorithm(), min_cohort=2))
+    assert pairs.startswith("algorithm.min_cohort: 2: in a sum of 2 each honest member can")
+    (helped,) = loud(replace(Algorithm(), colluding=1, min_cohort=3))
+    assert "with the 1 colluding ones, can compute the other's update; set it to 4" in helped
+    (seen,) = loud(TLS)
+    assert "the coordinator sees every worker's update" in seen
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -266,9 +266,9 @@ def test_a_rehearsal_steps_without_data_and_changes_nothing(data):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"model": {**GPT2, "n_positions": 8}}, "max_position_embeddings 8"),
+        ({"model": {**GPT2, "n_positions": 8}}, "positions for 8 (n_positions)"),
         ({"model": {**MODEL, "rms_norm_eps": -10.0}}, "the loss of one window is nan"),
-        ({"model": {**GPT2, "n_positions": 16}, "sequence": 17}, "sequence 17"),
+        ({"model": {**GPT2, "n_positions": 16}, "sequence": 17}, "settings.sequence: 17"),
     ],
 )
 def test_a_model_that_cannot_take_a_step_is_refused_by_a_rehearsal(settings, said):

@@ -23,6 +23,32 @@ def built(model, data=None):
     return build(LearnerContext({"model": model, "batch": 1, "sequence": 8}, data, 0, "genesis"))
 
 
+GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32}
+MPT = {"model_type": "mpt", "d_model": 16, "n_heads": 2, "n_layers": 1, "max_seq_len": 32}
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [(LLAMA, "max_position_embeddings"), (GPT2, "n_positions"), (MPT, "max_seq_len")],
+)
+def test_sequences_that_are_longer_than_the_model_are_refused_before_they_are_pinned(model, key):
+    assert outline({"model": model, "sequence": 32})
+    sentence = rf"settings.sequence: 33 tokens, .* positions for 32 \({key}\): set it to 32 or less"
+    with pytest.raises(ConfigError, match=sentence):
+        outline({"model": model, "sequence": 33})
+    settings = {"model": model, "sequence": 33, "batch": 1}
+    learner = build(LearnerContext(settings, None, 0, "genesis"))
+    with pytest.raises(ConfigError, match=sentence):
+        learner.rehearse()
+
+
+def test_sequences_may_be_longer_than_a_sliding_window_and_where_nothing_counts_positions():
+    mistral = {**LLAMA, "model_type": "mistral", "sliding_window": 8}
+    assert outline({"model": mistral, "sequence": 32})
+    bloom = {"model_type": "bloom", "hidden_size": 16, "n_layer": 1, "n_head": 2}
+    assert outline({"model": bloom, "sequence": 4096})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [

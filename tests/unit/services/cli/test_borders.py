@@ -73,7 +73,9 @@ def test_a_demo_over_something_else(refused, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"model": {**GPT2, "n_positions": 8}}, "settings: one step"),
+        ({"model": {**GPT2, "n_positions": 8}}, "positions for 8 (n_positions)"),
+        ({"model": {**MODEL, "max_position_embeddings": 8}, "sequence": 9}, "settings.sequence: 9"),
+        ({"model": {**GPT2, "n_head": 3}}, "settings"),
         ({"model": {"model_type": "t5"}}, "settings.model.model_type"),
         ({"model": {**MODEL, "hidden_act": "none such"}}, "settings.model: no model"),
         ({"model": MODEL, "tokenizer": "absent"}, "settings.tokenizer: 'absent'"),
@@ -109,6 +111,23 @@ def test_a_learner_of_one_s_own_that_fails(refused, tmp_path, program, said, mon
     line = refused("genesis", "-c", "run.yaml", "--out", "out")
     assert said in line
     assert "learner" in line
+
+
+def test_sums_of_two_are_pinned_with_a_warning_and_the_fix(tmp_path, monkeypatch, caplog):
+    run = {
+        "name": "r",
+        "learner": "examples.own_learner:build",
+        "algorithm": {"min_cohort": 2},
+        "stop": {"versions": 1},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    arguments = ("genesis", "-c", tmp_path / "run.yaml", "--out", tmp_path / "out")
+    monkeypatch.setattr(sys, "argv", ["crosscloud", *map(str, arguments)])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    (sentence,) = [r.getMessage() for r in caplog.records if "min_cohort" in r.getMessage()]
+    assert "algorithm.min_cohort: 2: in a sum of 2 each honest member can compute" in sentence
+    assert "set it to 3, or more" in sentence
 
 
 @pytest.mark.parametrize("what", ["control_port", "bulk_port", "metrics.port", "host", "data_dir"])
