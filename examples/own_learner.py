@@ -44,6 +44,7 @@ class TwoByteModel(Learner):
             seed=context.seed,
             name=context.name,
             order=context.order,
+            folder=context.folder,
         )
 
     @override

@@ -4,6 +4,9 @@ A variable `CROSSCLOUD_<PROCESS>__<FIELD>[__<FIELD>]` overrides the file:
 CROSSCLOUD_WORKER__TLS__KEY sets `tls.key` of a worker. Lists and mappings are written as YAML or
 JSON. The double underscore keeps our names apart from those that Kubernetes makes up for services.
 
+A relative path is relative to the file that it stands in; one that a variable holds, to the folder
+that the process is started in.
+
 A field decides what a word in the file is: where text is wanted, `001`, `no` and `null` are names.
 It refuses unknown keys, in the file and in the environment: a misspelt setting that is silently
 ignored is the worst kind. No sentence repeats a password.
@@ -20,7 +23,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
 from common.errors import ConfigError
@@ -68,11 +71,27 @@ def check(kind: type[S], written: Written, path: Path, origins: Mapping[str, str
     """
     try:
         meant = _meant(kind, written.value, (), written.texts)
-        return kind.model_validate(meant, context={"folder": path.resolve().parent})
+        context = {"folder": path.resolve().parent, "origins": origins}
+        return kind.model_validate(meant, context=context)
     except ValidationError as e:
         problems = sorted(e.errors(include_url=False), key=lambda p: p["type"] not in _UNKNOWN)
         more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
         raise ConfigError(masked(_sentence(kind, problems[0], written, origins)) + more) from None
+
+
+def folders(info: ValidationInfo, *fields: str) -> dict[str, str]:
+    """Return the folders of relative paths under fields whose content is not ours to know.
+
+    Returns:
+        By dotted name, the longest that fits counts: the file's folder, or the working folder where
+        a variable was the source.
+    """
+    context = info.context or {}
+    found = dict.fromkeys(fields, str(context.get("folder", Path.cwd())))
+    for dotted in context.get("origins", {}):
+        if dotted.split(".")[0] in fields:
+            found[dotted] = str(Path.cwd())
+    return found
 
 
 def read_mapping(path: Path) -> Written:
@@ -166,7 +185,8 @@ def _override(
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"{variable}: {name!r} is not a group of settings in the file")
-        place[loc[-1]] = _value(kind, variable, environ[variable], loc, written.texts)
+        value = _value(kind, variable, environ[variable], loc, written.texts)
+        place[loc[-1]] = _here(_annotation(kind, loc), value)
         origins[".".join(loc)] = variable
     return origins
 
@@ -187,6 +207,16 @@ def _value(kind: type[BaseModel], variable: str, text: str, loc: Loc, texts: dic
     if not isinstance(value, str):
         texts[loc] = text
     return value if not isinstance(value, str) else text
+
+
+def _here(annotation: Any, value: Any) -> Any:
+    """Return `value` with the working folder before each relative path in it."""
+    _, kind = _plain(annotation)
+    if isinstance(value, dict):
+        inside = _fields(kind, ())
+        return {k: _here(inside[k][0], v) if k in inside else v for k, v in value.items()}
+    is_path = kind is Path and isinstance(value, str) and value
+    return os.path.join(os.getcwd(), value) if is_path and value[0] != "~" else value
 
 
 def _meant(annotation: Any, value: Any, loc: Loc, texts: Mapping[Loc, str]) -> Any:

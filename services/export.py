@@ -1,6 +1,7 @@
 """A version as a folder that its users load: for Hugging Face models, `from_pretrained` does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ def export_model(
     store: DataStore,
     folder: Path,
     out: Outlet | None = None,
+    folders: Mapping[str, str] | None = None,
 ) -> None:
     """Write a version's model to `folder`; files of the same names are replaced.
 
@@ -32,13 +34,15 @@ def export_model(
         store: where its files are.
         folder: made where it is missing.
         out: where people see how far it is.
+        folders: as `LearnerContext` has them.
 
     Raises:
         DamagedDataError: a file is missing or damaged.
         ConfigError: the learner cannot be built, or `folder` cannot be written.
     """
     with shown("building the model", out=out):
-        learner = build_learner(genesis)
+        context = LearnerContext(genesis.settings, None, genesis.seed, "export")
+        learner = build_learner(genesis, replace(context, folders=folders or {}))
     vector = ParameterVector(learner)
     version = canonical.decode(store.read(digest, verify=True), Version)
     with shown("loading the version", 4 * vector.schema.length, out=out) as progress:
@@ -50,16 +54,12 @@ def export_model(
         learner.export(folder)
 
 
-def build_learner(genesis: Genesis, context: LearnerContext | None = None) -> Learner:
-    """Build a run's learner, without data unless `context` has some.
+def build_learner(genesis: Genesis, context: LearnerContext) -> Learner:
+    """Build a run's learner.
 
     Raises:
         ConfigError: it cannot be built, or is not the run's model.
     """
-    if context is None:
-        context = LearnerContext(
-            settings=genesis.settings, data=None, seed=genesis.seed, name="export"
-        )
     learner = make_learner(genesis.learner, context)
     check_model(genesis, ParameterVector(learner).schema.hash)
     return learner

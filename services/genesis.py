@@ -51,6 +51,7 @@ def make_genesis(
     stop: Stop,
     store: DataStore,
     out: Outlet | None = None,
+    folders: Mapping[str, str] | None = None,
 ) -> Genesis:
     """Build the learner once, without data, let it take one step, and store version 0.
 
@@ -63,11 +64,12 @@ def make_genesis(
         stop: when the run ends.
         store: gets the version's leaves and its document; synced.
         out: where people see how far it is.
+        folders: as `LearnerContext` has them.
 
     Raises:
         ConfigError: the learner cannot be built, or take a step; says what to change.
     """
-    context = LearnerContext(settings=settings, data=None, seed=seed, name="genesis")
+    context = LearnerContext(settings, None, seed, "genesis", folders=folders or {})
     with shown("building the model", out=out):
         made = make_learner(learner, context)
     vector = ParameterVector(made)
@@ -118,6 +120,7 @@ def main(config: Path, out: Path) -> Exit:
         stop=settings.stop,
         store=DataStore(out / DATA),
         out=outlet(),
+        folders=settings.folders,
     )
     content, path = canonical.encode(genesis), out / FILE
     with border("--out", f"{path} cannot be written", "choose another folder"):

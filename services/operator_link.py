@@ -1,28 +1,29 @@
 """An operator's way to the coordinator: status, pause, resume, stop, roll back. Over mTLS.
 
 What comes back is a `RunStatus`; stubs stay in here. A coordinator that cannot be reached is an
-`UnreachableError` (not running, a wrong address, something in between: who asks cannot know); one
-that says no raises what it said. Every command
-returns once its record is in the log: before that a coordinator that ends forgets it, and the call
-fails. It is synchronous.
+`UnreachableError` (not running, a wrong address, something in between: who asks cannot know), or a
+`ConfigError` where a setting is wrong for certain; one that says no raises what it said. Every
+command returns once its record is in the log: before that a coordinator that ends forgets it, and
+the call fails. It is synchronous.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
 
 from common import canonical
 from common.documents import Counters, Evaluation, RollbackOrder
-from common.errors import CrosscloudError
+from common.errors import ConfigError, CrosscloudError
 from common.ids import Digest
 from common.text import printable
 from protos.v1 import operator_pb2, operator_pb2_grpc
 from services.channels import channel_options, dial
 from services.grpc_status import raise_for
+from services.proxies import proxy_for
 from services.settings import TlsSettings
 from services.signing import signed_order
 from services.tls import explain_rpc_error
@@ -218,9 +219,17 @@ class OperatorLink:
             yield
         except grpc.RpcError as e:
             raise_for(e)
-            raise UnreachableError(
+            kind = ConfigError if _is_setting(e, self._address) else UnreachableError
+            raise kind(
                 f"the coordinator at {self._address}: {explain_rpc_error(e, self._address)}"
             ) from e
+
+
+def _is_setting(e: Any, address: str) -> bool:
+    """Return whether a setting is wrong for certain: the other port, or a proxy that is no URL."""
+    proxy = proxy_for(address)
+    other_port = hasattr(e, "code") and e.code() is grpc.StatusCode.UNIMPLEMENTED
+    return other_port or (proxy is not None and bool(proxy.fault))
 
 
 def run_status(answer: operator_pb2.GetStatusResponse) -> RunStatus:

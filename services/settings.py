@@ -2,9 +2,9 @@
 
 Every field says its unit and what raising it does; `load_*` turn whatever is wrong into a
 ConfigError that names file, field, value and fix (`services/config_file.py`). Relative paths are
-relative to the file that they stand in. Constants that decide what a round computes are not here:
-they are the `Algorithm` in the genesis, equal for all. It is long because every field of every file
-is described here, and nowhere else.
+relative to the file that they stand in, those of the environment to the working folder. Constants
+that decide what a round computes are not here: they are the `Algorithm` in the genesis, equal for
+all. It is long because every field of every file is described here, and nowhere else.
 """
 
 import dataclasses
@@ -20,18 +20,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from typing_extensions import override
 
 from common import canonical
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from common.secagg.thresholds import min_cohort
 from services import addresses, secret_urls
-from services.config_file import load
+from services.config_file import folders, load
 from services.identity import check_name
 from services.presets import DEFAULT_PRESET, PRESETS
 from services.soundness import refuse_unsound
@@ -113,6 +115,22 @@ Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _WithFolders(_Settings):
+    """Has fields that a learner reads, and so may hold paths that only it knows of."""
+
+    _folders: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _note_folders(self, info: ValidationInfo) -> Self:
+        self._folders.update(folders(info, "data", "settings"))
+        return self
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Return `LearnerContext.folders`."""
+        return dict(self._folders)
 
 
 class TlsSettings(_Settings):
@@ -300,7 +318,7 @@ class PaceSettings(_Settings):
     )
 
 
-class RunSettings(_Settings):
+class RunSettings(_WithFolders):
     """run.yaml: from it `crosscloud genesis` makes the document that every process pins."""
 
     name: Name = Field(description="the run's name; stands in every certificate")
@@ -411,7 +429,7 @@ class CoordinatorSettings(_Settings):
         return self
 
 
-class _LearnerSettings(_Settings):
+class _LearnerSettings(_WithFolders):
     """What a worker and an evaluator have in common: who they are, where to dial, the learner."""
 
     genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
@@ -430,6 +448,12 @@ class _LearnerSettings(_Settings):
     )
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="Prometheus")
     log: LogSettings = Field(default=LogSettings(), description="what is printed")
+
+    @property
+    @override
+    def folders(self) -> dict[str, str]:
+        """Return `LearnerContext.folders`; the run's settings stand in genesis.json."""
+        return {**super().folders, "settings": str(self.genesis.parent)}
 
 
 class TrustSettings(_Settings):

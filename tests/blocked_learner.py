@@ -6,6 +6,7 @@ The process's data settings say how: `began` names the file that gets its proces
 
 import ctypes
 import os
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -38,9 +39,7 @@ def other(context: LearnerContext) -> Learner:
     data = context.data
     width = 8 if data is None else 9
     settings = {**context.settings, "width": width}
-    return own_learner.build(
-        LearnerContext(settings, data, context.seed, context.name, order=context.order)
-    )
+    return own_learner.build(replace(context, settings=settings))
 
 
 def nothing(context: LearnerContext) -> None:

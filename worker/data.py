@@ -7,8 +7,9 @@ same update once more, and in two sums with and without it would show it.
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b, sha256
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -26,7 +27,11 @@ _KNOWN: Final = frozenset({"train", "validation", "text_field", "validation_toke
 
 
 def read_tokens(
-    patterns: Sequence[str], encoder: Encoder, tally: Tally, text_field: str = "text"
+    patterns: Sequence[str],
+    encoder: Encoder,
+    tally: Tally,
+    text_field: str = "text",
+    folder: Path | None = None,
 ) -> Tokens:
     """Read all documents that `patterns` name, in order.
 
@@ -36,6 +41,7 @@ def read_tokens(
         patterns: files, folders (searched to the bottom) or globs.
         tally: is told what was read, and what was not.
         text_field: where a line of a .jsonl file has its text.
+        folder: that patterns are relative to; None = the working folder.
 
     Returns:
         uint16[num_tokens], or uint32: the encoder's `token_type`.
@@ -45,7 +51,7 @@ def read_tokens(
     """
     dtype = token_type(encoder.num_tokens)
     tokens, digests = array(dtype.char), array("Q")
-    for file in find_files(patterns, tally):
+    for file in find_files(patterns, tally, folder or Path()):
         digest, spelt, is_empty = blake2b(digest_size=8), False, True
         for text, ends in pieces(file, text_field, tally):
             tokens.frombytes(encoder.encode(text).tobytes())
@@ -144,6 +150,7 @@ class TextData:
     Args:
         data: `train` and `validation`: lists of files, folders or globs; `text_field` of .jsonl
             files (default "text"); `validation_tokens`: predict about so many (default 0 = all).
+        folder: `LearnerContext.folder`: what paths are relative to; the working folder by default.
     """
 
     def __init__(
@@ -156,7 +163,9 @@ class TextData:
         seed: int,
         name: str,
         order: int = 0,
+        folder: Callable[[str, str], Path] = lambda *_: Path(),
     ) -> None:
+        self._folder = folder
         self._data, self._encoder = data or {}, encoder
         self._batch, self._sequence, self._seed, self._name = batch, sequence, seed, name
         self._order = order
@@ -198,7 +207,8 @@ class TextData:
         if not patterns:
             raise ConfigError(f"data.{part}: no files are set for {self._name!r}; list some")
         tally = Tally(part)
-        tokens = read_tokens(patterns, self._encoder, tally, self._data.get("text_field", "text"))
+        text_field, folder = self._data.get("text_field", "text"), self._folder("data", part)
+        tokens = read_tokens(patterns, self._encoder, tally, text_field, folder)
         self.remarks += tally.sentences()
         return tokens
 

@@ -2,7 +2,8 @@
 
 `settings` of the run:
     model: a configuration (`{"model_type": "llama", ...}`), initialised from the run's seed; or a
-        local folder or Hugging Face id, whose weights are the first version.
+        local folder or Hugging Face id, whose weights are the first version. A relative folder is
+        beside the file that names it: run.yaml, later genesis.json.
     tokenizer: "bytes", a local folder or an id; the default is the model's own, and "bytes" where
         the model is a configuration.
     batch, sequence: sequences per step, tokens per sequence (default 12, 128).
@@ -32,7 +33,7 @@ from worker.causality import refuse_unless_causal
 from worker.data import I64, TextData
 from worker.encoder import END_OF_DOCUMENT
 from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
-from worker.learner_settings import check_data, checked
+from worker.learner_settings import check_data, settings_of
 from worker.model_config import config_of, refuse_longer
 from worker.named import named, refuse_unless_whole
 from worker.tokenizer import BYTES, SETTING, encoder, save_tokenizer
@@ -59,15 +60,18 @@ def build(context: LearnerContext) -> Learner:
     return HuggingFaceLearner(context)
 
 
-def outline(settings: Mapping[str, Json]) -> ModelSchema:
+def outline(settings: Mapping[str, Json], folders: Mapping[str, str] | None = None) -> ModelSchema:
     """Return the layout of the learner's model, its constants left out, without building it.
 
     It takes no memory for values: of a model that is named, only the configuration is read.
 
+    Args:
+        folders: as `LearnerContext` has them.
+
     Raises:
         ConfigError: as `build`.
     """
-    known = checked(settings)
+    known = settings_of(LearnerContext(settings, None, 0, "outline", folders=folders or {}))
     source = known.get("model")
     if isinstance(source, str):
         source = _named_config(source)
@@ -91,7 +95,7 @@ class HuggingFaceLearner(Learner):
     """A causal language model and its AdamW."""
 
     def __init__(self, context: LearnerContext) -> None:
-        settings = checked(context.settings)
+        settings = settings_of(context)
         check_data(context.data or {})
         torch.set_num_threads(context.num_threads)
         self._device = _device(context.device)
@@ -117,6 +121,7 @@ class HuggingFaceLearner(Learner):
             seed=context.seed,
             name=context.name,
             order=context.order,
+            folder=context.folder,
         )
         self._parameters = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         matrices = [p for p in self._parameters.values() if p.dim() >= 2]

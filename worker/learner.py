@@ -8,7 +8,7 @@ imported here, so a learner may do without it.
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -72,6 +72,7 @@ class LearnerContext:
         num_threads: CPU threads that the learner may use, at least 1.
         order: drawn whenever a worker begins without state of its own; the order of its data has
             to follow from it, and to be kept in `Learner.state`. 0 where nothing is trained.
+        folders: what relative paths in `settings` and `data` are relative to, for `folder`.
     """
 
     settings: Mapping[str, Json]
@@ -81,6 +82,18 @@ class LearnerContext:
     device: str = "cpu"
     num_threads: int = 1
     order: int = 0
+    folders: Mapping[str, str] = field(default_factory=dict)
+
+    def folder(self, *names: str) -> Path:
+        """Return what relative paths in `settings` or `data` are relative to.
+
+        It is the folder of the file that they stand in; the working folder where there is none.
+
+        Args:
+            names: of the setting: "data", "train"
+        """
+        dotted = (".".join(names[:n]) for n in range(len(names), 0, -1))
+        return next((Path(self.folders[name]) for name in dotted if name in self.folders), Path())
 
 
 class Learner(ABC):

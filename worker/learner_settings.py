@@ -7,10 +7,13 @@ learnt, one below 0 turns every step around.
 import math
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final
 
+from common.border import border
 from common.canonical import Json
 from common.errors import ConfigError
+from worker.learner import LearnerContext
 from worker.tokenizer import BYTES
 
 _DEFAULTS: Final[Mapping[str, Json]] = {
@@ -50,6 +53,38 @@ def checked(settings: Mapping[str, Json]) -> dict[str, Any]:
         "weight_decay": _number("weight_decay", s, "a number, 0 or above", s["weight_decay"] == 0),
         "clip": _number("clip", s, "a number above 0; a large one, 1e9 say, clips nothing"),
     }
+
+
+def settings_of(context: LearnerContext) -> dict[str, Any]:
+    """Return `checked` settings, in which model and tokenizer are ids or folders that are here.
+
+    Raises:
+        ConfigError: as `checked`, or a folder is not where it has to be.
+    """
+    found = checked(context.settings)
+    for name in ("model", "tokenizer"):
+        source = name if name in context.settings else "model"
+        if isinstance(found.get(name), str):
+            folder = context.folder("settings", source)
+            found[name] = _found(f"settings.{source}", found[name], folder)
+    return found
+
+
+def _found(setting: str, name: str, folder: Path) -> str:
+    """Return the local folder that a name means; the name, which is an id, where it means none."""
+    with border(setting, f"{name!r} cannot be looked for", "correct it"):
+        path = folder / Path(name).expanduser()
+        if name == BYTES or path.is_dir():
+            return name if name == BYTES else str(path)
+        is_here = Path(name).is_dir()
+    if is_here or name.startswith((".", "/", "~")):
+        meant = "; a path is relative to the file that it stands in" * (not name.startswith("/"))
+        raise ConfigError(
+            f"{setting}: {name!r} cannot be loaded: there is no folder {path.absolute()}{meant}"
+            + ", not to the working folder" * is_here
+            + "; give a local folder, or an id that is in the cache or can be downloaded"
+        )
+    return name
 
 
 def check_data(data: Mapping[str, Json]) -> None:

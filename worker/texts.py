@@ -44,25 +44,26 @@ class TextFile:
 # Which files are meant ---------------------------------------------------------------------------
 
 
-def find_files(patterns: Sequence[str], tally: Tally) -> list[TextFile]:
+def find_files(patterns: Sequence[str], tally: Tally, folder: Path) -> list[TextFile]:
     """Return the files that `patterns` name, each once, in order; links are followed.
 
     Args:
         patterns: files, folders (searched to the bottom) or globs.
+        folder: that they are relative to.
 
     Raises:
         ConfigError: a pattern that names nothing to read.
     """
     where, found, read = f"data.{tally.part}", [], set[Key]()
     for pattern in patterns:
-        if not pattern.strip():  # which would be the folder that the process was started in
+        if not pattern.strip():  # which would be the settings file's own folder
             raise ConfigError(f"{where}: {pattern!r} is no path; give one, or '.' for this folder")
         with border(where, f"{pattern!r} cannot be looked for", _FIX):
-            files = _named_by(pattern, where, tally)
+            files = _named_by(pattern, folder, where, tally)
         if not files:
             raise ConfigError(
-                f"{where}: {pattern!r} names no file to read; give files, folders or globs of "
-                f"{', '.join(SUFFIXES)}"
+                f"{where}: {pattern!r} names no file to read{_elsewhere(pattern, folder)}; give "
+                f"files, folders or globs of {', '.join(SUFFIXES)}"
             )
         for file in files:
             if (key := _key(os.stat(file.path))) in read:
@@ -73,8 +74,17 @@ def find_files(patterns: Sequence[str], tally: Tally) -> list[TextFile]:
     return found
 
 
-def _named_by(pattern: str, where: str, tally: Tally) -> list[TextFile]:
-    path = Path(pattern).expanduser()
+def _elsewhere(pattern: str, folder: Path) -> str:
+    """Return where a relative pattern was looked for, and where it may have been meant."""
+    if Path(pattern).expanduser().is_absolute():
+        return ""
+    here = glob.glob(pattern) and not folder.samefile(".")
+    meant = ": a path is relative to the file that it stands in, not to the working folder"
+    return f" in {folder.absolute()}{meant * bool(here)}"
+
+
+def _named_by(pattern: str, folder: Path, where: str, tally: Tally) -> list[TextFile]:
+    path = folder / Path(pattern).expanduser()
     if path.is_dir():
         os.scandir(path).close()  # a folder that is named has to be readable
         return [TextFile(f, named=False) for f in sorted(_walk(path, tally))]

@@ -93,6 +93,7 @@ def _build(config: Path, role: Role) -> tuple[Learner, str]:
         name=settings.name,
         device=settings.device,
         num_threads=settings.num_threads,
+        folders=settings.folders,
     )
     try:
         return build_learner(replace(genesis, learner=name), context), name

@@ -26,9 +26,10 @@ def role_of(config: Path) -> Role:
     # A worker's and an evaluator's file have the same fields: their certificates tell.
     tls: Any = raw.get("tls")
     certificate = tls.get("certificate") if isinstance(tls, dict) else None
-    certificate = os.environ.get("CROSSCLOUD_EVALUATOR__TLS__CERTIFICATE", certificate)
+    told = os.environ.get("CROSSCLOUD_EVALUATOR__TLS__CERTIFICATE")  # relative to where we are
+    folder = config.parent if told is None else Path()
     try:
-        content = (config.parent / Path(str(certificate)).expanduser()).read_bytes()
+        content = (folder / Path(told or str(certificate)).expanduser()).read_bytes()
         with foreign("it"):
             return identity_in(x509.load_pem_x509_certificate(content)).role
     except (OSError, BadKeyError, NotAMemberError):

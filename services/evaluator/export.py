@@ -25,6 +25,7 @@ def main(config: Path, out: Path) -> Exit:
         raise ConfigError(
             f"{settings.state_dir} holds no version yet: let the evaluator run once first"
         )
-    export_model(load_genesis(settings.genesis), position.digest, state.store, out, outlet())
+    genesis, folders = load_genesis(settings.genesis), settings.folders
+    export_model(genesis, position.digest, state.store, out, outlet(), folders)
     sys.stdout.write(f"wrote version {position.version} to {out}\n")
     return Exit.OVER

@@ -246,6 +246,7 @@ def main(config: Path) -> Exit:
         name=settings.name,
         device=settings.device,
         num_threads=settings.num_threads,
+        folders=settings.folders,
     )
     own = replace(genesis, learner=settings.learner or genesis.learner)
     try:

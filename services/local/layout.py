@@ -155,6 +155,10 @@ class Layout:
     def _text(self, name: str) -> Path:
         return self.folder / "text" / name
 
+    def _beside(self, path: Path) -> str:
+        """Return a path as the settings, which lie in the folder itself, name it."""
+        return str(path.relative_to(self.folder))
+
     def _holders(self) -> list[Holder]:
         return [
             Holder(Role.COORDINATOR, COORDINATOR, "local", self._spec.hosts),
@@ -188,7 +192,7 @@ class Layout:
 
     def _worker(self, worker: WorkerSpec) -> dict[str, Any]:
         settings = self._member(worker.name)
-        settings["data"]["train"] = [str(self._text(worker.name))]
+        settings["data"]["train"] = [self._beside(self._text(worker.name))]
         pace = {"slowdown": worker.slowdown, "max_steps_per_s": worker.max_steps_per_s}
         return {**settings, "pace": pace, "trust": self._trust()}
 
@@ -207,7 +211,7 @@ class Layout:
             "coordinator": {"control": self.control, "bulk": self.bulk},
             "tls": self._tls(name),
             "state_dir": str(self.state(name)),
-            "data": {"validation": [str(self._text("validation"))], **self._spec.data},
+            "data": {"validation": [self._beside(self._text("validation"))], **self._spec.data},
             "metrics": self._metrics(name),
         }
 

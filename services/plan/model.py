@@ -58,8 +58,8 @@ def _outline(run: RunSettings) -> ModelSchema:
         if run.learner == BUILT_IN:
             from worker.huggingface import outline
 
-            return outline(run.settings)
-        context = LearnerContext(settings=run.settings, data=None, seed=run.seed, name="plan")
+            return outline(run.settings, run.folders)
+        context = LearnerContext(run.settings, None, run.seed, "plan", folders=run.folders)
         learner = make_learner(run.learner, context)
     except ModuleNotFoundError as e:
         raise ConfigError(

@@ -205,6 +205,7 @@ class Worker:
             max_steps_per_s=s.pace.max_steps_per_s,
             order=secrets.randbits(63),
             first_version=str(self._state.data) if self._state.is_new else "",
+            folders=s.folders,
         )
 
     async def _push(

@@ -7,7 +7,7 @@ whole vector).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from common.canonical import Json
@@ -31,6 +31,7 @@ class Build:
         order: of its data, if it begins without stored state.
         first_version: folder of a data store that is to get version 0, if this learner begins with
             it; "" = it is not wanted.
+        folders: of the learner's relative paths, as `LearnerContext` has them.
     """
 
     genesis: Genesis
@@ -42,6 +43,7 @@ class Build:
     max_steps_per_s: float = 0.0
     order: int = 0
     first_version: str = ""
+    folders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

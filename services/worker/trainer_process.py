@@ -86,6 +86,7 @@ class PacedTrainer:
             device=build.device,
             num_threads=build.num_threads,
             order=build.order,
+            folders=build.folders,
         )
         self._line = line
         self._now_s = now_s

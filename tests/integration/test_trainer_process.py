@@ -339,3 +339,10 @@ def test_the_same_seed_makes_the_same_genesis(tmp_path):
         return Run(tmp_path / name, "numpy").genesis
 
     assert genesis("a") == genesis("b")
+
+
+async def test_its_own_files_are_relative_to_the_settings_file(numpy_run):
+    folders = {"data": str(numpy_run.folder)}
+    child = await started(numpy_run, data={"train": ["text.txt"]}, folders=folders)
+    await waiting(child)
+    await child.end()

@@ -18,6 +18,7 @@ from services.settings import (
     load_run,
     load_worker,
 )
+from worker.learner import LearnerContext
 
 TLS = {"ca": "ca.pem", "certificate": "me.pem", "key": "me.key"}
 ADDRESS = {"control": "localhost:7443", "bulk": "localhost:7444"}
@@ -93,6 +94,44 @@ def test_paths_are_relative_to_the_file_that_they_stand_in(folder: Path) -> None
     assert found.tls.key == folder / "me.key"
     absolute = load_coordinator(write(folder, {**COORDINATOR, "data_dir": "/x"}), {})
     assert absolute.data_dir == Path("/x")
+
+
+def test_paths_of_the_environment_are_relative_to_the_working_folder(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path_factory.mktemp("here")
+    (here / "mine.key").touch()
+    monkeypatch.chdir(here)
+    found = load_coordinator(
+        write(folder, COORDINATOR),
+        {
+            "CROSSCLOUD_COORDINATOR__DATA_DIR": "a/b",
+            "CROSSCLOUD_COORDINATOR__TLS": f"{{ca: {folder}/me.key, certificate: mine.key, key: "
+            "mine.key}",
+        },
+    )
+    assert found.data_dir == here / "a/b"
+    assert found.tls.key == here / "mine.key"
+    assert found.tls.ca == folder / "me.key"
+    assert found.genesis.parent == folder
+
+
+def test_a_learner_is_told_what_its_own_paths_are_relative_to(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    variables = {"CROSSCLOUD_WORKER__DATA__TRAIN": "[a]"}
+    found = load_worker(write(folder, WORKER), variables)
+    context = LearnerContext({}, found.data, 0, "aws", folders=found.folders)
+    assert context.folder("data", "train") == here
+    assert context.folder("data", "validation") == folder
+    assert context.folder("settings", "model") == folder
+    assert LearnerContext({}, {}, 0, "aws").folder("data") == Path()
+    run = load_run(write(folder, RUN), {"CROSSCLOUD_RUN__SETTINGS__TOKENIZER": "bytes"})
+    told = LearnerContext(run.settings, None, 0, "genesis", folders=run.folders)
+    assert told.folder("settings", "model") == folder
+    assert told.folder("settings", "tokenizer") == here
 
 
 def test_an_algorithm_starts_from_its_preset(folder: Path) -> None:
@@ -218,7 +257,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_run(tmp_path / "none.yaml", {})
 
 
-def test_the_environment_overrides_the_file(folder: Path) -> None:
+def test_the_environment_overrides_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
     (folder / "other.key").touch()
     found = load_worker(
         write(folder, WORKER),

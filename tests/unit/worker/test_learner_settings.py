@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
-from worker.learner_settings import check_data, checked
+from worker.learner import LearnerContext
+from worker.learner_settings import check_data, checked, settings_of
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,26 @@ def test_whatever_stands_there_is_refused_with_a_sentence_or_in_range(settings):
     assert found["weight_decay"] >= 0
     assert all(0 <= b < 1 for b in found["betas"])
     assert math.isfinite(found["clip"] + found["weight_decay"])
+
+
+def test_folders_of_model_and_tokenizer_are_beside_the_file_that_names_them(tmp_path, monkeypatch):
+    (tmp_path / "site" / "model").mkdir(parents=True)
+    (tmp_path / "here" / "only").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+
+    def found(**settings):
+        folders = {"settings": str(tmp_path / "site")}
+        return settings_of(LearnerContext(settings, None, 0, "genesis", folders=folders))
+
+    beside = str(tmp_path / "site" / "model")
+    for name in ("model", "./model", beside):
+        assert found(model=name)["model"] == found(model=name)["tokenizer"] == beside
+    ids = {"model": "org/model", "tokenizer": "bytes"}
+    assert found(**ids).items() >= ids.items()
+    for name in ("only", "./absent", "../model"):
+        with pytest.raises(ConfigError) as refused:
+            found(model={"model_type": "llama"}, tokenizer=name)
+        sentence = f"settings.tokenizer: {name!r} cannot be loaded: there is no folder {tmp_path}"
+        assert str(refused.value).startswith(sentence)
+        assert "relative to the file that it stands in" in str(refused.value)
+        assert ("not to the working folder" in str(refused.value)) == (name == "only")

@@ -16,6 +16,7 @@ from services.settings import (
 from services.tls import check_own
 from worker.data import TextData
 from worker.encoder import BYTE_ENCODER
+from worker.learner import LearnerContext
 
 
 def spec(folder: Path) -> FederationSpec:
@@ -66,7 +67,9 @@ def test_each_worker_has_its_own_pace(layout):
 def test_each_worker_trains_on_its_own_text_and_all_share_the_validation(layout):
     for name in ("aws", "onprem"):
         settings = load_worker(layout.config(name), {})
-        data = TextData(settings.data, BYTE_ENCODER, batch=2, sequence=20, seed=0, name=name)
+        folder = LearnerContext({}, settings.data, 0, name, folders=settings.folders).folder
+        size = {"batch": 2, "sequence": 20}
+        data = TextData(settings.data, BYTE_ENCODER, **size, seed=0, name=name, folder=folder)
         assert name.encode() in bytes(data.batches().take().astype("uint8").tobytes())
         assert data.windows().shape == (1, 21)
     evaluator = load_evaluator(layout.config("evaluator"), {})
