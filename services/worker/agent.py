@@ -130,7 +130,7 @@ class Agent:
             write_stage=self._write_stage,
             end_upload=self._end_upload,
         )
-        self.begun = False
+        self.begun, self.connected, self._finishing = False, False, False
         self._residual: Path | None = None
         self._loss_2_20 = 0
         self._anchor: tuple[str, ...] = ()  # what the parameters' local work is measured against
@@ -138,9 +138,7 @@ class Agent:
         self._upload: Upload | None = None
         self._saved_at_s = now_s()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.connected = False
         self.saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._finishing = False
         self.merges = 0
 
     @property
@@ -263,12 +261,11 @@ class Agent:
         began_s = self._staged_at_s = self._now_s()
         closed = await self._trainer.close(Close(plan.round, str(folder)))
         self._metrics.took("close", self._now_s() - began_s)
-        limit = self._genesis.algorithm.max_staleness
         try:
             self._round.close(
                 closed.numbers,
                 finite=closed.finite,
-                max_staleness=limit,
+                max_staleness=self._genesis.algorithm.max_staleness,
                 most_steps=self._pace.most_steps,
             )
         except RefusedError as e:
@@ -304,6 +301,9 @@ class Agent:
         self._send(answer_request(plan.round, answer, sealed))
 
     def _refuse(self, e: RefusedError) -> None:
+        if self._finishing and e.rule is Rule.OFFER:  # it took its offer back; a Leave follows
+            log.info("round %s goes on without this worker, which ends", e.round[:8])
+            return
         text = f"refused round {e.round[:8]} by rule {e.rule}: {e.sentence}"
         log.warning(text, extra={"round": e.round})
         self._metrics.round_ended("refused")

@@ -8,6 +8,9 @@ come back.
 No heartbeat follows one without an answer, so none queue up behind a coordinator that waits for its
 store. One that does not answer for as long as a lease is said to stall; the stream stays: whether
 the connection lives is for its pings to find out.
+
+After a stream's last message nothing is written to it any more, and after one that ends this
+worker's part (`Drain`, `Replaced`) none is dialled: the inbox ends the process.
 """
 
 import asyncio
@@ -32,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 15.0
+_MADE_HERE: Final = "Internal error from Core"
+"""What grpc.aio says of a stream that ended while it wrote: its real status is then lost."""
 Message = session_pb2.ConnectResponse
 Call = Any  # grpc.aio.StreamStreamCall; the stubs know only its iterator form
 
@@ -126,14 +131,18 @@ class Link:
         while True:
             self._welcomed, self._over, self._come_back_s = False, False, None
             try:
-                await self._stream()
+                if not await self._stream():
+                    await asyncio.get_running_loop().create_future()
                 log.info("the stream ended")
             except grpc.aio.AioRpcError as e:
                 if (refusal := error_of(e)) is not None:
                     raise EndedError(f"the coordinator refuses: {refusal}", Exit.FAILED) from None
-                self._come_back_s = retry_after_s(e)
-                why = explain_rpc_error(e, self._target, self._own)
-                log.warning("no stream to %s: %s", self._target, why)
+                self._come_back_s = retry_after_s(e) or self._come_back_s
+                if (e.code(), e.details()) == (grpc.StatusCode.INTERNAL, _MADE_HERE):
+                    log.info("the stream ended while something was on its way")
+                else:
+                    why = explain_rpc_error(e, self._target, self._own)
+                    log.warning("no stream to %s: %s", self._target, why)
             self._inbox(None)
             if self._welcomed:
                 patience.reset()
@@ -145,7 +154,8 @@ class Link:
             self.send(session_pb2.ConnectRequest(leave=session_pb2.Leave(reason=reason)))
             await asyncio.wait((asyncio.create_task(self._outgoing.join()),), timeout=1.0)
 
-    async def _stream(self) -> None:
+    async def _stream(self) -> bool:
+        """Keep one stream until it ends; return whether another is to be opened."""
         async with self._dial() as call:
             self._outgoing = asyncio.Queue()
             self.send(session_pb2.ConnectRequest(join=self._join()))
@@ -154,16 +164,22 @@ class Link:
             try:
                 while isinstance(message := await call.read(), Message) and not self._over:
                     self._tally.message("received", "control", message.ByteSize())
-                    match message.WhichOneof("message"):
+                    kind = message.WhichOneof("message")
+                    match kind:
                         case "welcome":
                             self._welcomed = True
                             beating = asyncio.create_task(self._beat(message.welcome))
                         case "pace" | "rejected":
                             self._answered()
-                        case "reconnect":
-                            self._come_back_s = message.reconnect.after_ms / 1000
-                            continue
+                        case "reconnect" | "drain" | "replaced":
+                            self._outgoing = None
+                    if kind == "reconnect":
+                        self._come_back_s = message.reconnect.after_ms / 1000
+                        continue
                     self._inbox(message)
+                    if kind in ("drain", "replaced"):
+                        return False
+                return True
             finally:
                 self._outgoing = None
                 writing.cancel()
@@ -177,8 +193,9 @@ class Link:
     ) -> None:
         while True:
             message = await outgoing.get()
-            await call.write(message)
-            self._tally.message("sent", "control", message.ByteSize())
+            if self._outgoing is outgoing:
+                await call.write(message)
+                self._tally.message("sent", "control", message.ByteSize())
             outgoing.task_done()
 
     async def _beat(self, welcome: session_pb2.Welcome) -> None:

@@ -362,6 +362,14 @@ async def test_a_worker_that_is_told_to_end_saves_and_offers_no_more(cloud: Clou
     assert cloud.sent == []
 
 
+async def test_a_plan_that_crosses_the_end_of_its_worker_is_no_refusal(cloud: Cloud) -> None:
+    content = canonical.encode(cloud.plan(cloud.offer()))
+    await cloud.agent.finish()
+    num_sent = len(cloud.sent)
+    await cloud.agent.planned(content)
+    assert len(cloud.sent) == num_sent, "a Leave follows"
+
+
 async def test_a_worker_in_a_round_ends_after_its_outcome(cloud: Cloud) -> None:
     await cloud.expose()
     await cloud.agent.finish()

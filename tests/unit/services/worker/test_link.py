@@ -146,3 +146,50 @@ def test_a_busy_coordinator_is_dialled_again_when_it_says_so(loop: VirtualLoop) 
         assert len(bench.calls) == 2
 
     loop.run_until_complete(test())
+
+
+@pytest.mark.parametrize("last", ["drain", "replaced", "reconnect"])
+def test_nothing_is_written_after_the_last_message_of_a_stream(
+    loop: VirtualLoop, last: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = session_pb2.ConnectResponse()
+    getattr(message, last).SetInParent()
+
+    async def test() -> None:
+        bench = Bench()
+        task = asyncio.create_task(running(14.0, bench))
+        await asyncio.sleep(2.5)
+        bench.calls[0].answers.put_nowait(PACE)
+        await asyncio.sleep(2.0)
+        num_said = len(bench.calls[0].said)
+        bench.calls[0].answers.put_nowait(message)
+        await asyncio.sleep(0)
+        bench.link.send(session_pb2.ConnectRequest(heartbeat=session_pb2.Heartbeat()))
+        await asyncio.sleep(5.0)
+        assert len(bench.calls[0].said) == num_said
+        bench.calls[0].answers.put_nowait(None)
+        await task
+        assert len(bench.calls) == (2 if last == "reconnect" else 1), "who is to end dials no more"
+
+    loop.run_until_complete(test())
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_a_stream_that_ends_under_a_write_is_no_trouble_and_is_opened_again(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = asyncio.create_task(running(10.0, bench))
+        await asyncio.sleep(1.0)
+        nothing = grpc.aio.Metadata()
+        text = "Internal error from Core"  # what grpc.aio makes up
+        lost = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, nothing, nothing, text)
+        bench.calls[0].answers.put_nowait(lost)
+        await task
+        assert len(bench.calls) == 2
+
+    with caplog.at_level("INFO"):
+        loop.run_until_complete(test())
+    assert "the stream ended while something was on its way" in caplog.text
+    assert not [r for r in caplog.records if r.levelname == "WARNING" and "stream" in r.message]
