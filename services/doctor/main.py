@@ -21,7 +21,7 @@ from common import canonical
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
 from common.text import printable
-from services import state_owner
+from services import progress, state_owner
 from services.doctor import disk, learning, path, ports
 from services.doctor.findings import Finding, Stopwatch, found
 from services.doctor.role import role_of
@@ -57,9 +57,18 @@ _LOADERS: Final[Mapping[Role, Callable[[Path], Settings]]] = {
 }
 
 
-def main(config: Path, *, as_json: bool) -> Exit:
-    """Print what is found; return 0 if every check is fine, else 1."""
-    findings = list(examine(config))
+def main(config: Path, *, as_json: bool, out: progress.Outlet | None = None) -> Exit:
+    """Print what is found; return 0 if every check is fine, else 1.
+
+    Args:
+        out: where people see that it is at work; None = standard error.
+    """
+    out = out or progress.outlet()
+    with progress.shown("checking", unit="checks", out=out) as so_far:
+        findings = []
+        for finding in examine(config):
+            findings.append(finding)
+            so_far.advance()
     ok = all(f.ok for f in findings)
     if as_json:
         typer.echo(json.dumps({"ok": ok, "checks": [asdict(f) for f in findings]}))

@@ -9,10 +9,11 @@ import json
 import math
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ from services.local.layout import COORDINATOR, EVALUATOR, HEADER
 from services.local.processes import ProcessFailedError
 from services.local.table import live_table, plain_line, saved
 from services.places import check_folder
+from services.progress import Outlet, outlet, shown
 from services.report.main import REPORT, write_report
 from services.report.run_folder import GENESIS
 
@@ -68,18 +70,17 @@ def main(
     check_name(name, "name")
     check_folder("--runs", runs)
     folder = runs / name
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console, told = Console(highlight=False, markup=False, soft_wrap=True), outlet(sys.stdout)
     with _only_demo_in(folder):
         _clear(folder)
         federation = Federation(demo_spec(folder, seconds, workers))
         with _signals_set(federation.interrupted):
             try:
                 console.print(f"starting {len(workers)} workers; logs are in {folder / 'logs'}")
-                with federation:
+                with _started(federation, told):
                     _watch(federation, console)
                 federation.check()
-                out = folder / "model"
-                federation.run("export", "--config", federation.config(EVALUATOR), "--out", out)
+                _export(federation, folder / "model", told)
             except KeyboardInterrupt:
                 console.print(f"interrupted: every process has ended; what there is: {folder}")
                 return Exit.TOLD
@@ -87,9 +88,24 @@ def main(
                 console.print(f"crosscloud: {e}")
                 return Exit.FAILED
         _collect(folder, keep=keep)
-        write_report(folder, price_per_gb=EGRESS_DOLLARS_PER_GB)
+        with shown("writing the report", out=told):
+            write_report(folder, price_per_gb=EGRESS_DOLLARS_PER_GB)
         console.print("\n".join(_summary(folder)))
     return Exit.OVER
+
+
+@contextmanager
+def _started(federation: Federation, out: Outlet) -> Iterator[None]:
+    """Have the federation's processes; making its first version takes long."""
+    with ExitStack() as stack:
+        with shown("making the run and its first version", out=out):
+            stack.enter_context(federation)
+        yield
+
+
+def _export(federation: Federation, folder: Path, out: Outlet) -> None:
+    with shown("exporting the model", out=out):
+        federation.run("export", "--config", federation.config(EVALUATOR), "--out", folder)
 
 
 def _watch(

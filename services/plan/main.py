@@ -12,7 +12,8 @@ from services.exit_status import Exit
 from services.plan.forecast import forecast
 from services.plan.model import planned_genesis
 from services.plan.options import read_options
-from services.plan.table import shown
+from services.plan.table import tables
+from services.progress import Outlet, outlet, shown
 
 _COLUMNS = 80
 
@@ -28,8 +29,12 @@ def main(
     prices: Sequence[str],
     coordinator: str | None,
     as_json: bool,
+    out: Outlet | None = None,
 ) -> Exit:
     """Say what a run will move, cost, take and need.
+
+    Args:
+        out: where people see that it is at work; None = standard error.
 
     Raises:
         ConfigError: a file or an option is wrong; names it and the fix.
@@ -43,9 +48,11 @@ def main(
         prices=prices,
         coordinator=coordinator,
     )
-    found = forecast(planned_genesis(config, told.parameters), told)
+    with shown("outlining the model", out=out or outlet()):
+        genesis = planned_genesis(config, told.parameters)
+    found = forecast(genesis, told)
     if as_json:
         sys.stdout.write(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
     else:
-        Console(width=_COLUMNS, highlight=False, markup=False).print(shown(found))
+        Console(width=_COLUMNS, highlight=False, markup=False).print(tables(found))
     return Exit.OVER

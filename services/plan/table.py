@@ -14,7 +14,7 @@ from services.plan.traffic import Traffic
 _UNKNOWN = "-"
 
 
-def shown(found: Forecast) -> RenderableType:
+def tables(found: Forecast) -> RenderableType:
     """Return the forecast as tables, with what was not told said so."""
     head = (
         f"{found.run}: {found.parameters:,} parameters, {found.codec} {found.bits} bit, tier "

@@ -8,19 +8,31 @@ from rich.console import Console
 from common.errors import ConfigError
 from services.exit_status import Exit
 from services.files import Draft
+from services.progress import Outlet, outlet, shown
 from services.report.page import page
 from services.report.run_folder import read_run
 
 REPORT: Final = "report.html"
 
 
-def main(folder: Path, *, out: Path | None, genesis: Path | None, price_per_gb: float) -> Exit:
+def main(
+    folder: Path,
+    *,
+    out: Path | None,
+    genesis: Path | None,
+    price_per_gb: float,
+    told: Outlet | None = None,
+) -> Exit:
     """Write the report and print where it is; return the exit status.
+
+    Args:
+        told: where people see that it is at work; None = standard error.
 
     Raises:
         ConfigError: something in the folder is missing or damaged, or `out` cannot be written.
     """
-    path = write_report(folder, out=out, genesis=genesis, price_per_gb=price_per_gb)
+    with shown("writing the report", out=told or outlet()):
+        path = write_report(folder, out=out, genesis=genesis, price_per_gb=price_per_gb)
     Console(highlight=False, markup=False, soft_wrap=True).print(f"report   {path}")
     return Exit.OVER
 

@@ -4,9 +4,10 @@ import pytest
 
 from services.certs import new_authority
 from services.doctor.findings import found
-from services.doctor.main import examine
+from services.doctor.main import examine, main
 from services.identity import Role
 from tests.certificates import DAY, NOW, RUN, tls_files
+from tests.silent_outlet import SilentOutlet
 
 
 def test_a_file_that_is_wrong_ends_the_examination(tmp_path: Path) -> None:
@@ -31,3 +32,9 @@ def test_an_authority_that_ends_soon_is_named_whatever_the_certificate_says(tmp_
     *_, certificate = examine(config)
     assert (certificate.check, certificate.ok) == ("certificate", False)
     assert certificate.sentence.startswith(f"{tls.ca}, the authority, expires in ")
+
+
+def test_who_waits_for_the_findings_sees_that_it_is_at_work(tmp_path: Path) -> None:
+    told = SilentOutlet()
+    assert main(tmp_path / "nowhere.yaml", as_json=True, out=told) == 1
+    assert told.num_ended == 1

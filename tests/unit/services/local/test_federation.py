@@ -10,6 +10,7 @@ from services.local import demo
 from services.local.federation import Federation
 from services.local.layout import FederationSpec, WorkerSpec
 from services.local.processes import ProcessFailedError
+from tests.silent_outlet import SilentOutlet
 
 PROGRAM = """
 import pathlib, signal, sys
@@ -159,3 +160,11 @@ def test_a_demo_that_nobody_joins_names_everybody_and_the_last_of_their_logs(fed
 def test_stopping_twice_or_before_the_start_is_fine(federation):
     federation.stop()
     federation.stop()
+
+
+def test_who_waits_for_a_demo_sees_what_it_makes_before_the_run_and_after_it(federation):
+    told = SilentOutlet()
+    with demo._started(federation, told):
+        assert told.num_ended == 1
+    demo._export(federation, Path("model"), told)
+    assert told.num_ended == 2

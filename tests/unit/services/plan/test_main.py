@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from common.errors import ConfigError
 from services.cli.app import app
+from services.plan.main import main
 from services.plan.model import planned_genesis
+from tests.silent_outlet import SilentOutlet
 
 RUN = """
 name: planned
@@ -120,3 +123,13 @@ def test_a_learner_of_ones_own_may_take_other_tokens_and_the_plan_says_so(tmp_pa
     told.write_text("tokens_per_step: 512\n")
     same = CliRunner().invoke(app, ["plan", str(run_file(tmp_path)), "--with", str(told)])
     assert "tokens_per_step" not in same.output
+
+
+def test_who_waits_for_a_plan_sees_that_the_model_is_outlined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = SilentOutlet()
+    nothing: dict[str, Any] = dict.fromkeys(("workers", "links", "speeds", "prices"), ())
+    nothing |= {"options": None, "parameters": None, "coordinator": None, "as_json": True}
+    assert main(run_file(tmp_path), **nothing, out=told) == 0
+    assert told.num_ended == 1

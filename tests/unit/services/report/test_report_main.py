@@ -3,6 +3,7 @@ import pytest
 from common.errors import ConfigError
 from services.report.main import main, write_report
 from tests.made_up_run import write_run
+from tests.silent_outlet import SilentOutlet
 
 
 @pytest.fixture
@@ -37,3 +38,9 @@ def test_nothing_is_written_where_the_run_cannot_be_read(folder):
     with pytest.raises(ConfigError):
         write_report(folder, price_per_gb=0.09)
     assert not (folder / "report.html").exists()
+
+
+def test_who_waits_for_the_page_sees_that_it_is_made(folder):
+    told = SilentOutlet()
+    assert main(folder, out=None, genesis=None, price_per_gb=0.09, told=told) == 0
+    assert told.num_ended == 1
