@@ -10,7 +10,7 @@ estimate with the true update of one cloud, the victim: 1 = found whole, 0 = not
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Final
 
@@ -27,6 +27,7 @@ from common.scales import energy, round_scales
 from common.schema import BLOCK
 from common.weight import ONE
 from services.plan.likeness import COMMON
+from services.progress import outlet, shown
 
 _BLOCKS: Final = 32
 _COHORTS: Final = (3, 4, 8, 16)
@@ -285,15 +286,15 @@ def _energies_of_many_rounds() -> dict[str, float]:
 def main() -> int:
     """Measure, print, and write benchmarks/results/threat.json."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    found = {
-        **_differencing(),
-        **_capped(),
-        **_losses(),
-        **_clipped(),
-        **_rare_rows(),
-        **_small_sums(),
-    }
-    found |= {**_energies(), **_waiting_energies(), **_energies_of_many_rounds()}
+    found: dict[str, float] = {}
+    parts: tuple[Callable[[], dict[str, float]], ...] = (
+        *(_differencing, _capped, _losses, _clipped, _rare_rows, _small_sums),
+        *(_energies, _waiting_energies, _energies_of_many_rounds),
+    )
+    with shown("figures", len(parts), "parts", out=outlet()) as progress:
+        for part in parts:
+            found |= part()
+            progress.advance()
     for key, value in found.items():
         print(f"{key:45} {value}")
     write_result("threat", found)
