@@ -46,6 +46,8 @@ _FLOAT: Final = re.compile(
 )
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _MOST_DIGITS: Final = 400
+_LINE_ENDS: Final = "\x85\u2028\u2029"
+"""Of YAML 1.1, where they become spaces unless they are escaped."""
 _BROKEN: Final = re.compile("[\0\ud800-\udfff]")
 
 
@@ -248,7 +250,10 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
         plain = isinstance(scalar(text), str)
     except ValueError:
         plain = False
-    return dumper.represent_scalar(_TEXT_TAG, text, style=None if plain else "'")
+    style = None if plain else "'"
+    if any(c in text for c in _LINE_ENDS):
+        style = '"'
+    return dumper.represent_scalar(_TEXT_TAG, text, style=style)
 
 
 _Dumper.add_representer(str, _text)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
@@ -147,6 +147,8 @@ WORDS = st.sampled_from(
 
 
 @given(NAMES | WORDS | st.text())
+@example("\x85")
+@example("a\u2028b\u2029")
 def test_text_that_we_write_is_read_as_it_was(text: str) -> None:
     if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
         return
