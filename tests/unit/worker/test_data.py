@@ -187,3 +187,26 @@ def test_what_was_read_is_remarked(tmp_path):
     assert made.remarks == [
         "data.train: 1 file, 1 document, 10 tokens; 0 equal to an earlier document"
     ]
+
+
+def test_patterns_are_relative_to_the_file_that_they_stand_in(tmp_path, monkeypatch):
+    beside, here = tmp_path / "site [1]", tmp_path / "here"
+    for folder in (beside, here):
+        (folder / "text").mkdir(parents=True)
+        (folder / "text" / "a.txt").write_text(folder.name)
+    (here / "only").mkdir()
+    (here / "only" / "b.txt").write_text("b")
+    monkeypatch.chdir(here)
+
+    def read(pattern):
+        tally = Tally("train")
+        return bytes(read_tokens([pattern], BYTE_ENCODER, tally, folder=beside).astype(np.uint8))
+
+    for pattern in ("text", "text/a.txt", "text/*.txt", "**/*.txt", str(beside / "text")):
+        assert read(pattern) == b"site [1]\0", pattern
+    with pytest.raises(ConfigError) as absent:
+        read("absent/*.txt")
+    assert f"'absent/*.txt' names no file to read in {beside}; give" in str(absent.value)
+    with pytest.raises(ConfigError) as meant:
+        read("only")
+    assert "relative to the file that it stands in, not to the working folder" in str(meant.value)
