@@ -112,6 +112,7 @@ class HuggingFaceLearner(Learner):
         with border("device", f"{context.device!r} cannot hold the model", "choose a larger one"):
             torch.nn.Module.to(self._model, self._device)
         if context.data is None:  # before it is pinned
+            refuse_longer(self._sequence, self._model.config)
             refuse_unless_causal(self._model)
         self._data = TextData(
             context.data,
@@ -166,7 +167,6 @@ class HuggingFaceLearner(Learner):
     @override
     def rehearse(self) -> Step:
         """Go one window forward and backward: ids from the first to the last of the tokenizer."""
-        refuse_longer(self._sequence, self._model.config)
         window = np.linspace(0, self._num_tokens - 1, self._sequence + 1).astype(np.int64)
         before = {n: b.clone() for n, b in self._saved_buffers().items()}
         with border("settings", "one step forward and backward fails", self._to_compare()):

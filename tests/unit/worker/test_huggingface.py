@@ -271,10 +271,9 @@ def test_a_rehearsal_steps_without_data_and_changes_nothing(data):
         ({"model": {**GPT2, "n_positions": 16}, "sequence": 17}, "settings.sequence: 17"),
     ],
 )
-def test_a_model_that_cannot_take_a_step_is_refused_by_a_rehearsal(settings, said):
-    learner = learner_with(**settings)
+def test_a_model_that_cannot_take_a_step_is_refused_before_it_is_pinned(settings, said):
     with pytest.raises(ConfigError, match=r"^settings") as caught:
-        learner.rehearse()
+        learner_with(**settings).rehearse()
     assert said in str(caught.value)
 
 
