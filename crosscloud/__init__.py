@@ -1,5 +1,7 @@
 """The public Python API: the only package that user code imports. Names only, no logic.
 
+(But for `shadows.py`, which has to run before any other package of ours can be found.)
+
 `from crosscloud import Learner` is how a training program of one's own begins, as in
 examples/own_learner.py. Names are looked up when used: the command line loads no training stack.
 """

@@ -6,7 +6,9 @@ file in here that does something.
 """
 
 import importlib.util
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +26,8 @@ def refuse_shadows() -> None:
         SystemExit: another file or folder has one's name; all is said, with status 2.
     """
     if shadow := shadow_of(Path(__file__).resolve().parent.parent):
-        sys.stderr.write(f"crosscloud: {shadow}\n")
+        with suppress(OSError):  # it may be closed; then the status says it
+            os.write(2, f"crosscloud: {shadow}\n".encode())
         sys.exit(_SETTINGS)
 
 

@@ -79,7 +79,7 @@ def finish() -> None:
 
 def handle(handler: Handler) -> None:
     """Let `handler` be called for these signals."""
-    for number in _heard():
+    for number in heard():
         signal.signal(number, handler)
 
 
@@ -95,12 +95,13 @@ def let_go() -> None:
 
 def default() -> None:
     """Let them end this process, as they end any other."""
-    for number in _heard():
+    for number in heard():
         signal.signal(number, signal.SIG_DFL)
     let_go()
 
 
-def _heard() -> Iterator[signal.Signals]:
+def heard() -> Iterator[signal.Signals]:
+    """Yield the signals that end this process: not SIGHUP where it was started with it ignored."""
     for number in NUMBERS:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             yield number

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from common import canonical
-from common.border import border
+from common.border import border, why
 from common.documents import Genesis, Version
-from common.errors import DamagedDataError
+from common.errors import ConfigError, DamagedDataError
 from common.ids import Digest
 from services.data_store import DataStore
 from services.progress import Outlet, shown
@@ -49,9 +50,21 @@ def export_model(
         load_version(vector, version, store, progress.advance)
     with border("--out", f"{folder} cannot be written", "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
+    with shown(f"writing {folder}", out=out):
+        _write(learner, genesis.learner, folder)
+
+
+def _write(learner: Learner, path: str, folder: Path) -> None:
+    """Let the learner write; whoever may read the folder may read the weights, too."""
     fix = "free space there, or choose another folder; what is written of it is of no use"
-    with shown(f"writing {folder}", out=out), border("--out", f"{folder} cannot be written", fix):
-        learner.export(folder)
+    with border("learner", f"{path!r} cannot be exported", "correct it", place=True):
+        try:
+            learner.export(folder)
+            mode = folder.stat().st_mode & 0o666
+            for weights in folder.rglob("*.safetensors"):
+                weights.chmod(mode)
+        except (OSError, SafetensorError) as e:
+            raise ConfigError(f"--out: {folder} cannot be written: {why(e)}; {fix}") from e
 
 
 def build_learner(genesis: Genesis, context: LearnerContext) -> Learner:

@@ -30,7 +30,7 @@ from services.progress import Outlet, outlet, shown
 from services.rehearsal import rehearse
 from services.settings import load_run
 from services.soundness import loud
-from worker.learner import Learner, LearnerContext, make_learner
+from worker.learner import PINNING, Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def make_genesis(
     Raises:
         ConfigError: the learner cannot be built, or take a step; says what to change.
     """
-    context = LearnerContext(settings, None, seed, "genesis", folders=folders or {})
+    context = LearnerContext(settings, None, seed, PINNING, folders=folders or {})
     with shown("building the model", out=out):
         made = make_learner(learner, context)
     vector = ParameterVector(made)

@@ -1,7 +1,7 @@
 """How a process of ours starts another: with this Python, and the search path that this one has.
 
 The child imports what we import, from wherever we were started, and nothing besides: `-P` keeps it
-from looking first in the working folder, where somebody else's `worker.py` may lie.
+from looking first in a working folder of its own, where somebody else's `worker.py` may lie.
 """
 
 import os

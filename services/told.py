@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C in a process with an event loop: one future, and what it cuts short."""
+"""SIGTERM, Ctrl-C, SIGHUP in a process with an event loop: one future, and what it cuts short."""
 
 import asyncio
 import logging

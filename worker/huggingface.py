@@ -32,7 +32,16 @@ from common.schema import ModelSchema, TensorSpec
 from worker.causality import refuse_unless_causal
 from worker.data import I64, TextData
 from worker.encoder import END_OF_DOCUMENT
-from worker.learner import Learner, LearnerContext, State, Step, Tensor, Validation, as_numpy
+from worker.learner import (
+    PINNING,
+    Learner,
+    LearnerContext,
+    State,
+    Step,
+    Tensor,
+    Validation,
+    as_numpy,
+)
 from worker.learner_settings import check_data, settings_of
 from worker.model_config import config_of, refuse_longer
 from worker.named import named, refuse_unless_whole
@@ -111,7 +120,7 @@ class HuggingFaceLearner(Learner):
         _check_vocabulary(self._model, self._num_tokens)
         with border("device", f"{context.device!r} cannot hold the model", "choose a larger one"):
             torch.nn.Module.to(self._model, self._device)
-        if context.data is None:  # before it is pinned
+        if context.data is None and context.name == PINNING:
             refuse_longer(self._sequence, self._model.config)
             refuse_unless_causal(self._model)
         self._data = TextData(
@@ -272,9 +281,6 @@ class HuggingFaceLearner(Learner):
     def export(self, folder: Path) -> None:
         """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
         self._model.save_pretrained(folder)
-        mode = (folder / "config.json").stat().st_mode
-        for weights in folder.glob("*.safetensors"):  # its writer gives them to this user alone
-            weights.chmod(mode)
         save_tokenizer(self._tokenizer, folder)
 
 

@@ -31,6 +31,10 @@ State: TypeAlias = Mapping[str, npt.NDArray[Any]]
 GOES_ON: Final = ("cursor.", "random.")
 """How names in a state begin that a roll-back leaves as they are."""
 
+PINNING: Final = "genesis"
+"""Name of the context from which a run is pinned: only then may a model still be refused that can
+be built. Whoever exports a pinned run has no data either."""
+
 OWN_NAMES: Final = ("common", "coordinator", "crosscloud", "protos", "services", "worker")
 """Top-level packages of ours: what is found by such a name is never somebody else's."""
 

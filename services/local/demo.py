@@ -43,7 +43,6 @@ JOIN_S: Final = 60.0
 
 _PLAIN_LINE_EVERY_S: Final = 5.0
 _RESULTS: Final = ("result.json", "metrics.jsonl")
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(
@@ -220,7 +219,7 @@ def _signals_set(event: threading.Event) -> Iterator[None]:
     def note(_number: int, _frame: object) -> None:
         event.set()
 
-    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    before = {number: signal.signal(number, note) for number in ending.heard()}
     ending.within(math.inf)
     try:
         yield

@@ -140,10 +140,11 @@ def _give_genesis(made: LoneCoordinator) -> None:
     """Make the run's genesis, once per run.yaml: the same file always gives the same one."""
     run = made.layout.config("run")
     if (kept := _GENESES.get(run.read_text())) is None:
-        kept = _GENESES[run.read_text()] = TemporaryDirectory()
+        kept = TemporaryDirectory()
         genesis = made.command("genesis", "--config", run, "--out", f"{kept.name}/genesis")
         assert genesis.wait(90), "no genesis in 90 s"
         assert genesis.exit_code == 0, genesis.last_lines()
+        _GENESES[run.read_text()] = kept
     shutil.copytree(Path(kept.name, "genesis"), made.layout.genesis.parent)
 
 

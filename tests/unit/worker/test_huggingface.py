@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from common.errors import ConfigError
 from worker import huggingface
 from worker.huggingface import build, outline
-from worker.learner import LearnerContext
+from worker.learner import PINNING, LearnerContext
 from worker.model import schema_of
 
 MODEL = {
@@ -273,7 +273,7 @@ def test_a_rehearsal_steps_without_data_and_changes_nothing(data):
 )
 def test_a_model_that_cannot_take_a_step_is_refused_before_it_is_pinned(settings, said):
     with pytest.raises(ConfigError, match=r"^settings") as caught:
-        learner_with(**settings).rehearse()
+        learner_with(name=PINNING, **settings).rehearse()
     assert said in str(caught.value)
 
 

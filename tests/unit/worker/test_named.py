@@ -1,7 +1,6 @@
 """Models and tokenizers that a run names: what is taken of them, and what is left behind."""
 
 import json
-import os
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -54,16 +53,6 @@ def test_an_adapter_is_no_model_and_is_not_passed_over(tmp_path, alone):
     for build_it in (learner_with, lambda model: outline({**SETTINGS, "model": model})):
         with pytest.raises(ConfigError, match=r"settings\.model: .* holds an adapter .*: merge"):
             build_it(model=str(tmp_path))
-
-
-def test_everybody_who_may_read_the_configuration_may_read_the_exported_weights(tmp_path):
-    before = os.umask(0o027)
-    try:
-        exported(tmp_path / "model")
-    finally:
-        os.umask(before)
-    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "model").iterdir()}
-    assert set(modes.values()) == {0o640}, modes
 
 
 def test_a_model_that_says_how_it_generates_in_a_way_that_contradicts_itself_is_exported(tmp_path):

@@ -126,3 +126,15 @@ def test_the_demo_is_four_clouds_with_different_text_and_one_slow(tmp_path):
         spec.validation
     )
     assert spec.run["stop"] == {"hours": 90 / 3600}
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_demo_outlives_its_terminal_where_it_was_started_to(is_kept):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if is_kept else signal.SIG_DFL)
+    told = threading.Event()
+    try:
+        with demo._signals_set(told):
+            signal.raise_signal(signal.SIGHUP)
+        assert told.is_set() is not is_kept
+    finally:
+        signal.signal(signal.SIGHUP, before)

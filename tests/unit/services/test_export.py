@@ -1,0 +1,79 @@
+"""A version as a folder: who may read it, and who is to blame where it cannot be written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from common.documents import Algorithm, Genesis, Stop
+from common.errors import ConfigError
+from examples.own_learner import TwoByteModel
+from services.data_store import DataStore
+from services.export import export_model
+from services.genesis import make_genesis
+
+MODEL = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+MODEL |= {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 256}
+
+
+def pinned(store: DataStore, learner: str = "examples.own_learner:build") -> Genesis:
+    return make_genesis(
+        run="r",
+        seed=1,
+        learner=learner,
+        settings={"width": 2},
+        algorithm=Algorithm(),
+        stop=Stop(versions=1),
+        store=store,
+    )
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_weights_of_any_learner_may_be_read_by_whoever_may_read_their_folder(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    store = DataStore(tmp_path / "data")
+    genesis = pinned(store)
+    before = os.umask(umask)
+    try:
+        export_model(genesis, genesis.version0, store, tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model" / "model.safetensors").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (KeyError("lm_head"), "learner: 'examples.own_learner:build' cannot be exported: KeyError"),
+        (OSError(28, "No space left on device"), "--out: .* cannot be written: No space left"),
+    ],
+)
+def test_a_fault_of_the_learner_is_not_blamed_on_the_folder_nor_the_other_way_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, sentence: str
+) -> None:
+    store = DataStore(tmp_path / "data")
+    genesis = pinned(store)
+
+    def fails(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(TwoByteModel, "export", fails)
+    with pytest.raises(ConfigError, match=sentence):
+        export_model(genesis, genesis.version0, store, tmp_path / "model")
+
+
+def test_a_run_that_is_pinned_is_exported_whatever_would_be_refused_by_now(tmp_path: Path) -> None:
+    from worker import huggingface
+
+    store = DataStore(tmp_path / "data")
+    settings = {"model": {**MODEL, "max_position_embeddings": 8}, "sequence": 16, "batch": 1}
+    arguments = {"run": "r", "seed": 1, "learner": "worker.huggingface:build", "store": store}
+    rest = {"settings": settings, "algorithm": Algorithm(), "stop": Stop(versions=1)}
+    with pytest.raises(ConfigError, match="positions for 8"):
+        make_genesis(**arguments, **rest)
+    with pytest.MonkeyPatch.context() as before_it_was_refused:
+        before_it_was_refused.setattr(huggingface, "refuse_longer", lambda *_: None)
+        genesis = make_genesis(**arguments, **rest)
+    export_model(genesis, genesis.version0, store, tmp_path / "model")
+    assert (tmp_path / "model" / "config.json").exists()
