@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.errors import BadKeyError, ConfigError, CrosscloudError
+from common.errors import BadKeyError, ConfigError, CrosscloudError, ToldToEndError
 
 _MOST_CHARACTERS = 300
 _PANIC = "pyo3_runtime"  # what a library in Rust raises at a bug of its own: no `Exception`
@@ -38,14 +38,15 @@ def border(
         doing: what could not be done: "cannot be loaded".
         fix: what to do about it.
         secret: what is raised may quote a secret: it is not said.
-        place: say in which file and line it was raised: for code that is the operator's own.
+        place: say in which file and line it was raised: for code that is the operator's own. It may
+            not end this process either, with `sys.exit` say: only who told this process to does.
     """
     try:
         yield
     except CrosscloudError:
         raise
     except BaseException as e:
-        if ends_the_process(e):
+        if isinstance(e, ToldToEndError) or (ends_the_process(e) and not place):
             raise
         words = "" if secret else f": {why(e)}{_place(e) if place else ''}"
         sentence = f"{setting}: {doing}{words}{'; ' if fix else ''}{fix}"

@@ -217,10 +217,7 @@ def make_learner(path: str, context: LearnerContext) -> Learner:
     build = load_learner(path)
     fix = "correct settings, data or device, or the learner"
     with border("learner", f"{path!r} cannot be built", fix, place=True):
-        try:
-            made = build(context)
-        except SystemExit as e:  # it may not end this process, with whatever status
-            raise RuntimeError(f"it ended with sys.exit({e.code!r})") from e
+        made = build(context)
         if not isinstance(made, Learner):
             raise TypeError(f"it gave {type(made).__name__}, no crosscloud.Learner")
     return made

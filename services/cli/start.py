@@ -1,4 +1,4 @@
-"""The first line of every command: from here on SIGTERM and Ctrl-C have their own exit status.
+"""The first line of every command: from here on SIGTERM, SIGHUP, Ctrl-C have a status of their own.
 
 What takes time to import comes after it.
 """
@@ -8,7 +8,7 @@ import sys
 from common.errors import ToldToEndError
 from services import ending
 from services.exit_status import Exit
-from services.standard_streams import open_missing
+from services.standard_streams import lost, open_missing
 
 
 def main() -> None:
@@ -21,5 +21,10 @@ def main() -> None:
         run()
     except ToldToEndError:
         sys.exit(Exit.TOLD)
+    except OSError:
+        if not (why := lost()):
+            raise
+        sys.stderr.write(f"crosscloud: standard output cannot be written: {why}\n")
+        sys.exit(Exit.FAILED)
     finally:
         ending.finish()

@@ -64,3 +64,19 @@ def test_python_without_docstrings_is_refused_with_the_variable() -> None:
     assert found.returncode == Exit.SETTINGS
     assert found.stderr.startswith("crosscloud: PYTHONOPTIMIZE=2 (python -OO)")
     assert ended(sys.executable, "-m", "crosscloud", "--version", PYTHONOPTIMIZE="1").stdout
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["plan", "--help"]])
+def test_what_cannot_be_printed_is_one_sentence(words: list[str]) -> None:
+    command = (sys.executable, "-m", "crosscloud", *words)
+    found = ended("sh", "-c", 'exec "$@" >/dev/full', "sh", *command)
+    assert found.returncode == Exit.FAILED
+    assert found.stderr.startswith("crosscloud: standard output cannot be written: No space left")
+    assert found.stderr.count("\n") == 1, found.stderr
+
+
+@pytest.mark.parametrize("words", [["status", "--config", "absent.yaml"], ["status"], ["absent"]])
+def test_a_full_standard_error_changes_no_status(words: list[str]) -> None:
+    command = (sys.executable, "-m", "crosscloud", *words)
+    found = ended("sh", "-c", 'exec "$@" 2>/dev/full', "sh", *command)
+    assert found.returncode == Exit.SETTINGS

@@ -51,7 +51,7 @@ def test_what_a_learner_of_ours_needs_is_named_as_ever(monkeypatch):
     ("function", "message"),
     [
         ("fail", "ZeroDivisionError: it has no cats"),
-        ("leave", r"RuntimeError: it ended with sys.exit\(0\)"),
+        ("leave", "SystemExit: 0"),
         ("nothing", "TypeError: it gave NoneType, no crosscloud.Learner"),
     ],
 )
@@ -69,10 +69,16 @@ def test_a_learner_that_refuses_its_settings_says_so_itself():
 
 
 def test_a_module_that_fails_when_it_is_imported_is_refused_by_name(tmp_path, monkeypatch):
-    (tmp_path / "broken_learner.py").write_text("def build(context:\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=r"'broken_learner' cannot be imported: SyntaxError"):
-        load_learner("broken_learner:build")
+    for name, code, said in (
+        ("syntax", "def build(context:\n", "SyntaxError"),
+        ("leaves", "import sys; sys.exit(0)", "SystemExit: 0"),
+        ("interrupts", "raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("other", "class X(BaseException): pass\nraise X('boom')", "X: boom"),
+    ):
+        (tmp_path / f"{name}_learner.py").write_text(code)
+        with pytest.raises(ConfigError, match=f"'{name}_learner' cannot be imported: {said}"):
+            load_learner(f"{name}_learner:build")
 
 
 def test_own_learner_needs_neither_torch_nor_transformers():
