@@ -144,7 +144,7 @@ class MaskedCrowdWorker(CrowdWorker):
     def named(self, plan: Plan, members: session_pb2.Members) -> None:
         """See `CrowdWorker`."""
         self._masked.learn_members(plan, members)
-        self._masked.upload(plan)
+        self._masked.upload_made_up(plan)
 
     @override
     def unmasked(self, plan: Plan, kind: Any, message: session_pb2.ConnectResponse) -> None:

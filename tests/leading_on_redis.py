@@ -1,7 +1,7 @@
 """A leader's store on a real server: what it says while it waits, and what the server keeps."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 from redis import Redis
@@ -21,7 +21,7 @@ def user(server: Redis, name: str, rights: str) -> str:
     return f"redis://{name}:secret@{address(server)}/0"
 
 
-def kept(server: Redis) -> dict[bytes, bytes]:
+def kept(server: Redis) -> Mapping[bytes | str, bytes | str]:
     return server.hgetall(f"crosscloud:{{{RUN}}}:state")
 
 

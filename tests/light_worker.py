@@ -6,12 +6,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 
 from common import canonical
-from common.documents import PROTOCOL, Answer, Genesis, Numbers, Offer, Plan, Record
+from common.documents import (
+    PROTOCOL,
+    Abort,
+    Answer,
+    Commit,
+    Control,
+    Genesis,
+    Numbers,
+    Offer,
+    Plan,
+    Record,
+    Rollback,
+)
 from common.ids import RoundId, WorkerId
 from common.selftest import selftest_digest
 from common.shards import PayloadLayout
@@ -21,6 +33,8 @@ from services.bulk_link import BulkLink
 from services.channels import OPTIONS
 
 TIMEOUT_S = 60.0
+
+Body = TypeVar("Body", Commit, Abort, Control, Rollback)
 BOOT = "00" * 8
 
 
@@ -138,6 +152,13 @@ class LightWorker:
                     return self.records.pop(seen)
                 seen += 1
             self.receive("outcome")
+
+    def receive_body(self, kind: type[Body]) -> Body:
+        """Return what the next record of a kind says."""
+        name = kind.__name__.lower()
+        body = getattr(self.receive_record(name), name)
+        assert isinstance(body, kind)
+        return body
 
     def offer(self, version: int = 0, digest: str = "", **changes: Any) -> Offer:
         """Send an offer and return it."""

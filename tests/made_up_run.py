@@ -129,7 +129,7 @@ def _round(i: int, version: int, workers: Sequence[str], *, aborted: bool) -> di
 
 
 def _worker(version: int, num_rounds: int, *, old: bool) -> dict[str, Any]:
-    worker = {
+    worker: dict[str, Any] = {
         "contributions": version,
         "tokens": 27_500 * num_rounds,
         "steps": 18 * num_rounds,

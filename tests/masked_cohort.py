@@ -85,7 +85,7 @@ class Cohort:
             self.workers[name].be_named(plan)
         uploading = self.step(Loss.UPLOAD, there, lost)
         for name in uploading:
-            self.workers[name].upload(plan, all_of_it=lost.get(name) is not Loss.LAST_SHARD)
+            self.workers[name].upload_made_up(plan, all_of_it=lost.get(name) is not Loss.LAST_SHARD)
         survivors = self.step(Loss.LAST_SHARD, uploading, lost)
         if len(survivors) >= plan.threshold:
             signing = self.step(Loss.SIGNATURE, survivors, lost)

@@ -122,7 +122,7 @@ class MaskedLightWorker(LightWorker):
         self.attempt.named(answers, {WorkerId(w): c for w, c in members.sealed.items()})
         self.half.expose(answers, self.attempt.kappa)
 
-    def upload(self, plan: Plan, *, all_of_it: bool = True) -> None:
+    def upload_made_up(self, plan: Plan, *, all_of_it: bool = True) -> None:
         """Upload made-up values; the last shard only if all of it."""
         assert self.attempt is not None
         layout = self.layout(plan)
@@ -135,7 +135,7 @@ class MaskedLightWorker(LightWorker):
         plain = pack(values, plan.bits)
         spans = map(layout.shard, range(layout.num_data_shards))
         shards = [*(plain[a : a + n] for a, n in spans), lanes]
-        sent = list(self.attempt.veil(layout, shards))
+        sent = [bytes(s) for s in self.attempt.veil(layout, shards)]
         assert len(sent) == layout.num_shards
         self.values[RoundId(plan.round)] = values
         raw_id = bytes.fromhex(plan.round)

@@ -7,6 +7,7 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -71,7 +72,7 @@ def cluster(program: str, folder: Path, num_nodes: int = 3) -> Iterator[str]:
             client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
             clients[0].execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
         for client in clients:
-            _until(lambda client=client: client.cluster("info")["cluster_state"] == "ok")
+            _until(partial(_is_whole, client))
         yield f"redis+cluster://{ACCESS}@127.0.0.1:{nodes[0][0]}"
 
 
@@ -120,6 +121,10 @@ def _started(program: str, folder: Path, config: str) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait()
+
+
+def _is_whole(client: Redis) -> bool:
+    return client.cluster("info")["cluster_state"] == "ok"
 
 
 def _until(holds: Callable[[], object]) -> None:

@@ -389,7 +389,7 @@ class Script:
         digest = canonical.digest_of(f"{work.plan.digest} {round_id}".encode())
         commit = Commit(
             plan=work.plan,
-            numbers={str(w): n for w, n in work.numbers.items()},
+            numbers=dict(work.numbers),
             survivors=work.survivors,
             lanes=Lanes(65535 * len(work.survivors), 2 * 2**20, 0),
             aggregate=canonical.digest_of(digest.encode()),

@@ -13,6 +13,7 @@ from common.documents import (
     Record,
     Rollback,
     RollbackOrder,
+    Takeover,
     Version,
 )
 from common.errors import UnknownFileError
@@ -56,7 +57,7 @@ class Coordinator:
         self.number += 1
         return self.append(rollback=Rollback(version, state.commits, "ann", order))
 
-    def append(self, **body: Commit | Abort | Control | Rollback) -> Record:
+    def append(self, **body: Commit | Abort | Control | Rollback | Takeover) -> Record:
         genesis = self.run.genesis
         before = LogHead.at(self.records[-1]) if self.records else LogHead.of(genesis)
         counters, made = before.counters, before.progress

@@ -196,7 +196,7 @@ class Run:
     ) -> Commit:
         return Commit(
             plan=plan,
-            numbers={str(w): n for w, n in (numbers or self.numbers()).items()},
+            numbers=dict(numbers or self.numbers()),
             survivors=survivors,
             lanes=lanes,
             aggregate=canonical.digest_of(content),

@@ -46,7 +46,7 @@ from common.secagg.ring import Ring
 from common.secagg.shamir import Share, combine, x_coordinate
 from common.secagg.tags import Tagger
 from common.secagg.transcript import context, mask_key_of
-from common.shards import SHARD_BYTES, PayloadLayout
+from common.shards import SHARD_BYTES, PayloadLayout, Piece
 from common.terms import round_bits
 from common.weight import threshold
 from coordinator.masked_sum import masked_aggregate, sum_masks
@@ -242,13 +242,13 @@ class Cloud:
         pieces = shards(terms, self.name, work, lengths, keep, key, 2**20, self.tier.max_clip)
         data = bytearray()
 
-        def noted(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        def noted(pieces: Iterator[Piece]) -> Iterator[Piece]:
             for index, piece in enumerate(pieces):
                 if index < terms.layout.num_data_shards:
                     data.extend(piece)
                 yield piece
 
-        out = list(self.attempt.veil(terms.layout, noted(pieces)))
+        out = [bytes(s) for s in self.attempt.veil(terms.layout, noted(pieces))]
         self.sent[plan.round] = bytes(data)
         return out
 

@@ -7,6 +7,7 @@ import pytest
 
 from common import canonical
 from common.documents import Answer, Control, Plan
+from common.ids import WorkerId
 from protos.v1 import session_pb2
 from services.worker.messages import Merge
 from tests.attacks.harness import A, B, C, Registry, Table, V
@@ -57,11 +58,11 @@ async def exposed(link: Masked, registry: Registry, **told: float) -> tuple[Plan
     submitted = link.sent[-1].answer
     u2 = table.eve.answers(plan, *others)
     u2.answers[A] = canonical.decode(submitted.answer, Answer)
-    u2.sealed[A] = dict(submitted.sealed)
+    u2.sealed[A] = {WorkerId(w): content for w, content in submitted.sealed.items()}
     members = session_pb2.Members(
         round_id=bytes.fromhex(plan.round),
         answers={w: canonical.encode(a) for w, a in u2.answers.items()},
-        sealed=u2.sealed_for(A),
+        sealed={str(w): content for w, content in u2.sealed_for(A).items()},
     )
     await link.agent.named(members)
     assert link.agent._upload is not None

@@ -314,6 +314,7 @@ async def test_an_old_word_said_again_takes_nobody_back(world: World) -> None:
     second = await world.step(nodes)
     assert victim.stands_on == second.digest
 
+    assert second.commit is not None
     body = replace(second.commit, plan=replace(second.commit.plan, version=2, digest=second.digest))
     for version, why in ((1, "its version is 1, after 2 a commit must give 3"), (3, "")):
         record = world.after(world.log, 3, first.digest, commit=body)

@@ -7,6 +7,7 @@ import pytest
 
 from common.documents import OfferKeys
 from common.errors import BadKeyError
+from common.ids import WorkerId
 from common.secagg.transcript import signed_content
 from tests.attacks.harness import (
     A,
@@ -159,7 +160,7 @@ def strangers(registry: Registry) -> dict[str, tuple[Certified, Certified]]:
     return {
         INVENTED: (registry.invent("x", "x"), registry.invent("y", "y")),
         NAMESAKES: (registry.invent(A, "aws-inc"), registry.invent(B, "azure-inc")),
-        BORROWED: (replace(real[0], name="x"), replace(real[1], name="y")),
+        BORROWED: (replace(real[0], name=WorkerId("x")), replace(real[1], name=WorkerId("y"))),
         HALF: (
             replace(real[0], key=registry.invent(A, "aws-inc").key),
             real[1],

@@ -155,7 +155,7 @@ async def test_who_never_stood_on_it_believes_a_state_by_the_words_that_made_it(
     origin = back.rollback.origin
     few = replace(origin, words=dict(list(origin.words.items())[:2]))
     swapped = replace(
-        origin, words=dict(zip(origin.words, reversed(origin.words.values()), strict=True))
+        origin, words=dict(zip(origin.words, reversed([*origin.words.values()]), strict=True))
     )
     other = replace(origin, version=7)
     unordered = replace(back, rollback=replace(back.rollback, order=None))

@@ -276,7 +276,7 @@ def test_without_its_bounds_a_rate_of_the_coordinators_choosing_ruins_the_parame
 
 @pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
 def test_with_them_a_step_is_at_most_as_long_as_at_the_peak(clock: Standing) -> None:
-    assert train.learning_rate is schedule.learning_rate
+    assert vars(train)["learning_rate"] is schedule.learning_rate
     honest = stepped(Standing(1, 0.0, 0.0))[1]
 
     rate, moved = stepped(clock)

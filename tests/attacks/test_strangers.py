@@ -2,8 +2,9 @@
 
 import contextlib
 import datetime
+import operator
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -158,12 +159,15 @@ def test_whatever_was_sent_as_a_signature_or_a_certificate_is_true_or_not(
 
 
 def offered(
-    registry: Registry, der: bytes, key: signatures.IdentityKey | None = None, **keys: str
+    registry: Registry,
+    der: bytes,
+    key: signatures.IdentityKey | None = None,
+    keys: Mapping[str, str] | None = None,
 ) -> Offer:
     """Return an offer of B with another certificate or other keys, signed."""
     made = Table(registry).cloud(B).offer()
     assert made.keys is not None
-    own = replace(made.keys, certificate=b64encode(der).decode(), **keys)
+    own = replace(made.keys, certificate=b64encode(der).decode(), **(keys or {}))
     unsigned = replace(made, keys=own, signature=None)
     content = signed_content(unsigned)
     signer = registry.of(B).key if key is None else key
@@ -228,8 +232,9 @@ def test_an_offer_that_another_key_signed_is_not_taken(registry: Registry, liste
 
 def test_an_offer_with_an_expired_certificate_is_not_taken(registry: Registry) -> None:
     members = MemberList(registry.folder / "members.yaml", RUN)
-    for late in (now() + 1000 * DAY, now() - 1000 * DAY):
-        admits = listed_workers(Genuine(registry.folder / "ca.pem", lambda at=late: at), members)
+    for days in (1000, -1000):
+        late = partial(operator.add, now(), days * DAY)
+        admits = listed_workers(Genuine(registry.folder / "ca.pem", late), members)
         with pytest.raises(NotAMemberError, match="has expired, or is not valid yet"):
             check_signed(offered(registry, der_of(registry, B)), admits)
 
@@ -258,7 +263,7 @@ def test_a_key_has_one_spelling(
     keys = Table(registry).cloud(A).offer().keys
     assert keys is not None
     again = spell(getattr(keys, kind))
-    offer = offered(registry, der_of(registry, B), **{kind: again})
+    offer = offered(registry, der_of(registry, B), keys={kind: again})
     with pytest.raises(BadKeyError, match=f"azure holds no {kind} key: 64 hexadecimal digits"):
         check_signed(offer, listed)
     table = Table(registry)
@@ -271,7 +276,7 @@ def test_a_key_has_one_spelling(
 def test_a_key_with_which_every_secret_is_zeros_comes_into_no_plan(
     registry: Registry, listed: Admits, kind: str
 ) -> None:
-    offer = offered(registry, der_of(registry, B), **{kind: SMALL_ORDER})
+    offer = offered(registry, der_of(registry, B), keys={kind: SMALL_ORDER})
     with pytest.raises(BadKeyError, match="of small order"):
         check_signed(offer, listed)
 

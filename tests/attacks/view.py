@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import BadShareError
+from common.ids import WorkerId
 from common.secagg.keys import self_seed
 from common.secagg.masks import member_masks
 from common.secagg.ring import Ring
@@ -78,7 +79,7 @@ def in_tls() -> list[Guess]:
     encoded, _ = run.payload(terms, V, base - update)
     layout = PayloadLayout(run.schema.length, run.plan().bits)
     secret = encoded[: layout.data_bytes]
-    (found,) = PlainAttempt(V, run.plan()).veil(layout, [secret])
+    (found,) = map(bytes, PlainAttempt(V, run.plan()).veil(layout, [secret]))
     weight = round(65535 * terms.weights.wire(V))
     parameters = terms.codec.mean(0, terms.layout.num_blocks, found, weight).reshape(-1)
     likeness = float(np.corrcoef(parameters, update)[0, 1])
@@ -99,7 +100,7 @@ def in_masked(registry: Registry) -> list[Guess]:
     total = eve.sum_of(plan, u2, plan.roster)
     context_ = context(plan, u2.answers)
 
-    def bare(name: str) -> Signed:
+    def bare(name: WorkerId) -> Signed:
         """Take off the own mask, which every round reveals of its survivors."""
         words = ring.words(eve.spool[plan.round, name][0])
         seed = self_seed(eve.put_together(plan, eve.own, name), context_, name).to_bytes()

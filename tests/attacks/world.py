@@ -96,7 +96,8 @@ class Node:
 
         self.replica = Replica(genesis, store, fetch, genesis_position(genesis))
         theta = world.run.theta() - np.float32(0.01)
-        self.trainer = self.make_trainer(self) if self.make_trainer else FakeTrainer(theta)
+        make: Callable[[Node], Any] = self.make_trainer or (lambda _: FakeTrainer(theta))
+        self.trainer = make(self)
         self.cloud = Table(world.registry, world.run).cloud(self.name, **self.seat)
         self.log: list[Record] = []
         self.agent = Agent(
@@ -246,7 +247,7 @@ class World:
         return self.append(rollback=Rollback(version, state.commits, "ann", order, origin))
 
     def origin(self, version: int) -> Origin | None:
-        (made,) = [r for r in self.log if r.version == version and r.commit is not None] or [None]
+        made = next((r for r in self.log if r.version == version and r.commit is not None), None)
         if made is None or made.commit is None:
             return None
         words = {w: self.word(w, made).signature or "" for w in self.names}

@@ -49,7 +49,8 @@ def cells(kinds: Kinds) -> tuple[Fault, ...]:
 
 def draw(kinds: Kinds, num_faults: int, seed: int) -> list[Fault]:
     """Return so many faults: all cells in random order, again and again."""
-    drawing, drawn, all_cells = random.Random(seed), [], cells(kinds)
+    drawing, all_cells = random.Random(seed), cells(kinds)
+    drawn: list[Fault] = []
     while len(drawn) < num_faults:
         drawn += drawing.sample(all_cells, len(all_cells))
     return drawn[:num_faults]

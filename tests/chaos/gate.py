@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, Self
 
@@ -68,11 +69,11 @@ class Gate:
 
     def __enter__(self) -> Self:
         certs = self._layout.folder / "certs"
-        pair = ((certs / f"{COORDINATOR}.{end}").read_bytes() for end in ("key", "pem"))
+        key, pem = ((certs / f"{COORDINATOR}.{end}").read_bytes() for end in ("key", "pem"))
         self._pool = ThreadPoolExecutor(_MOST_CALLS)
         self._server = grpc.server(self._pool, options=server_options(20.0))
         ca = (certs / "ca.pem").read_bytes()
-        ours = grpc.ssl_server_credentials([tuple(pair)], ca, require_client_auth=True)
+        ours = grpc.ssl_server_credentials([(key, pem)], ca, require_client_auth=True)
         self._server.add_generic_rpc_handlers((_Handlers(self._method),))
         self.addresses = {
             port: f"{HOST}:{self._server.add_secure_port(f'{HOST}:0', ours)}"
@@ -169,7 +170,7 @@ class Gate:
             (STREAM, STREAM): grpc.stream_stream_rpc_method_handler,
         }[from_stream, to_stream]
 
-        def called(request: Any, context: grpc.ServicerContext) -> Any:
+        def called(request: Any, context: Any) -> Any:
             (uri,) = context.auth_context()["x509_subject_alternative_name"]
             name = Identity.from_uri(uri.decode()).name
             if path.endswith("Connect"):
@@ -226,7 +227,7 @@ class Gate:
         """Hand shards on in order: nothing passes one that is kept back."""
         for content in requests:
             through: SimpleQueue[bytes | None] = SimpleQueue()
-            context.add_callback(lambda put=through.put: put(None))
+            context.add_callback(partial(through.put, None))
             _, index, _ = framing.split_shard(content)
             self._hand_on(name, f"shard {index}", content, through.put)
             if (let_through := through.get()) is None:

@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import yaml
 from redis import Redis
 from redis.exceptions import RedisError
 
 from common.errors import CrosscloudError
+from common.ids import Digest
 from services.exit_status import Exit
 from services.identity import Role
 from services.local.federation import Federation
@@ -91,7 +92,9 @@ def spec(folder: Path) -> FederationSpec:
 class CutLine(Protocol):
     """What stands between a worker and a port: a method for each kind of fault, and `heal`."""
 
-    address: Any
+    @property
+    def address(self) -> str:
+        """HOST:PORT to dial instead of the port."""
 
     def cut(self) -> None:
         """End every connection."""
@@ -135,7 +138,7 @@ class Chaos:
         self._told: Callable[[int], None]
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> "Chaos":
+    def __enter__(self) -> Self:
         os.environ[MARK] = str(self.folder)
         with self._stack:
             self._stack.callback(os.environ.pop, MARK)
@@ -184,7 +187,7 @@ class Chaos:
         assert self._link is not None
         self._link.pause()
         settled = self._turns(
-            lambda s: s.phase == "collecting_offers" and self.witness.all_stand_on(s.digest)
+            lambda s: s.phase == "collecting_offers" and self.witness.all_stand_on(Digest(s.digest))
         )
         return settled.version
 

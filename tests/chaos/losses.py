@@ -19,6 +19,7 @@ from typing import Final, Self
 
 from common import canonical
 from common.documents import Commit, Record
+from common.ids import Digest
 from common.secagg.thresholds import abandons_needed
 from services.exit_status import Exit
 from services.identity import Role
@@ -338,7 +339,9 @@ class Losses:
     def _settled(self) -> RunStatus:
         """Wait until the run, which is paused, has no open round and all stand on its head."""
         return self._until(
-            lambda s: s.phase == "collecting_offers" and self.witness.all_stand_on(s.digest),
+            lambda s: (
+                s.phase == "collecting_offers" and self.witness.all_stand_on(Digest(s.digest))
+            ),
             "all stand on the head",
         )
 

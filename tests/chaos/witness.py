@@ -132,7 +132,7 @@ class Witness:
         """Committed + spent + local = durable steps; so say the sums, and so the parameters."""
         own, committed = self._names.index(name), 0
         for commit in (r.commit for r in records if r.commit is not None):
-            steps = commit.numbers[name].steps if name in commit.survivors else 0
+            steps = commit.numbers[WorkerId(name)].steps if name in commit.survivors else 0
             assert _whole(sums[commit.plan.round][own]) == steps, commit.plan.round
             committed += steps
         manifest = self._manifest(name)

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.program("debootstrap"), pytest.mark.timeout(4 * 3600)]
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="debootstrap needs root")
 def test_the_demo_and_all_quick_tests_pass_on_a_machine_that_has_nothing() -> None:
-    command = [SCRIPT, "sh", "-c", COMMANDS]
+    command = [str(SCRIPT), "sh", "-c", COMMANDS]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode == LACKING:
         pytest.skip(done.stderr.splitlines()[-1])

@@ -7,6 +7,7 @@ that has to build the images first.
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from urllib.request import urlopen
 
@@ -64,7 +65,7 @@ def stack() -> Iterator[Stack]:
 def test_it_comes_up_healthy_and_trains_masked_to_version_10(stack: Stack) -> None:
     assert stack.inspect("setup")["State"]["ExitCode"] == 0
     for service in SERVICES:
-        stack.wait(lambda s=service: stack.healthy(s), f"healthy {service}")
+        stack.wait(partial(stack.healthy, service), f"healthy {service}")
     stack.await_version(10)
     said = json.loads(stack.compose("run", "--rm", "operator", *STATUS))
     assert said["privacy"].startswith("masked")

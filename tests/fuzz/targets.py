@@ -65,7 +65,7 @@ def example(kind: Any) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return example(next(a for a in arguments if a is not NoneType))
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return kind(**{name: example(k) for name, k in get_type_hints(kind).items()})
     if origin is tuple:
         return (example(arguments[0]),)
@@ -150,9 +150,10 @@ def _state_targets(folder: Path) -> tuple[Target, ...]:
             return fresh.pending()
 
         plain = io.BytesIO()
-        np.savez(plain, **{"state.file": np.arange(3.0)})
+        state: dict[str, Any] = {"state.file": np.arange(3.0)}
+        np.savez(plain, **state)
         packed = io.BytesIO()
-        np.savez_compressed(packed, **{"state.file": np.arange(3.0)})
+        np.savez_compressed(packed, **state)
         alone = io.BytesIO()
         np.save(alone, np.arange(3.0))
         more = (plain, packed, alone) if name.endswith(".npz") else ()
@@ -220,7 +221,7 @@ def targets() -> tuple[Target, ...]:
     keep = tempfile.TemporaryDirectory(prefix="fuzz")
     folder = Path(keep.name)
     _KEPT.append(keep)
-    lines = (*bulk.RECEIVES, *bulk.SENDS, *commit.RECEIVES, *commit.SENDS)
+    lines: tuple[type, ...] = (*bulk.RECEIVES, *bulk.SENDS, *commit.RECEIVES, *commit.SENDS)
     lines += (*messages.TO_TRAINER, *messages.TO_LINK)
     schema = canonical.encode(ModelSchema((TensorSpec("w", (3, 2)),)))
     named = tuple(k + b"\n" + canonical.encode(example(kind)) for k, kind in _BY_NAME.items())

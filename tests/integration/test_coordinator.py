@@ -11,7 +11,7 @@ import grpc
 import pytest
 import yaml
 
-from common.documents import Rollback
+from common.documents import Abort, Commit, Control, Rollback
 from common.errors import NotFoundError, UnexpectedMessageError
 from common.ids import WorkerId
 from protos.v1 import bulk_pb2, session_pb2
@@ -61,7 +61,7 @@ def test_pause_holds_the_next_round_and_resume_lets_it_close(make_coordinator: M
     with coordinator.worker("aws") as aws, operator(coordinator) as link:
         aws.join()
         link.pause()
-        assert aws.receive_record("control").control.action == "pause"
+        assert aws.receive_body(Control).action == "pause"
         aws.offer()
         aws.send(heartbeat=session_pb2.Heartbeat(speed=100, offer_nonce="ab" * 16))
         pace = aws.receive("pace")
@@ -81,7 +81,7 @@ def test_stop_ends_the_run_for_everybody_and_is_in_the_log(make_coordinator: Mak
             link.stop()
         drain = aws.receive("drain")
         assert drain.finished
-        control = aws.receive_record("control").control
+        control = aws.receive_body(Control)
         assert (control.action, control.by) == ("stop", "operator")
 
 
@@ -162,7 +162,7 @@ def test_an_open_round_of_a_killed_coordinator_ends_by_record(make_coordinator: 
     coordinator.start()
     with coordinator.worker("aws", boot="11" * 8) as aws:
         aws.join(next_seq=1)
-        abort = aws.receive_record("abort").abort
+        abort = aws.receive_body(Abort)
         assert (abort.round, abort.reason) == (plan.round, "coordinator_restarted")
         with pytest.raises(grpc.RpcError, match="over, or was never opened"):
             aws.push(*good_shards(aws, plan))
@@ -180,6 +180,7 @@ def test_a_full_disk_aborts_the_round_and_the_old_version_stays(make_coordinator
         aws.receive("members")
         aws.push(*good_shards(aws, plan))
         abort = aws.receive_record("abort")
+        assert abort.abort is not None
         assert abort.abort.reason == "storage_full"
         assert "free some space" in abort.abort.detail
         assert (abort.version, abort.digest) == (0, coordinator.genesis.version0)
@@ -206,8 +207,7 @@ def test_a_broken_stream_in_mid_round_gets_again_what_was_missed(make_coordinato
         members = aws.receive("members")
         assert members.round_id.hex() == plan.round
         aws.push(*good_shards(aws, plan))
-        record = aws.receive_record("commit")
-        assert record.commit.survivors == (WorkerId("aws"),)
+        assert aws.receive_body(Commit).survivors == (WorkerId("aws"),)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from common.documents import Abort
 from services.coordinator.drain import END_S
 from services.coordinator.embedded_valkey import EmbeddedValkey
 from services.exit_status import Exit
@@ -85,8 +86,7 @@ def test_a_commit_open_streams_and_a_store_that_does_not_answer_do_not_keep_it(
     coordinator.start()
     with coordinator.worker("aws") as aws:
         aws.join(next_seq=1)
-        abort = aws.receive_record("abort").abort
-        assert abort is not None
+        abort = aws.receive_body(Abort)
         assert (abort.round, abort.reason) == (plan.round, "coordinator_restarted")
         aws.offer(nonce=secrets.token_hex(16))
         commit_round(aws)

@@ -32,7 +32,7 @@ from worker.round import Stage
 TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
 NAMES = ("aws", "azure", "gcp", "onprem")
 PATIENCE_S = 110.0
-MASKED = {"tier": "masked", "min_cohort": 3}
+MASKED: dict[str, Any] = {"tier": "masked", "min_cohort": 3}
 TIERS = pytest.mark.parametrize("tier", [{}, MASKED], ids=["tls", "masked"])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from common.documents import Abort, Commit
 from common.ids import RoundId, WorkerId
 from protos.v1 import bulk_pb2, session_pb2
 from services.bulk_link import BulkLink
@@ -38,7 +39,7 @@ class Holder:
         self._released = Event()
         self.calls = [self._opened() for _ in range(num_streams)]
 
-    def _opened(self) -> grpc.Future:
+    def _opened(self) -> "grpc.CallFuture[bulk_pb2.PushShardsResponse]":  # of the stubs only
         def nothing() -> Iterator[bulk_pb2.Shard]:
             self._released.wait(PATIENCE_S)
             yield from ()
@@ -87,6 +88,10 @@ def busy(call: Callable[[], object]) -> grpc.RpcError:
     return caught.value
 
 
+def said(refusal: grpc.RpcError) -> str:
+    return refusal.details() or ""
+
+
 def in_round(worker: LightWorker) -> Any:
     worker.join()
     worker.offer()
@@ -108,9 +113,9 @@ def test_excess_streams_are_refused_with_a_time_to_come_back_and_calls_are_answe
         plan = in_round(aws)
         with Holder(azure, 2) as azures, Holder(gcp, 2) as gcps:
             mine = azures.refused(azure)
-            assert "2 are allowed" in mine.details()
+            assert "2 are allowed" in said(mine)
             everybodys = gcps.refused(aws)
-            assert "4 streams are allowed" in everybodys.details()
+            assert "4 streams are allowed" in said(everybodys)
             for refusal in (mine, everybodys):
                 assert 0.75 <= (retry_after_s(refusal) or 0) <= 1.25
             missing = bulk_pb2.ListMissingRequest(round_id=bytes.fromhex(plan.round))
@@ -145,7 +150,7 @@ def test_a_worker_that_is_refused_comes_back_and_its_upload_counts(make_coordina
                 assert pushing.is_alive()
                 time.sleep(0.05)
         pushing.join(PATIENCE_S)
-        assert aws.receive_record("commit").commit.survivors == (WorkerId("aws"),)
+        assert aws.receive_body(Commit).survivors == (WorkerId("aws"),)
         link.close()
 
 
@@ -167,7 +172,7 @@ def test_a_full_spool_refuses_uploads_with_a_sentence(make_coordinator: Make) ->
             lambda: aws.push(*good_shards(aws, plan)),
             lambda: aws.shards.ListMissing(missing, timeout=PATIENCE_S),
         ):
-            assert "raise limits.max_spool_bytes" in busy(call).details()
+            assert "raise limits.max_spool_bytes" in said(busy(call))
 
 
 def test_sessions_are_limited_in_all_and_a_name_may_always_come_back(
@@ -228,9 +233,9 @@ def test_a_sigterm_in_mid_upload_lets_the_round_end_and_sends_the_workers_to_the
             log = coordinator.layout.log(COORDINATOR)
             while "draining for at most" not in log.read_text():
                 assert coordinator.process.exit_code is None
-            assert "is ending" in busy(azure.join).details()
+            assert "is ending" in said(busy(azure.join))
             go_on.set()
-            assert aws.receive_record("commit").commit.survivors == (WorkerId("aws"),)
+            assert aws.receive_body(Commit).survivors == (WorkerId("aws"),)
             assert aws.receive("reconnect").after_ms > 0
         ends_well(coordinator)
     coordinator.start()
@@ -253,7 +258,7 @@ def test_an_upload_that_outlasts_the_drain_costs_its_round_and_no_work(
     coordinator.start()
     with coordinator.worker("aws") as aws:
         aws.join(next_seq=1)
-        abort = aws.receive_record("abort").abort
+        abort = aws.receive_body(Abort)
         assert (abort.round, abort.reason) == (plan.round, "coordinator_restarted")
         aws.offer(nonce="cd" * 16)
         commit_round(aws)

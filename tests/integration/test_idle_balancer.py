@@ -143,7 +143,7 @@ def call_lives(serve: Serve, ours: float, theirs: float) -> None:
         IdleBalancer(target, IDLE_S) as balancer,
         grpc.insecure_channel(balancer.address, channel_options(ours, TIMEOUT)) as channel,
     ):
-        call = channel.unary_stream(HOLD)(b"", timeout=PATIENCE_S)
+        call = channel.unary_stream(HOLD, bytes, bytes)(b"", timeout=PATIENCE_S)
         threading.Timer(QUIET_S, held.go_on.set).start()
         assert list(call) == [b"done"]
         assert (balancer.num_connections, balancer.num_forgotten) == (1, 0)
@@ -158,7 +158,7 @@ def channel_lives(serve: Serve, ours: float, theirs: float) -> None:
         IdleBalancer(target, IDLE_S) as balancer,
         grpc.insecure_channel(balancer.address, channel_options(ours, TIMEOUT)) as channel,
     ):
-        hold = channel.unary_stream(HOLD)
+        hold = channel.unary_stream(HOLD, bytes, bytes)
         assert list(hold(b"", timeout=PATIENCE_S)) == [b"done"]
         time.sleep(QUIET_S)
         assert list(hold(b"", timeout=PATIENCE_S)) == [b"done"]
@@ -176,7 +176,7 @@ def call_is_forgotten(serve: Serve, resets: bool) -> None:
         IdleBalancer(target, IDLE_S, resets=resets) as balancer,
         grpc.insecure_channel(balancer.address, channel_options(SLOW, TIMEOUT)) as channel,
     ):
-        hold = channel.unary_stream(HOLD)
+        hold = channel.unary_stream(HOLD, bytes, bytes)
         with pytest.raises(grpc.RpcError) as caught:
             list(hold(b"", timeout=PATIENCE_S))
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -197,7 +197,7 @@ def annoyed(serve: Serve) -> None:
         IdleBalancer(target, NEVER) as balancer,
         grpc.insecure_channel(balancer.address, channel_options(PING, TIMEOUT)) as channel,
     ):
-        call = channel.unary_stream(HOLD)(b"", timeout=PATIENCE_S)
+        call = channel.unary_stream(HOLD, bytes, bytes)(b"", timeout=PATIENCE_S)
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
         assert caught.value.details() == "Too many pings"

@@ -24,7 +24,7 @@ TARGETS = ("coordinator.invalid:9", "127.1.2.3:9", "[::1]:9")  # nobody there, k
 
 def call(channel: grpc.Channel) -> grpc.RpcError:
     with channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/a/b")(b"", timeout=30)
+        channel.unary_unary("/a/b", bytes, bytes)(b"", timeout=30)
     return caught.value
 
 

@@ -3,13 +3,15 @@
 import datetime
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from common import canonical
-from common.documents import Answer, Evaluation
+from common.documents import Abort, Answer, Evaluation
 from common.ids import Digest, WorkerId
 from common.shards import SHARD_BYTES
 from protos.v1 import operator_pb2, session_pb2
@@ -22,7 +24,7 @@ from tests.light_worker import LightWorker, credentials
 def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call()
-    return caught.value.code(), caught.value.details()
+    return caught.value.code(), caught.value.details() or ""
 
 
 @pytest.fixture(autouse=True)
@@ -106,12 +108,12 @@ def test_a_name_that_is_not_on_the_list_is_refused(
 
 def test_a_worker_may_not_make_operator_calls(coordinator: LoneCoordinator) -> None:
     with coordinator.worker("aws") as worker:
-        for call, request in (
-            (worker.operator.GetStatus, operator_pb2.GetStatusRequest()),
-            (worker.operator.Pause, operator_pb2.PauseRequest()),
-            (worker.operator.Stop, operator_pb2.StopRequest()),
+        for call in (
+            partial(worker.operator.GetStatus, operator_pb2.GetStatusRequest()),
+            partial(worker.operator.Pause, operator_pb2.PauseRequest()),
+            partial(worker.operator.Stop, operator_pb2.StopRequest()),
         ):
-            code, details = refusal(lambda call=call, request=request: call(request))
+            code, details = refusal(call)
             assert code is grpc.StatusCode.PERMISSION_DENIED
             assert "aws has role worker" in details
 
@@ -205,7 +207,7 @@ class TestRound:
                 ((raw_id, 0, bytes(length + 1)), f"got {length + 1}"),
                 ((raw_id, 0, bytes(SHARD_BYTES + 1)), "wrong length"),
             ):
-                code, details = refusal(lambda shard=shard: aws.push(shard))
+                code, details = refusal(partial(aws.push, shard))
                 assert code is grpc.StatusCode.OUT_OF_RANGE
                 assert sentence in details
             code, details = refusal(lambda: gcp.push((raw_id, 0, bytes(length))))
@@ -236,8 +238,7 @@ class TestRound:
             shards = good_shards(aws, plan)
             raw_id, index, payload = shards[0]
             aws.push((raw_id, index, b"\x00\x80" * (len(payload) // 2)), *shards[1:])
-            abort = aws.receive_record("abort").abort
-            assert abort is not None
+            abort = aws.receive_body(Abort)
             assert abort.reason == "bad_update"
             assert abort.detail.startswith("aws: ")
             status = coordinator.status()
@@ -261,8 +262,7 @@ class TestRound:
             shards = good_shards(aws, plan)
             raw_id, index, payload = shards[0]
             aws.push((raw_id, index, b"\x00\x00\xc0\x7f" * (len(payload) // 4)), *shards[1:])
-            abort = aws.receive_record("abort").abort
-            assert abort is not None
+            abort = aws.receive_body(Abort)
             assert abort.reason == "bad_update"
             assert "aws" in abort.detail
 
@@ -278,7 +278,8 @@ class TestRound:
             aws.offer()
             plan = aws.receive_plan()
             for field, value in (("lr_sum", -1.0), ("tokens", 0), ("age_256", 10**6)):
-                aws.answer(plan, replace(aws.numbers(), **{field: value}))
+                wrong: dict[str, Any] = {field: value}
+                aws.answer(plan, replace(aws.numbers(), **wrong))
                 rejected = aws.receive("rejected")
                 assert rejected.error == "BadNumbersError"
                 assert field in rejected.sentence

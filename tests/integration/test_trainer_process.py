@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ TORCH_MODEL = {
     "n_head": 2,
     "n_positions": 32,
 }
-LEARNERS = {
+LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "numpy": ("examples.own_learner:build", {"width": 8}),
     "torch": ("worker.huggingface:build", {"model": TORCH_MODEL, "batch": 2, "sequence": 16}),
 }

@@ -230,6 +230,5 @@ def advance(
     content: bytes,
 ) -> None:
     digest = canonical.digest_of(content)
-    told = {str(w): n for w, n in numbers.items()}
-    commit = Commit(plan, told, survivors, lanes, digest, len(content))
+    commit = Commit(plan, dict(numbers), survivors, lanes, digest, len(content))
     run.advance(commit, content)

@@ -16,7 +16,7 @@ from unittest import mock
 
 import pytest
 
-from common.ids import SessionId
+from common.ids import RoundId, SessionId
 from coordinator.ledger import Ledger as Records
 from services.coordinator.fence import Fence
 from services.coordinator.sessions import Sessions
@@ -36,6 +36,7 @@ from services.simulator.many import broken, play
 from services.simulator.runs import algorithm_of
 from services.worker.agent import Agent
 from worker.ledger import Ledger
+from worker.round import Fate
 
 NUM_BLOCKS = 10
 AT_ONCE = 10
@@ -66,7 +67,7 @@ def test_no_promise_is_broken_whatever_goes_wrong(
     assert not reports, "\n\n".join(reports[:3])
 
 
-async def keeps_its_anchor(self: Agent, round_id: str, fate: object) -> None:
+async def keeps_its_anchor(self: Agent, round_id: RoundId, fate: Fate) -> None:
     await right_settle(self, round_id, fate)
     self._anchor = self._replica.leaves()
 

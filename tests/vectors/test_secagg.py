@@ -1,6 +1,7 @@
 import hashlib
 import hmac
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from common.arrays import U8
 from common.ids import WorkerId
+from common.secagg.labels import StreamPurpose
 from common.secagg.masks import member_masks
 from common.secagg.ring import Ring
 from common.secagg.streams import Keystream, Stream, expand
@@ -16,6 +18,7 @@ from common.shards import PayloadLayout
 
 HERE = Path(__file__).parent
 SEED = bytes(range(32))
+PURPOSES: dict[str, StreamPurpose] = {p: p for p in get_args(StreamPurpose)}
 
 
 def lines_of(name: str) -> list[str]:
@@ -56,7 +59,7 @@ def test_a_composed_stream_is_the_frozen_one_and_follows_from_hmac_and_single_bl
     first = int.from_bytes(okm[16:], "big")
     by_hand = b"".join(block.update(((first + i) % 2**128).to_bytes(16, "big")) for i in range(2))
 
-    assert taken(Stream(SEED, *fields), 32).hex() == known
+    assert taken(Stream(SEED, PURPOSES[fields[0]], *fields[1:]), 32).hex() == known
     assert by_hand.hex() == known
 
 

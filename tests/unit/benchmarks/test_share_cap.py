@@ -6,6 +6,7 @@ from benchmarks.compression import FULL
 from benchmarks.share_cap import CAPS, REFERENCE, SPEEDS, cost, run_of
 from benchmarks.texts import Texts
 from common.documents import Algorithm, Numbers
+from common.ids import Digest
 from common.weight import threshold, weights
 from services.simulator.experiment import Learned
 from services.soundness import refuse_unsound
@@ -13,7 +14,7 @@ from tests.small_run import WORKERS
 
 
 def learned(loss: float) -> Learned:
-    return Learned("", 10, loss, 0.0, 1, 1, 40, 1, 1, 0.0, 0, 1.0, {}, ())
+    return Learned(Digest(""), 10, loss, 0.0, 1, 1, 40, 1, 1, 0.0, 0, 1.0, {}, ())
 
 
 @pytest.mark.parametrize("cap", CAPS)

@@ -8,7 +8,7 @@ from common import canonical
 from common.chain import advance
 from common.documents import Outer
 from common.errors import BadCommitError, BadNumbersError, DamagedDataError
-from common.ids import Digest
+from common.ids import Digest, WorkerId
 from common.schema import LEAF, ModelSchema, TensorSpec
 from tests.small_run import (
     NUMBERS,
@@ -63,7 +63,8 @@ def test_two_replicas_get_the_same_version_and_the_same_files(kind: str, bits: i
 
 
 def test_the_length_of_the_step_is_that_of_the_difference_in_theta() -> None:
-    run, noted = Run(), []
+    run = Run()
+    noted: list[float] = []
     before = run.theta()
     commit, content = run.commit(moved(run, 1))
     read, write = run.blobs.read, run.blobs.write
@@ -231,7 +232,7 @@ def test_a_plan_that_does_not_follow_from_the_run_is_refused(change: dict, messa
 def test_impossible_numbers_in_a_commit_are_refused() -> None:
     run = Run()
     commit, content = run.commit(moved(run, 1))
-    numbers = {**commit.numbers, "aws": replace(NUMBERS, lr_sum=-1.0)}
+    numbers = {**commit.numbers, WorkerId("aws"): replace(NUMBERS, lr_sum=-1.0)}
 
     with pytest.raises(BadNumbersError, match="aws: lr_sum"):
         run.advance(replace(commit, numbers=numbers), content)

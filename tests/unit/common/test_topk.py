@@ -29,6 +29,7 @@ def drawn(seed: int, num_blocks: int = 3) -> np.ndarray:
 def encode(codec: TopK, difference: np.ndarray, carried: np.ndarray | None = None) -> tuple:
     payload = bytearray(len(difference) * codec.block_bytes)
     tile = codec.encoder(0.5, 0.9, NOISE).encode(0, difference.copy(), carried, payload)
+    assert tile.residual is not None
     return bytes(payload), tile.residual.copy(), tile.square
 
 

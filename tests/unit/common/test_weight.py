@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -151,7 +152,7 @@ def test_by_default_a_cloud_four_times_as_fast_is_capped_and_nobody_is_refused()
         ("tokens", 2**60),
     ],
 )
-def test_impossible_numbers_are_refused_by_worker_and_field(field: str, value: float) -> None:
+def test_impossible_numbers_are_refused_by_worker_and_field(field: str, value: Any) -> None:
     broken = replace(NUMBERS, **{field: value})
 
     with pytest.raises(BadNumbersError, match=rf"b: {field} is"):

@@ -35,9 +35,10 @@ def test_the_aggregate_is_the_integer_sum_and_the_lanes_add_up() -> None:
 
     data = [np.frombuffer(p, np.int8, layout.data_bytes).astype(int) for p in payloads.values()]
     assert len(content) == layout.aggregate_bytes(4)
-    assert np.frombuffer(content, np.int8, layout.data_bytes).tolist() == sum(data).tolist()
+    found = np.frombuffer(content, np.int8, layout.data_bytes)
+    assert found.tolist() == np.sum(data, axis=0).tolist()
     energy = [unpack_lanes(p[layout.lanes_offset :], layout)[1] for p in payloads.values()]
-    assert unpack_energy(content[layout.data_bytes :]).tolist() == sum(energy).tolist()
+    assert unpack_energy(content[layout.data_bytes :]).tolist() == np.sum(energy, axis=0).tolist()
     assert lanes == Lanes(4 * 65535, 4 * 2**20, 0)
 
 

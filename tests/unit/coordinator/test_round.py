@@ -164,8 +164,8 @@ def test_a_version_of_another_sum_is_our_own_bug_and_changes_nothing(changed: st
     r.advance(2.0)
     r.seal((A, B, C), 3.0)
     right = Commit(r.plan, {}, (A, B, C), Lanes(3, 0, 0), Digest("1" * 64), 1)
-    other = replace(r.plan, num_live=9) if changed == "plan" else (A, B)
-    wrong = replace(right, **{changed: other})
+    other = {"plan": replace(right, plan=replace(r.plan, num_live=9))}
+    wrong = other.get(changed, replace(right, survivors=(A, B)))
 
     with pytest.raises(AssertionError, match="other members"):
         r.compute(Computed(ID, wrong, Digest("2" * 64)))

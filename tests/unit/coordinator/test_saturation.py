@@ -25,7 +25,9 @@ def encoded(codec: Dense, member: int, difference: F32) -> tuple[F32, F32]:
     encoder = codec.encoder(1.0, 0.9, Noise(member.to_bytes(16, "big")))
     found = encoder.encode(0, difference.copy(), None, payload)
     q = unpack(bytes(payload), codec.bits).reshape(-1, BLOCK)
-    return found.residual / codec.step[:, None].astype(np.float32) + q, found.square
+    assert found.residual is not None
+    step: F32 = codec.step[:, None].astype(np.float32)
+    return found.residual / step + q, found.square
 
 
 @pytest.mark.parametrize(("bits", "num_members"), [(4, 4), (4, 3), (8, 4), (8, 3)])

@@ -142,7 +142,9 @@ class Trained:
     merge = roll_back = save = close
 
 
-async def push(*_: Any, give_up: Event) -> None:
+async def push(
+    round_id: RoundId, num_shards: int, read_shard: Callable[[int], bytes], *, give_up: Event
+) -> None:
     assert not give_up.is_set()
 
 
@@ -172,7 +174,7 @@ class Books(RuleBasedStateMachine):
         padding = np.zeros(SCHEMA.length, bool)
         for start, stop in SCHEMA.padding():
             padding[start:stop] = True
-        self.rules = Rules(
+        self.sum_rules = Rules(
             codec.kind,
             codec.one_in,
             codec.step_multiple,
@@ -182,7 +184,7 @@ class Books(RuleBasedStateMachine):
             0.7,
             momentum,
         )
-        self.head = arithmetic.first(self.rules, theta)
+        self.head = arithmetic.first(self.sum_rules, theta)
         self.versions: list[tuple[Version, arithmetic.State]] = [(run.version, self.head)]
         self.num_rounds = 0
         self.now_s = 0.0
@@ -324,7 +326,7 @@ class Books(RuleBasedStateMachine):
     def takeover(self) -> None:
         """In the tls tier it frees whatever a round holds; in the masked tier it says nothing."""
         had = self.kept.round
-        self._tell(self.coordinator.append(takeover=Takeover("b")))  # type: ignore[call-arg]
+        self._tell(self.coordinator.append(takeover=Takeover("b")))
         if had is not None and not self.algorithm.masked:
             self.kept.free()
             self.saved = self.kept.copy()
@@ -371,8 +373,8 @@ class Books(RuleBasedStateMachine):
         version, head = self.coordinator.run.version, self.head
         read = self.coordinator.run.blobs.vector
         assert read(version.theta).tobytes() == head.theta.tobytes()
-        assert read(version.scales).tobytes() == head.scales(self.rules)
-        if self.rules.mu:
+        assert read(version.scales).tobytes() == head.scales(self.sum_rules)
+        if self.sum_rules.mu:
             assert read(version.momentum).tobytes() == head.momentum.tobytes()
             assert read(version.acc).tobytes() == head.acc.tobytes()
             assert read(version.phi).tobytes() == head.phi.tobytes()
@@ -486,7 +488,7 @@ class Books(RuleBasedStateMachine):
         content += bytes(terms.layout.aggregate_bytes(len(survivors)) - len(content))  # tags
         commit = Commit(
             plan=plan,
-            numbers={str(w): n for w, n in numbers.items()},
+            numbers=dict(numbers),
             survivors=tuple(sorted(survivors)),
             lanes=lanes,
             aggregate=run.blobs.write(bytes(content)),
@@ -494,7 +496,7 @@ class Books(RuleBasedStateMachine):
         )
         run.blobs.write(canonical.encode(run.advance(commit, bytes(content))))
         self.head = arithmetic.step(
-            self.rules,
+            self.sum_rules,
             self.head,
             bytes(content),
             bits=plan.bits,
@@ -510,7 +512,7 @@ class Books(RuleBasedStateMachine):
 
     def _sent(self, closed: Round, numbers: dict[WorkerId, Numbers]) -> Sent:
         """Return what the page makes of the frozen work and the payload that is on the disk."""
-        run, kept, rules, plan = self.coordinator.run, self.kept, self.rules, closed.plan
+        run, kept, rules, plan = self.coordinator.run, self.kept, self.sum_rules, closed.plan
         terms = round_terms(run.genesis, run.version, plan, numbers, run.blobs.read)
         w, a = terms.weights.u[ME] / 65535, terms.weights.scale
         blocks = arithmetic.sent(rules, self.head)

@@ -3,7 +3,6 @@ import resource
 
 import pytest
 
-from services import descriptors
 from services.descriptors import RESERVE, connections, raise_limit
 
 
@@ -27,8 +26,8 @@ class Limits:
 @pytest.fixture
 def system(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Limits:
     made = Limits(*request.param[:2], refuses=len(request.param) > 2)
-    monkeypatch.setattr(descriptors.resource, "getrlimit", made.get)
-    monkeypatch.setattr(descriptors.resource, "setrlimit", made.set)
+    monkeypatch.setattr(resource, "getrlimit", made.get)
+    monkeypatch.setattr(resource, "setrlimit", made.set)
     return made
 
 

@@ -1,6 +1,7 @@
 """A version as a folder: who may read it, and who is to blame where it cannot be written."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,12 +69,20 @@ def test_a_run_that_is_pinned_is_exported_whatever_would_be_refused_by_now(tmp_p
 
     store = DataStore(tmp_path / "data")
     settings = {"model": {**MODEL, "max_position_embeddings": 8}, "sequence": 16, "batch": 1}
-    arguments = {"run": "r", "seed": 1, "learner": "worker.huggingface:build", "store": store}
-    rest = {"settings": settings, "algorithm": Algorithm(), "stop": Stop(versions=1)}
+    made = partial(
+        make_genesis,
+        run="r",
+        seed=1,
+        learner="worker.huggingface:build",
+        settings=settings,
+        algorithm=Algorithm(),
+        stop=Stop(versions=1),
+        store=store,
+    )
     with pytest.raises(ConfigError, match="positions for 8"):
-        make_genesis(**arguments, **rest)
+        made()
     with pytest.MonkeyPatch.context() as before_it_was_refused:
         before_it_was_refused.setattr(huggingface, "refuse_longer", lambda *_: None)
-        genesis = make_genesis(**arguments, **rest)
+        genesis = made()
     export_model(genesis, genesis.version0, store, tmp_path / "model")
     assert (tmp_path / "model" / "config.json").exists()

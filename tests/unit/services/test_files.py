@@ -1,11 +1,11 @@
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from common.errors import BusyError, OutOfDescriptorsError, StorageError, StorageFullError
-from services import files
 from services.files import Draft, patiently, storage_errors
 
 
@@ -33,7 +33,7 @@ def test_a_draft_without_a_descriptor_is_busy(
     def none_left(*_: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(files.os, "open", none_left)
+    monkeypatch.setattr(os, "open", none_left)
     with pytest.raises(OutOfDescriptorsError):
         Draft(tmp_path, "x")
 
@@ -42,7 +42,7 @@ def test_what_cannot_be_done_without_waits_for_a_descriptor_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(files.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
 
     def work(value: int) -> int:
         if len(waits) < 3:

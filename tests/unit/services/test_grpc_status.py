@@ -49,7 +49,7 @@ class Details:
 
 def failed(code: grpc.StatusCode, details: str) -> grpc.RpcError:
     nothing = grpc.aio.Metadata()
-    return grpc.aio.AioRpcError(code, nothing, nothing, details)
+    return grpc.aio.AioRpcError(code, nothing, nothing, details, None)
 
 
 @pytest.mark.parametrize("kind", sorted(set(OURS) - NO_STATUS, key=str))

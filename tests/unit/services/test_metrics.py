@@ -11,7 +11,6 @@ from coordinator.ports import AbortReason
 from coordinator.round import Phase
 from services.metrics import (
     ABORT_REASONS,
-    KINDS,
     PHASES,
     CoordinatorMetrics,
     EvaluatorMetrics,
@@ -22,7 +21,7 @@ from services.metrics import (
 )
 from services.process_health import Sample, process_health
 from services.prometheus import Family, Registry, Reported
-from services.wire import Tally
+from services.wire import KINDS, Tally
 from tests.certificates import DAY, NOW, authority, tls_files
 
 REPORT = WorkerReport(

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
@@ -17,8 +18,10 @@ Found = dict[str, tuple[tuple[str, ...], str]]
 def declared(registry: CollectorRegistry) -> Found:
     """Return labels and words by name, as a query would call it."""
     found: Found = {}
-    collectors = [c for c in registry._collector_to_names if not isinstance(c, ProcessCollector)]
-    for collector in collectors:
+    ours: list[Any] = [
+        c for c in registry._collector_to_names if not isinstance(c, ProcessCollector)
+    ]
+    for collector in ours:
         labels = tuple(getattr(collector, "_labelnames", ()))
         families = {f"{PREFIX}{f.name}": f.labels for f in _families(collector)}
         for metric in collector.describe():

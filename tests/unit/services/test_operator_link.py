@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from common import canonical
@@ -40,9 +42,10 @@ def test_a_status_answer_is_converted_field_by_field():
 def test_strings_of_the_answer_are_fit_to_be_shown():
     forged, shown = "x\x1b[2J\nrolled back", r"x\x1b[2J\nrolled back"
     texts = ("run", "state", "phase", "waiting_for", "privacy", "outage")
+    forgeries: dict[str, Any] = dict.fromkeys(texts, forged)
     status = run_status(
         operator_pb2.GetStatusResponse(
-            **dict.fromkeys(texts, forged),
+            **forgeries,
             workers=[operator_pb2.WorkerStatus(name=forged, state=forged)],
             bytes_by_kind={forged: 1},
         )

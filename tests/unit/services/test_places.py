@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError, StorageFullError
-from services import places
 from services.local.layout import free_ports
 from services.places import await_ports, check_folder, check_ports
 from services.prometheus import Registry, serve
@@ -107,6 +106,6 @@ def test_a_full_disk_is_no_setting_s_fault(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(places.os, "open", full)
+    monkeypatch.setattr(os, "open", full)
     with pytest.raises(StorageFullError, match="No space left"):
         check_folder("state_dir", tmp_path)

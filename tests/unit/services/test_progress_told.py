@@ -9,6 +9,7 @@ from common.documents import Algorithm, Genesis, Stop
 from common.ids import Digest
 from services.data_store import DataStore
 from services.export import export_model
+from services.files import Bytes
 from services.genesis import make_genesis
 
 PATIENCE_S = 60.0
@@ -46,7 +47,7 @@ class SlowDisk(DataStore):
         self._words, self._begin = words, begin
 
     @override
-    def write(self, content: bytes) -> Digest:
+    def write(self, content: Bytes) -> Digest:
         self._words.wait_for(self._begin)
         return super().write(content)
 

@@ -93,7 +93,7 @@ def test_a_word_that_is_not_known_is_refused(changes: dict[str, Any], sentence: 
 )
 def test_a_number_out_of_range_is_refused_by_its_path(path: str, value: float) -> None:
     group, _, name = path.rpartition(".")
-    parts = {"codec": Codec(), "outer": Outer(), "schedule": Schedule()}
+    parts: dict[str, Any] = {"codec": Codec(), "outer": Outer(), "schedule": Schedule()}
     changes = {group: replace(parts[group], **{name: value})} if group else {name: value}
     assert refused(**changes).startswith(f"algorithm.{path}: {value!r} must be ")
 
@@ -186,7 +186,7 @@ def test_in_the_tls_tier_a_party_may_have_every_worker() -> None:
 
 
 def test_a_masked_sync_cohort_has_to_hold_every_organisation_and_no_more() -> None:
-    sync = {"policy": "sync", "max_cohort": 4}
+    sync: dict[str, Any] = {"policy": "sync", "max_cohort": 4}
     refuse_unsound(replace(Algorithm(), **sync), STOP, num_workers=6, num_organisations=4)
     said = refused(num_workers=6, num_organisations=5, **sync)
     assert "waits for all 5 workers' organisations" in said

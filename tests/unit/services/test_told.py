@@ -79,7 +79,8 @@ async def test_nothing_begins_that_is_told_to_end_before() -> None:
 
 
 async def test_a_thread_that_nobody_waits_for_gives_up_and_what_it_made_is_undone() -> None:
-    began, given_up, undone = asyncio.Event(), threading.Event(), []
+    began, given_up = asyncio.Event(), threading.Event()
+    undone: list[int] = []
     loop = asyncio.get_running_loop()
 
     def work(number: int) -> int:
@@ -96,7 +97,8 @@ async def test_a_thread_that_nobody_waits_for_gives_up_and_what_it_made_is_undon
 
 
 async def test_a_thread_that_fails_while_nobody_waits_has_nothing_to_undo() -> None:
-    began, given_up, undone = asyncio.Event(), threading.Event(), []
+    began, given_up = asyncio.Event(), threading.Event()
+    undone: list[int] = []
     loop = asyncio.get_running_loop()
 
     def work() -> None:

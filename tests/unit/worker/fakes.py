@@ -13,7 +13,7 @@ class FixedLearner(Learner):
         self.held_buffers = buffers or {}
         self.held_constants = constants or {}
         self.loss = 2.0
-        self.rates = []
+        self.rates: list[float] = []
         self.batch = 0
 
     def parameters(self):

@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import tracemalloc
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -259,8 +261,8 @@ def forbid(monkeypatch, *paths):
 
         return asked
 
-    monkeypatch.setattr(texts.os, "scandir", guarded(os.scandir))
-    monkeypatch.setattr(texts.Path, "open", guarded(texts.Path.open))
+    monkeypatch.setattr(os, "scandir", guarded(os.scandir))
+    monkeypatch.setattr(Path, "open", guarded(Path.open))
 
 
 @pytest.mark.parametrize("pattern", ["~no-such-user/x", "a\0b", "x" * 5000, "", "[", "*.txt"])
@@ -298,12 +300,8 @@ def test_a_folder_of_any_number_of_endings_is_said_in_a_few_sentences(tmp_path):
 
 @given(st.text(st.sampled_from("ab \n\t\u2028"), max_size=300), st.integers(2, 40))
 def test_pieces_are_the_text_and_none_is_longer_than_a_piece(text, length):
-    before = texts.PIECE
-    texts.PIECE = length
-    try:
+    with mock.patch.object(texts, "PIECE", length):
         found = list(cut(text[i : i + 7] for i in range(0, len(text), 7)))
-    finally:
-        texts.PIECE = before
     assert "".join(piece for piece, _ in found) == text
     assert max(len(piece) for piece, _ in found) <= length
     assert [ends for _, ends in found] == [False] * (len(found) - 1) + [True]

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,7 @@ def saved(folder, model, *, special, **options):
         "word level": lambda: Tokenizer(models.WordLevel(unk_token="<unk>")),
     }[model]()
     marks = ["<s>", "</s>", "<unk>"]
+    trainer: trainers.Trainer
     if model == "word level":
         made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         trainer = trainers.WordLevelTrainer(special_tokens=marks, show_progress=False)
@@ -79,13 +81,14 @@ def saved(folder, model, *, special, **options):
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         made.decoder = decoders.ByteLevel()
         kind = trainers.BpeTrainer if model == "bpe" else trainers.UnigramTrainer
+        unknown: dict[str, Any] = {"unk_token": "<unk>"} if model == "unigram" else {}
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = kind(
             vocab_size=400,
             initial_alphabet=alphabet,
             special_tokens=marks,
             show_progress=False,
-            **({"unk_token": "<unk>"} if model == "unigram" else {}),
+            **unknown,
         )
     made.train_from_iterator([*CORPUS, "a </s> b"], trainer)
     file = json.loads(made.to_str())

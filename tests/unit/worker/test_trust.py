@@ -117,8 +117,9 @@ def test_two_members_that_are_one_party_are_named(
 ) -> None:
     def one(der: bytes) -> Party:
         party = registry.pinned(der)
-        same = {"organisation": "eve"} if what == "organisation" else {"key_id": "0"}
-        return replace(party, **same)
+        if what == "organisation":
+            return replace(party, organisation="eve")
+        return replace(party, key_id="0")
 
     assert roster_complaint(plan, one) == f"azure and aws have one {what}"
 

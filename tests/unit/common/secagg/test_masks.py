@@ -50,6 +50,14 @@ def packed(q: np.ndarray, bits: int) -> bytes:
     return q.astype("<i4").tobytes() if bits == 32 else pack(q.astype(np.int32), bits)
 
 
+Tags = tuple[int, int]
+
+
+def added(tags: Tags, more: tuple[int, ...]) -> Tags:
+    one, two = ((a + b) % MODULUS for a, b in zip(tags, more, strict=True))
+    return one, two
+
+
 def check_a_round(
     bits: int,
     num_members: int,
@@ -81,9 +89,8 @@ def check_a_round(
         plain_head, plain_rest = plain_head + head, plain_rest + rest
 
         own_tags = tuple(draw.integers(0, MODULUS, 2, np.uint64, endpoint=False).tolist())
-        sent = masks.add_tags(3, own_tags)
-        tags = tuple((a + b) % MODULUS for a, b in zip(tags, sent, strict=True))
-        plain_tags = tuple((a + b) % MODULUS for a, b in zip(plain_tags, own_tags, strict=True))
+        tags = added(tags, masks.add_tags(3, own_tags))
+        plain_tags = added(plain_tags, own_tags)
 
     remaining = left(ring, survivors, members)
     remaining.subtract(total, offset)

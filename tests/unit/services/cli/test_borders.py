@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import yaml
@@ -149,11 +150,12 @@ def test_a_coordinator_whose_place_is_taken(tmp_path, what, monkeypatch):
     settings = yaml.safe_load(config.read_text())
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        wrong = {
+        places: dict[str, dict[str, Any]] = {
             "metrics.port": {"metrics": {"host": "127.0.0.1", "port": port}},
             "host": {"host": "192.0.2.1"},
             "data_dir": {"data_dir": "/proc/nowhere"},
-        }.get(what, {what: port})
+        }
+        wrong = places.get(what, {what: port})
         config.write_text(yaml.safe_dump({**settings, **wrong}))
         done = subprocess.run(
             (sys.executable, "-m", "crosscloud", "coordinator", "-c", str(config)),

@@ -1,3 +1,4 @@
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +73,12 @@ def test_a_run_that_was_not_evaluated_says_so() -> None:
 def test_watching_goes_on_without_an_answer_and_ends_with_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = [status(None), UnreachableError("nothing listens there"), status(None)]
-    answers.append(replace(status(None), state="stopped"))
+    answers: list[RunStatus | UnreachableError] = [
+        status(None),
+        UnreachableError("nothing listens there"),
+        status(None),
+        replace(status(None), state="stopped"),
+    ]
 
     class Link:
         def status(self) -> RunStatus:
@@ -84,7 +89,7 @@ def test_watching_goes_on_without_an_answer_and_ends_with_the_run(
 
     pauses: list[float] = []
     monkeypatch.setattr(operator, "_link", lambda config: nullcontext(Link()))
-    monkeypatch.setattr(operator.time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "sleep", pauses.append)
     assert operator.status(Path("x"), as_json=False, watch=True) == 0
     said = capsys.readouterr()
     assert said.out.count("run demo:") == 3

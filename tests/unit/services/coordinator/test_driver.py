@@ -1,6 +1,7 @@
 """The driver with fakes at every port: the order of effects is the contract."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,7 +37,6 @@ from coordinator.ports import (
     Table,
     Ticked,
 )
-from services import files
 from services.coordinator.driver import Driver
 
 RECORD = Record(3, Digest("p"), 0, 0, 0, Digest("d"), 0.0, Counters())
@@ -74,6 +74,9 @@ class Ports:
     async def to_commit(self, effect: Compute) -> None:
         self.seen.append("compute")
 
+    async def restore(self, version: int) -> None:
+        self.seen.append(f"restore {version}")
+
     async def send(self, session: SessionId, message: Message) -> None:
         self.seen.append(f"send {session}")
 
@@ -96,7 +99,7 @@ def driver(ports: Ports, watch: Callable[[Effect, float], None] = lambda *_: Non
 async def test_an_append_without_a_descriptor_waits_and_the_run_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     ports = Ports(Append(RECORD), Publish(RECORD), times_busy=3)
     made = driver(ports)
     await made.feed(Ticked())

@@ -45,8 +45,8 @@ def driver(core: Core, store: SlowStore, done: list[object]) -> Driver:
     return Driver(
         core,
         store=store,
-        commit_log=None,
-        works=None,
+        commit_log=None,  # type: ignore[arg-type]  # no effect here is for it
+        works=None,  # type: ignore[arg-type]  # nor for them
         now_s=lambda: 0.0,
         watch=lambda effect, _: done.append(effect),
     )
@@ -55,7 +55,8 @@ def driver(core: Core, store: SlowStore, done: list[object]) -> Driver:
 async def test_effects_are_carried_out_to_the_end_though_whoever_fed_the_event_is_cancelled() -> (
     None
 ):
-    store, done = SlowStore(), []
+    store = SlowStore()
+    done: list[object] = []
     running = driver(Core(), store, done)
     feeding = asyncio.create_task(running.feed(Ticked()))
     await store.asked.wait()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from services.coordinator.round_times import RoundTimes
-from tests.run_script import Script, begun, parsed
+from tests.run_script import Script, begun, outcome_of, parsed
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios" / "run"
 FOUR = ("aws", "azure", "gcp", "onprem")
@@ -81,11 +81,7 @@ def test_every_outcome_in_the_log_is_told_exactly_once(path: Path) -> None:
             watched.tell(line)
         except Exception:
             continue
-    outcomes = [
-        record.commit.plan.round if record.commit else record.abort.round
-        for record in watched.script.log
-        if record.commit or record.abort
-    ]
+    outcomes = [o for record in watched.script.log if (o := outcome_of(record)) is not None]
     told = watched.times.take()
     assert [t["round"] for t in told] == outcomes
     assert all(s >= 0 for t in told for s in t["phases_s"].values())

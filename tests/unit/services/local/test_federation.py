@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from rich.console import Console
@@ -135,8 +136,10 @@ def watched(federation: Federation, looks: list[float]) -> str:
             return looks[-1]
         return now_s
 
-    federation.sleep = lambda _: Federation.sleep(federation, 0.0)
-    with federation:
+    def at_once(seconds: float) -> None:
+        Federation.sleep(federation, 0.0)
+
+    with mock.patch.object(federation, "sleep", at_once), federation:
         for name in federation.workers:
             until(federation, name, f"worker {name}")
         with pytest.raises(KeyboardInterrupt):

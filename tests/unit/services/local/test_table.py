@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,7 @@ from services.operator_link import RunStatus, WorkerStatus, run_status
 WIDTH = 80
 
 
-def worker(name: str = "aws", **changes: object) -> WorkerStatus:
+def worker(name: str = "aws", **changes: Any) -> WorkerStatus:
     plain = WorkerStatus(
         name=name,
         live=True,
@@ -31,7 +32,7 @@ def worker(name: str = "aws", **changes: object) -> WorkerStatus:
     return dataclasses.replace(plain, **changes)
 
 
-def status(**changes: object) -> RunStatus:
+def status(**changes: Any) -> RunStatus:
     plain = dataclasses.replace(
         run_status(operator_pb2.GetStatusResponse()),
         run="demo",

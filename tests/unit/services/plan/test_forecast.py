@@ -124,7 +124,7 @@ def test_money_follows_bytes_prices_and_who_sends() -> None:
 
 
 def test_a_run_ends_at_its_first_limit() -> None:
-    told = {"links": ("aws=1/1", "azure=1/1", "gcp=1/1"), "speeds": ("10",)}
+    told: dict[str, Any] = {"links": ("aws=1/1", "azure=1/1", "gcp=1/1"), "speeds": ("10",)}
     by_versions = planned(stop=Stop(versions=10), **told)
     assert by_versions.times.period_s is not None
     assert by_versions.times.run_days == pytest.approx(by_versions.times.period_s * 10 / 86400)

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from common.errors import ConfigError
-from services.report.run_folder import read_run
+from services.report.run_folder import RoundLine, RunData, read_run
 from tests.made_up_run import change_result, write_run
 
 
@@ -13,13 +13,19 @@ def folder(tmp_path):
     return write_run(tmp_path / "demo")
 
 
+def rounds_of(run: RunData) -> tuple[RoundLine, ...]:
+    assert run.rounds is not None
+    return run.rounds
+
+
 def test_a_run_is_read_whole(folder):
     run = read_run(folder)
     assert run.result.versions == 18
     assert [m.version for m in run.measured] == list(range(19))
     assert run.measured[-1].bytes_moved == run.result.bytes_moved
-    assert len(run.rounds) == 20
-    assert [r.outcome for r in run.rounds].count("below_threshold") == 2
+    assert len(rounds_of(run)) == 20
+    assert [r.outcome for r in rounds_of(run)].count("below_threshold") == 2
+    assert run.genesis is not None
     assert run.genesis.run == "demo"
     assert (run.num_torn, run.genesis_from) == (0, "genesis.json")
 
@@ -62,7 +68,7 @@ def test_a_line_may_be_torn_at_any_byte(tmp_path):
     for length in range(1, len(last)):
         path.write_bytes(whole + last[:length])
         run = read_run(folder)
-        assert (run.num_torn, len(run.rounds)) == (1, 1), last[:length]
+        assert (run.num_torn, len(rounds_of(run))) == (1, 1), last[:length]
 
 
 def test_a_torn_line_in_the_middle_is_left_out_too(folder):
@@ -70,7 +76,7 @@ def test_a_torn_line_in_the_middle_is_left_out_too(folder):
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:5], lines[5][:200], *lines[5:], ""]))
     run = read_run(folder)
-    assert (run.num_torn, len(run.rounds)) == (1, 20)
+    assert (run.num_torn, len(rounds_of(run))) == (1, 20)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_a_folder_that_is_none_is_named(tmp_path):
 def test_a_round_that_two_lines_tell_is_counted_once(folder):
     path = folder / "metrics.jsonl"
     path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
-    assert len(read_run(folder).rounds) == 20
+    assert len(rounds_of(read_run(folder))) == 20
 
 
 def test_a_long_run_keeps_few_points_of_traffic(folder):

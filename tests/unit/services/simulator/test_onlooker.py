@@ -85,11 +85,9 @@ class Seen:
         self, worker: WorkerId, plan: Plan, survivors: Iterable[WorkerId], *, noted: bool = True
     ) -> None:
         self.marks[worker] = Marks(plan.round, exposed=True, revealed=noted)
-        own = {w: session_pb2.Share(own=b"share") for w in survivors}
-        mask = {w: session_pb2.Share(mask=b"share") for w in WORKERS if w not in own}
-        submit = session_pb2.SubmitShares(
-            round_id=bytes.fromhex(plan.round), shares={**own, **mask}
-        )
+        shares = {str(w): session_pb2.Share(mask=b"share") for w in WORKERS}
+        shares |= {str(w): session_pb2.Share(own=b"share") for w in survivors}
+        submit = session_pb2.SubmitShares(round_id=bytes.fromhex(plan.round), shares=shares)
         self.onlooker.sent(worker, "1", session_pb2.ConnectRequest(shares=submit))
 
     def abandon(self, worker: WorkerId, plan: Plan) -> str:
@@ -105,7 +103,7 @@ class Seen:
     def commit(
         self, plan: Plan, survivors: tuple[WorkerId, ...], signed: dict[WorkerId, str]
     ) -> None:
-        numbers = dict.fromkeys(map(str, WORKERS), NUMBERS)
+        numbers = dict.fromkeys(WORKERS, NUMBERS)
         commit = Commit(plan, numbers, survivors, Lanes(1, 1, 0), Digest("aa" * 32), 1, signed)
         self.onlooker.recorded(replace(RECORD, commit=commit))
 

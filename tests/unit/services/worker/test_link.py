@@ -138,7 +138,7 @@ def test_a_busy_coordinator_is_dialled_again_when_it_says_so(loop: VirtualLoop) 
         await asyncio.sleep(1.0)
         told = grpc.aio.Metadata((RETRY_AFTER, "20000"))
         code = grpc.StatusCode.RESOURCE_EXHAUSTED
-        busy = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), told, "too many")
+        busy = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), told, "too many", None)
         bench.calls[0].answers.put_nowait(busy)
         await asyncio.sleep(19.0)
         assert len(bench.calls) == 1
@@ -184,7 +184,7 @@ def test_a_stream_that_ends_under_a_write_is_no_trouble_and_is_opened_again(
         await asyncio.sleep(1.0)
         nothing = grpc.aio.Metadata()
         text = "Internal error from Core"  # what grpc.aio makes up
-        lost = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, nothing, nothing, text)
+        lost = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, nothing, nothing, text, None)
         bench.calls[0].answers.put_nowait(lost)
         await task
         assert len(bench.calls) == 2

@@ -9,8 +9,9 @@ from common.errors import StorageError
 from common.ids import Digest
 from common.log_head import LogHead
 from services.replica import Position
+from services.simulator.aside import Killed
 from services.simulator.disk import Disk, watched
-from services.simulator.host import HOST, Host, Killed
+from services.simulator.host import HOST, Host
 from services.worker.state import Manifest, StateFolder
 from tests.small_run import Run
 from worker.round import Stage
