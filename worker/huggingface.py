@@ -2,8 +2,9 @@
 
 `settings` of the run:
     model: a configuration (`{"model_type": "llama", ...}`), initialised from the run's seed; or a
-        local folder or Hugging Face id, whose weights are the first version. A relative folder is
-        beside the file that names it: run.yaml, later genesis.json.
+        local folder or Hugging Face id, whose weights are the first version. A folder begins with
+        ./, ../, / or ~; a relative one is beside the file that names it: run.yaml, later
+        genesis.json.
     tokenizer: "bytes", a local folder or an id; the default is the model's own, and "bytes" where
         the model is a configuration.
     batch, sequence: sequences per step, tokens per sequence (default 12, 128).
@@ -44,7 +45,7 @@ from worker.learner import (
 )
 from worker.learner_settings import check_data, settings_of
 from worker.model_config import config_of, refuse_longer
-from worker.named import named, refuse_unless_whole
+from worker.named import GIVE, named, refuse_unless_whole
 from worker.tokenizer import BYTES, SETTING, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
@@ -52,7 +53,6 @@ _OF_BYTES: Final[dict[str, Json]] = {
     "bos_token_id": None,
     "eos_token_id": END_OF_DOCUMENT,
 }
-_NAMED: Final = "give a local folder, or an id that is in the cache or can be downloaded"
 _SIZES: Final = (
     "hidden_size",
     "num_attention_heads",
@@ -335,19 +335,19 @@ def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
 
 
 def _named_config(name: str) -> PretrainedConfig:
-    with named("settings.model", name, "*.json", _NAMED) as place:
-        refuse_unless_whole("settings.model", name, place)
-        found = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    with named("settings.model", name, "*.json", GIVE):
+        refuse_unless_whole("settings.model", name)
+        found = AutoConfig.from_pretrained(name, trust_remote_code=False)
     return cast("PretrainedConfig", found)
 
 
 def _pretrained(name: str) -> PreTrainedModel:
-    with named("settings.model", name, "*.*", _NAMED) as place:
-        refuse_unless_whole("settings.model", name, place)
+    with named("settings.model", name, "*.*", GIVE):
+        refuse_unless_whole("settings.model", name)
         model, found = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
             AutoModelForCausalLM.from_pretrained(
-                place,
+                name,
                 trust_remote_code=False,
                 dtype=torch.float32,
                 output_loading_info=True,

@@ -14,6 +14,7 @@ from common.border import border
 from common.canonical import Json
 from common.errors import ConfigError
 from worker.learner import LearnerContext
+from worker.named import GIVE
 from worker.tokenizer import BYTES
 
 _DEFAULTS: Final[Mapping[str, Json]] = {
@@ -71,18 +72,32 @@ def settings_of(context: LearnerContext) -> dict[str, Any]:
 
 
 def _found(setting: str, name: str, folder: Path) -> str:
-    """Return the local folder that a name means; the name, which is an id, where it means none."""
+    """Return the local folder that a path means, absolute; or the name, which is an id.
+
+    What a name is follows from the name alone. If it followed from what is here, one process would
+    load its folder and the next ask the hub for an id of that name, which is anybody's.
+    """
+    if name == BYTES:
+        return name
     with border(setting, f"{name!r} cannot be looked for", "correct it"):
-        path = folder / Path(name).expanduser()
-        if name == BYTES or path.is_dir():
-            return name if name == BYTES else str(path)
-        is_here = Path(name).is_dir()
-    if is_here or name.startswith((".", "/", "~")):
-        meant = "; a path is relative to the file that it stands in" * (not name.startswith("/"))
+        path = (folder / Path(name).expanduser()).absolute()
+        is_there, is_here = path.is_dir(), Path(name).is_dir()
+    is_path = name.startswith((".", "/", "~"))
+    if is_path and is_there:
+        return str(path)
+    if is_there:
         raise ConfigError(
-            f"{setting}: {name!r} cannot be loaded: there is no folder {path.absolute()}{meant}"
+            f"{setting}: {name!r} would be an id of Hugging Face, and {path} is a folder: write"
+            f" './{name}' if it is meant, or else move it away"
+        )
+    if is_path or is_here:
+        is_relative = not name.startswith(("/", "~"))
+        meant = "; a path is relative to the file that it stands in" * is_relative
+        also = ": each process has the folder beside its genesis.json" * is_relative
+        raise ConfigError(
+            f"{setting}: {name!r} cannot be loaded: there is no folder {path}{meant}"
             + ", not to the working folder" * is_here
-            + "; give a local folder, or an id that is in the cache or can be downloaded"
+            + f"{also}; copy it there, or {GIVE}"
         )
     return name
 

@@ -14,22 +14,24 @@ from transformers import PretrainedConfig
 from common.border import border, refuse_pointer
 from common.errors import ConfigError
 
+GIVE: Final = (
+    "give a local folder that begins with ./, ../, / or ~, or an id that is in the cache or can be"
+    " downloaded"
+)
+"""How else a model or a tokenizer may be named."""
+
 _ADAPTER: Final = "adapter_config.json"
 _OF_OWN_CODE: Final = "trust_remote_code"
 """What transformers says must be set, where a name asks for code that it does not have."""
 
 
-def place_of(name: str) -> str:
-    """Return what the library is given for a name: `~` is the home folder, as in a shell."""
-    return str(Path(name).expanduser()) if name.startswith("~") else name
-
-
 @contextmanager
-def named(setting: str, name: str, files: str, fix: str) -> Iterator[str]:
-    """Load something by name inside, from the place that is yielded.
+def named(setting: str, name: str, files: str, fix: str) -> Iterator[None]:
+    """Load something by name inside.
 
     Args:
         setting: that names it.
+        name: an id or a folder, as `settings_of` returns them.
         files: a glob of those files in a local folder that must be more than pointers.
         fix: what else may be given.
 
@@ -37,11 +39,10 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[str]:
         ConfigError: it cannot be loaded, or brings code of its own.
     """
     with border(setting, f"{name!r} cannot be loaded", fix):
-        place = place_of(name)
-        for path in sorted(Path(place).glob(files)):
+        for path in sorted(Path(name).glob(files)):
             refuse_pointer(setting, path)
         try:
-            yield place
+            yield
         except ValueError as e:
             if _OF_OWN_CODE not in str(e):
                 raise
@@ -51,19 +52,19 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[str]:
             ) from None
 
 
-def refuse_unless_whole(setting: str, name: str, place: str) -> None:
+def refuse_unless_whole(setting: str, name: str) -> None:
     """Let a model pass that is all there, its weights plain numbers.
 
     Raises:
         ConfigError: it is an adapter, which one library lays over another model and the next does
             not see; or its weights are packed in few bits for inference.
     """
-    if (Path(place) / _ADAPTER).exists():
+    if (Path(name) / _ADAPTER).exists():
         raise ConfigError(
             f"{setting}: {name!r} holds an adapter of another model ({_ADAPTER}), such as LoRA:"
             " merge the two, or take the file away where its weights stand in the model already"
         )
-    values: dict[str, Any] = PretrainedConfig.get_config_dict(place)[0]
+    values: dict[str, Any] = PretrainedConfig.get_config_dict(name)[0]
     if packed := values.get("quantization_config"):
         how = packed.get("quant_method", "few bits") if isinstance(packed, dict) else "few bits"
         raise ConfigError(

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 from common.border import border
 from worker.encoder import BYTE_ENCODER, Encoder, Tokens, token_type
-from worker.named import named
+from worker.named import GIVE, named
 
 BYTES: Final = "bytes"
 """The setting that asks for the tokenizer made here."""
@@ -56,10 +56,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     if name == BYTES:
         return byte_tokenizer()
-    fix = f"give a local folder, an id that is in the cache or can be downloaded, or {BYTES!r}"
-    with named(SETTING, name, "*.json", fix) as place:
+    fix = f"{GIVE}, or {BYTES!r}"
+    with named(SETTING, name, "*.json", fix):
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            place, trust_remote_code=False
+            name, trust_remote_code=False
         )
     return loaded
 

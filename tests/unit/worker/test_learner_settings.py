@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -93,8 +94,11 @@ def test_folders_of_model_and_tokenizer_are_beside_the_file_that_names_them(tmp_
         return settings_of(LearnerContext(settings, None, 0, "genesis", folders=folders))
 
     beside = str(tmp_path / "site" / "model")
-    for name in ("model", "./model", beside):
-        assert found(model=name)["model"] == found(model=name)["tokenizer"] == beside
+    monkeypatch.setenv("HOME", str(tmp_path / "site"))
+    for name in ("./model", "../site/../site/model", "~/model", beside):
+        assert found(model=name)["model"] == found(model=name)["tokenizer"]
+        assert Path(found(model=name)["model"]).samefile(beside)
+        assert Path(found(model=name)["model"]).is_absolute()
     ids = {"model": "org/model", "tokenizer": "bytes"}
     assert found(**ids).items() >= ids.items()
     for name in ("only", "./absent", "../model"):
@@ -104,3 +108,16 @@ def test_folders_of_model_and_tokenizer_are_beside_the_file_that_names_them(tmp_
         assert str(refused.value).startswith(sentence)
         assert "relative to the file that it stands in" in str(refused.value)
         assert ("not to the working folder" in str(refused.value)) == (name == "only")
+
+
+@pytest.mark.parametrize("name", ["model", "org/model"])
+def test_a_folder_whose_name_would_be_an_id_is_refused_so_that_no_process_asks_for_the_id(
+    tmp_path, name
+):
+    (tmp_path / name).mkdir(parents=True)
+    settings = {"model": {"model_type": "llama"}}
+    for named, source in (({"model": name}, "model"), ({"tokenizer": name}, "tokenizer")):
+        folders = {"settings": str(tmp_path)}
+        context = LearnerContext({**settings, **named}, None, 0, "genesis", folders=folders)
+        with pytest.raises(ConfigError, match=f"^settings.{source}: .*: write './{name}' if it"):
+            settings_of(context)

@@ -217,9 +217,3 @@ def test_a_tokenizer_with_code_of_its_own_is_refused_and_nobody_is_asked(tmp_pat
     with pytest.raises(ConfigError, match=r"^settings\.tokenizer: .* code of its own"):
         encoder(str(tmp_path))
     assert "[y/N]" not in capsys.readouterr().out
-
-
-def test_a_name_may_begin_in_the_home_folder(tmp_path, monkeypatch):
-    words(tmp_path / "mine", "<unk>", "</s>", "a")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert encoder("~/mine").num_tokens == 3
