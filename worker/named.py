@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from transformers import PretrainedConfig
+from transformers.utils.hub import has_file
 
 from common.border import border, refuse_pointer
 from common.errors import ConfigError
@@ -59,7 +60,7 @@ def refuse_unless_whole(setting: str, name: str) -> None:
         ConfigError: it is an adapter, which one library lays over another model and the next does
             not see; or its weights are packed in few bits for inference.
     """
-    if (Path(name) / _ADAPTER).exists():
+    if _has_adapter(name):
         raise ConfigError(
             f"{setting}: {name!r} holds an adapter of another model ({_ADAPTER}), such as LoRA:"
             " merge the two, or take the file away where its weights stand in the model already"
@@ -71,3 +72,15 @@ def refuse_unless_whole(setting: str, name: str) -> None:
             f"{setting}: {name!r} holds weights quantised for inference ({how}), which cannot be"
             " trained: name the model that they were made from, in float32, bfloat16 or float16"
         )
+
+
+def _has_adapter(name: str) -> bool:
+    """Return whether an adapter is there: in the folder, at the hub, or in what is kept of it.
+
+    The hub is asked once: what is missing would be asked for again and again where it is away.
+    """
+    try:
+        with border("", "the hub does not say"):
+            return bool(has_file(name, _ADAPTER))
+    except ConfigError:  # it is away, or lets nobody in: what follows says so where that matters
+        return bool(has_file(name, _ADAPTER, local_files_only=True))

@@ -55,6 +55,23 @@ def test_an_adapter_is_no_model_and_is_not_passed_over(tmp_path, alone):
             build_it(model=str(tmp_path))
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_so_is_the_adapter_of_an_id_in_the_cache(tmp_path, alone, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--org--m"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("c0ffee")
+    snapshot = kept / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    if not alone:
+        exported(snapshot)
+        learner_with(model="org/m", tokenizer="bytes")
+    (snapshot / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    for build_it in (learner_with, lambda **given: outline({**SETTINGS, **given})):
+        with pytest.raises(ConfigError, match=r"settings\.model: 'org/m' holds an adapter .*: me"):
+            build_it(model="org/m", tokenizer="bytes")
+
+
 def test_a_model_that_says_how_it_generates_in_a_way_that_contradicts_itself_is_exported(tmp_path):
     exported(tmp_path / "one")
     said = {"do_sample": False, "temperature": 0.6, "top_p": 0.9}
@@ -73,6 +90,7 @@ def test_a_tokenizer_of_the_same_size_that_says_other_things_is_another_model(tm
         kept.save_pretrained(tmp_path)
         settings = {"model": {**MODEL, "vocab_size": 4}, "tokenizer": str(tmp_path)}
         schemas.append(schema_of(learner_with(**settings)))
+        assert [*schemas[-1].constants] == ["settings.tokenizer"], "runs have pinned it so"
     assert schemas[0].hash != schemas[1].hash
     assert schemas[0].parameters == schemas[1].parameters
     assert not schema_of(learner_with()).constants  # of bytes there is but one
