@@ -60,11 +60,11 @@ def find_files(patterns: Sequence[str], tally: Tally, folder: Path) -> list[Text
             raise ConfigError(f"{where}: {pattern!r} is no path; give one, or '.' for this folder")
         with border(where, f"{pattern!r} cannot be looked for", _FIX):
             files = _named_by(pattern, folder, where, tally)
-        if not files:
-            raise ConfigError(
-                f"{where}: {pattern!r} names no file to read{_elsewhere(pattern, folder)}; give "
-                f"files, folders or globs of {', '.join(SUFFIXES)}"
-            )
+            if not files:
+                raise ConfigError(
+                    f"{where}: {pattern!r} names no file to read{_elsewhere(pattern, folder)}; "
+                    f"give files, folders or globs of {', '.join(SUFFIXES)}"
+                )
         for file in files:
             if (key := _key(os.stat(file.path))) in read:
                 tally.note("files named twice, or linked to: read once", file.path)
@@ -78,7 +78,7 @@ def _elsewhere(pattern: str, folder: Path) -> str:
     """Return where a relative pattern was looked for, and where it may have been meant."""
     if Path(pattern).expanduser().is_absolute():
         return ""
-    here = glob.glob(pattern) and not folder.samefile(".")
+    here = glob.glob(pattern) and folder.resolve() != Path().resolve()
     meant = ": a path is relative to the file that it stands in, not to the working folder"
     return f" in {folder.absolute()}{meant * bool(here)}"
 

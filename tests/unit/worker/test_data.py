@@ -210,3 +210,18 @@ def test_patterns_are_relative_to_the_file_that_they_stand_in(tmp_path, monkeypa
     with pytest.raises(ConfigError) as meant:
         read("only")
     assert "relative to the file that it stands in, not to the working folder" in str(meant.value)
+
+
+def test_a_folder_that_is_gone_is_a_sentence(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"in .*/gone: a path is relative to the file"):
+        read_tokens(["a.txt"], BYTE_ENCODER, Tally("train"), folder=tmp_path / "gone")
+
+
+def test_so_is_a_working_folder_that_is_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ConfigError, match=r"^data\.train: 'a\.txt' cannot be looked for: No such"):
+        read_tokens(["a.txt"], BYTE_ENCODER, Tally("train"))
