@@ -46,7 +46,7 @@ from worker.learner import (
 from worker.learner_settings import check_data, settings_of
 from worker.model_config import config_of, refuse_longer
 from worker.named import GIVE, named, refuse_unless_whole
-from worker.tokenizer import BYTES, SETTING, encoder, save_tokenizer
+from worker.tokenizer import BYTES, PINNED, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
     "vocab_size": 256,
@@ -163,7 +163,7 @@ class HuggingFaceLearner(Learner):
         whole = {n: b for n, b in self._saved_buffers().items() if not b.is_floating_point()}
         if not self._tokenizer_is:  # of bytes: there is but one
             return whole
-        return {**whole, SETTING: np.frombuffer(self._tokenizer_is, np.uint8)}
+        return {**whole, PINNED: np.frombuffer(self._tokenizer_is, np.uint8)}
 
     def _saved_buffers(self) -> dict[str, torch.Tensor]:
         return _saved_buffers(self._model)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from string import ascii_letters
 from typing import Final, cast
 
 import numpy as np
@@ -17,19 +18,27 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from common.border import border
+from common.errors import ConfigError
 from worker.encoder import BYTE_ENCODER, Encoder, Tokens, token_type
 from worker.named import GIVE, named
 
 BYTES: Final = "bytes"
 """The setting that asks for the tokenizer made here."""
 
+PINNED: Final = "settings.tokenizer"
+"""The name under which a run pins what the tokenizer does: part of its schema, never changed."""
+
 SETTING: Final = "settings.tokenizer"
+"""How sentences about it begin."""
+
 _PROBE: Final = (
     "The 12 quick  foxes\tdon't jump over 3.14159 lazy\n\n\ndogs: "
     "Grüße, naïve CAFÉ, ﬁne e\u0301, 你好, мир, שלום, 🙂🏽; if (x != 0) { return x[i]; }"
 )
 """Text at whose places tokenizers differ that have the same words."""
 _PROBED_WORDS: Final = 1000
+_SWAPPED: Final = str.maketrans(ascii_letters, ascii_letters.swapcase())
+"""Not all of Unicode: another Python has other tables of it."""
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
@@ -77,6 +86,7 @@ def encoder(name: str) -> Encoder:
         return BYTE_ENCODER
     with border(SETTING, f"{name!r} cannot encode text", "take another, or repair its files"):
         made = _encoder(tokenizer)
+        _refuse_random(name, tokenizer, made)
         return replace(made, fingerprint=_fingerprint(tokenizer, made))
 
 
@@ -112,14 +122,38 @@ def _encoder(tokenizer: PreTrainedTokenizerBase) -> Encoder:
     return Encoder(encode, end, num_tokens, spelt)
 
 
+def _probes(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    words = sorted((i, word) for word, i in tokenizer.get_vocab().items())
+    some = " ".join(word for _, word in words[:: len(words) // _PROBED_WORDS + 1])
+    return _PROBE, some, some.translate(_SWAPPED)
+
+
+def _refuse_random(name: str, tokenizer: PreTrainedTokenizerBase, made: Encoder) -> None:
+    """Let a tokenizer pass that makes the same of a text each time: training data has to be.
+
+    Raises:
+        ConfigError: it draws at random, by BPE dropout or sampling; it may well be how its model
+            was trained, but a worker that starts again would go on in other data.
+    """
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    dropout = getattr(model, "dropout", None)
+    tries = (tuple(made.encode(t).tobytes() for t in _probes(tokenizer)) for _ in range(3))
+    if dropout or len(set(tries)) > 1:
+        how = f"dropout {dropout:.3g}" if dropout else "sampling"
+        raise ConfigError(
+            f"{SETTING}: {name!r} cuts one text in other ways each time ({how}), so no two"
+            " processes would train on the same: set dropout to null in its tokenizer.json, or"
+            " switch its sampling off"
+        )
+
+
 def _fingerprint(tokenizer: PreTrainedTokenizerBase, made: Encoder) -> bytes:
     """Return the SHA-256 of what the tokenizer does: its words, and what it makes of some text.
 
     Not of its files: another version of a library writes them in another way.
     """
     words = sorted((i, word) for word, i in tokenizer.get_vocab().items())
-    some = " ".join(word for _, word in words[:: len(words) // _PROBED_WORDS + 1])
-    ids = [made.encode(text).tolist() for text in (_PROBE, some, some.swapcase())]
+    ids = [made.encode(text).tolist() for text in _probes(tokenizer)]
     said = json.dumps([words, sorted(made.marks), made.end, *ids])
     return sha256(said.encode("ascii")).digest()
 

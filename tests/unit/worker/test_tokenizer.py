@@ -1,4 +1,6 @@
+import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from common.errors import ConfigError
+from worker import tokenizer
 from worker.data import read_tokens
 from worker.encoder import BYTE_ENCODER, END_OF_DOCUMENT, encode_bytes
 from worker.tally import Tally
@@ -217,3 +220,34 @@ def test_a_tokenizer_with_code_of_its_own_is_refused_and_nobody_is_asked(tmp_pat
     with pytest.raises(ConfigError, match=r"^settings\.tokenizer: .* code of its own"):
         encoder(str(tmp_path))
     assert "[y/N]" not in capsys.readouterr().out
+
+
+def with_model(folder, **values):
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"].update(values)
+    path.write_text(json.dumps(content))
+    return str(folder)
+
+
+@pytest.mark.parametrize("dropout", [0.5, 1e-6])
+def test_a_tokenizer_that_cuts_at_random_is_refused_by_name(tmp_path, dropout):
+    first = saved(tmp_path, "bpe", special=True).fingerprint
+    with pytest.raises(ConfigError, match=rf"^settings\.tokenizer: .* \(dropout {dropout:.3g}\)"):
+        encoder(with_model(tmp_path, dropout=dropout))
+    for none in (0.0, None):
+        assert encoder(with_model(tmp_path, dropout=none)).fingerprint == first
+
+
+def test_so_is_one_that_samples_in_a_way_of_its_own(tmp_path):
+    reads = saved(tmp_path, "bpe", special=True)
+    turn = itertools.count()
+    drawn = replace(reads, encode=lambda text: reads.encode(text)[next(turn) % 2 :])
+    with pytest.raises(ConfigError, match=r"^settings\.tokenizer: .* \(sampling\)"):
+        tokenizer._refuse_random("mine", load_tokenizer(str(tmp_path)), drawn)
+
+
+def test_a_fingerprint_does_not_follow_the_tables_of_this_python(tmp_path):
+    """Its words in the other case are probed: letters that Unicode got after ASCII stay."""
+    loaded = load_tokenizer(words(tmp_path, "<unk>", "</s>", "aB", "é", "ꟛ", "ß"))
+    assert tokenizer._probes(loaded)[2].split()[2:] == ["Ab", "é", "ꟛ", "ß"]
