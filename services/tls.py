@@ -25,7 +25,7 @@ from services.authority_file import (
 )
 from services.identity import Identity, Role, identity_in
 from services.proxies import Proxy, hint, proxy_for
-from services.renewed import Renewed
+from services.renewed import Renewed, RenewedChannel
 from services.settings import TlsSettings
 
 T = TypeVar("T")
@@ -263,6 +263,13 @@ def explain_rpc_error(
         if mark in details:
             return sentence + vain
     return f"the call failed{code}: {details}{vain}"
+
+
+def explain_failed_call(error: grpc.RpcError, channel: grpc.Channel) -> str:
+    """Return `explain_rpc_error` with all that the channel knows of itself."""
+    if isinstance(channel, RenewedChannel):
+        return explain_rpc_error(error, channel.target, channel.credentials)
+    return explain_rpc_error(error)
 
 
 def _by_proxy(proxy: Proxy, target: str, details: str, code: str) -> str:
