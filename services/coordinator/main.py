@@ -68,6 +68,7 @@ from services.process_health import process_health
 from services.reflection import reflect
 from services.settings import CoordinatorSettings
 from services.soundness import loud
+from services.store_options import loud_options
 from services.tls import server_credentials
 from services.told import to_its_end, told_to_end, unless
 
@@ -343,7 +344,8 @@ def _control_server(
 def main(config: Path) -> Exit:
     """Run until the run is over or a signal; see `crosscloud coordinator --help`."""
     settings, genesis = begin(config, "coordinator")
-    for sentence in loud(genesis.algorithm):
+    url = "" if settings.redis_url is None else settings.redis_url.get_secret_value()
+    for sentence in (*loud(genesis.algorithm), *loud_options(url)):
         log.warning("%s", sentence)
     try:
         return asyncio.run(_serve(config, settings, genesis))
