@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -130,22 +131,25 @@ def test_what_was_checked_is_what_grpc_trusts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """gRPC reads past what it does not know: it never gets the file."""
-    ours, given = authority(), []
+    ours, given = authority(), list[bytes]()
     worker = tls_files(tmp_path / "w", ours)
     coordinator = tls_files(tmp_path / "c", ours, Role.COORDINATOR, "main", hosts=("localhost",))
     for tls in (worker, coordinator):
         content = ours.pem.replace(b"CERTIFICATE", b"X509 CERTIFICATE")
         tls.ca.write_bytes(b"what stands around it\n" + content + b"and after")
     make, configure = grpc.ssl_channel_credentials, grpc.ssl_server_certificate_configuration
+
+    def dialled_with(ca: bytes, *own: bytes) -> grpc.ChannelCredentials:
+        given.append(ca)
+        return make(ca, *own)
+
+    def served_with(own: Any, ca: bytes) -> grpc.ServerCertificateConfiguration:
+        given.append(ca)
+        return configure(own, ca)
+
     with monkeypatch.context() as patched:
-        patched.setattr(
-            grpc, "ssl_channel_credentials", lambda ca, *own: given.append(ca) or make(ca, *own)
-        )
-        patched.setattr(
-            grpc,
-            "ssl_server_certificate_configuration",
-            lambda own, ca: given.append(ca) or configure(own, ca),
-        )
+        patched.setattr(grpc, "ssl_channel_credentials", dialled_with)
+        patched.setattr(grpc, "ssl_server_certificate_configuration", served_with)
         channel_credentials(worker, RUN, Role.WORKER)
         server_credentials(coordinator, RUN)
     assert given == [ours.pem, ours.pem]
