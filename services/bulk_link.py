@@ -23,7 +23,7 @@ from services.data_store import DataStore
 from services.grpc_status import error_of, retry_after_s
 from services.packed import piece_at, unpack
 from services.patience import Patience
-from services.tls import explain_rpc_error
+from services.tls import explain_failed_call
 from services.wire import Tally
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,9 @@ class BulkLink:
         channel: grpc.Channel,
         closing: Event,
         tally: Tally | None = None,
-        *,
-        target: str = "",
     ) -> None:
         self.tally = tally or Tally()
         self._channel = channel
-        self._target = target
         self._closing = closing
         self._push = channel.stream_unary(_PUSH, None, bulk_pb2.PushShardsResponse.FromString)
         self._list_missing = channel.unary_unary(
@@ -245,7 +242,7 @@ class BulkLink:
                     call: Any = e
                     log.info("the coordinator is busy: %s", call.details())
                 elif busy_s is None and not said_broken:
-                    why = explain_rpc_error(e, self._target)
+                    why = explain_failed_call(e, self._channel)
                     log.warning("a transfer broke, and is tried again: %s", why)
                 said_busy |= busy_s is not None
                 said_broken |= busy_s is None

@@ -36,8 +36,13 @@ S = TypeVar("S", bound=BaseModel)
 _PREFIX: Final = "CROSSCLOUD"
 PROCESSES: Final = ("run", "coordinator", "worker", "evaluator", "operator")
 """The words in the names of variables."""
-_OF_KUBERNETES: Final = ("tcp://", "udp://", "sctp://")
+_KUBERNETES_VALUES: Final = ("tcp://", "udp://", "sctp://")
 """How the values begin that it makes up for a service called, say, crosscloud-worker-metrics."""
+_KUBERNETES_NAMES: Final = re.compile(
+    r".*_SERVICE_(HOST|PORT(_\w+)?)|.*_PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?"
+)
+_ALIKE: Final = 0.8
+"""Share of letters from which on one name counts as a misspelling of another."""
 _UNKNOWN: Final = ("extra_forbidden", "unexpected_keyword_argument")
 _DOTTED: Final = re.compile(r"([a-z_0-9]+(?:[.][\w-]+)*): ")
 _TEXT: Final = (str, Path, SecretStr)
@@ -57,6 +62,18 @@ def load(kind: type[S], path: Path, process: str, environ: Mapping[str, str] | N
     environ = os.environ if environ is None else environ
     _refuse_near_misses(kind, process, environ)
     return check(kind, written, path, _override(kind, written, process, environ))
+
+
+def overridden(kind: type[BaseModel], path: Path, process: str) -> dict[str, Any]:
+    """Return what stands in the file and this process's environment, unchecked.
+
+    Raises:
+        ConfigError: the file cannot be read, or a variable fits nowhere.
+    """
+    written = read_mapping(path)
+    _override(kind, written, process, os.environ)
+    found: dict[str, Any] = written.value
+    return found
 
 
 def check(kind: type[S], written: Written, path: Path, origins: Mapping[str, str]) -> S:
@@ -146,11 +163,10 @@ def _refuse_near_misses(kind: type[BaseModel], process: str, environ: Mapping[st
     """Let variables pass that are set for this process, for another one of ours, or not by us.
 
     Raises:
-        ConfigError: one would set nothing: one underscore, small letters, no such process.
+        ConfigError: one would set nothing: one underscore, small letters, no such process or group.
     """
     ours = tuple(f"{_PREFIX}_{name.upper()}__" for name in PROCESSES)
     own = f"{_PREFIX}_{process.upper()}_"
-    meant = {"_".join(loc): "__".join(loc) for loc in _leaves(kind)}
     for variable in sorted(environ):
         upper = variable.upper()
         if not upper.startswith(f"{_PREFIX}_") or variable.startswith(ours):
@@ -160,9 +176,26 @@ def _refuse_near_misses(kind: type[BaseModel], process: str, environ: Mapping[st
         if "__" in upper:
             known = ", ".join(f"{prefix}..." for prefix in ours)
             raise ConfigError(f"{variable}: sets nothing; variables are {known}")
-        found = meant.get(upper.removeprefix(own).lower()) if upper.startswith(own) else None
-        if found and not environ[variable].startswith(_OF_KUBERNETES):
+        of_kubernetes = environ[variable].startswith(_KUBERNETES_VALUES)
+        if not upper.startswith(own) or of_kubernetes or _KUBERNETES_NAMES.fullmatch(upper):
+            continue
+        if found := _meaning(kind, upper.removeprefix(own).lower()):
             raise ConfigError(f"{variable}: sets nothing; write {own}_{found.upper()}")
+
+
+def _meaning(kind: type[BaseModel], name: str) -> str:
+    """Return the name with double underscores that is meant by one without; "" if none is."""
+    leaves = list(_leaves(kind))
+    groups = {loc[:n] for loc in leaves for n in range(1, len(loc))}
+    free = {loc for loc in leaves if _is_free(_annotation(kind, loc))}
+    meant = {"_".join(loc): "__".join(loc) for loc in (*groups, *leaves)}
+    if close := get_close_matches(name, meant, 1, _ALIKE):
+        return meant[close[0]]
+    for loc in sorted(groups | free, key=len, reverse=True):
+        if name.startswith(f"{'_'.join(loc)}_"):
+            inside = name.removeprefix(f"{'_'.join(loc)}_") if loc in free else "..."
+            return "__".join((*loc, inside))
+    return ""
 
 
 def _leaves(kind: Any) -> Iterator[tuple[str, ...]]:
@@ -307,6 +340,11 @@ def _plain(annotation: Any) -> tuple[bool, Any]:
 
 def _is_many(kind: Any) -> bool:
     return typing.get_origin(kind) in (tuple, list, Sequence)
+
+
+def _is_free(annotation: Any) -> bool:
+    """Return whether it is a mapping whose keys are not ours to know."""
+    return typing.get_origin(_plain(annotation)[1]) in (dict, Mapping)
 
 
 def _is_text(annotation: Any) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 from cryptography import x509
 
 from common.border import foreign
-from common.errors import ConfigError, CrosscloudError, NotAMemberError
+from common.errors import CrosscloudError, NotAMemberError
 from common.secagg.signatures import IdentityPublicKey
 from common.secagg.transcript import certified_key
+from services.authority_file import read_authority
 from services.identity import Identity, identity_in
 from services.renewed import Renewed
 
@@ -25,12 +26,12 @@ class Genuine:
         now: the present, for certificates' validity.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or holds several certificates.
     """
 
     def __init__(self, ca: Path, now: Callable[[], datetime.datetime]) -> None:
         self._now = now
-        self._ca = Renewed(f"CA {ca}", (ca,), lambda: _read_ca(ca))
+        self._ca = Renewed(f"CA {ca}", (ca,), lambda: read_authority(ca))
 
     def __call__(self, certificate_der: bytes) -> tuple[Identity, IdentityPublicKey]:
         """Return whose certificate this is, and what its signatures are checked with.
@@ -65,12 +66,3 @@ class Genuine:
             return identity_in(certificate), certified_key(certificate_der)
         except CrosscloudError as e:
             raise NotAMemberError(str(e)) from None
-
-
-def _read_ca(path: Path) -> x509.Certificate:
-    try:
-        content = path.read_bytes()
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot read the CA's certificate: {e.strerror}") from None
-    with foreign(f"{path}: the CA's certificate", ConfigError):
-        return x509.load_pem_x509_certificate(content)

@@ -96,6 +96,16 @@ class RenewedChannel(grpc.Channel):
         self._channel = dial(target, self._used)
         self._lock = threading.Lock()
 
+    @property
+    def target(self) -> str:
+        """HOST:PORT that is dialled."""
+        return self._target
+
+    @property
+    def credentials(self) -> Renewed[grpc.ChannelCredentials]:
+        """What it is dialled with."""
+        return self._credentials
+
     def _current(self) -> grpc.Channel:
         with self._lock:
             newest = self._credentials.read()

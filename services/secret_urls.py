@@ -6,21 +6,19 @@ reader would call the host may be half of it.
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from common.text import printable
+from services.store_options import problem_of_options
 
 STORES: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
 """Schemes of a store's URL."""
 
-_TLS: Final = ("rediss", "rediss+cluster")
-_OPTIONS: Final = ("client_name", "db", "health_check_interval", "password", "protocol", "username")
-"""What may stand after the ?; time-outs and encodings are ours."""
-
 _ACCESS: Final = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*:/+)(?P<access>[^\s'\"]*)@")
 _BARE: Final = re.compile(r"(?<![^\s'\"(])[^\s'\"/@:(]+:[^\s'\"/@:][^\s'\"@]*@")
 """USER:PASSWORD@ without a scheme before it."""
-_OPTION: Final = re.compile(r"(?i)([?&;](?:password|passwd|pwd|token|secret|username)=)[^&\s'\"]*")
+_OPTION: Final = re.compile(
+    r"(?i)([?&;](?:(?:ssl_)?password|passwd|pwd|token|secret|username)=)[^&\s'\"]*"
+)
 _FORMS: Final = (
     "write redis://HOST:6379/0, rediss://..., redis+cluster://..., rediss+cluster://... or "
     "unix:///PATH"
@@ -51,12 +49,8 @@ def problem_of(url: str) -> str:
             "cannot be taken apart: in a password percent-encode / as %2F, # as %23, ? as %3F, "
             "@ as %40, : as %3A, [ as %5B, ] as %5D and % as %25; a port is a number to 65535"
         )
-    if unknown := [name for name, _ in parse_qsl(parts.query) if not _may_stand(name, scheme)]:
-        options = _OPTIONS if scheme not in _TLS else (*_OPTIONS, "ssl_...")
-        return (
-            f"has an option {printable(unknown[0])[:30]!r} after the ?, which is none here or ours:"
-            f" leave it out; with {scheme}:// there may be {', '.join(options)}"
-        )
+    if problem := problem_of_options(scheme, parts.query):
+        return problem
     if scheme == "unix":
         return "" if unquote(parts.path) else f"names no socket; {_FORMS}"
     if not host:
@@ -66,11 +60,9 @@ def problem_of(url: str) -> str:
     path = parts.path.strip("/")
     if path and not path.isdecimal():
         return f"has something else than a database's number after the host; {_FORMS}"
+    if scheme.endswith("+cluster") and path.strip("0"):
+        return "names a database, and a cluster has none but 0: leave the number out"
     return ""
-
-
-def _may_stand(name: str, scheme: str) -> bool:
-    return name in _OPTIONS or (name.startswith("ssl_") and scheme in _TLS)
 
 
 def shown(url: str) -> str:

@@ -32,7 +32,7 @@ from common import canonical
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from common.secagg.thresholds import min_cohort
-from services import addresses, secret_urls
+from services import addresses, secret_urls, store_options
 from services.config_file import folders, load
 from services.identity import check_name
 from services.presets import DEFAULT_PRESET, PRESETS
@@ -42,7 +42,10 @@ _ALL_ADDRESSES: Final = "0.0.0.0"  # noqa: S104 - a container is reached from ou
 
 
 def _beside_file(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder", Path())
+    return _beside((info.context or {}).get("folder", Path()), path)
+
+
+def _beside(folder: str | Path, path: Path) -> Path:
     try:
         return Path(folder, path.expanduser())
     except RuntimeError as e:  # ~somebody
@@ -77,10 +80,15 @@ def _address(address: str) -> str:
     return str(addresses.parsed(address))
 
 
-def _store_url(url: SecretStr) -> SecretStr:
-    if problem := secret_urls.problem_of(url.get_secret_value()):
+def _store_url(url: SecretStr, info: ValidationInfo) -> SecretStr:
+    text = url.get_secret_value()
+    if problem := secret_urls.problem_of(text):
         raise ValueError(problem)
-    return url
+    folder = folders(info, str(info.field_name))[str(info.field_name)]
+    text = store_options.with_paths(text, lambda path: _beside(folder, path))
+    if problem := store_options.missing_path(text):
+        raise ValueError(problem)
+    return SecretStr(text)
 
 
 def _storable(settings: Mapping[str, Any]) -> Mapping[str, Any]:

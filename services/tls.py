@@ -8,7 +8,7 @@ plaintext here.
 
 import datetime
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -16,16 +16,19 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from common.border import foreign
-from common.errors import BadKeyError, ConfigError, NotAMemberError
+from common.errors import ConfigError, NotAMemberError
+from services.authority_file import (
+    certificate_in,
+    read_authority,
+    read_certificate_file,
+    trusted_pem,
+)
 from services.identity import Identity, Role, identity_in
 from services.proxies import Proxy, hint, proxy_for
-from services.renewed import Renewed
+from services.renewed import Renewed, RenewedChannel
 from services.settings import TlsSettings
 
 T = TypeVar("T")
-
-_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 
 # What gRPC says in `details()` -> what it means. First match wins.
 _SENTENCES: Final = (
@@ -141,9 +144,8 @@ def server_credentials(
 def _server_configuration(
     tls: TlsSettings, run: str, now: datetime.datetime | None
 ) -> grpc.ServerCertificateConfiguration:
-    check_own(tls, run, (Role.COORDINATOR,), now)
-    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-    return grpc.ssl_server_certificate_configuration([pair], tls.ca.read_bytes())
+    own = _checked(tls, run, (Role.COORDINATOR,), now)
+    return grpc.ssl_server_certificate_configuration([(own.key, own.certificate)], own.trusted)
 
 
 def channel_credentials(
@@ -157,10 +159,8 @@ def channel_credentials(
     Raises:
         ConfigError: our own certificate cannot do this; says what to do.
     """
-    check_own(tls, run, (role,), now, name)
-    return grpc.ssl_channel_credentials(
-        tls.ca.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
-    )
+    own = _checked(tls, run, (role,), now, name)
+    return grpc.ssl_channel_credentials(own.trusted, own.key, own.certificate)
 
 
 def renewed_credentials(
@@ -190,14 +190,36 @@ def check_own(
     Raises:
         ConfigError: it is not; says which file, why, and what to do.
     """
+    return _checked(tls, run, roles, now, name).identity
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Checked:
+    """What was checked, as bytes for gRPC: the files may change, or hold more than was looked at.
+
+    Args:
+        trusted: PEM of the federation's authority.
+        key: PEM of our private key.
+        certificate: PEM of our certificate, and of what else stands in its file.
+    """
+
+    identity: Identity
+    trusted: bytes
+    key: bytes
+    certificate: bytes
+
+
+def _checked(
+    tls: TlsSettings,
+    run: str,
+    roles: Sequence[Role],
+    now: datetime.datetime | None = None,
+    name: str = "",
+) -> _Checked:
     now = now or datetime.datetime.now(datetime.UTC)
-    authority, certificate = _load(tls.ca), _load(tls.certificate)
-    _check_key(tls, certificate)
-    if (num_there := tls.ca.read_bytes().count(_BEGIN)) > 1:
-        raise ConfigError(
-            f"{tls.ca} holds {num_there} certificates: a federation has one authority, and whoever "
-            "another one signs would come in; leave its own alone in the file"
-        )
+    authority, content = read_authority(tls.ca), read_certificate_file(tls.certificate)
+    certificate = certificate_in(content, tls.certificate)
+    key = _checked_key(tls, certificate)
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
@@ -214,7 +236,8 @@ def check_own(
                 f"{path} is not valid before {each.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: set "
                 "this machine's clock or wait"
             )
-    return _check_identity(tls, certificate, run, roles, name)
+    identity = _check_identity(tls, certificate, run, roles, name)
+    return _Checked(identity, trusted_pem(authority), key, content)
 
 
 def explain_rpc_error(
@@ -242,6 +265,13 @@ def explain_rpc_error(
     return f"the call failed{code}: {details}{vain}"
 
 
+def explain_failed_call(error: grpc.RpcError, channel: grpc.Channel) -> str:
+    """Return `explain_rpc_error` with all that the channel knows of itself."""
+    if isinstance(channel, RenewedChannel):
+        return explain_rpc_error(error, channel.target, channel.credentials)
+    return explain_rpc_error(error)
+
+
 def _by_proxy(proxy: Proxy, target: str, details: str, code: str) -> str:
     for mark, sentence in _SENTENCES_BY_PROXY:
         if mark in details:
@@ -264,21 +294,10 @@ def _said(error: Any) -> tuple[str, str]:
     return f" ({error.code().name})", error.details() or "no details"
 
 
-def _load(path: Path) -> x509.Certificate:
+def _checked_key(tls: TlsSettings, certificate: x509.Certificate) -> bytes:
     try:
-        content = path.read_bytes()
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot read the certificate: {e.strerror}") from None
-    try:
-        with foreign(str(path)):
-            return x509.load_pem_x509_certificate(content)
-    except BadKeyError:
-        raise ConfigError(f"{path} is not a PEM certificate: check the setting") from None
-
-
-def _check_key(tls: TlsSettings, certificate: x509.Certificate) -> None:
-    try:
-        key = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
+        content = tls.key.read_bytes()
+        key = serialization.load_pem_private_key(content, password=None)
     except OSError as e:
         raise ConfigError(f"{tls.key}: cannot read the private key: {e.strerror}") from None
     except (ValueError, TypeError):
@@ -289,6 +308,7 @@ def _check_key(tls: TlsSettings, certificate: x509.Certificate) -> None:
         raise ConfigError(
             f"{tls.key} is not the key of {tls.certificate}: take both from one federation's folder"
         )
+    return content
 
 
 def _check_identity(

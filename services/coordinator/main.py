@@ -16,6 +16,7 @@ import secrets
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,7 @@ from services.coordinator.listed import listed_workers
 from services.coordinator.log_store import LogStore
 from services.coordinator.messages import Serving
 from services.coordinator.observer import Observer
+from services.coordinator.own_certificate import OwnCertificate, own_certificate_fault
 from services.coordinator.processes import spawn_children
 from services.coordinator.reports import Reports
 from services.coordinator.sessions import Door
@@ -66,6 +68,7 @@ from services.process_health import process_health
 from services.reflection import reflect
 from services.settings import CoordinatorSettings
 from services.soundness import loud
+from services.store_options import loud_options
 from services.tls import server_credentials
 from services.told import to_its_end, told_to_end, unless
 
@@ -89,6 +92,7 @@ class Coordinator:
         self.metrics = CoordinatorMetrics(
             run=genesis.run, software=__version__, tier=genesis.algorithm.tier
         )
+        self._own = OwnCertificate(partial(own_certificate_fault, settings.tls, genesis.run))
         self._totals = settings.data_dir / "totals.json"
         self.reports = Reports()
         self.reports.load(self._totals)
@@ -210,8 +214,9 @@ class Coordinator:
             lines.close()
 
     async def _watch_slowly(self) -> None:
-        """Ask the store how full it is."""
+        """Ask the store how full it is, and look after this process's certificate."""
         while True:
+            self._own.look()
             memory = await self._store.memory()
             if memory is None or self._store.outage():
                 self.metrics.store_failed()
@@ -339,7 +344,8 @@ def _control_server(
 def main(config: Path) -> Exit:
     """Run until the run is over or a signal; see `crosscloud coordinator --help`."""
     settings, genesis = begin(config, "coordinator")
-    for sentence in loud(genesis.algorithm):
+    url = "" if settings.redis_url is None else settings.redis_url.get_secret_value()
+    for sentence in (*loud(genesis.algorithm), *loud_options(url)):
         log.warning("%s", sentence)
     try:
         return asyncio.run(_serve(config, settings, genesis))

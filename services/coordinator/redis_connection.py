@@ -3,7 +3,8 @@
     redis://  rediss://  unix://                 one server, or whatever answers for several
     redis+cluster://  rediss+cluster://          any node of a cluster: it is asked for the others
 
-User and password stand in the URL, and so do TLS files, as `?ssl_ca_certs=/path/ca.pem`.
+User and password stand in the URL, and so do TLS files, as `?ssl_ca_certs=/path/ca.pem`;
+`services/store_options.py` has the table of what may stand there.
 """
 
 from typing import Any, Final

@@ -42,6 +42,7 @@ from services.settings import (
     load_worker,
 )
 from services.signing import check_signs
+from services.store_options import loud_options
 from services.tls import channel_credentials, check_own
 
 _FEW_DAYS: Final = 5
@@ -209,7 +210,8 @@ def _redis(settings: CoordinatorSettings, run: str) -> str:
     from services.coordinator.embedded_valkey import EmbeddedValkey
 
     if settings.redis_url is not None:
-        return asyncio.run(_used(settings.redis_url.get_secret_value(), run))
+        url = settings.redis_url.get_secret_value()
+        return "; WARNING: ".join((asyncio.run(_used(url, run)), *loud_options(url)))
     with tempfile.TemporaryDirectory() as folder, EmbeddedValkey(Path(folder)) as server:
         return f"embedded: {asyncio.run(_used(server.url, run))}"
 

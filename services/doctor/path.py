@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.errors import ConfigError
 from services.addresses import joined, parsed
+from services.authority_file import read_authority, trusted_pem
 from services.channels import dial
 from services.doctor.findings import Finding, Stopwatch, found, or_else
 from services.health import TIME_KEY
@@ -76,7 +77,7 @@ def _tcp(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None) -> str
 
 
 def _tls(hop: tuple[str, int], host: str, port: int, proxy: Proxy | None, tls: TlsSettings) -> str:
-    context = ssl.create_default_context(cafile=str(tls.ca))
+    context = ssl.create_default_context(cadata=trusted_pem(read_authority(tls.ca)).decode("ascii"))
     context.load_cert_chain(str(tls.certificate), str(tls.key))
     context.set_alpn_protocols(["h2"])
     plain = _connected(hop, host, port, proxy)

@@ -23,6 +23,7 @@ from common.border import foreign
 from common.errors import BadKeyError, ConfigError, CrosscloudError, NotAMemberError
 from common.text import printable
 from services.addresses import here, joined
+from services.authority_file import read_authority, trusted_pem
 from services.doctor.findings import or_else
 from services.doctor.role import role_of
 from services.exit_status import Exit
@@ -134,7 +135,7 @@ def serves(what: str, host: str, port: int, tls: TlsSettings) -> None:
     with or_else(f"nobody answers at {fix}"):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False  # dialled as "here": the certificate has its public names
-        context.load_verify_locations(str(tls.ca))
+        context.load_verify_locations(cadata=trusted_pem(read_authority(tls.ca)).decode("ascii"))
         context.set_alpn_protocols(["h2"])
         with (
             socket.create_connection((host, port), _TIMEOUT_S) as plain,

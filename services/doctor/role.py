@@ -1,15 +1,16 @@
 """What kind of process a settings file is for: nobody has to say it again on the command line."""
 
-import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 
 from common.border import foreign
-from common.errors import BadKeyError, NotAMemberError
-from services.config_file import read_mapping
+from common.errors import BadKeyError, ConfigError, NotAMemberError
+from services.config_file import overridden, read_mapping
 from services.identity import Role, identity_in
+from services.settings import EvaluatorSettings
 
 
 def role_of(config: Path) -> Role:
@@ -24,13 +25,13 @@ def role_of(config: Path) -> Role:
     if "run" in raw:
         return Role.OPERATOR
     # A worker's and an evaluator's file have the same fields: their certificates tell.
+    with suppress(ConfigError):  # of a variable that fits nowhere; an evaluator's loader names it
+        raw = overridden(EvaluatorSettings, config, "evaluator")
     tls: Any = raw.get("tls")
     certificate = tls.get("certificate") if isinstance(tls, dict) else None
-    told = os.environ.get("CROSSCLOUD_EVALUATOR__TLS__CERTIFICATE")  # relative to where we are
-    folder = config.parent if told is None else Path()
     try:
-        content = (folder / Path(told or str(certificate)).expanduser()).read_bytes()
+        content = (config.parent / Path(str(certificate)).expanduser()).read_bytes()
         with foreign("it"):
             return identity_in(x509.load_pem_x509_certificate(content)).role
-    except (OSError, BadKeyError, NotAMemberError):
+    except (OSError, RuntimeError, BadKeyError, NotAMemberError):
         return Role.WORKER  # whose checks name what is wrong with it

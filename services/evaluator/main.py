@@ -42,7 +42,7 @@ from services.progress import Lines, shown
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
-from services.tls import explain_rpc_error, renewed_credentials
+from services.tls import explain_failed_call, renewed_credentials
 from worker.learner import Learner, LearnerContext
 from worker.model import ParameterVector
 
@@ -69,10 +69,8 @@ class Evaluator:
         self._closing = threading.Event()
         credentials = renewed_credentials(settings.tls, genesis.run, Role.EVALUATOR, settings.name)
         control, bulk = settings.coordinator.control, settings.coordinator.bulk
-        self._target = control
-        self._own = credentials
         self._control = RenewedChannel(control, credentials)
-        self._bulk = BulkLink(RenewedChannel(bulk, credentials), self._closing, target=bulk)
+        self._bulk = BulkLink(RenewedChannel(bulk, credentials), self._closing)
         self._downloads = Downloads(genesis, log.info, time.monotonic)
         self._session = session_pb2_grpc.SessionStub(self._control)
         self._state = EvaluatorState(settings.state_dir)
@@ -194,7 +192,7 @@ class Evaluator:
         try:
             self._session.ReportEvaluation(request, timeout=10.0)
         except grpc.RpcError as e:  # the next version will be reported; this one is in our metrics
-            why = explain_rpc_error(e, self._target)
+            why = explain_failed_call(e, self._control)
             log.warning("version %d is not reported: %s", evaluation.version, why)
 
     def _follow(self) -> None:
@@ -217,7 +215,7 @@ class Evaluator:
                     break
                 told_s = retry_after_s(e)
                 if not self._closing.is_set():
-                    log.warning("no log: %s", explain_rpc_error(e, self._target, self._own))
+                    log.warning("no log: %s", explain_failed_call(e, self._control))
             except ValueError:  # the channel was closed by the main thread
                 break
             self._closing.wait(patience.wait_s(told_s))

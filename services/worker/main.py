@@ -78,9 +78,7 @@ class Worker:
         credentials = renewed_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
         bulk_channel = RenewedChannel(settings.coordinator.bulk, credentials)
         self._tally = Tally()
-        self._bulk = BulkLink(
-            bulk_channel, self._closing, self._tally, target=settings.coordinator.bulk
-        )
+        self._bulk = BulkLink(bulk_channel, self._closing, self._tally)
         self._downloads = Downloads(genesis, log.info, time.monotonic)
         self._state = StateFolder(settings.state_dir)
         self._store = store = DataStore(self._state.data)

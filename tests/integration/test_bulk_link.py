@@ -1,3 +1,5 @@
+import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -7,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from typing_extensions import override
 
 from common.canonical import digest_of
 from common.errors import (
@@ -23,7 +26,11 @@ from services import framing
 from services.bulk_link import BulkLink, GivenUpError
 from services.data_store import DataStore
 from services.grpc_status import StatusInterceptor
+from services.identity import Role
 from services.packed import PIECE_BYTES, Packer
+from services.renewed import RenewedChannel
+from services.tls import renewed_credentials
+from tests.certificates import RUN, authority, tls_files
 
 ROUND = RoundId("ab" * 16)
 NUM_SHARDS = 5
@@ -269,3 +276,30 @@ def test_a_download_that_never_ends_does_not_keep_a_process_that_does(
     with pytest.raises(GivenUpError):
         link.fetch(digest_of(b""), "version", DataStore(tmp_path), MOST)
     assert link.tally.wire("received")["version"] > 0
+
+
+def test_a_transfer_that_breaks_says_that_our_own_certificate_has_expired(tmp_path: Path) -> None:
+    ours, give_up, said = authority(), Event(), list[str]()
+
+    class Heard(logging.Handler):
+        @override
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            give_up.set()
+
+    tls = tls_files(tmp_path, ours)
+    credentials = renewed_credentials(tls, RUN, Role.WORKER, "aws")
+    logger, heard = logging.getLogger("services.bulk_link"), Heard()
+    with socket.socket() as nobody:  # bound, and never listened on
+        nobody.bind(("127.0.0.1", 0))
+        channel = RenewedChannel(f"127.0.0.1:{nobody.getsockname()[1]}", credentials)
+        link = BulkLink(channel, Event())
+        tls_files(tmp_path, ours, days=(-2, -1))
+        logger.addHandler(heard)
+        try:
+            with pytest.raises(GivenUpError):
+                link.push(ROUND, NUM_SHARDS, shard, give_up=give_up)
+        finally:
+            logger.removeHandler(heard)
+            link.close()
+    assert any(f"{tls.certificate} expired on" in each for each in said), said

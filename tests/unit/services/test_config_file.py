@@ -327,6 +327,13 @@ def test_control_and_bulk_are_two_ports(folder: Path) -> None:
         ("CROSSCLOUD_WORKER_DEVICE", "write CROSSCLOUD_WORKER__DEVICE"),
         ("CROSSCLOUD_WORKER_TLS_KEY", "write CROSSCLOUD_WORKER__TLS__KEY"),
         ("CROSSCLOUD_WORKER_TRUST_MIN_COHORT", "write CROSSCLOUD_WORKER__TRUST__MIN_COHORT"),
+        ("CROSSCLOUD_WORKER_TLS", "write CROSSCLOUD_WORKER__TLS"),
+        ("CROSSCLOUD_WORKER_TSL_KEY", "write CROSSCLOUD_WORKER__TLS__KEY"),
+        ("CROSSCLOUD_WORKER_TLS_X", "write CROSSCLOUD_WORKER__TLS__..."),
+        ("CROSSCLOUD_WORKER_DEVISE", "write CROSSCLOUD_WORKER__DEVICE"),
+        ("CROSSCLOUD_WORKER_DATA_TRAIN", "write CROSSCLOUD_WORKER__DATA__TRAIN"),
+        ("crosscloud_worker_data_train", "write CROSSCLOUD_WORKER__DATA__TRAIN"),
+        ("CROSSCLOUD_WORKER_METRICS_PORT", "write CROSSCLOUD_WORKER__METRICS__PORT"),
         ("crosscloud_worker_device", "write CROSSCLOUD_WORKER__DEVICE"),
         ("crosscloud_worker__device", "in capitals: CROSSCLOUD_WORKER__DEVICE"),
         ("Crosscloud_Coordinator__Host", "in capitals: CROSSCLOUD_COORDINATOR__HOST"),
@@ -340,6 +347,12 @@ def test_a_variable_that_would_set_nothing_is_refused(
     found = refused(folder, worker(), load_worker, **{variable: "cuda"})
     assert found.startswith(f"{variable}: sets nothing; ")
     assert said in found
+
+
+def test_so_is_one_of_a_run_s_free_settings(folder: Path) -> None:
+    text = "name: a\nstop: {versions: 1}"
+    with pytest.raises(ConfigError, match="write CROSSCLOUD_RUN__SETTINGS__BATCH"):
+        loaded(folder, text, CROSSCLOUD_RUN_SETTINGS_BATCH="8")
 
 
 def test_the_store_s_url_in_a_variable_that_would_set_nothing_is_not_shown(folder: Path) -> None:
@@ -356,6 +369,13 @@ def test_the_store_s_url_in_a_variable_that_would_set_nothing_is_not_shown(folde
         ("CROSSCLOUD_WORKER_SERVICE_HOST", "10.0.0.7"),  # those that Kubernetes makes up
         ("CROSSCLOUD_WORKER_PORT_7446_TCP_PORT", "7446"),
         ("CROSSCLOUD_WORKER_METRICS_PORT", "tcp://10.0.0.7:7446"),
+        ("CROSSCLOUD_WORKER_METRICS_SERVICE_HOST", "10.0.0.7"),
+        ("CROSSCLOUD_WORKER_METRICS_SERVICE_PORT", "7446"),
+        ("CROSSCLOUD_WORKER_METRICS_SERVICE_PORT_HTTP", "7446"),
+        ("CROSSCLOUD_WORKER_METRICS_PORT_7446_TCP", "tcp://10.0.0.7:7446"),
+        ("CROSSCLOUD_WORKER_METRICS_PORT_7446_TCP_PROTO", "tcp"),
+        ("CROSSCLOUD_WORKER_METRICS_PORT_7446_TCP_PORT", "7446"),
+        ("CROSSCLOUD_WORKER_METRICS_PORT_7446_TCP_ADDR", "10.0.0.7"),
         ("CROSSCLOUD_VERSION", "1"),
         ("CROSSCLOUD_WORKER_IMAGE", "worker:1"),
     ],

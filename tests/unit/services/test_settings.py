@@ -307,5 +307,24 @@ def test_a_password_is_neither_shown_nor_repeated_in_an_error(folder: Path) -> N
     assert "hunter2" not in message
 
 
+def test_paths_in_a_store_s_url_follow_the_file_or_the_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    url = "rediss://h?ssl_ca_certs=authority.pem"
+    (folder / "authority.pem").touch()
+    found = load_coordinator(write(folder, {**COORDINATOR, "redis_url": url}), {})
+    assert found.redis_url is not None
+    assert found.redis_url.get_secret_value().endswith(f"={folder}/authority.pem")
+    variable = {"CROSSCLOUD_COORDINATOR__REDIS_URL": url}
+    message = refused(folder, COORDINATOR, load_coordinator, **variable)
+    assert f"ssl_ca_certs: no such file: {elsewhere}/authority.pem" in message
+    (elsewhere / "authority.pem").touch()
+    found = load_coordinator(write(folder, COORDINATOR), variable)
+    assert found.redis_url is not None
+    assert found.redis_url.get_secret_value().endswith(f"={elsewhere}/authority.pem")
+
+
 def test_a_process_may_do_without_a_metrics_port() -> None:
     assert settings.MetricsSettings(port=0).port == 0

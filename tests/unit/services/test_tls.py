@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from common.errors import ConfigError
+from services.genuine import Genuine
 from services.identity import Identity, Role
 from services.settings import TlsSettings
 from services.tls import (
@@ -109,13 +111,45 @@ def test_a_failing_call_is_explained_by_our_own_certificate_where_that_has_expir
     assert said.startswith(f"{tls.certificate} expired on ")
 
 
+@pytest.mark.parametrize("label", [b"CERTIFICATE", b"X509 CERTIFICATE", b"TRUSTED CERTIFICATE"])
 @pytest.mark.parametrize("other_first", [False, True])
 def test_a_file_of_two_authorities_is_refused_by_that_name(
-    tmp_path: Path, other_first: bool
+    tmp_path: Path, label: bytes, *, other_first: bool
 ) -> None:
     ours, other = authority(), authority()
     tls = tls_files(tmp_path, ours)
-    both = (other.pem, ours.pem) if other_first else (ours.pem, other.pem)
+    second = other.pem.replace(b"CERTIFICATE", label)
+    both = (second, ours.pem) if other_first else (ours.pem, second)
     tls.ca.write_bytes(b"".join(both))
     with pytest.raises(ConfigError, match=r"ca\.pem holds 2 certificates: .* one authority"):
         check_own(tls, RUN, (Role.WORKER,))
+    with pytest.raises(ConfigError, match=r"ca\.pem holds 2 certificates: .* one authority"):
+        Genuine(tls.ca, lambda: NOW)
+
+
+def test_what_was_checked_is_what_grpc_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC reads past what it does not know: it never gets the file."""
+    ours, given = authority(), list[bytes]()
+    worker = tls_files(tmp_path / "w", ours)
+    coordinator = tls_files(tmp_path / "c", ours, Role.COORDINATOR, "main", hosts=("localhost",))
+    for tls in (worker, coordinator):
+        content = ours.pem.replace(b"CERTIFICATE", b"X509 CERTIFICATE")
+        tls.ca.write_bytes(b"what stands around it\n" + content + b"and after")
+    make, configure = grpc.ssl_channel_credentials, grpc.ssl_server_certificate_configuration
+
+    def dialled_with(ca: bytes, *own: bytes) -> grpc.ChannelCredentials:
+        given.append(ca)
+        return make(ca, *own)
+
+    def served_with(own: Any, ca: bytes) -> grpc.ServerCertificateConfiguration:
+        given.append(ca)
+        return configure(own, ca)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(grpc, "ssl_channel_credentials", dialled_with)
+        patched.setattr(grpc, "ssl_server_certificate_configuration", served_with)
+        channel_credentials(worker, RUN, Role.WORKER)
+        server_credentials(coordinator, RUN)
+    assert given == [ours.pem, ours.pem]
