@@ -45,7 +45,7 @@ from worker.learner import (
 )
 from worker.learner_settings import check_data, settings_of
 from worker.model_config import config_of, refuse_longer
-from worker.named import GIVE, named, refuse_unless_whole
+from worker.named import GIVE, named, refuse_packed, refuse_unless_whole
 from worker.tokenizer import BYTES, PINNED, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
@@ -354,6 +354,7 @@ def _pretrained(name: str) -> PreTrainedModel:
                 ignore_mismatched_sizes=True,  # `found` says which, and we refuse them
             ),
         )
+        refuse_packed("settings.model", name, [n for n, _ in model.named_parameters()])
     _check_weights(name, model, found)
     return model
 

@@ -4,13 +4,14 @@ What comes from there is weights and words. Code of its own is never run, and no
 whether it may be: every process of a run would ask, most of them where nobody reads it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from safetensors import safe_open
 from transformers import PretrainedConfig
-from transformers.utils.hub import has_file
+from transformers.utils.hub import cached_file, has_file
 
 from common.border import border, refuse_pointer
 from common.errors import ConfigError
@@ -22,6 +23,9 @@ GIVE: Final = (
 """How else a model or a tokenizer may be named."""
 
 _ADAPTER: Final = "adapter_config.json"
+_FLOATS: Final = frozenset(("F64", "F32", "F16", "BF16"))
+"""As the header of a safetensors file calls them."""
+
 _OF_OWN_CODE: Final = "trust_remote_code"
 """What transformers says must be set, where a name asks for code that it does not have."""
 
@@ -72,6 +76,39 @@ def refuse_unless_whole(setting: str, name: str) -> None:
             f"{setting}: {name!r} holds weights quantised for inference ({how}), which cannot be"
             " trained: name the model that they were made from, in float32, bfloat16 or float16"
         )
+
+
+def refuse_packed(setting: str, name: str, parameters: Collection[str]) -> None:
+    """Let weights pass whose values are floats of at least 16 bits, as their files say.
+
+    Libraries cast what is in the files without a word, and of integers that were meant to be scaled
+    little is left.
+
+    Args:
+        parameters: names of what is trained; buffers may be whole numbers.
+
+    Raises:
+        ConfigError: a parameter's values are integers, or of 8 bits.
+    """
+    place = Path(name) if Path(name).is_dir() else _kept(name)
+    for path in sorted(place.glob("*.safetensors")) if place else ():
+        with safe_open(path, "numpy") as file:
+            for tensor in file.keys():  # noqa: SIM118 - it is no mapping
+                dtype = file.get_slice(tensor).get_dtype()
+                # some files leave out what their model's names begin with
+                is_trained = any(f".{p}".endswith(f".{tensor}") for p in parameters)
+                if is_trained and dtype not in _FLOATS:
+                    raise ConfigError(
+                        f"{setting}: {name!r} holds {tensor} as {dtype} ({path.name}): quantised"
+                        " for inference, it cannot be trained: name the model it was made from, in"
+                        " float32, bfloat16 or float16"
+                    )
+
+
+def _kept(name: str) -> Path | None:
+    """Return the folder in the cache that was just loaded from."""
+    found = cached_file(name, "config.json", local_files_only=True)
+    return None if found is None else Path(found).parent
 
 
 def _has_adapter(name: str) -> bool:

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
@@ -41,6 +43,27 @@ def test_quantised_weights_are_refused_with_what_to_name_instead(tmp_path, metho
             ConfigError, match=rf"quantised for inference \({method}\), which cannot"
         ):
             build_it(model=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.int32])
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_weights_that_are_no_floats_are_refused_whatever_the_configuration_says(
+    tmp_path, dtype, prefix
+):
+    weights = exported(tmp_path) / "model.safetensors"
+    tensors = {n.removeprefix(prefix): t for n, t in load_file(weights).items()}
+    name = next(n for n in tensors if "q_proj" in n)
+    save_file({**tensors, name: tensors[name].to(dtype)}, weights, {"format": "pt"})
+    with pytest.raises(ConfigError, match=rf"settings\.model: .* holds {name} as .*quantised"):
+        learner_with(model=str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_fewer_or_more_bits_are_taken(tmp_path, dtype):
+    weights = exported(tmp_path) / "model.safetensors"
+    tensors = {n: t.to(dtype) for n, t in load_file(weights).items()}
+    save_file(tensors, weights, {"format": "pt"})
+    assert learner_with(model=str(tmp_path)).parameters()
 
 
 @pytest.mark.parametrize("alone", [True, False])
