@@ -163,16 +163,20 @@ def _refuse_near_misses(kind: type[BaseModel], process: str, environ: Mapping[st
     """Let variables pass that are set for this process, for another one of ours, or not by us.
 
     Raises:
-        ConfigError: one would set nothing: one underscore, small letters, no such process or group.
+        ConfigError: one would set nothing: one underscore or three, small letters, no such process or
+            group.
     """
     ours = tuple(f"{_PREFIX}_{name.upper()}__" for name in PROCESSES)
     own = f"{_PREFIX}_{process.upper()}_"
     for variable in sorted(environ):
         upper = variable.upper()
-        if not upper.startswith(f"{_PREFIX}_") or variable.startswith(ours):
+        if not upper.startswith(f"{_PREFIX}_"):
             continue
         if upper.startswith(ours):
-            raise ConfigError(f"{variable}: sets nothing; write it in capitals: {upper}")
+            right = re.sub("___+", "__", upper)
+            if variable == right:
+                continue
+            raise ConfigError(f"{variable}: sets nothing; write {right}")
         if "__" in upper:
             known = ", ".join(f"{prefix}..." for prefix in ours)
             raise ConfigError(f"{variable}: sets nothing; variables are {known}")
