@@ -163,8 +163,7 @@ def _refuse_near_misses(kind: type[BaseModel], process: str, environ: Mapping[st
     """Let variables pass that are set for this process, for another one of ours, or not by us.
 
     Raises:
-        ConfigError: one would set nothing: one underscore or three, small letters, no such process or
-            group.
+        ConfigError: one would set nothing: underscores, small letters, no such process or group.
     """
     ours = tuple(f"{_PREFIX}_{name.upper()}__" for name in PROCESSES)
     own = f"{_PREFIX}_{process.upper()}_"
