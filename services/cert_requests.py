@@ -138,6 +138,7 @@ def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[P
         raise ConfigError(
             f"{folder} holds no authority: sign where `crosscloud certs init` was run"
         )
+    certs.refuse_lost_list(folder, who.run, authority, [who.name])
     list_members(folder / certs.MEMBERS, [who], dry=True)
     check_folder("FOLDER", folder)
     until = now + datetime.timedelta(days=valid_days)

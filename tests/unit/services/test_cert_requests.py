@@ -129,6 +129,14 @@ def test_a_request_for_another_run_is_not_signed(tmp_path: Path, authority: Path
         cert_requests.sign(authority, path, shown.fingerprint, 30)
 
 
+def test_a_list_that_is_lost_is_not_made_again_of_one_name(tmp_path: Path, authority: Path) -> None:
+    shown = asked(tmp_path / "x")
+    (authority / "members.yaml").unlink()
+    with pytest.raises(ConfigError, match="lists nobody, but coordinator hold certificates"):
+        cert_requests.sign(authority, tmp_path / "x" / "aws.csr", shown.fingerprint, 30)
+    assert not (authority / "aws.pem").exists()
+
+
 def test_only_a_coordinator_may_ask_for_hosts(tmp_path: Path) -> None:
     worker = cert_requests.holder(RUN, Role.WORKER, "aws")
     with pytest.raises(ConfigError, match="only a coordinator"):
