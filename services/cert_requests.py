@@ -85,18 +85,23 @@ def show(path: Path) -> Shown:
 
 
 def _shown(found: x509.Certificate | x509.CertificateSigningRequest) -> Shown:
+    is_request = isinstance(found, x509.CertificateSigningRequest)
+    if not is_request and certs.is_authority(found):
+        raise NotAMemberError(
+            "the certificate of an authority, which names nobody: give that of a holder, NAME.pem"
+        )
     try:
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound as e:
-        raise NotAMemberError(str(e)) from None
-    identity = identity_among(names.get_values_for_type(x509.UniformResourceIdentifier))
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    identity = identity_among(uris, "the request" if is_request else "the certificate")
     hosts = (
         *names.get_values_for_type(x509.DNSName),
         *map(str, names.get_values_for_type(x509.IPAddress)),
     )
     digest = hashlib.sha256(found.public_bytes(serialization.Encoding.DER)).hexdigest()
     groups = (digest[i : i + _GROUP] for i in range(0, len(digest), _GROUP))
-    is_request = isinstance(found, x509.CertificateSigningRequest)
     return Shown(
         kind="request" if is_request else "certificate",
         identity=identity,

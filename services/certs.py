@@ -221,6 +221,15 @@ def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | 
     return Authority(certificate, key)
 
 
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate may sign others."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return found.value.ca
+
+
 def refuse_lost_list(
     folder: Path, run: str, authority: Authority | None, asked: Collection[str]
 ) -> None:
