@@ -26,6 +26,7 @@ from services.files import replace_file
 from services.identity import Identity, Role, identity_among
 from services.member_listing import list_members
 from services.places import check_folder
+from services.small_file import read_small
 
 _GROUP: Final = 4
 
@@ -86,7 +87,7 @@ def show(path: Path) -> Shown:
 
 def _shown(found: x509.Certificate | x509.CertificateSigningRequest) -> Shown:
     is_request = isinstance(found, x509.CertificateSigningRequest)
-    if not is_request and certs.is_authority(found):
+    if isinstance(found, x509.Certificate) and _is_authority(found):
         raise NotAMemberError(
             "the certificate of an authority, which names nobody: give that of a holder, NAME.pem"
         )
@@ -110,6 +111,15 @@ def _shown(found: x509.Certificate | x509.CertificateSigningRequest) -> Shown:
         key=signatures.key_id(signatures.identity_public_key(found.public_key())),
         until=found.not_valid_after_utc if isinstance(found, x509.Certificate) else None,
     )
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate may sign others."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return found.value.ca
 
 
 def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[Path, Shown]:
@@ -162,7 +172,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
             file.write(certs.private_pem(made))
         return made
     with border(path, "cannot be used", "move it away to get a new key"):
-        found = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        found = serialization.load_pem_private_key(read_small(path), password=None)
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise ConfigError(f"{path} is no elliptic-curve key: move it away to get a new one")
     return found
@@ -170,7 +180,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _read(path: Path) -> x509.Certificate | x509.CertificateSigningRequest:
     try:
-        content = path.read_bytes()
+        content = read_small(path)
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
     try:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.border import border
-from common.errors import ConfigError, NotAMemberError
+from common.errors import ConfigError, CrosscloudError, NotAMemberError
 from services.addresses import checked_host
 from services.files import storage_errors
 from services.identity import (
@@ -36,6 +36,7 @@ from services.identity import (
 from services.member_listing import check_organisations, list_members, listed_in
 from services.pins import PINS
 from services.places import check_folder
+from services.small_file import read_small
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
@@ -201,8 +202,8 @@ def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | 
     if not os.path.lexists(certificate_path) and not os.path.lexists(key_path):
         return None
     with border(folder, "an authority is there but cannot be used", _RESTORE):
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate(read_small(certificate_path))
+        key = serialization.load_pem_private_key(read_small(key_path), password=None)
         uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if not isinstance(key, ec.EllipticCurvePrivateKey) or (
         key.public_key() != certificate.public_key()
@@ -219,15 +220,6 @@ def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | 
             "federation in an empty folder"
         )
     return Authority(certificate, key)
-
-
-def is_authority(certificate: x509.Certificate) -> bool:
-    """Return whether a certificate may sign others."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except x509.ExtensionNotFound:
-        return False
-    return found.value.ca
 
 
 def refuse_lost_list(
@@ -254,8 +246,8 @@ def refuse_lost_list(
 
 def _certified(folder: Path, authority: Authority) -> Iterator[Identity]:
     for path in folder.glob("*.pem"):
-        with suppress(OSError, ValueError, TypeError, InvalidSignature, NotAMemberError):
-            certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        with suppress(OSError, ValueError, TypeError, InvalidSignature, CrosscloudError):
+            certificate = x509.load_pem_x509_certificate(read_small(path))
             certificate.verify_directly_issued_by(authority.certificate)
             if path.name != CA_CERTIFICATE:
                 yield identity_in(certificate)
@@ -271,8 +263,8 @@ def _is_there(
         raise ConfigError(f"{certificate_path} is there without its authority: {_RESTORE}")
     doing = f"it and {key_path.name} are there but are no pair of this authority"
     with border(certificate_path, doing, "delete both to get new ones"):
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate(read_small(certificate_path))
+        key = serialization.load_pem_private_key(read_small(key_path), password=None)
         if key.public_key() != certificate.public_key():
             raise ValueError(f"{key_path.name} is another's key")
         try:

@@ -27,11 +27,13 @@ from services.amounts import human_bytes
 from services.data_store import DataStore
 from services.exit_status import Exit
 from services.files import replace_file
+from services.genesis_file import MOST_BYTES
 from services.places import check_folder
 from services.process_memory import available_bytes
 from services.progress import Outlet, outlet, shown
 from services.rehearsal import rehearse
 from services.settings import RunSettings, load_run
+from services.small_file import read_small
 from services.soundness import loud
 from worker.learner import PINNING, Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
@@ -145,7 +147,7 @@ def _genesis_in(path: Path) -> Genesis | None:
     if not os.path.lexists(path):
         return None
     with border("--out", f"{path} cannot be read", "move it away, or choose another folder"):
-        content = path.read_bytes().rstrip(b"\n")
+        content = read_small(path, MOST_BYTES).rstrip(b"\n")
     try:
         return canonical.decode(content, Genesis)
     except MalformedDocumentError:

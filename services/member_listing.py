@@ -12,6 +12,7 @@ from services import yaml_file
 from services.files import replace_file
 from services.identity import MEMBER_FIELDS, Identity, Role, member_of
 from services.members_file import parse_entries
+from services.small_file import read_small
 
 
 def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = False) -> bool:
@@ -92,7 +93,7 @@ def check_organisations(path: Path, run: str, asked: dict[str, Identity], min_co
 
 def _text_in(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        return read_small(path).decode("utf-8-sig") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read: {e}; correct it") from None
 
