@@ -8,6 +8,7 @@ here is a list of them. What the sentence begins with is what the operator can c
 path, an option, a file. Our own errors pass as they are, and so does what ends a process.
 """
 
+import stat
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ _MOST_CHARACTERS = 300
 _PANIC = "pyo3_runtime"  # what a library in Rust raises at a bug of its own: no `Exception`
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _MOST_POINTER_BYTES = 1024
+_HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
 
 @contextmanager
@@ -97,13 +99,27 @@ def _place(e: BaseException) -> str:
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
-def refuse_pointer(setting: str | Path, path: Path) -> None:
-    """Let any file pass but a pointer that Git LFS left in its place.
+def is_special(path: Path) -> bool:
+    """Return whether a device, pipe or socket stands there: opened, it may wait or never end.
+
+    What a shell hands over on purpose (`<(...)`, /dev/stdin) is not.
 
     Raises:
-        ConfigError: the content was never fetched.
+        OSError: nothing is there.
     """
-    if path.stat().st_size > _MOST_POINTER_BYTES:
+    mode = path.stat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or str(path).startswith(_HANDED_OVER))
+
+
+def refuse_pointer(setting: str | Path, path: Path) -> None:
+    """Let any file pass but a pointer that Git LFS left in its place, and what is no file.
+
+    Raises:
+        ConfigError: the content was never fetched; or it is a device, pipe or socket.
+    """
+    if is_special(path):
+        raise ConfigError(f"{setting}: {path} is a device, pipe or socket; put the file there")
+    if path.is_dir() or path.stat().st_size > _MOST_POINTER_BYTES:
         return
     with path.open("rb") as file:
         if file.read(len(_POINTER)) == _POINTER:

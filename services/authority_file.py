@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from common.border import foreign
 from common.errors import BadKeyError, ConfigError
+from services.small_file import read_small
 
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9]+ )?CERTIFICATE-----")
 """CERTIFICATE, X509 CERTIFICATE, TRUSTED CERTIFICATE: what OpenSSL takes for one."""
@@ -46,7 +47,7 @@ def read_certificate_file(path: Path) -> bytes:
         ConfigError: it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_small(path)
     except OSError as e:
         raise ConfigError(f"{path}: cannot read the certificate: {e.strerror}") from None
 

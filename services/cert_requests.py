@@ -26,6 +26,7 @@ from services.files import replace_file
 from services.identity import Identity, Role, identity_among
 from services.member_listing import list_members
 from services.places import check_folder
+from services.small_file import read_small
 
 _GROUP: Final = 4
 
@@ -85,18 +86,23 @@ def show(path: Path) -> Shown:
 
 
 def _shown(found: x509.Certificate | x509.CertificateSigningRequest) -> Shown:
+    is_request = isinstance(found, x509.CertificateSigningRequest)
+    if isinstance(found, x509.Certificate) and _is_authority(found):
+        raise NotAMemberError(
+            "the certificate of an authority, which names nobody: give that of a holder, NAME.pem"
+        )
     try:
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound as e:
-        raise NotAMemberError(str(e)) from None
-    identity = identity_among(names.get_values_for_type(x509.UniformResourceIdentifier))
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    identity = identity_among(uris, "the request" if is_request else "the certificate")
     hosts = (
         *names.get_values_for_type(x509.DNSName),
         *map(str, names.get_values_for_type(x509.IPAddress)),
     )
     digest = hashlib.sha256(found.public_bytes(serialization.Encoding.DER)).hexdigest()
     groups = (digest[i : i + _GROUP] for i in range(0, len(digest), _GROUP))
-    is_request = isinstance(found, x509.CertificateSigningRequest)
     return Shown(
         kind="request" if is_request else "certificate",
         identity=identity,
@@ -105,6 +111,15 @@ def _shown(found: x509.Certificate | x509.CertificateSigningRequest) -> Shown:
         key=signatures.key_id(signatures.identity_public_key(found.public_key())),
         until=found.not_valid_after_utc if isinstance(found, x509.Certificate) else None,
     )
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate may sign others."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return found.value.ca
 
 
 def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[Path, Shown]:
@@ -138,6 +153,7 @@ def sign(folder: Path, path: Path, fingerprint: str, valid_days: int) -> tuple[P
         raise ConfigError(
             f"{folder} holds no authority: sign where `crosscloud certs init` was run"
         )
+    certs.refuse_lost_list(folder, who.run, authority, [who.name])
     list_members(folder / certs.MEMBERS, [who], dry=True)
     check_folder("FOLDER", folder)
     until = now + datetime.timedelta(days=valid_days)
@@ -156,7 +172,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
             file.write(certs.private_pem(made))
         return made
     with border(path, "cannot be used", "move it away to get a new key"):
-        found = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        found = serialization.load_pem_private_key(read_small(path), password=None)
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise ConfigError(f"{path} is no elliptic-curve key: move it away to get a new one")
     return found
@@ -164,7 +180,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _read(path: Path) -> x509.Certificate | x509.CertificateSigningRequest:
     try:
-        content = path.read_bytes()
+        content = read_small(path)
     except OSError as e:
         raise ConfigError(f"{path}: cannot be read: {e.strerror}") from None
     try:

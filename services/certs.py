@@ -2,26 +2,30 @@
 
 The authority signs one certificate per name. Only a coordinator's may serve (it alone has host
 names and the server's key usage); all others can only dial, so a stolen worker certificate cannot
-pose as the coordinator. It replaces nothing: what is there and does not fit is an error. Whoever
+pose as the coordinator. It replaces nothing: what is there and does not fit is an error. Names are
+listed before their pairs are made, so whatever ends it halfway, asking again completes it. Whoever
 holds `ca.key` can admit anybody: keep it off the coordinator.
 """
 
 import datetime
 import ipaddress
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from common.border import border
-from common.errors import ConfigError, NotAMemberError
+from common.errors import ConfigError, CrosscloudError, NotAMemberError
 from services.addresses import checked_host
+from services.files import storage_errors
 from services.identity import (
     SCHEME,
     Identity,
@@ -29,9 +33,10 @@ from services.identity import (
     check_name,
     identity_in,
 )
-from services.member_listing import check_organisations, list_members
+from services.member_listing import check_organisations, list_members, listed_in
 from services.pins import PINS
 from services.places import check_folder
+from services.small_file import read_small
 
 CA_CERTIFICATE: Final = "ca.pem"
 CA_KEY: Final = "ca.key"
@@ -95,8 +100,9 @@ def init_federation(
         The files that were written; empty when everything was there.
 
     Raises:
-        ConfigError: a name is wrong, the folder holds another run's or another name's files, or
-            the workers are of too few organisations.
+        ConfigError: a name is wrong, the folder holds another run's or another name's files, the
+            list is lost, or the workers are of too few organisations.
+        StorageError: a pair cannot be written; nothing is left of it.
     """
     check_name(run, "run")
     if not 1 <= valid_days <= _MOST_DAYS:
@@ -111,11 +117,15 @@ def init_federation(
     now = datetime.datetime.now(datetime.UTC)
     authority = authority_in(folder, run, now)
     new = [pair for pair in wanted.values() if not _is_there(folder, authority, *pair)]
-    identities = [identity for identity, _ in new]
-    if new:  # before any certificate: one that is there is never listed again
+    is_listed = listed_in(folder / MEMBERS, run)
+    identities = [identity for identity, _ in (new if is_listed else wanted.values())]
+    refuse_lost_list(folder, run, authority, asked)
+    written = []
+    if identities:  # one that holds a certificate is never listed again: it may have been sent away
         list_members(folder / MEMBERS, identities, dry=True)
         check_folder("FOLDER", folder)
-    written = []
+        if list_members(folder / MEMBERS, identities):
+            written.append(folder / MEMBERS)
     if authority is None:
         authority = new_authority(run, now - CLOCK_SKEW, now + _days(10 * valid_days))
         written += _write_pair(folder, CA_CERTIFICATE, CA_KEY, authority.pem, authority.key_pem)
@@ -124,8 +134,6 @@ def init_federation(
             authority, identity, h.hosts, now - CLOCK_SKEW, now + _days(valid_days)
         )
         written += _write_pair(folder, f"{h.name}.pem", f"{h.name}.key", certificate, key)
-    if new:
-        written.append(list_members(folder / MEMBERS, identities))
     return tuple(written)
 
 
@@ -191,11 +199,11 @@ def certificate_for(
 def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | None:
     """Return the authority that `folder` holds, fit for `run`; None where it holds none."""
     certificate_path, key_path = folder / CA_CERTIFICATE, folder / CA_KEY
-    if not certificate_path.exists() and not key_path.exists():
+    if not os.path.lexists(certificate_path) and not os.path.lexists(key_path):
         return None
     with border(folder, "an authority is there but cannot be used", _RESTORE):
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate(read_small(certificate_path))
+        key = serialization.load_pem_private_key(read_small(key_path), password=None)
         uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     if not isinstance(key, ec.EllipticCurvePrivateKey) or (
         key.public_key() != certificate.public_key()
@@ -214,18 +222,51 @@ def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | 
     return Authority(certificate, key)
 
 
+def refuse_lost_list(
+    folder: Path, run: str, authority: Authority | None, asked: Collection[str]
+) -> None:
+    """Let pass a folder whose list is there, or none of whose certificates the new list would miss.
+
+    Args:
+        asked: names that the new list will have.
+
+    Raises:
+        ConfigError: names the holders: which of them were sent away is not known any more.
+    """
+    if authority is None or listed_in(folder / MEMBERS, run):
+        return
+    missed = sorted({i.name for i in _certified(folder, authority)} - set(asked))
+    if missed:
+        raise ConfigError(
+            f"{folder / MEMBERS} lists nobody, but {', '.join(missed)} hold certificates: restore "
+            "it; or run `crosscloud certs init` with --worker for each that shall come in, and the "
+            "others' files moved away (sign those again whose keys are elsewhere)"
+        )
+
+
+def _certified(folder: Path, authority: Authority) -> Iterator[Identity]:
+    for path in folder.glob("*.pem"):
+        with suppress(OSError, ValueError, TypeError, InvalidSignature, CrosscloudError):
+            certificate = x509.load_pem_x509_certificate(read_small(path))
+            certificate.verify_directly_issued_by(authority.certificate)
+            if path.name != CA_CERTIFICATE:
+                yield identity_in(certificate)
+
+
 def _is_there(
     folder: Path, authority: Authority | None, identity: Identity, holder: Holder
 ) -> bool:
     certificate_path, key_path = folder / f"{holder.name}.pem", folder / f"{holder.name}.key"
-    if not certificate_path.exists() and not key_path.exists():
+    if not os.path.lexists(certificate_path) and not os.path.lexists(key_path):
         return False
     if authority is None:
         raise ConfigError(f"{certificate_path} is there without its authority: {_RESTORE}")
     doing = f"it and {key_path.name} are there but are no pair of this authority"
     with border(certificate_path, doing, "delete both to get new ones"):
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key_path.stat()
+        certificate = x509.load_pem_x509_certificate(read_small(certificate_path))
+        key = serialization.load_pem_private_key(read_small(key_path), password=None)
+        if key.public_key() != certificate.public_key():
+            raise ValueError(f"{key_path.name} is another's key")
         try:
             found = identity_in(certificate)
         except NotAMemberError as e:
@@ -243,13 +284,20 @@ def _is_there(
 def _write_pair(
     folder: Path, certificate_name: str, key_name: str, certificate: bytes, key: bytes
 ) -> list[Path]:
-    key_path, certificate_path = folder / key_name, folder / certificate_name
-    descriptor = os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as f:
-        f.write(key)
-    with certificate_path.open("xb") as f:
-        f.write(certificate)
-    return [key_path, certificate_path]
+    pair = [(folder / key_name, key, 0o600), (folder / certificate_name, certificate, 0o666)]
+    made: list[Path] = []
+    try:
+        for path, content, mode in pair:
+            with storage_errors(f"cannot write {path}"):
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+                made.append(path)
+                with os.fdopen(descriptor, "wb") as f:
+                    f.write(content)
+    except BaseException:  # half a pair would have to be deleted by hand
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+    return made
 
 
 def _builder(

@@ -185,19 +185,20 @@ class Draft:
     Args:
         folder: where the file will stand.
         stem: what the temporary name begins with, for a person who finds one.
+        mode: of the file, less the process's umask.
     """
 
     SUFFIX: Final = ".tmp"
     _WRITE_BACK_BYTES: Final = 8 * 2**20
 
-    def __init__(self, folder: Path, stem: str) -> None:
+    def __init__(self, folder: Path, stem: str, mode: int = 0o600) -> None:
         self.path = folder / f".{stem}.{secrets.token_hex(8)}{self.SUFFIX}"
         self.length = 0
         self._written_back = 0
         self._folder = str(folder)
         self._has_name = True
         with storage_errors(f"cannot write in {folder}"):
-            self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
 
     def __enter__(self) -> Self:
         return self
@@ -246,8 +247,8 @@ class Draft:
             self._fd = -1
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write a small file in one step, so that nobody reads half of it."""
-    with Draft(path.parent, path.stem) as draft:
+    with Draft(path.parent, path.stem, mode) as draft:
         draft.append(content)
         draft.rename(path)

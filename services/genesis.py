@@ -6,8 +6,10 @@ a new one is a new run.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -19,16 +21,19 @@ from common.border import border
 from common.canonical import Json
 from common.chain import genesis_version
 from common.documents import Algorithm, Genesis, Stop
-from common.errors import ConfigError
+from common.errors import ConfigError, MalformedDocumentError
 from common.progress import float32_bytes
 from services.amounts import human_bytes
 from services.data_store import DataStore
 from services.exit_status import Exit
+from services.files import replace_file
+from services.genesis_file import MOST_BYTES
 from services.places import check_folder
 from services.process_memory import available_bytes
 from services.progress import Outlet, outlet, shown
 from services.rehearsal import rehearse
-from services.settings import load_run
+from services.settings import RunSettings, load_run
+from services.small_file import read_small
 from services.soundness import loud
 from worker.learner import PINNING, Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
@@ -107,8 +112,12 @@ def _rehearse(learner: Learner, model_bytes: int) -> None:
 
 def main(config: Path, out: Path) -> Exit:
     """Write `out/genesis.json` and `out/data/`, and say where they are."""
-    settings = load_run(config)
+    settings, path = load_run(config), out / FILE
     check_folder("--out", out)
+    check_folder("--out", out / DATA)
+    there = _genesis_in(path)
+    if there is not None and not _is_of(there, settings):
+        raise ConfigError(f"{path} is of another run: choose an empty folder")
     for sentence in loud(settings.algorithm):
         log.warning("%s", sentence)
     genesis = make_genesis(
@@ -122,10 +131,41 @@ def main(config: Path, out: Path) -> Exit:
         out=outlet(),
         folders=settings.folders,
     )
-    content, path = canonical.encode(genesis), out / FILE
+    if there is not None and canonical.encode(there) != canonical.encode(genesis):
+        raise ConfigError(
+            f"{path} is of the same settings but of another first version: another machine, "
+            "library or learner has made it; keep it, or choose an empty folder"
+        )
     with border("--out", f"{path} cannot be written", "choose another folder"):
-        if path.exists() and path.read_bytes() != content:
-            raise ConfigError(f"{path} is of another run: choose an empty folder")
-        path.write_bytes(content)
+        replace_file(path, canonical.encode(genesis), mode=0o666)
     sys.stdout.write(f"wrote {path}: run {settings.name}, SHA-256 {canonical.digest(genesis)}\n")
     return Exit.OVER
+
+
+def _genesis_in(path: Path) -> Genesis | None:
+    """Return the genesis that is there already; None where there is none."""
+    if not os.path.lexists(path):
+        return None
+    with border("--out", f"{path} cannot be read", "move it away, or choose another folder"):
+        content = read_small(path, MOST_BYTES).rstrip(b"\n")
+    try:
+        return canonical.decode(content, Genesis)
+    except MalformedDocumentError:
+        raise ConfigError(
+            f"{path} ({len(content)} bytes) is no genesis, or a part of one that a kill has left: "
+            "move it away, or choose an empty folder"
+        ) from None
+
+
+def _is_of(there: Genesis, settings: RunSettings) -> bool:
+    """Return whether a genesis was made of these settings, as far as they tell before it is."""
+    asked = replace(
+        there,
+        run=settings.name,
+        seed=settings.seed,
+        learner=settings.learner,
+        settings=settings.settings,
+        algorithm=settings.algorithm,
+        stop=settings.stop,
+    )
+    return canonical.encode(asked) == canonical.encode(there)

@@ -1,10 +1,15 @@
 """Reading genesis.json: the document that a process pins as its run."""
 
 from pathlib import Path
+from typing import Final
 
 from common import canonical
 from common.documents import Genesis
 from common.errors import ConfigError, MalformedDocumentError
+from services.small_file import read_small
+
+MOST_BYTES: Final = 64 * 10**6
+"""Hundreds of thousands of parameters' names and shapes."""
 
 
 def load_genesis(path: Path) -> Genesis:
@@ -14,7 +19,7 @@ def load_genesis(path: Path) -> Genesis:
         ConfigError: missing or not a genesis; says what to do.
     """
     try:
-        return canonical.decode(path.read_bytes().rstrip(b"\n"), Genesis)
+        return canonical.decode(read_small(path, MOST_BYTES).rstrip(b"\n"), Genesis)
     except OSError as e:
         raise ConfigError(
             f"{path}: cannot be read: {e.strerror}; take the run's own file"

@@ -141,8 +141,11 @@ def certificate_end_s(context: Call) -> float:
         return x509.load_pem_x509_certificate(pem).not_valid_after_utc.timestamp()
 
 
-def identity_among(uris: Iterable[str]) -> Identity:
+def identity_among(uris: Iterable[str], where: str = "the certificate") -> Identity:
     """Return the one identity of this system among `uris`.
+
+    Args:
+        where: they stand, for the sentence.
 
     Raises:
         NotAMemberError: there is none, or more than one.
@@ -150,8 +153,8 @@ def identity_among(uris: Iterable[str]) -> Identity:
     ours = [uri for uri in uris if uri.startswith(f"{SCHEME}://")]
     if len(ours) != 1:
         raise NotAMemberError(
-            f"the certificate carries {len(ours)} {SCHEME}:// identities, expected exactly one: "
-            "use one made by `crosscloud certs init`"
+            f"{where} carries {len(ours)} {SCHEME}:// identities, expected exactly one: "
+            "use one made by `crosscloud certs`"
         )
     return Identity.from_uri(ours[0])
 

@@ -7,15 +7,16 @@ which no cohort could ever be made. Who reads the list is `services/identity.py`
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.border import border
 from common.errors import ConfigError
 from services import yaml_file
+from services.files import replace_file
 from services.identity import MEMBER_FIELDS, Identity, Role, member_of
 from services.members_file import parse_entries
+from services.small_file import read_small
 
 
-def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = False) -> Path:
-    """Append to the list, and return its path.
+def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = False) -> bool:
+    """Append to the list, and return whether there was anything to append.
 
     Args:
         dry: only check.
@@ -43,7 +44,7 @@ def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = Fals
         if i.name not in known
     ]
     if not lines:
-        return path
+        return False
     text = head.rstrip("\n") + "\n" + "".join(lines)
     try:
         whole = _listed(text, path, run)
@@ -55,11 +56,17 @@ def list_members(path: Path, identities: Sequence[Identity], *, dry: bool = Fals
             f"`{lines[0].strip()}`"
         )
     if not dry:
-        draft = path.with_name(f".{path.name}.tmp")
-        with border(path, "cannot be written", "let this user write it"):
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(path.resolve())  # nobody reads half of a list
-    return path
+        replace_file(path.resolve(), text.encode(), mode=0o666)  # nobody reads half of a list
+    return True
+
+
+def listed_in(path: Path, run: str) -> dict[str, Identity]:
+    """Return whom the list names; nobody where it is not there.
+
+    Raises:
+        ConfigError: it is broken.
+    """
+    return _listed(_text_in(path), path, run)
 
 
 def check_organisations(path: Path, run: str, asked: dict[str, Identity], min_cohort: int) -> None:
@@ -72,7 +79,7 @@ def check_organisations(path: Path, run: str, asked: dict[str, Identity], min_co
     Raises:
         ConfigError: it never will, or the list is broken.
     """
-    everybody = (_listed(_text_in(path), path, run) | asked).values()
+    everybody = (listed_in(path, run) | asked).values()
     organisations = [i.organisation for i in everybody if i.role is Role.WORKER]
     if len(set(organisations)) < min_cohort <= len(organisations):
         raise ConfigError(
@@ -86,7 +93,7 @@ def check_organisations(path: Path, run: str, asked: dict[str, Identity], min_co
 
 def _text_in(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        return read_small(path).decode("utf-8-sig") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: cannot be read: {e}; correct it") from None
 

@@ -27,6 +27,7 @@ from services.identity import Identity, Role, identity_in
 from services.proxies import Proxy, hint, proxy_for
 from services.renewed import Renewed, RenewedChannel
 from services.settings import TlsSettings
+from services.small_file import read_small
 
 T = TypeVar("T")
 
@@ -296,7 +297,7 @@ def _said(error: Any) -> tuple[str, str]:
 
 def _checked_key(tls: TlsSettings, certificate: x509.Certificate) -> bytes:
     try:
-        content = tls.key.read_bytes()
+        content = read_small(tls.key)
         key = serialization.load_pem_private_key(content, password=None)
     except OSError as e:
         raise ConfigError(f"{tls.key}: cannot read the private key: {e.strerror}") from None

@@ -23,6 +23,7 @@ import yaml
 from typing_extensions import override
 
 from common.errors import ConfigError
+from services.small_file import read_small
 
 Loc = tuple[str | int, ...]
 """Where a value stands: keys, and numbers in lists."""
@@ -79,10 +80,10 @@ def read(path: Path) -> Written:
 
     Raises:
         OSError: it cannot be read.
-        ConfigError: it is not YAML as described above; names the line.
+        ConfigError: it is no file, too large, or not YAML as described above; names the line.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_small(path).decode("utf-8-sig")
     except UnicodeDecodeError as e:
         line = e.object.count(b"\n", 0, e.start) + 1
         raise ConfigError(f"{path}:{line}: not YAML: it is not UTF-8; convert it") from None

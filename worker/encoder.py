@@ -53,4 +53,5 @@ def encode_bytes(text: str) -> U16:
     return np.frombuffer(content, np.uint8).astype(np.uint16)
 
 
-BYTE_ENCODER: Final = Encoder(encode_bytes, (END_OF_DOCUMENT,), 256, (chr(END_OF_DOCUMENT),))
+BYTE_ENCODER: Final = Encoder(encode_bytes, (END_OF_DOCUMENT,), 256)
+"""It has no marks: its end mark is NUL, which `worker/texts.py` lets no text hold."""

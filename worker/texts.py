@@ -27,7 +27,12 @@ PIECE: Final = 2**17
 
 _FIX: Final = "correct data, or make it readable for this user"
 _BOM: Final = codecs.BOM_UTF8
-_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OTHERS: Final = (
+    ("UTF-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    ("UTF-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+"""The longer marks first: one of UTF-32 begins as one of UTF-16 does."""
+_MOST_DIGITS: Final = 400
 _LONE_HALF: Final = re.compile("[\ud800-\udfff]")
 
 Key = tuple[int, int]
@@ -217,14 +222,13 @@ def _place(text: str) -> int:
 
 def _decoded(file: BinaryIO, where: str, path: Path) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    start, line = len(_BOM), 1
-    head = file.read(len(_BOM))
-    if head.startswith(_UTF_16):
-        raise ConfigError(f"{where}: {path} is UTF-16, not UTF-8; convert it first")
-    block = b""
-    if head != _BOM:
-        start, block = 0, head
-    block += file.read(PIECE)
+    line = 1
+    head = file.read(len(codecs.BOM_UTF32_LE))
+    for name, marks in _OTHERS:
+        if head.startswith(marks):
+            raise ConfigError(f"{where}: {path} is {name}, not UTF-8; convert it first")
+    start = len(_BOM) if head.startswith(_BOM) else 0
+    block = head[start:] + file.read(PIECE)
     while True:
         held = decoder.getstate()[0]
         try:
@@ -235,6 +239,11 @@ def _decoded(file: BinaryIO, where: str, path: Path) -> Iterator[str]:
                 f"{where}: {path} is not UTF-8 at byte {start - len(held) + e.start}, line {line};"
                 " convert it first"
             ) from None
+        if (at := text.find("\0")) >= 0:
+            raise ConfigError(
+                f"{where}: {path}, line {line + text.count(chr(10), 0, at)}, holds a NUL byte: it"
+                " is no text, or UTF-16 or UTF-32 without a mark; convert it, or take it away"
+            )
         yield text
         if not block:
             return
@@ -256,13 +265,23 @@ def _lines(file: BinaryIO, text_field: str, path: Path, tally: Tally) -> Iterato
         text, halves = _LONE_HALF.subn("\ufffd", found)
         if halves:
             tally.note("lone halves of surrogate pairs read as U+FFFD", place, halves)
+        if nuls := text.count("\0"):
+            tally.note("NUL characters read as U+FFFD", place, nuls)
+            text = text.replace("\0", "\ufffd")
         yield from cut(text[i : i + PIECE] for i in range(0, len(text), PIECE))
 
 
 def _field(line: bytes, name: str, place: str) -> str | None:
     """Return the text of a line; None where it says that there is none."""
+    num_texts = 0
+
+    def built(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        nonlocal num_texts  # of the outermost object in the end: it is built last
+        num_texts = sum(key == name for key, _ in pairs)
+        return dict(pairs)
+
     try:
-        found: Json = json.loads(line.decode())
+        found: Json = json.loads(line.decode(), object_pairs_hook=built, parse_int=_whole)
     except UnicodeDecodeError as e:
         raise ConfigError(f"{place} is not UTF-8 at its byte {e.start}; convert it first") from None
     except (ValueError, RecursionError) as e:
@@ -272,9 +291,16 @@ def _field(line: bytes, name: str, place: str) -> str | None:
             f"{place}: no JSON object with a field {name!r}; correct the line, or set"
             " data.text_field to the name of the field that holds the text"
         )
+    if num_texts > 1:
+        raise ConfigError(f"{place}: {name!r} stands {num_texts} times; make it one text")
     text = found[name]
     if text is not None and not isinstance(text, str):
         raise ConfigError(
             f"{place}: {name!r} is no text, it is {json.dumps(text)[:60]}; make it text or null"
         )
     return text
+
+
+def _whole(digits: str) -> int | float:
+    """Return a number; Python refuses whole ones of some thousand digits, which are not ours."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)

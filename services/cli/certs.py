@@ -8,9 +8,10 @@ import typer
 from common.border import border
 from common.text import printable
 from services import cert_requests
-from services.certs import CA_KEY, Holder, init_federation
+from services.certs import CA_KEY, MEMBERS, Holder, init_federation
 from services.exit_status import Exit
 from services.identity import Role
+from services.member_listing import listed_in
 
 
 def init(
@@ -35,9 +36,15 @@ def init(
     written = init_federation(folder, run, holders, valid_days, min_cohort)
     for path in written:
         typer.echo(f"wrote {path}")
-    if not written:
+    left_out = sorted({h.name for h in holders} - set(listed_in(folder / MEMBERS, run)))
+    if left_out:
+        typer.echo(
+            f"not listed in {folder / MEMBERS}: {', '.join(left_out)}; a name that holds a "
+            "certificate is not listed again: add its line to let it in"
+        )
+    elif not written:
         typer.echo(f"{folder} is complete; nothing to do")
-    elif folder / CA_KEY in written:
+    if folder / CA_KEY in written:
         typer.echo(f"{folder / CA_KEY} can admit anybody: keep it off the coordinator")
     return Exit.OVER
 

@@ -1,4 +1,5 @@
 import asyncio
+import os
 
 import pytest
 from hypothesis import given
@@ -77,6 +78,13 @@ def test_only_pointers_of_git_lfs_are_refused(tmp_path):
     file.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n")
     with pytest.raises(ConfigError, match=r"settings\.model: .*model\.safetensors.*git lfs pull"):
         refuse_pointer("settings.model", file)
+
+
+def test_a_pipe_in_the_place_of_a_model_s_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match=r"settings\.model: .*config\.json is a device, pipe"):
+        refuse_pointer("settings.model", tmp_path / "config.json")
+    refuse_pointer("settings.model", tmp_path)
 
 
 class Panic(BaseException):

@@ -1,3 +1,4 @@
+import datetime
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,14 @@ def test_a_request_for_another_run_is_not_signed(tmp_path: Path, authority: Path
         cert_requests.sign(authority, path, shown.fingerprint, 30)
 
 
+def test_a_list_that_is_lost_is_not_made_again_of_one_name(tmp_path: Path, authority: Path) -> None:
+    shown = asked(tmp_path / "x")
+    (authority / "members.yaml").unlink()
+    with pytest.raises(ConfigError, match="lists nobody, but coordinator hold certificates"):
+        cert_requests.sign(authority, tmp_path / "x" / "aws.csr", shown.fingerprint, 30)
+    assert not (authority / "aws.pem").exists()
+
+
 def test_only_a_coordinator_may_ask_for_hosts(tmp_path: Path) -> None:
     worker = cert_requests.holder(RUN, Role.WORKER, "aws")
     with pytest.raises(ConfigError, match="only a coordinator"):
@@ -143,3 +152,30 @@ def test_what_is_no_certificate_is_said_so(tmp_path: Path, content: str) -> None
     (tmp_path / "x").write_text(content)
     with pytest.raises(ConfigError, match="neither a certificate nor a request"):
         cert_requests.show(tmp_path / "x")
+
+
+def test_the_authority_s_own_certificate_is_said_to_be_it(authority: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ca\.pem: the certificate of an authority, .*NAME\.pem"):
+        cert_requests.show(authority / "ca.pem")
+
+
+def test_a_request_or_a_certificate_without_any_name_is_refused_in_our_words(
+    tmp_path: Path,
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    pem = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    (tmp_path / "f.csr").write_bytes(pem)
+    with pytest.raises(
+        ConfigError, match=r"f\.csr: the request carries 0 crosscloud:// identities"
+    ):
+        cert_requests.show(tmp_path / "f.csr")
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(x509.Name([]), x509.Name([]), key.public_key(), 1, now, now)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    (tmp_path / "f.pem").write_bytes(made)
+    with pytest.raises(ConfigError, match=r"f\.pem: the certificate carries 0 crosscloud://"):
+        cert_requests.show(tmp_path / "f.pem")

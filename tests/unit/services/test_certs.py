@@ -1,6 +1,9 @@
 import datetime
+import errno
+import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from common.errors import ConfigError
+from common.errors import ConfigError, StorageFullError
 from services.certs import Holder, init_federation
 from services.identity import Identity, MemberList, Role, identity_in
 
@@ -179,7 +182,7 @@ def test_a_broken_member_list_is_refused_before_anything_is_written(
     assert (tmp_path / "members.yaml").read_bytes() == content
 
 
-@pytest.mark.parametrize("name", ["ca.pem", "ca.key", "aws.pem"])
+@pytest.mark.parametrize("name", ["ca.pem", "ca.key", "aws.pem", "aws.key"])
 @pytest.mark.parametrize("content", [b"", b"text", b"\xff" * 100])
 def test_files_that_are_no_keys_or_certificates_are_refused_by_name(
     tmp_path: Path, name: str, content: bytes
@@ -247,3 +250,102 @@ def test_no_certificate_outlives_its_authority(tmp_path: Path) -> None:
     until = load(tmp_path / "ca.pem").not_valid_after_utc
     assert load(tmp_path / "aws.pem").not_valid_after_utc == until
     assert load(tmp_path / "coordinator.pem").not_valid_after_utc < until
+
+
+# Halfway -----------------------------------------------------------------------------------------
+
+
+def names_in(folder: Path) -> list[str]:
+    return list(MemberList(folder / "members.yaml", "demo").members)
+
+
+@pytest.mark.parametrize("content", [None, "", "members:\n"])
+def test_a_list_that_is_lost_is_made_again_of_all_who_are_asked_for(
+    tmp_path: Path, content: str | None
+) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    (tmp_path / "members.yaml").unlink()
+    if content is not None:
+        (tmp_path / "members.yaml").write_text(content)
+    assert init_federation(tmp_path, "demo", [COORDINATOR, AWS]) == (tmp_path / "members.yaml",)
+    assert names_in(tmp_path) == ["coordinator", "aws"]
+
+
+def test_a_new_name_does_not_stand_alone_on_a_list_that_was_lost(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    (tmp_path / "members.yaml").unlink()
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=r"members\.yaml lists nobody, but aws, coordinator hold"):
+        init_federation(tmp_path, "demo", [GCP])
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS, GCP])
+    assert names_in(tmp_path) == ["coordinator", "aws", "gcp"]
+
+
+@pytest.mark.parametrize("pair", range(3))
+@pytest.mark.parametrize("ending", [".key", ".pem"])
+def test_a_disk_that_is_full_leaves_no_half_and_the_next_time_completes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: int, ending: str
+) -> None:
+    full = tmp_path / (("ca", "coordinator", "aws")[pair] + ending)
+    opened, fdopened = os.open, os.fdopen
+    descriptors = set()
+
+    def noted(path: Any, *args: Any, **kwargs: Any) -> int:
+        found = opened(path, *args, **kwargs)
+        if str(path) == str(full):
+            descriptors.add(found)
+        return found
+
+    def filling(descriptor: int, *args: Any, **kwargs: Any) -> Any:
+        if descriptor in descriptors:
+            os.close(descriptor)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return fdopened(descriptor, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", noted)
+        patched.setattr(os, "fdopen", filling)
+        with pytest.raises(StorageFullError, match=rf"cannot write .*{full.name}"):
+            init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    assert not full.exists()
+    assert not full.with_suffix(".pem" if ending == ".key" else ".key").exists()
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    assert names_in(tmp_path) == ["coordinator", "aws"]
+    assert init_federation(tmp_path, "demo", [COORDINATOR, AWS]) == ()
+
+
+def test_a_new_name_is_listed_also_where_the_list_could_not_be_written_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(StorageFullError, match=r"cannot write .*members"):
+            init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS])
+    assert names_in(tmp_path) == ["coordinator", "aws"]
+    assert (tmp_path / "aws.pem").exists()
+
+
+@pytest.mark.parametrize("name", ["aws.key", "aws.pem", "ca.key", "ca.pem"])
+def test_a_link_that_leads_nowhere_is_refused_by_name_and_nothing_is_written(
+    tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    (folder / name).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=rf"{name}|restore ca"):
+        init_federation(folder, "demo", [COORDINATOR, AWS])
+    assert [p.name for p in folder.iterdir()] == [name]
+
+
+def test_a_key_of_another_certificate_is_no_pair(tmp_path: Path) -> None:
+    init_federation(tmp_path, "demo", [COORDINATOR, AWS, GCP])
+    (tmp_path / "aws.key").write_bytes((tmp_path / "gcp.key").read_bytes())
+    with pytest.raises(ConfigError, match=r"aws\.key is another's key; delete both"):
+        init_federation(tmp_path, "demo", [COORDINATOR, AWS, GCP])

@@ -187,7 +187,7 @@ def test_an_edit_that_no_descriptor_is_there_for_counts_as_soon_as_one_is(
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as m:
-        m.setattr(Path, "read_bytes", none_left)
+        m.setattr(Path, "open", none_left)
         assert members.admit(AWS, Role.WORKER) == AWS
         assert members.problem == ""
     with pytest.raises(NotAMemberError):

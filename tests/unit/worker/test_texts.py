@@ -104,7 +104,11 @@ def test_a_line_whose_text_is_null_is_left_out_and_counted_with_its_place(jsonl)
         (b'{"text": "a"', "is no JSON object"),
         (b'{"text": "a"} {"text": "b"}', "is no JSON object"),
         (b"[" * 100_000, "is no JSON object"),
-        (b'{"n": ' + b"9" * 10_000 + b"}", "is no JSON object"),
+        (b'{"text": ' + b"9" * 10_000 + b"}", "is no text"),
+        (b'{"text": "a", "text": "b"}', "'text' stands 2 times; make it one text"),
+        (b'{"text": "a", "n": {"text": 1}, "text": null}', "'text' stands 2 times"),
+        ('{"text": "a"}'.encode("utf-16-le"), "is no JSON object"),
+        (b'{"text": "\0"}', "is no JSON object"),
         (b'{"text": "\xff"}', "is not UTF-8 at its byte 10"),
     ],
 )
@@ -115,6 +119,11 @@ def test_a_line_that_is_no_text_is_refused_with_file_and_line(jsonl, line, said,
     assert f"{tmp_path}/a.jsonl, line 3" in str(caught.value)
 
 
+def test_what_stands_beside_the_text_is_nobody_s_business(jsonl):
+    beside = b'{"n": -%s, "text": "a", "m": {"text": 1, "text": 2}, "o": 1, "o": 2}'
+    assert jsonl(beside % (b"9" * 10_000)).documents == ["a"]
+
+
 @pytest.mark.parametrize(
     ("escaped", "text", "halves"),
     [
@@ -122,14 +131,14 @@ def test_a_line_that_is_no_text_is_refused_with_file_and_line(jsonl, line, said,
         (r"\udc00", "\ufffd", 1),
         (r"x\udc00\ud800y", "x\ufffd\ufffdy", 2),
         (r"\ud83d\ude42", "\U0001f642", 0),
+        (r"one\u0000two\u0000", "one\ufffdtwo\ufffd", 2),
     ],
 )
-def test_lone_halves_of_a_surrogate_pair_become_u_fffd(jsonl, escaped, text, halves):
+def test_lone_halves_and_escaped_nuls_become_u_fffd_and_are_counted(jsonl, escaped, text, halves):
     read = jsonl(b'{"text": "%s"}' % escaped.encode())
     assert read.documents == [text]
-    assert [f": {halves}, the first" in n and "line 1" in n for n in read.notes] == [True] * (
-        halves > 0
-    )
+    counted = [f"read as U+FFFD: {halves}, the first" in n and "line 1" in n for n in read.notes]
+    assert counted == [True] * (halves > 0)
 
 
 # Files of text -----------------------------------------------------------------------------------
@@ -149,6 +158,12 @@ def test_endings_count_in_any_case_and_a_byte_order_mark_is_no_text(tmp_path, na
         (b"x\n" * PIECE + b"\xe4ndern", f"not UTF-8 at byte {2 * PIECE}, line {PIECE + 1}"),
         (b"a" * (PIECE + 2) + b"\xe2\x82", f"not UTF-8 at byte {PIECE + 2}, line 1"),
         ("text".encode("utf-16"), "is UTF-16"),
+        ("text".encode("utf-32"), "is UTF-32"),
+        (b"\0\0\xfe\xff\0\0\0t", "is UTF-32"),
+        ("a\nb".encode("utf-16-le"), "line 1, holds a NUL byte: it is no text"),
+        (b"\xef\xbb\xbf" + bytes(1000), "line 1, holds a NUL byte"),
+        (b"\x7fELF\x02\x01\x01" + bytes(8), "line 1, holds a NUL byte"),
+        (b"x\n" * PIECE + b"y\0", f"line {PIECE + 1}, holds a NUL byte"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     ],
 )
@@ -163,13 +178,6 @@ def test_a_character_on_the_border_of_two_blocks_is_one(tmp_path):
     for shift in range(4):
         (tmp_path / "a.txt").write_text("x" * shift + "\U0001f642" * PIECE)
         assert Read(tmp_path).documents == ["x" * shift + "\U0001f642" * PIECE]
-
-
-def test_text_that_spells_the_end_mark_stays_text_and_is_counted(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"one\0two")
-    read = Read(tmp_path)
-    assert read.documents == ["one\ufffdtwo"]
-    assert "control token" in read.notes[0]
 
 
 # Which files -------------------------------------------------------------------------------------

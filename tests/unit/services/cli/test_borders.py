@@ -65,6 +65,23 @@ def test_a_host_with_an_umlaut_and_a_role_that_is_none(refused, tmp_path):
     )
 
 
+def test_who_is_asked_for_and_left_out_of_the_list_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys, "argv", ["crosscloud", *INIT, "--host", "localhost", str(tmp_path / "certs")]
+    )
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            main()
+    assert "is complete" in capsys.readouterr().out
+    members = tmp_path / "certs" / "members.yaml"
+    members.write_text("".join(n for n in members.read_text().splitlines(True) if "gcp" not in n))
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().out
+    assert "members.yaml: gcp; a name that holds a certificate is not listed again" in said
+    assert "is complete" not in said
+
+
 def test_a_demo_over_something_else(refused, tmp_path):
     (tmp_path / "runs" / "demo").mkdir(parents=True)
     (tmp_path / "runs" / "demo" / "run.yaml").write_bytes(b"\xff\xfe")
