@@ -137,7 +137,8 @@ class Trainer:
             self.learner.load_state(state)
         except _UNREADABLE as e:
             raise DamagedDataError(
-                f"{folder} cannot be resumed from ({e}); delete it to start from the newest version"
+                f"{folder} cannot be resumed from ({e}); move the whole state_dir that it lies in "
+                "away, to start from the newest version"
             ) from None
         stored = document.standing
         self.ledger = document.ledger.ledger()

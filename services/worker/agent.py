@@ -168,7 +168,7 @@ class Agent:
             self._staged_at_s = self._now_s()
         folder = save if stage is None else self._state.stage
         await self._begin(str(folder))
-        log.info("resumed at version %d from %s", manifest.position.version, folder.name)
+        log.info("resuming at version %d from %s", manifest.position.version, folder.name)
 
     # What comes in
 

@@ -16,6 +16,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from common import canonical
 from common.documents import Attestation
@@ -25,6 +26,9 @@ from services.replica import Position
 from worker.known import Known
 from worker.pace import Missed
 from worker.round import Stage
+
+SAVED: Final = ("theta.f32", "learner.npz", "trainer.json")
+"""What every save holds, as `worker/train.py` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,30 @@ class Manifest:
     known: Known = field(default_factory=Known)
     words: tuple[Attestation, ...] = ()
     missed: Missed = field(default_factory=Missed)
+
+
+def read_manifest(root: Path) -> Manifest | None:
+    """Return the newest complete state in a worker's folder, None for a newcomer; change nothing.
+
+    Raises:
+        ConfigError: what is there is damaged, or not whole.
+    """
+    fix = f"move {root} away, to start from the newest version without what it holds"
+    path = root / "manifest.json"
+    try:
+        manifest = canonical.decode(path.read_bytes(), Manifest)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise ConfigError(f"state_dir: {path} cannot be read: {e.strerror}") from None
+    except MalformedDocumentError as e:
+        raise ConfigError(f"state_dir: {path} is damaged: {e}; {fix}") from None
+    for name in SAVED:
+        if not (root / manifest.folder / name).is_file():
+            raise ConfigError(
+                f"state_dir: {root / manifest.folder}, the last save, has no {name}; {fix}"
+            )
+    return manifest
 
 
 class StateFolder:
@@ -73,19 +101,12 @@ class StateFolder:
         """Return the newest complete state, None for a newcomer. Leftovers of a kill are removed.
 
         Raises:
-            ConfigError: the manifest is damaged.
+            ConfigError: the manifest is damaged, or its save not whole.
         """
         for draft in self._root.glob(f".*{Draft.SUFFIX}"):
             draft.unlink()
-        path = self._root / "manifest.json"
-        if not path.exists():
+        if (manifest := read_manifest(self._root)) is None:
             return None
-        try:
-            manifest = canonical.decode(path.read_bytes(), Manifest)
-        except MalformedDocumentError as e:
-            raise ConfigError(
-                f"{path} is damaged: {e}; delete {self._root} to start from the head of the run"
-            ) from None
         self._current = manifest.folder
         self._remove_saves(but=manifest.folder)
         return manifest

@@ -21,6 +21,7 @@ from typing import Final, Protocol, TypeVar
 from common.errors import (
     ConfigError,
     CrosscloudError,
+    DamagedDataError,
     ToldToEndError,
     UnexpectedMessageError,
 )
@@ -162,7 +163,10 @@ class PacedTrainer:
 
     def _begin(self, message: Begin) -> None:
         if message.resume:
-            self.trainer.resume(_standing(message.clock), Path(message.resume))
+            try:
+                self.trainer.resume(_standing(message.clock), Path(message.resume))
+            except DamagedDataError as e:  # the next start would find the same
+                raise ConfigError(f"state_dir: {e}") from None
         else:
             self.trainer.begin(_standing(message.clock), _paths(message.leaves))
 

@@ -190,7 +190,7 @@ def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(
             line.heal()
             federation.restart("aws")
             until(federation, lambda s: contributions(s, "aws") >= 2)
-        assert "resumed at version" in federation.layout.log("aws").read_text()
+        assert "resuming at version" in federation.layout.log("aws").read_text()
     outcomes = [r.commit.plan.round for r in records(federation) if r.commit]
     assert len(outcomes) == len(set(outcomes))
 
@@ -265,7 +265,7 @@ def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_pat
         assert before is not None
         federation.restart("aws")
         until(federation, lambda s: "aws" in {w.name for w in s.workers})
-        resumed = f"resumed at version {before.position.version} from save-"
+        resumed = f"resuming at version {before.position.version} from save-"
         assert resumed in federation.layout.log("aws").read_text()
 
 

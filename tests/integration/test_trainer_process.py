@@ -312,7 +312,7 @@ async def test_a_message_that_is_not_due_ends_it_with_a_sentence(numpy_run):
 async def test_a_damaged_save_is_explained(numpy_run, tmp_path):
     child = await started(numpy_run, resume=str(tmp_path / "absent"))
 
-    assert "delete it to start from the newest version" in (await until(child, Failed)).sentence
+    assert "move the whole state_dir that it lies in away" in (await until(child, Failed)).sentence
     await child.end()
 
 

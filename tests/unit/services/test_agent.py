@@ -30,7 +30,7 @@ from services.worker.messages import (
     Save,
     Saved,
 )
-from services.worker.state import StateFolder
+from services.worker.state import SAVED, StateFolder
 from tests.small_chain import Coordinator
 from tests.small_run import NUMBERS
 from worker.plain import PlainTier
@@ -66,7 +66,8 @@ class FakeTrainer:
         return Merged(question.clock.version)
 
     async def save(self, question: Save) -> Saved:
-        (Path(question.folder) / "theta.f32").write_bytes(self.theta.astype("<f4").tobytes())
+        for name in SAVED:
+            (Path(question.folder) / name).write_bytes(self.theta.astype("<f4").tobytes())
         return Saved(question.folder, 0)
 
     def last(self, kind: type[Any]) -> Any:

@@ -209,7 +209,7 @@ def test_a_damaged_folder_is_refused_and_the_fix_is_told(tmp_path, name, damage)
     else:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
-    with pytest.raises(DamagedDataError, match="delete it to start from the newest version"):
+    with pytest.raises(DamagedDataError, match="move the whole state_dir that it lies in away"):
         make()[1].resume(AT_5, tmp_path / "save")
 
 

@@ -1,18 +1,19 @@
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
 from common import canonical
 from common.documents import Counters
-from common.errors import StorageError
+from common.errors import ConfigError, StorageError
 from common.ids import Digest
 from common.log_head import LogHead
 from services.replica import Position
 from services.simulator.aside import Killed
 from services.simulator.disk import Disk, watched
 from services.simulator.host import HOST, Host
-from services.worker.state import Manifest, StateFolder
+from services.worker.state import SAVED, Manifest, StateFolder
 from tests.small_run import Run
 from worker.round import Stage
 
@@ -24,7 +25,10 @@ STAGE = Stage(PLAN, SEQ, exposed=True)
 def saved_at(state: StateFolder, next_seq: int) -> None:
     head = LogHead(next_seq, Digest("0" * 64), PLAN.version, PLAN.digest, 0.0, Counters())
     position = Position(head, PLAN.version, PLAN.digest)
-    state.commit_save(Manifest(state.new_save().name, position), None)
+    folder = state.new_save()
+    for name in SAVED:
+        (folder / name).write_bytes(b"saved")
+    state.commit_save(Manifest(folder.name, position), None)
 
 
 @pytest.fixture
@@ -115,6 +119,30 @@ def test_a_stage_that_a_power_cut_left_has_all_its_files(
 
     again = restarted(tmp_path / "disk")
     assert again.load_stage() is None or (again.stage / "trainer.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("lost", ["", *SAVED])
+def test_a_save_that_is_not_whole_is_refused_with_the_folder_to_move_away(
+    tmp_path: Path, lost: str
+) -> None:
+    root = tmp_path / "state"
+    saved_at(StateFolder(root), SEQ)
+    if lost:
+        (root / "save-1" / lost).unlink()
+    else:
+        shutil.rmtree(root / "save-1")
+    for _ in range(2):  # and a second start finds the same
+        with pytest.raises(ConfigError, match=f"^state_dir: .*; move {root} away, to start from"):
+            StateFolder(root).load()
+    root.rename(tmp_path / "away")
+    assert StateFolder(root).load() is None
+
+
+def test_a_damaged_manifest_is_refused_with_the_folder_to_move_away(tmp_path: Path) -> None:
+    saved_at(StateFolder(tmp_path), SEQ)
+    (tmp_path / "manifest.json").write_bytes(b"{")
+    with pytest.raises(ConfigError, match=f"^state_dir: .*; move {tmp_path} away"):
+        StateFolder(tmp_path).load()
 
 
 def test_nothing_is_frozen_where_a_restart_would_not_find_it(tmp_path: Path) -> None:
