@@ -61,7 +61,8 @@ class EmbeddedValkey:
         with contextlib.ExitStack() as undo:
             if undo.enter_context(_lock(self._folder / "coordinator.lock")) is None:
                 raise ConfigError(
-                    f"another coordinator runs on {folder}: stop it, or choose another folder"
+                    f"data_dir: another coordinator runs on {folder.parent}: end it, or give this "
+                    "one a folder of its own"
                 )
             self._socket = undo.enter_context(_short_path(self._folder / _SOCKET))
             self._client = Redis(

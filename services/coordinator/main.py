@@ -230,7 +230,6 @@ async def _serve(config: Path, settings: CoordinatorSettings, genesis: Genesis) 
     try:
         await unless(told, asyncio.to_thread(try_ports, settings))
         credentials = server_credentials(settings.tls, genesis.run)
-        state_owner.claim(settings.data_dir, canonical.digest(genesis), "data_dir")
         await unless(told, _import_version0(settings, genesis))
         async with contextlib.AsyncExitStack() as opened:
             opening = opened.enter_async_context(open_store(settings, genesis.run))
@@ -348,7 +347,8 @@ def main(config: Path) -> Exit:
     for sentence in (*loud(genesis.algorithm), *loud_options(url)):
         log.warning("%s", sentence)
     try:
-        return asyncio.run(_serve(config, settings, genesis))
+        with state_owner.held(state_owner.claim_of(settings, genesis)):
+            return asyncio.run(_serve(config, settings, genesis))
     except ConfigError:
         raise
     except CrosscloudError as e:

@@ -17,7 +17,6 @@ from typing import Final
 import typer
 from cryptography import x509
 
-from common import canonical
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
 from common.text import printable
@@ -163,29 +162,51 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
     folder = settings.data_dir
     models = disk.coordinator_models(genesis, settings.snapshot_every)
     yield found("members", members)
-    yield found("disk owner", lambda: _owner(settings.data_dir, genesis, "data_dir"))
+    yield found("disk owner", lambda: _owner(settings, genesis))
     yield found("disk room", lambda: disk.room(folder, genesis, models))
     yield found("disk fsync", lambda: disk.durable(folder))
     yield found("disk links", lambda: disk.exclusive(folder))
-    yield found("ports", lambda: ports.own_ports(settings, Role.COORDINATOR))
+    runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
+    yield found("ports", lambda: ports.own_ports(settings, Role.COORDINATOR, runs=runs))
     yield found("redis", lambda: _redis(settings, genesis.run))
 
 
-def _owner(folder: Path, genesis: Genesis, setting: str) -> str:
-    known = state_owner.check(folder, canonical.digest(genesis), setting)
-    return f"{folder} is this run's" if known else f"{folder} is no run's yet"
+def _owner(
+    settings: CoordinatorSettings | WorkerSettings | EvaluatorSettings, genesis: Genesis
+) -> str:
+    claim = state_owner.claim_of(settings, genesis)
+    known = state_owner.check(claim)
+    said = f"{claim.folder} is {'this' if known else 'no'} run's{'' if known else ' yet'}"
+    who = state_owner.runs_on(claim)
+    if who is None:
+        return f"{said}; whether a process runs on it cannot be told"
+    if who and not claim.shared:
+        return f"{said}; {who} runs on it, and no other starts there"
+    return f"{said}; {who} runs on it" if who else said
+
+
+def _save(folder: Path) -> str:
+    from services.worker.state import read_manifest
+
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return "none yet: a start begins at the newest version"
+    return f"{manifest.folder} at version {manifest.position.version}"
 
 
 def _learning(
     config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
 ) -> Iterator[Finding]:
-    yield found("disk owner", lambda: _owner(settings.state_dir, genesis, "state_dir"))
+    yield found("disk owner", lambda: _owner(settings, genesis))
+    if isinstance(settings, WorkerSettings):
+        yield found("disk save", lambda: _save(settings.state_dir))
     models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
     yield found("disk room", lambda: disk.room(settings.state_dir, genesis, models))
     yield found("disk fsync", lambda: disk.durable(settings.state_dir))
     if role is Role.WORKER:
         yield found("disk links", lambda: disk.exclusive(settings.state_dir))
-    yield found("ports", lambda: ports.own_ports(settings, role))
+    runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
+    yield found("ports", lambda: ports.own_ports(settings, role, runs=runs))
     yield from learning.look(config)
     if isinstance(settings, WorkerSettings) and settings.trust.pins and genesis.algorithm.masked:
         from services.worker.trusted import trust_of

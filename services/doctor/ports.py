@@ -16,9 +16,12 @@ from services.settings import (
 
 
 def own_ports(
-    settings: CoordinatorSettings | WorkerSettings | EvaluatorSettings, role: Role
+    settings: CoordinatorSettings | WorkerSettings | EvaluatorSettings, role: Role, *, runs: bool
 ) -> str:
     """Return what is to be said of the ports of a process on these settings.
+
+    Args:
+        runs: whether a process may run on the folder that they name.
 
     Raises:
         ConfigError: something else has one, or no process can listen there.
@@ -27,6 +30,8 @@ def own_ports(
     try:
         check_ports(wanted)
     except ConfigError as e:
+        if not runs:  # whoever answers there has another folder
+            raise
         _runs_already(settings, role, e)
         return f"a {role} on these settings runs here: {_listed(wanted)}"
     return f"{_listed(wanted)} can be listened on" if wanted else "none is listened on"

@@ -1,7 +1,7 @@
 """The evaluator: follows the log, stands on every version that it can, measures it, reports.
 
-It holds no lock on anything: if it is slow it skips versions, if it is gone nothing waits for it.
-One thread reads the log, the main thread replays and measures.
+It holds no lock on anything but its own folder: if it is slow it skips versions, if it is gone
+nothing waits for it. One thread reads the log, the main thread replays and measures.
 """
 
 import contextlib
@@ -235,7 +235,11 @@ def main(config: Path) -> Exit:
     )
     raise_limit()
     check_folder("state_dir", settings.state_dir)
-    state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
+    with state_owner.held(state_owner.claim_of(settings, genesis)):
+        return _run(settings, genesis)
+
+
+def _run(settings: EvaluatorSettings, genesis: Genesis) -> Exit:
     metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
     context = LearnerContext(
         settings=genesis.settings,

@@ -349,7 +349,11 @@ def main(config: Path) -> Exit:
     )
     raise_limit()
     check_folder("state_dir", settings.state_dir)
-    state_owner.claim(settings.state_dir, canonical.digest(genesis), "state_dir")
+    with state_owner.held(state_owner.claim_of(settings, genesis)):
+        return _run(settings, genesis)
+
+
+def _run(settings: WorkerSettings, genesis: Genesis) -> Exit:
     metrics = WorkerMetrics(
         run=genesis.run,
         worker=settings.name,

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,9 @@ from services import state_owner
 from services.certs import authority_in, certificate_for, private_pem
 from services.identity import Identity, Role
 from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
+from services.replica import genesis_position
+from services.settings import load_worker
+from services.worker.state import SAVED, Manifest, StateFolder
 from tests.connect_proxy import ConnectProxy
 from tests.integration.conftest import AFAR, ROOT, LoneCoordinator, Make, lay_out
 
@@ -48,7 +52,7 @@ DISK = {"disk owner", "disk room", "disk fsync", "disk links"}
     ("name", "checks"),
     [
         (COORDINATOR, {"members", "redis", "ports", *DISK}),
-        ("aws", {*LEARNING, *WAY, *DISK}),
+        ("aws", {*LEARNING, *WAY, *DISK, "disk save"}),
         (EVALUATOR, {*LEARNING, *WAY, *DISK} - {"disk links"}),
         (OPERATOR, {w for w in WAY if not w.startswith("bulk")}),
     ],
@@ -294,8 +298,9 @@ def test_a_folder_of_another_run_of_the_same_name_is_named_with_its_fix(
 ) -> None:
     other = lay_out(tmp_path / "run", settings={"width": 16})
     state = coordinator.layout.state(name)
-    state_owner.claim(state, canonical.digest(coordinator.genesis), "state_dir")
     setting = "data_dir" if name == COORDINATOR else "state_dir"
+    state.mkdir(exist_ok=True)
+    (state / state_owner.RUN).write_text(f"{canonical.digest(coordinator.genesis)}\n")
     other.edit(name, **{setting: str(state)})
     status, found = doctor(other.layout.config(name))
     assert status == 1
@@ -306,6 +311,41 @@ def test_a_folder_of_another_run_of_the_same_name_is_named_with_its_fix(
     assert f"{other.layout.config(name)}:" in done.stderr
     assert f"{setting}: {state} is of another run" in done.stderr
     assert "give this run a folder of its own" in done.stderr
+
+
+def test_a_folder_kept_for_another_worker_and_one_that_a_process_runs_on_are_told(
+    tmp_path: Path,
+) -> None:
+    made = lay_out(tmp_path / "run", names=("aws", "gcp"))
+    aws, gcp = (load_worker(made.layout.config(name)) for name in ("aws", "gcp"))
+    with state_owner.held(state_owner.claim_of(aws, made.genesis)):
+        _, found = doctor(made.layout.config("aws"))
+        assert found["disk owner"]["ok"]
+        assert "worker aws of run test, process " in found["disk owner"]["sentence"]
+        made.edit("gcp", state_dir=str(aws.state_dir))
+        _, found = doctor(made.layout.config("gcp"))
+        assert not found["disk owner"]["ok"]
+        assert "is kept for worker aws" in found["disk owner"]["sentence"]
+    _, found = doctor(made.layout.config("aws"))
+    assert "process" not in found["disk owner"]["sentence"]
+    made.edit("gcp", state_dir=str(gcp.state_dir))
+
+
+def test_a_save_that_is_gone_is_told_before_a_start(tmp_path: Path) -> None:
+    made = lay_out(tmp_path / "run")
+    config = made.layout.config("aws")
+    root = load_worker(config).state_dir
+    state = StateFolder(root)
+    folder = state.new_save()
+    for file in SAVED:
+        (folder / file).touch()
+    state.commit_save(Manifest(folder.name, genesis_position(made.genesis)), None)
+    _, found = doctor(config)
+    assert found["disk save"]["ok"], found["disk save"]
+    shutil.rmtree(folder)
+    status, found = doctor(config)
+    assert status == 1
+    assert f"move {root} away" in found["disk save"]["sentence"]
 
 
 @pytest.mark.parametrize(

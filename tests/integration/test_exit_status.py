@@ -351,3 +351,33 @@ def test_a_process_that_a_learner_forks_hears_signals_as_any_other() -> None:
             timeout=PATIENCE_S,
         )
     assert done.stdout == "-15\n"
+
+
+@pytest.mark.parametrize("name", ["aws", EVALUATOR])
+def test_a_second_process_on_a_folder_is_told_so_and_a_killed_one_leaves_it_free(
+    site: Site, name: str
+) -> None:
+    first = site.blocked(name, "waits")
+    command = EVALUATOR if name == EVALUATOR else "worker"
+    again = site.command("again", command, "--config", site.federation.layout.config(name))
+    assert again.wait(PATIENCE_S), again.last_lines()
+    assert again.exit_code == Exit.SETTINGS
+    said = site.said("again")
+    assert f"state_dir: this {command} runs here already: {command} {name} of run test" in said
+    assert "Traceback" not in said
+    first.kill()
+    (site.folder / "began").unlink()
+    site.blocked(name, "waits").kill()
+
+
+def test_a_second_coordinator_on_a_folder_is_told_so_whatever_its_ports(site: Site) -> None:
+    first = site.start(COORDINATOR)
+    until(lambda: "control port" in site.said(COORDINATOR) or first.exit_code is not None)
+    again = site.command(
+        "again", COORDINATOR, "--config", site.federation.layout.config(COORDINATOR)
+    )
+    assert again.wait(PATIENCE_S), again.last_lines()
+    assert again.exit_code == Exit.SETTINGS
+    assert "data_dir: this coordinator runs here already: coordinator of run" in site.said("again")
+    first.terminate()
+    site.ends_with(first, Exit.TOLD)

@@ -32,7 +32,7 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def test_free_ports_are_listed(layout: Layout) -> None:
-    said = own_ports(load_coordinator(layout.config(COORDINATOR)), Role.COORDINATOR)
+    said = own_ports(load_coordinator(layout.config(COORDINATOR)), Role.COORDINATOR, runs=True)
     assert said.endswith("can be listened on")
     for what in ("control_port", "bulk_port", "metrics.port"):
         assert what in said
@@ -45,7 +45,7 @@ def test_a_port_that_something_else_has_is_named(layout: Layout, what: str) -> N
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         with pytest.raises(ConfigError, match=rf"^{what}: cannot listen"):
-            own_ports(settings, Role.COORDINATOR)
+            own_ports(settings, Role.COORDINATOR, runs=True)
 
 
 def test_a_worker_that_runs_already_is_no_fault_and_one_without_a_port_is_none_either(
@@ -55,9 +55,11 @@ def test_a_worker_that_runs_already_is_no_fault_and_one_without_a_port_is_none_e
     settings = load_worker(config)
     metrics = WorkerMetrics(run="test", worker="aws", software="1", tells_loss=True)
     with closing(serve(metrics.registry, settings.metrics.host, settings.metrics.port)):
-        assert "runs here" in own_ports(settings, Role.WORKER)
+        assert "runs here" in own_ports(settings, Role.WORKER, runs=True)
         with pytest.raises(ConfigError, match=r"^metrics\.port"):  # it is no evaluator
-            own_ports(settings, Role.EVALUATOR)
+            own_ports(settings, Role.EVALUATOR, runs=True)
+        with pytest.raises(ConfigError, match=r"^metrics\.port"):  # nor is it this folder's
+            own_ports(settings, Role.WORKER, runs=False)
     closed = {**yaml.safe_load(config.read_text()), "metrics": {"port": 0}}
     config.write_text(yaml.safe_dump(closed))
-    assert own_ports(load_worker(config), Role.WORKER) == "none is listened on"
+    assert own_ports(load_worker(config), Role.WORKER, runs=True) == "none is listened on"
