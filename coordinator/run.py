@@ -176,6 +176,7 @@ class Run:
             backoff=self._backoff,
             ending=self._ending,
             border_s=self._border_s,
+            words_due_s=self._timings.key_timeout_s,
             now_s=now_s,
         )
 

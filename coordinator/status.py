@@ -91,9 +91,16 @@ def status_of(
     backoff: Backoff,
     ending: bool,
     border_s: float,
+    words_due_s: float,
     now_s: float,
 ) -> Status:
-    """Return the picture of a run; see `Status`. `border_s` is when the last round ended."""
+    """Return the picture of a run; see `Status`.
+
+    Args:
+        border_s: when the last round ended.
+        words_due_s: after so long without a round people are told what to do about words that are
+            missing; before, they are on their way.
+    """
     since_s = border_s if open_round is None else open_round.since_s
     waits = not head.stopped and (open_round is not None or not head.paused_by)
     waiting_s = now_s - since_s if waits else 0.0
@@ -112,7 +119,7 @@ def status_of(
             offers,
             open_round,
             returning,
-            _waiting_for_words(words, head),
+            _waiting_for_words(words, head, late=now_s >= border_s + words_due_s),
             backoff.sentences(now_s),
             ending=ending,
             border_s=border_s,
@@ -204,15 +211,17 @@ def _waiting_for_round(open_round: Round, now_s: float) -> str:
     return f"{what} of {', '.join(missing)}, {since}; at most {left_s:.1f} s more"
 
 
-def _waiting_for_words(words: HeadWords, head: RunHead) -> tuple[str, ...]:
-    """Return whose words the newest version lacks: nobody stands on it before."""
+def _waiting_for_words(words: HeadWords, head: RunHead, *, late: bool) -> tuple[str, ...]:
+    """Return whose words the newest version lacks: nobody stands on it before.
+
+    Each good round waits for them for a moment: only where they are `late` is there anything to do.
+    """
     if not (needed := words.needed(head)):
         return ()
-    missing = words.missing(head)
-    return (
-        f"the word of {needed} of {', '.join(missing)} for version {head.version}, which they made:"
-        " where they are gone for good, roll back to a version before it",
-    )
+    missing = ", ".join(words.missing(head))
+    sentence = f"the word of {needed} of {missing} for version {head.version}, which they made"
+    advice = ": where they are gone for good, roll back to a version before it"
+    return (sentence + advice if late else sentence,)
 
 
 def _waiting_for_offers(offers: Offers, live: Sequence[WorkerId], now_s: float) -> str:
