@@ -31,7 +31,11 @@ from services.small_file import read_small
 
 T = TypeVar("T")
 
-# What gRPC says in `details()` -> what it means. First match wins.
+# What gRPC says in `details()` of a connection that was there and is not any more.
+_BREAKS: Final = ("Socket closed", "Stream removed", "Connection reset by peer", "Broken pipe")
+
+# What gRPC says in `details()` -> what it means. First match wins. {at}, {to}, {of}: what was
+# dialled, where that is known.
 _SENTENCES: Final = (
     (
         "CERTIFICATE_VERIFY_FAILED: certificate has expired",
@@ -67,29 +71,33 @@ _SENTENCES: Final = (
     ),
     (
         "Connection refused",
-        "nothing listens there: check address and port, and that the coordinator runs",
+        "nothing listens {at}: check address and port, and that the coordinator runs",
     ),
     (
         "address lookup failed",
-        "the coordinator's host name cannot be resolved: check the address and this machine's DNS",
+        "the coordinator's host name{of} cannot be resolved: check the address and this machine's "
+        "DNS",
     ),
     (
         "No route to host",
-        "there is no way to that address: check it, and this machine's network",
+        "there is no way {to}: check the address, and this machine's network",
     ),
     (
         "Network is unreachable",
-        "there is no way to that address: check it, and this machine's network",
+        "there is no way {to}: check the address, and this machine's network",
     ),
     (
         "Method not found",
         "a coordinator's other port answers there: control and bulk are exchanged, so exchange the "
         "two addresses",
     ),
-    (
-        "Socket closed",
-        "the coordinator closed the connection, which is what it does when it does not accept our "
-        "certificate: its own log names the reason",
+    *(
+        (
+            mark,
+            "the coordinator closed the connection: it ended, or it does not accept our "
+            "certificate, and then its own log names the reason",
+        )
+        for mark in _BREAKS
     ),
 )
 
@@ -105,10 +113,14 @@ _SENTENCES_BY_PROXY: Final = (
     ("No route to host", "there is no way to {proxy}: correct {fix}"),
     ("Network is unreachable", "there is no way to {proxy}: correct {fix}"),
     ("Expected '", "what answers is no HTTP proxy, but should be {proxy}: correct {fix}"),
-    (
-        "Socket closed",
-        "the connection was closed, by {proxy} or by the coordinator behind it, which does that "
-        "when it does not accept our certificate: the logs of both name the reason",
+    *(
+        (
+            mark,
+            "the connection was closed, by {proxy} or by the coordinator behind it, which does "
+            "that when it ends or does not accept our certificate: the logs of both name the "
+            "reason",
+        )
+        for mark in _BREAKS
     ),
     (
         "CERTIFICATE_VERIFY_FAILED",
@@ -260,10 +272,13 @@ def explain_rpc_error(
             return proxy.fault
         return _by_proxy(proxy, target, details, code)
     vain = hint(target) if target else ""
-    for mark, sentence in _SENTENCES:
-        if mark in details:
-            return sentence + vain
-    return f"the call failed{code}: {details}{vain}"
+    return (_meaning(details, target) or f"the call failed{code}: {details}") + vain
+
+
+def is_break(error: grpc.RpcError) -> bool:
+    """Return whether the connection broke under a call: to whom it had answered, it accepts."""
+    _, details = _said(error)
+    return any(mark in details for mark in _BREAKS)
 
 
 def explain_failed_call(error: grpc.RpcError, channel: grpc.Channel) -> str:
@@ -284,8 +299,14 @@ def _by_proxy(proxy: Proxy, target: str, details: str, code: str) -> str:
                 details=details[details.index(mark) :].partition(":")[0],
             )
     failed = f"the call failed{code}: {details}"
-    sentence = next((sentence for mark, sentence in _SENTENCES if mark in details), failed)
-    return f"{sentence} ({proxy.shown} is in between)"
+    return f"{_meaning(details, target) or failed} ({proxy.shown} is in between)"
+
+
+def _meaning(details: str, target: str) -> str:
+    """Return the sentence for what gRPC says; "" where there is none."""
+    sentence = next((sentence for mark, sentence in _SENTENCES if mark in details), "")
+    at, to = (f"at {target}", f"to {target}") if target else ("there", "to that address")
+    return sentence.format(at=at, to=to, of=f" of {target}" if target else "")
 
 
 def _said(error: Any) -> tuple[str, str]:

@@ -42,7 +42,7 @@ from services.progress import Lines, shown
 from services.renewed import RenewedChannel
 from services.replica import Replica, genesis_position
 from services.settings import EvaluatorSettings, load_evaluator
-from services.tls import explain_failed_call, renewed_credentials
+from services.tls import explain_failed_call, is_break, renewed_credentials
 from worker.learner import Learner, LearnerContext
 from worker.model import ParameterVector
 
@@ -200,12 +200,12 @@ class Evaluator:
         patience = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         next_seq = None if self._position is None else self._position.next_seq
         while not self._closing.is_set():
-            told_s = None
+            told_s, heard = None, False
             request = session_pb2.WatchLogRequest(from_seq=next_seq, follow=True)
             try:
                 for response in self._session.WatchLog(request):
                     self._bulk.tally.message("received", "control", response.ByteSize())
-                    record = canonical.decode(response.record, Record)
+                    heard, record = True, canonical.decode(response.record, Record)
                     next_seq = record.seq + 1
                     patience.reset()
                     self._records.put(record)
@@ -214,8 +214,13 @@ class Evaluator:
                     self._refusal = refusal
                     break
                 told_s = retry_after_s(e)
-                if not self._closing.is_set():
-                    log.warning("no log: %s", explain_failed_call(e, self._control))
+                if self._closing.is_set():
+                    break
+                if heard and is_break(e):
+                    log.warning("the connection to the coordinator broke; dialling again")
+                else:
+                    why = explain_failed_call(e, self._control)
+                    log.warning("the run's log cannot be followed: %s", why)
             except ValueError:  # the channel was closed by the main thread
                 break
             self._closing.wait(patience.wait_s(told_s))

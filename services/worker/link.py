@@ -28,7 +28,7 @@ from services.exit_status import Exit
 from services.grpc_status import error_of, retry_after_s
 from services.patience import Patience
 from services.renewed import Renewed
-from services.tls import explain_rpc_error
+from services.tls import explain_rpc_error, is_break
 from services.wire import Tally
 
 log = logging.getLogger(__name__)
@@ -140,6 +140,8 @@ class Link:
                 self._come_back_s = retry_after_s(e) or self._come_back_s
                 if (e.code(), e.details()) == (grpc.StatusCode.INTERNAL, _MADE_HERE):
                     log.info("the stream ended while something was on its way")
+                elif self._welcomed and is_break(e):
+                    log.warning("the connection to %s broke; dialling again", self._target)
                 else:
                     why = explain_rpc_error(e, self._target, self._own)
                     log.warning("no stream to %s: %s", self._target, why)

@@ -152,7 +152,9 @@ def test_so_it_is_where_the_learner_is_stuck_in_a_library_and_hears_no_signal(
 
 
 @pytest.mark.parametrize(
-    ("name", "sign"), [("aws", "no stream to"), (EVALUATOR, "no log: ")], ids=["aws", "evaluator"]
+    ("name", "sign"),
+    [("aws", "no stream to"), (EVALUATOR, "cannot be followed: ")],
+    ids=["aws", "evaluator"],
 )
 def test_who_is_told_to_end_while_it_dials(site: Site, name: str, sign: str) -> None:
     process = site.start(name)
@@ -171,6 +173,24 @@ def test_a_coordinator_that_is_told_to_end_while_another_leads(site: Site, redis
     site.ends_with(process, Exit.TOLD)
     assert lease.renew(PATIENCE_S)
     lease.close()
+
+
+def test_a_coordinator_that_is_killed_is_no_trouble_with_a_certificate(
+    site: Site, tmp_path: Path
+) -> None:
+    site.edit(EVALUATOR, state_dir=str(tmp_path))  # a new one hears the log from its start
+    coordinator, evaluator = site.start(COORDINATOR), site.start(EVALUATOR)
+    until(lambda: "version 0: loss" in site.said(EVALUATOR) or evaluator.exit_code is not None)
+    coordinator.kill()
+    until(lambda: "dialling again" in site.said(EVALUATOR))
+    until(lambda: "nothing listens at " in site.said(EVALUATOR))
+    assert "cannot be followed: the coordinator closed" not in site.said(EVALUATOR)
+    evaluator.terminate()
+    assert evaluator.wait(PATIENCE_S), evaluator.last_lines()
+    coordinator = site.start(COORDINATOR)  # which ends the killed one's store
+    until(lambda: site.said(COORDINATOR).count("privacy tier") == 2)
+    coordinator.terminate()
+    site.ends_with(coordinator, Exit.TOLD)
 
 
 def test_a_signal_for_every_process_of_a_service_is_one_for_its_first(site: Site) -> None:

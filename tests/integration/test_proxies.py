@@ -197,4 +197,4 @@ def test_a_proxy_that_ends_tls_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_a_host_that_nobody_knows_is_said_so() -> None:
-    assert "the coordinator's host name cannot be resolved" in why_not()
+    assert "the coordinator's host name of coordinator.invalid:7443 cannot be resolved" in why_not()

@@ -98,6 +98,29 @@ def test_details_that_say_nothing_known_are_passed_on() -> None:
     assert explain_rpc_error("the moon is full") == "the call failed: the moon is full"
 
 
+@pytest.mark.parametrize(
+    "details",
+    [
+        "Socket closed",
+        "Stream removed (recvmsg:Connection reset by peer (104))",
+        "failed to connect to all addresses; last error: recvmsg:Connection reset by peer",
+        "Broken pipe",
+    ],
+)
+def test_a_connection_that_was_closed_may_be_a_coordinator_that_ended(details: str) -> None:
+    said = explain_rpc_error(details, "127.0.0.1:1")
+    assert "it ended, or it does not accept our certificate" in said
+
+
+@pytest.mark.parametrize(
+    "details",
+    ["Connection refused", "address lookup failed", "No route to host", "Network is unreachable"],
+)
+def test_who_cannot_be_reached_is_named_where_it_is_known(details: str) -> None:
+    assert "127.0.0.1:17443" in explain_rpc_error(details, "127.0.0.1:17443")
+    assert "{" not in explain_rpc_error(details)
+
+
 def test_a_failing_call_is_explained_by_our_own_certificate_where_that_has_expired(
     tmp_path: Path,
 ) -> None:

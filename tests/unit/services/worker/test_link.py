@@ -41,7 +41,8 @@ class Call:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, *, welcomes: bool = True) -> None:
+        self.welcomes = welcomes
         self.calls: list[Call] = []
         self.heard: list[Any] = []
         self.link = Link(
@@ -55,7 +56,8 @@ class Bench:
     @contextlib.asynccontextmanager
     async def dial(self) -> AsyncIterator[Call]:
         self.calls.append(Call())
-        self.calls[-1].answers.put_nowait(WELCOME)
+        if self.welcomes:
+            self.calls[-1].answers.put_nowait(WELCOME)
         yield self.calls[-1]
 
 
@@ -146,6 +148,30 @@ def test_a_busy_coordinator_is_dialled_again_when_it_says_so(loop: VirtualLoop) 
         assert len(bench.calls) == 2
 
     loop.run_until_complete(test())
+
+
+BREAKS = ("Socket closed", "Stream removed (recvmsg:Connection reset by peer (104))")
+
+
+@pytest.mark.parametrize("text", BREAKS)
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_stream_that_broke_after_the_welcome_is_no_trouble_with_a_certificate(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture, text: str, accepted: bool
+) -> None:
+    async def test() -> None:
+        bench = Bench(welcomes=accepted)
+        task = asyncio.create_task(running(10.0, bench))
+        await asyncio.sleep(1.0)
+        nothing = grpc.aio.Metadata()
+        lost = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, text)
+        bench.calls[0].answers.put_nowait(lost)
+        await task
+        assert len(bench.calls) == 2
+
+    loop.run_until_complete(test())
+    broke = "the connection to the coordinator broke; dialling again"
+    assert (broke in caplog.text) == accepted
+    assert ("certificate" in caplog.text) != accepted
 
 
 @pytest.mark.parametrize("last", ["drain", "replaced", "reconnect"])
