@@ -25,11 +25,13 @@ class Gate:
         return bool(self._ledger.head.paused_by)
 
     def operate(self, event: Operated, now_s: float) -> tuple[Effect, ...]:
-        """An operator asked for something; asking for what is so already changes nothing."""
+        """An operator asked for something; asking for what is so already is only noted."""
         match event.command:
             case Command.PAUSE | Command.RESUME:
                 if (event.command is Command.PAUSE) == self.paused:
-                    return ()
+                    state = f"is paused by {self._ledger.head.paused_by}" if self.paused else "runs"
+                    sentence = f"{event.by} asked; the run {state} already"
+                    return (Note(event.command.value, sentence),)
                 return self._ledger.control(Control(event.command.value, event.by, ""), now_s)
             case Command.STOP:
                 if self.stop is not None:

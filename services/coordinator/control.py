@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -20,6 +20,7 @@ from common import canonical
 from common.documents import Evaluation, RollbackOrder
 from common.errors import (
     BusyError,
+    CrosscloudError,
     IncompatibleError,
     MalformedDocumentError,
     NotAMemberError,
@@ -58,7 +59,7 @@ from services.coordinator.sessions import (
 from services.coordinator.status import StatusSource
 from services.genuine import Genuine
 from services.grpc_status import abort
-from services.identity import MemberList, Role, certificate_end_s, identity_of
+from services.identity import Identity, MemberList, Role, certificate_end_s, identity_of
 from services.wire import Direction, both_ways
 
 log = logging.getLogger(__name__)
@@ -317,6 +318,11 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     ) -> operator_pb2.RollbackResponse:
         """See protos/v1/operator.proto."""
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
+        with _refusal_told(request.version, operator.name):
+            await self._roll_back(request, operator)
+        return operator_pb2.RollbackResponse()
+
+    async def _roll_back(self, request: operator_pb2.RollbackRequest, operator: Identity) -> None:
         digest = self._keeping.digest_of(request.version)
         order = canonical.decode(request.order, RollbackOrder) if request.order else None
         if order is not None:
@@ -334,15 +340,15 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         end = await self._driver.feed_until(asked, _ends_rollback)
         if isinstance(end, NotRolledBack):
             raise UnknownFileError(f"version {end.version} does not return: {end.detail}")
-        return operator_pb2.RollbackResponse()
 
     @override
     async def GetVersion(
         self, request: operator_pb2.GetVersionRequest, context: Context
     ) -> operator_pb2.GetVersionResponse:
         """See protos/v1/operator.proto."""
-        self._members.admit(identity_of(context), Role.OPERATOR)
-        digest = self._keeping.digest_of(request.version)
+        operator = self._members.admit(identity_of(context), Role.OPERATOR)
+        with _refusal_told(request.version, operator.name):  # a roll-back's first question
+            digest = self._keeping.digest_of(request.version)
         return operator_pb2.GetVersionResponse(
             digest=bytes.fromhex(digest), genesis=bytes.fromhex(self._genesis)
         )
@@ -350,6 +356,16 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     async def _operate(self, command: Command, context: Context) -> None:
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         await self._driver.feed(Operated(command, by=operator.name))
+
+
+@contextlib.contextmanager
+def _refusal_told(version: int, by: str) -> Iterator[None]:
+    """Have the log say that a roll-back was refused, to whom, and why."""
+    try:
+        yield
+    except CrosscloudError as e:
+        log.warning("not rolled back: version %d, which %s asked for: %s", version, by, e)
+        raise
 
 
 def _ends_rollback(effect: Effect) -> bool:

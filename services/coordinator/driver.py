@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 from common.documents import Record
 from common.errors import CrosscloudError, StorageError
@@ -194,6 +194,7 @@ class Driver:
                 await self._works.send(effect.session, effect.message)
             case Publish():
                 await self._works.publish(effect.record)
+                _tell(effect.record)
             case Note():
                 about = {"event": effect.kind, "worker": effect.worker, "round": effect.round}
                 known = {field: value for field, value in about.items() if value is not None}
@@ -207,6 +208,24 @@ class Driver:
                     self.finished.set_result(effect.reason)
             case _:
                 assert_never(effect)
+
+
+_ACTS: Final = {"pause": "paused", "resume": "resumed", "stop": "stopped"}
+
+
+def _tell(record: Record) -> None:
+    """Say what an operator, or a limit of the run, has done."""
+    if (control := record.control) is not None:
+        done = _ACTS.get(control.action, control.action)
+        why = f": {control.detail}" if control.detail else ""
+        log.info("%s: by %s, at version %d%s", done, control.by, record.version, why)
+    elif (back := record.rollback) is not None:
+        log.info(
+            "rolled back: by %s, version %d is version %d now",
+            back.by,
+            back.version,
+            record.version,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,6 +300,10 @@ def test_a_roll_back_brings_a_version_back_whose_files_were_gone_and_outlives_a_
         assert back.rollback.order.version == 2
         request = bulk_pb2.DownloadRequest(digest=bytes.fromhex(back.digest))
         assert next(iter(aws.shards.Download(request))).total_bytes > 0
+    said = coordinator.layout.log(COORDINATOR).read_text()
+    for version in (6, 5):
+        assert f"not rolled back: version {version}, which operator asked for: " in said
+    assert "rolled back: by operator, version 2 is version 6 now" in said
 
     assert coordinator.process is not None
     coordinator.process.kill()

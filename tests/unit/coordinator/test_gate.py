@@ -7,7 +7,7 @@ from common.errors import UnexpectedMessageError
 from coordinator.gate import Gate, limit_reached
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
-from coordinator.ports import Append, Command, Operated
+from coordinator.ports import Append, Command, Note, Operated
 from tests.run_script import begun
 
 HEAD = RunHead.of(begun().genesis)
@@ -56,12 +56,14 @@ def new_gate(stop: Stop | None = None) -> Gate:
 def test_asking_for_what_is_so_already_is_no_record() -> None:
     gate = new_gate()
 
-    assert gate.operate(Operated(Command.RESUME, "alice"), 0.0) == ()
+    runs = Note("resume", "alice asked; the run runs already")
+    assert gate.operate(Operated(Command.RESUME, "alice"), 0.0) == (runs,)
     append, *_ = gate.operate(Operated(Command.PAUSE, "alice"), 1.0)
     assert isinstance(append, Append)
     assert append.record.control == Control("pause", "alice", "")
     assert gate.paused
-    assert gate.operate(Operated(Command.PAUSE, "bob"), 2.0) == ()
+    paused = Note("pause", "bob asked; the run is paused by alice already")
+    assert gate.operate(Operated(Command.PAUSE, "bob"), 2.0) == (paused,)
     assert gate.operate(Operated(Command.RESUME, "bob"), 3.0) != ()
     assert not gate.paused
 

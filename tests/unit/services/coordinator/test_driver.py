@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from common.documents import Counters, Record
+from common.documents import Control, Counters, Record, Rollback
 from common.errors import (
     OutOfDescriptorsError,
     ProtocolError,
@@ -204,6 +205,23 @@ async def test_what_counts_as_lost_is_a_warning(caplog: pytest.LogCaptureFixture
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage() == "the store: round[open] counts as lost: not ASCII JSON"
+
+
+@pytest.mark.parametrize(
+    ("act", "line"),
+    [
+        ({"control": Control("pause", "ann", "")}, "paused: by ann, at version 7"),
+        ({"control": Control("resume", "ann", "")}, "resumed: by ann, at version 7"),
+        ({"control": Control("stop", "ann", "asked for")}, "stopped: by ann, at version 7: asked"),
+        ({"rollback": Rollback(2, 2, "ann")}, "rolled back: by ann, version 2 is version 7 now"),
+    ],
+)
+async def test_what_an_operator_did_is_in_the_log(
+    caplog: pytest.LogCaptureFixture, act: dict[str, Any], line: str
+) -> None:
+    caplog.set_level("INFO")
+    await driver(Ports(Publish(replace(RECORD, version=7, **act)))).feed(Ticked())
+    assert line in caplog.text
 
 
 async def test_the_end_of_the_run_is_a_result() -> None:
