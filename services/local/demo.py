@@ -32,7 +32,7 @@ from services.local.demo_settings import WORKERS, demo_spec
 from services.local.federation import Federation
 from services.local.layout import COORDINATOR, EVALUATOR, HEADER
 from services.local.processes import ProcessFailedError
-from services.local.table import live_table, plain_line, saved
+from services.local.table import joining_line, live_table, plain_line, saved
 from services.places import check_folder
 from services.progress import Outlet, outlet, shown
 from services.report.main import REPORT, write_report
@@ -119,20 +119,27 @@ def _watch(
         now_s: monotonic clock.
         patience_s: how long a worker may take to join without a word about it.
     """
-    next_line_s = -math.inf
-    absent = Absent(federation.workers, patience_s, now_s())
+    next_line_s, began_s, num_expected = -math.inf, now_s(), len(federation.workers)
+    has_begun = False
+    absent = Absent(federation.workers, patience_s, began_s)
     view = Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext()
     with view as live:
         while not federation.finished():
-            status = federation.status()
-            if missing := absent.due(status, now_s()):
+            status, at_s = federation.status(), now_s()
+            if missing := absent.due(status, at_s):
                 console.print("\n".join(_absence(federation, missing, patience_s)))
-            if status:
-                if live:
-                    live.update(live_table(status), refresh=True)
-                elif now_s() >= next_line_s:
-                    console.print(plain_line(status))
-                    next_line_s = now_s() + _PLAIN_LINE_EVERY_S
+            has_begun = has_begun or bool(status and status.workers)
+            if not has_begun:
+                line = joining_line(num_expected, at_s - began_s)
+            elif status:
+                line = plain_line(status, num_expected)
+            else:
+                line = ""
+            if live and line:
+                live.update(live_table(status) if status and has_begun else line, refresh=True)
+            elif line and at_s >= next_line_s:
+                console.print(line)
+                next_line_s = at_s + _PLAIN_LINE_EVERY_S
             federation.sleep(1.0)
 
 

@@ -31,15 +31,28 @@ def live_table(status: RunStatus) -> RenderableType:
     return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines), "", table)
 
 
-def plain_line(status: RunStatus) -> str:
-    """Return the run in one line of at most 80 columns: what is left of it, or who is missing."""
-    live, of = sum(w.live for w in status.workers), len(status.workers)
+def plain_line(status: RunStatus, num_expected: int = 0) -> str:
+    """Return the run in one line of at most 80 columns: what is left of it, or who is missing.
+
+    Args:
+        num_expected: workers that are to join, as far as that is known.
+    """
+    live, of = sum(w.live for w in status.workers), max(num_expected, len(status.workers))
     left = left_of(status) if live == of else ""
     return (
         f"{_elapsed(status.seconds):>6}  version {_version(status.version):<3}  "
         f"{measured(status)}  moved {human_bytes(status.bytes_moved)}"
         f"{left or f'  workers {live}/{of}'}"
     )
+
+
+def joining_line(num_expected: int, seconds: float) -> str:
+    """Return one line on a run that nobody has joined yet.
+
+    Args:
+        seconds: for how long it waits.
+    """
+    return f"{_elapsed(seconds):>6}  waiting for {num_expected} workers to join"
 
 
 def left_of(status: RunStatus) -> str:

@@ -7,10 +7,12 @@ from unittest import mock
 import pytest
 from rich.console import Console
 
+from protos.v1 import operator_pb2
 from services.local import demo
 from services.local.federation import Federation
 from services.local.layout import FederationSpec, WorkerSpec
 from services.local.processes import ProcessFailedError
+from services.operator_link import run_status
 from tests.silent_outlet import SilentOutlet
 
 PROGRAM = """
@@ -158,6 +160,17 @@ def test_a_demo_that_nobody_joins_names_everybody_and_the_last_of_their_logs(fed
     assert "coordinator: the coordinator at 127.0.0.1:1: nothing listens at the proxy p:9" in shown
     assert "aws said last: worker aws" in shown
     assert "gcp said last: worker gcp" in shown
+
+
+def test_a_demo_that_nobody_has_joined_yet_says_that_it_waits_and_for_how_many(
+    federation, monkeypatch
+):
+    answers = iter([run_status(operator_pb2.GetStatusResponse())] * 3)
+    monkeypatch.setattr(federation, "status", lambda: next(answers, None))
+    shown = watched(federation, [0.0, 0.0, 5.0, 10.0])
+    lines = [f"{seconds:>4} s  waiting for 2 workers to join" for seconds in (0, 5, 10)]
+    assert shown.splitlines()[:3] == lines
+    assert "version" not in shown
 
 
 def test_stopping_twice_or_before_the_start_is_fine(federation):

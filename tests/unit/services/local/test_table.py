@@ -179,6 +179,10 @@ def test_where_nobody_can_tell_nothing_is_said_to_be_left(changes):
     assert "left" not in plain_line(shown)
 
 
+def test_the_plain_line_counts_workers_that_have_not_joined_yet():
+    assert "workers 4/6" in plain_line(status(), 6)
+
+
 def test_the_plain_line_counts_live_workers():
     workers = (worker("aws"), worker("gcp", live=False))
     assert "workers 1/2" in plain_line(status(workers=workers))
