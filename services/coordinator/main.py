@@ -79,7 +79,8 @@ SLOW_S: Final = 10.0
 """Between two looks at what changes slowly."""
 
 LINGER_S: Final = 30.0
-"""How long a finished run waits for its evaluator and for the workers to take leave."""
+"""How long a finished run waits for its evaluator and for the workers to take leave; one that was
+over before waits so long for whoever has not heard of it."""
 
 
 class Coordinator:
@@ -127,6 +128,7 @@ class Coordinator:
             admits=listed_workers(self.genuine, self.members),
         )
         self.status = StatusSource(genesis, self.look, self.reports, self._store.outage)
+        self._was_over = self.look().state == "stopped"
         self._children: tuple[Child, ...] = ()
         self._holding: asyncio.Future[None] | None = None
 
@@ -179,13 +181,17 @@ class Coordinator:
                 self._holding.exception()  # seen: why this process ends is known by now
 
     async def _linger(self) -> None:
-        """Let the evaluator report the last version, and the workers leave."""
+        """Let the evaluator report the last version, and the workers leave.
+
+        Of a run that was over before, whoever has not heard of it dials still: nobody knows who.
+        """
         until_s = time.monotonic() + LINGER_S
         while time.monotonic() < until_s:
             status = self.look()
             newest = -1 if status.evaluation is None else status.evaluation.version
             expected = any(m.role is Role.EVALUATOR for m in self.members.members.values())
-            if not len(self.leading.sessions) and (newest == status.version or not expected):
+            is_told = newest == status.version or not expected
+            if not self._was_over and not len(self.leading.sessions) and is_told:
                 return
             await asyncio.sleep(TICK_S)
 

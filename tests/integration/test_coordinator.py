@@ -316,6 +316,24 @@ def test_a_roll_back_brings_a_version_back_whose_files_were_gone_and_outlives_a_
         commit_round(aws, plan)
 
 
+def test_a_run_that_is_over_tells_so_whoever_comes_later(make_coordinator: Make) -> None:
+    coordinator = make_coordinator(start=False)
+    members = coordinator.folder / "certs" / "members.yaml"
+    listed = yaml.safe_load(members.read_text())
+    listed["members"] = [m for m in listed["members"] if m["role"] != "evaluator"]
+    members.write_text(yaml.safe_dump(listed))  # so that nobody's measurement is waited for
+    coordinator.start()
+    with operator(coordinator) as link:
+        link.stop()
+    assert coordinator.process is not None
+    assert coordinator.process.wait(60)
+    coordinator.start()
+    with coordinator.worker("aws") as aws:
+        aws.join()
+        assert aws.receive("drain").finished
+    assert coordinator.process.exit_code is None
+
+
 def test_a_coordinator_that_cannot_start_lets_go_of_the_lease_and_ends(
     make_coordinator: Make,
 ) -> None:

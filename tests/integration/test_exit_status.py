@@ -1,7 +1,7 @@
 """Real processes and how they end: told to at a bad moment, on a wrong setting, with their parent.
 
 Nothing here sleeps: a learner that never gets built says when it has begun, and processes and logs
-are looked at until they say what is waited for.
+are looked at until they say what is waited for. It is long because every process has its ends here.
 """
 
 import os

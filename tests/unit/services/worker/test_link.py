@@ -163,7 +163,7 @@ def test_a_stream_that_broke_after_the_welcome_is_no_trouble_with_a_certificate(
         task = asyncio.create_task(running(10.0, bench))
         await asyncio.sleep(1.0)
         nothing = grpc.aio.Metadata()
-        lost = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, text)
+        lost = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, text, None)
         bench.calls[0].answers.put_nowait(lost)
         await task
         assert len(bench.calls) == 2
