@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from common.errors import ConfigError
 from services.config_file import check, read_mapping
+from services.file_kind import refuse_other
 from services.identity import check_name
 from services.settings import CoordinatorSettings, TimingSettings
 from services.yaml_file import Written
@@ -159,6 +160,7 @@ def read_options(
         ConfigError: names the option or the field, and the fix; a link, speed or price of nobody.
     """
     written = Written("plan", {}) if path is None else read_mapping(path)
+    refuse_other(PlanOptions, "plan", written)
     raw = written.value
     origins: dict[str, str] = {}
     places = _Places(raw, origins)
