@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from common.errors import ConfigError
 from services.file_kind import TELLING, process_in
@@ -24,7 +25,7 @@ from services.settings import (
 )
 from tests.unit.services.test_settings import COORDINATOR, OPERATOR, RUN, WORKER
 
-KINDS = {
+KINDS: dict[str, type[BaseModel]] = {
     "coordinator": CoordinatorSettings,
     "worker": WorkerSettings,
     "evaluator": EvaluatorSettings,
