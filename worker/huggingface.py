@@ -45,7 +45,7 @@ from worker.learner import (
 )
 from worker.learner_settings import check_data, settings_of
 from worker.model_config import config_of, refuse_longer
-from worker.named import GIVE, named, refuse_packed, refuse_unless_whole
+from worker.named import GIVE, named, refuse_packed, refuse_unless_whole, without_bars
 from worker.tokenizer import BYTES, PINNED, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
@@ -280,7 +280,8 @@ class HuggingFaceLearner(Learner):
     @override
     def export(self, folder: Path) -> None:
         """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
-        self._model.save_pretrained(folder)
+        with without_bars():
+            self._model.save_pretrained(folder)
         save_tokenizer(self._tokenizer, folder)
 
 

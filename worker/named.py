@@ -12,6 +12,7 @@ from typing import Any, Final
 from huggingface_hub import get_session, hf_hub_url
 from safetensors import safe_open
 from transformers import PretrainedConfig
+from transformers.utils import logging
 from transformers.utils.hub import cached_file, has_file
 
 from common.border import border, ends_the_process, refuse_pointer, why
@@ -53,7 +54,7 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[dict[str, A
         for path in sorted(Path(name).glob(files)):
             refuse_pointer(setting, path)
         away = _away(name)
-    with border(setting, f"{doing}{away}", fix):
+    with border(setting, f"{doing}{away}", fix), without_bars():
         try:
             yield {"local_files_only": bool(away)}
         except ValueError as e:
@@ -63,6 +64,18 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[dict[str, A
                 f"{setting}: {name!r} brings code of its own, which is never run: choose one that"
                 " the installed transformers has built in, or write a learner of your own"
             ) from None
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Let the library draw no bars inside: `services/progress.py` says how far a process is."""
+    drew = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drew:
+            logging.enable_progress_bar()
 
 
 def _away(name: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from common.errors import ConfigError
 from tests.unit.worker.test_huggingface import MODEL, SETTINGS, learner_with
@@ -120,6 +121,15 @@ def test_a_tokenizer_of_the_same_size_that_says_other_things_is_another_model(tm
     assert schemas[0].hash != schemas[1].hash
     assert schemas[0].parameters == schemas[1].parameters
     assert not schema_of(learner_with()).constants  # of bytes there is but one
+
+
+def test_the_library_draws_no_bars_of_its_own(tmp_path, capfd):
+    exported(tmp_path)
+    learner_with(model=str(tmp_path))
+    said = capfd.readouterr()
+    assert not said.err
+    assert not said.out
+    assert logging.is_progress_bar_enabled()  # as before, for whoever else uses it here
 
 
 @pytest.fixture
