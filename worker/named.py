@@ -70,12 +70,12 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[dict[str, A
 def without_bars() -> Iterator[None]:
     """Let the library draw no bars inside: `services/progress.py` says how far a process is."""
     drew = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if drew:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _away(name: str) -> str:

@@ -27,12 +27,12 @@ def main(config: Path, out: Path) -> Exit:
             f"{settings.state_dir} holds no version yet: let the evaluator run once first"
         )
     genesis, folders = load_genesis(settings.genesis), settings.folders
+    read = [position]
 
-    def newer() -> Digest | None:
-        nonlocal position
-        position = state.load() or position
-        return position and position.digest
+    def newer() -> Digest:
+        read.append(state.load() or read[-1])
+        return read[-1].digest
 
     export_model(genesis, position.digest, state.store, out, outlet(), folders, newer)
-    sys.stdout.write(f"wrote version {position.version} to {out}\n")
+    sys.stdout.write(f"wrote version {read[-1].version} to {out}\n")
     return Exit.OVER

@@ -1,4 +1,4 @@
-"""`crosscloud genesis`: a folder that is not empty is looked at first; all is written or nothing."""
+"""`crosscloud genesis`: what is in the folder is looked at first; it writes all or nothing."""
 
 import os
 import stat
