@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 
 from common.errors import ConfigError
 from services import yaml_file
+from services.file_kind import refuse_other
 from services.secret_urls import masked
 from services.yaml_file import Loc, Written
 
@@ -59,6 +60,7 @@ def load(kind: type[S], path: Path, process: str, environ: Mapping[str, str] | N
         ConfigError: the first problem, naming file, line, field, value and fix.
     """
     written = read_mapping(path)
+    refuse_other(kind, process, written)
     environ = os.environ if environ is None else environ
     _refuse_near_misses(kind, process, environ)
     return check(kind, written, path, _override(kind, written, process, environ))

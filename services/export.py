@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from safetensors import SafetensorError
@@ -18,6 +19,8 @@ from services.same_model import check_model
 from worker.learner import Learner, LearnerContext, make_learner
 from worker.model import ParameterVector
 
+_TRIES: Final = 5
+
 
 def export_model(
     genesis: Genesis,
@@ -26,6 +29,7 @@ def export_model(
     folder: Path,
     out: Outlet | None = None,
     folders: Mapping[str, str] | None = None,
+    newer: Callable[[], Digest | None] = lambda: None,
 ) -> None:
     """Write a version's model to `folder`; files of the same names are replaced.
 
@@ -36,18 +40,32 @@ def export_model(
         folder: made where it is missing.
         out: where people see how far it is.
         folders: as `LearnerContext` has them.
+        newer: is asked where a file is missing: the version that took this one's place meanwhile.
 
     Raises:
-        DamagedDataError: a file is missing or damaged.
+        DamagedDataError: a file is missing or damaged, or each version was replaced.
         ConfigError: the learner cannot be built, or `folder` cannot be written.
     """
     with shown("building the model", out=out):
         context = LearnerContext(genesis.settings, None, genesis.seed, "export")
         learner = build_learner(genesis, replace(context, folders=folders or {}))
     vector = ParameterVector(learner)
-    version = canonical.decode(store.read(digest, verify=True), Version)
-    with shown("loading the version", 4 * vector.schema.length, out=out) as progress:
-        load_version(vector, version, store, progress.advance)
+    for _ in range(_TRIES):
+        try:
+            version = canonical.decode(store.read(digest, verify=True), Version)
+            with shown("loading the version", 4 * vector.schema.length, out=out) as progress:
+                load_version(vector, version, store, progress.advance)
+            break
+        except DamagedDataError:
+            found = newer()
+            if found is None or found == digest:
+                raise
+            digest = found
+    else:
+        raise DamagedDataError(
+            f"an evaluator runs on {store.root} and went on from {_TRIES} versions while they were "
+            "read: try again, or stop it for as long as that takes"
+        )
     with border("--out", f"{folder} cannot be written", "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
     with shown(f"writing {folder}", out=out):

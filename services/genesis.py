@@ -8,7 +8,8 @@ a new one is a new run.
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -111,8 +112,36 @@ def _rehearse(learner: Learner, model_bytes: int) -> None:
 
 
 def main(config: Path, out: Path) -> Exit:
-    """Write `out/genesis.json` and `out/data/`, and say where they are."""
-    settings, path = load_run(config), out / FILE
+    """Write `out/genesis.json` and `out/data/`, and say where they are; all of it or nothing."""
+    settings = load_run(config)
+    with _all_or_nothing(out):
+        genesis = _written(settings, out)
+    digest = canonical.digest(genesis)
+    sys.stdout.write(f"wrote {out / FILE}: run {settings.name}, SHA-256 {digest}\n")
+    return Exit.OVER
+
+
+@contextmanager
+def _all_or_nothing(out: Path) -> Iterator[None]:
+    """Take away what a genesis that is refused or interrupted inside has written."""
+    data = out / DATA
+    new = [folder for folder in (data, out, *out.parents) if not folder.exists()]
+    before = {path.name for path in data.iterdir()} if data.is_dir() else set()
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for path in data.iterdir():
+                if path.name not in before:
+                    path.unlink()
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _written(settings: RunSettings, out: Path) -> Genesis:
+    path = out / FILE
     check_folder("--out", out)
     check_folder("--out", out / DATA)
     there = _genesis_in(path)
@@ -138,8 +167,7 @@ def main(config: Path, out: Path) -> Exit:
         )
     with border("--out", f"{path} cannot be written", "choose another folder"):
         replace_file(path, canonical.encode(genesis), mode=0o666)
-    sys.stdout.write(f"wrote {path}: run {settings.name}, SHA-256 {canonical.digest(genesis)}\n")
-    return Exit.OVER
+    return genesis
 
 
 def _genesis_in(path: Path) -> Genesis | None:

@@ -4,7 +4,7 @@ So an operator's comments and edits stay. It refuses what it cannot add to, and 
 which no cohort could ever be made. Who reads the list is `services/identity.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.errors import ConfigError
@@ -79,8 +79,7 @@ def check_organisations(path: Path, run: str, asked: dict[str, Identity], min_co
     Raises:
         ConfigError: it never will, or the list is broken.
     """
-    everybody = (listed_in(path, run) | asked).values()
-    organisations = [i.organisation for i in everybody if i.role is Role.WORKER]
+    organisations = _organisations(listed_in(path, run) | asked)
     if len(set(organisations)) < min_cohort <= len(organisations):
         raise ConfigError(
             f"{len(organisations)} workers of {len(set(organisations))} organisations: in tier "
@@ -89,6 +88,30 @@ def check_organisations(path: Path, run: str, asked: dict[str, Identity], min_co
             "(NAME@ORGANISATION; without @ each is its own), or the run's own --min-cohort "
             "(0 in tier tls)"
         )
+
+
+def too_few_yet(path: Path, run: str, min_cohort: int) -> str | None:
+    """Return the sentence about a list on which too few workers stand for a sum; None = enough.
+
+    Args:
+        min_cohort: organisations that a sum needs.
+
+    Raises:
+        ConfigError: the list is broken.
+    """
+    organisations = _organisations(listed_in(path, run))
+    if len(set(organisations)) >= min_cohort:
+        return None
+    return (
+        f"{path} has {len(organisations)} worker(s) of {len(set(organisations))} organisation(s) "
+        f"so far, and a sum needs {min_cohort}: until more are added no round can open "
+        "(`certs init` again, or `certs sign`; --min-cohort is the run's own, 0 in tier tls)"
+    )
+
+
+def _organisations(listed: Mapping[str, Identity]) -> list[str]:
+    """Return each worker's."""
+    return [i.organisation for i in listed.values() if i.role is Role.WORKER]
 
 
 def _text_in(path: Path) -> str:

@@ -387,7 +387,8 @@ class CoordinatorSettings(_Settings):
 
     genesis: ExistingFile = Field(description="genesis.json of the run; pinned by its digest")
     data_dir: FilePath = Field(
-        description="folder of log, versions, spool; room for 20 models and a cohort's uploads"
+        description="folder of log, versions, spool; needs room for 15 models and as many more as"
+        " snapshot_every says, and half of one for each member of a cohort"
     )
     members: ExistingFile = Field(description="who may come in; read again whenever it changes")
     tls: TlsSettings = Field(description="this coordinator's certificate")
@@ -511,7 +512,7 @@ class WorkerSettings(_LearnerSettings):
         description="this worker's name, as on the member list and in its certificate"
     )
     state_dir: FilePath = Field(
-        description="folder of parameters, residual and stage; needs room for 20 models"
+        description="folder of parameters, residual and stage; needs room for 19 models"
     )
     data: Mapping[str, Any] = Field(
         description="the learner's data settings: this cloud's own files"
@@ -540,7 +541,7 @@ class EvaluatorSettings(_LearnerSettings):
         description="this evaluator's name, as on the member list and in its certificate"
     )
     state_dir: FilePath = Field(
-        description="folder of downloaded versions; needs room for six models"
+        description="folder of downloaded versions; needs room for 7 models"
     )
     data: Mapping[str, Any] = Field(
         description="the learner's data settings: the shared validation shard"

@@ -45,7 +45,7 @@ from worker.learner import (
 )
 from worker.learner_settings import check_data, settings_of
 from worker.model_config import config_of, refuse_longer
-from worker.named import GIVE, named, refuse_packed, refuse_unless_whole
+from worker.named import GIVE, named, refuse_packed, refuse_unless_whole, without_bars
 from worker.tokenizer import BYTES, PINNED, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
@@ -280,7 +280,8 @@ class HuggingFaceLearner(Learner):
     @override
     def export(self, folder: Path) -> None:
         """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
-        self._model.save_pretrained(folder)
+        with without_bars():
+            self._model.save_pretrained(folder)
         save_tokenizer(self._tokenizer, folder)
 
 
@@ -335,15 +336,15 @@ def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
 
 
 def _named_config(name: str) -> PretrainedConfig:
-    with named("settings.model", name, "*.json", GIVE):
-        refuse_unless_whole("settings.model", name)
-        found = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    with named("settings.model", name, "*.json", GIVE) as options:
+        refuse_unless_whole("settings.model", name, options)
+        found = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
     return cast("PretrainedConfig", found)
 
 
 def _pretrained(name: str) -> PreTrainedModel:
-    with named("settings.model", name, "*.*", GIVE):
-        refuse_unless_whole("settings.model", name)
+    with named("settings.model", name, "*.*", GIVE) as options:
+        refuse_unless_whole("settings.model", name, options)
         model, found = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
             AutoModelForCausalLM.from_pretrained(
@@ -352,6 +353,7 @@ def _pretrained(name: str) -> PreTrainedModel:
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # `found` says which, and we refuse them
+                **options,
             ),
         )
         refuse_packed("settings.model", name, [n for n, _ in model.named_parameters()])

@@ -27,6 +27,8 @@ _DEFAULTS: Final[Mapping[str, Json]] = {
     "compute": "float32",
 }
 _COMPUTE: Final = ("float32", "bfloat16")
+_ALIKE: Final = 0.8
+"""Share of letters from which on a name counts as a misspelling."""
 _DATA: Final = ("train", "validation", "text_field", "validation_tokens")
 
 
@@ -45,6 +47,9 @@ def checked(settings: Mapping[str, Json]) -> dict[str, Any]:
     s = {**_DEFAULTS, **own, **settings}
     if not isinstance(s["tokenizer"], str) or not s["tokenizer"]:
         raise _refusal("tokenizer", s, "'bytes', a local folder or an id")
+    told = str(settings.get("tokenizer", BYTES))
+    if told != BYTES and "/" not in told and get_close_matches(told.lower(), [BYTES], 1, _ALIKE):
+        raise _refusal("tokenizer", s, "'bytes', a folder (./...) or an id; did you mean 'bytes'?")
     if s["compute"] not in _COMPUTE:
         raise _refusal("compute", s, " or ".join(_COMPUTE))
     return s | {

@@ -4,16 +4,18 @@ What comes from there is weights and words. Code of its own is never run, and no
 whether it may be: every process of a run would ask, most of them where nobody reads it.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from huggingface_hub import get_session, hf_hub_url
 from safetensors import safe_open
 from transformers import PretrainedConfig
+from transformers.utils import logging
 from transformers.utils.hub import cached_file, has_file
 
-from common.border import border, refuse_pointer
+from common.border import border, ends_the_process, refuse_pointer, why
 from common.errors import ConfigError
 
 GIVE: Final = (
@@ -23,6 +25,10 @@ GIVE: Final = (
 """How else a model or a tokenizer may be named."""
 
 _ADAPTER: Final = "adapter_config.json"
+_CONFIG: Final = "config.json"
+_TIMEOUT_S: Final = 10.0
+_OUT_OF_ORDER: Final = 500
+"""The least status that says so."""
 _FLOATS: Final = frozenset(("F64", "F32", "F16", "BF16"))
 """As the header of a safetensors file calls them."""
 
@@ -31,8 +37,8 @@ _OF_OWN_CODE: Final = "trust_remote_code"
 
 
 @contextmanager
-def named(setting: str, name: str, files: str, fix: str) -> Iterator[None]:
-    """Load something by name inside.
+def named(setting: str, name: str, files: str, fix: str) -> Iterator[dict[str, Any]]:
+    """Load something by name inside, with the options for the library that are yielded.
 
     Args:
         setting: that names it.
@@ -43,11 +49,14 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[None]:
     Raises:
         ConfigError: it cannot be loaded, or brings code of its own.
     """
-    with border(setting, f"{name!r} cannot be loaded", fix):
+    doing = f"{name!r} cannot be loaded"
+    with border(setting, doing, fix):
         for path in sorted(Path(name).glob(files)):
             refuse_pointer(setting, path)
+        away = _away(name)
+    with border(setting, f"{doing}{away}", fix), without_bars():
         try:
-            yield
+            yield {"local_files_only": bool(away)}
         except ValueError as e:
             if _OF_OWN_CODE not in str(e):
                 raise
@@ -57,8 +66,44 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[None]:
             ) from None
 
 
-def refuse_unless_whole(setting: str, name: str) -> None:
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Let the library draw no bars inside: `services/progress.py` says how far a process is."""
+    drew = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if drew:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _away(name: str) -> str:
+    """Return the words for a hub that does not answer; "" where it does, or need not.
+
+    It is asked once: the libraries ask again and again, for most of a minute, and say so each time.
+    """
+    if Path(name).is_dir():
+        return ""
+    url = hf_hub_url(name, _CONFIG)
+    try:
+        status = get_session().head(url, timeout=_TIMEOUT_S).status_code
+    except BaseException as e:
+        if ends_the_process(e):
+            raise
+        return f": the hub does not answer ({why(e)}), and what is kept of it here is not enough"
+    if status < _OUT_OF_ORDER:
+        return ""
+    return f": the hub is out of order ({status}), and what is kept of it here is not enough"
+
+
+def refuse_unless_whole(setting: str, name: str, options: Mapping[str, Any]) -> None:
     """Let a model pass that is all there, its weights plain numbers.
+
+    Args:
+        setting: that names it.
+        name: as `named` has it.
+        options: that `named` yields.
 
     Raises:
         ConfigError: it is an adapter, which one library lays over another model and the next does
@@ -69,7 +114,7 @@ def refuse_unless_whole(setting: str, name: str) -> None:
             f"{setting}: {name!r} holds an adapter of another model ({_ADAPTER}), such as LoRA:"
             " merge the two, or take the file away where its weights stand in the model already"
         )
-    values: dict[str, Any] = PretrainedConfig.get_config_dict(name)[0]
+    values: dict[str, Any] = PretrainedConfig.get_config_dict(name, **options)[0]
     if packed := values.get("quantization_config"):
         how = packed.get("quant_method", "few bits") if isinstance(packed, dict) else "few bits"
         raise ConfigError(
@@ -107,7 +152,7 @@ def refuse_packed(setting: str, name: str, parameters: Collection[str]) -> None:
 
 def _kept(name: str) -> Path | None:
     """Return the folder in the cache that was just loaded from."""
-    found = cached_file(name, "config.json", local_files_only=True)
+    found = cached_file(name, _CONFIG, local_files_only=True)
     return None if found is None else Path(found).parent
 
 

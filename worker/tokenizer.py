@@ -66,9 +66,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if name == BYTES:
         return byte_tokenizer()
     fix = f"{GIVE}, or {BYTES!r}"
-    with named(SETTING, name, "*.json", fix):
+    with named(SETTING, name, "*.json", fix) as options:
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            name, trust_remote_code=False
+            name, trust_remote_code=False, **options
         )
     return loaded
 

@@ -276,8 +276,9 @@ def certs_init(
     """Make a certificate authority, one certificate per name, and the member list.
 
     What is there already stays; nothing is replaced. Without @ORGANISATION a worker is its own.
-    In the masked tier no sum has two workers of one organisation: with fewer organisations than
-    MIN_COHORT no round could ever open, which is refused.
+    In the masked tier no sum has two workers of one organisation: MIN_COHORT workers of fewer
+    organisations could never make one, which is refused; fewer workers, whose list may grow, are
+    a warning.
     """
     _run(
         "services.cli.certs",

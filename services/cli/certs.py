@@ -11,7 +11,7 @@ from services import cert_requests
 from services.certs import CA_KEY, MEMBERS, Holder, init_federation
 from services.exit_status import Exit
 from services.identity import Role
-from services.member_listing import listed_in
+from services.member_listing import listed_in, too_few_yet
 
 
 def init(
@@ -46,6 +46,8 @@ def init(
         typer.echo(f"{folder} is complete; nothing to do")
     if folder / CA_KEY in written:
         typer.echo(f"{folder / CA_KEY} can admit anybody: keep it off the coordinator")
+    if said := too_few_yet(folder / MEMBERS, run, min_cohort):
+        typer.echo(f"warning: {printable(said)}", err=True)
     return Exit.OVER
 
 

@@ -9,6 +9,7 @@ from cryptography import x509
 from common.border import foreign
 from common.errors import BadKeyError, ConfigError, NotAMemberError
 from services.config_file import overridden, read_mapping
+from services.file_kind import process_in
 from services.identity import Role, identity_in
 from services.settings import EvaluatorSettings
 
@@ -20,10 +21,8 @@ def role_of(config: Path) -> Role:
         ConfigError: it cannot be read.
     """
     raw = read_mapping(config).value
-    if "members" in raw or "data_dir" in raw:
-        return Role.COORDINATOR
-    if "run" in raw:
-        return Role.OPERATOR
+    if (process := process_in(raw)) in (Role.COORDINATOR, Role.OPERATOR):
+        return Role(process)
     # A worker's and an evaluator's file have the same fields: their certificates tell.
     with suppress(ConfigError):  # of a variable that fits nowhere; an evaluator's loader names it
         raw = overridden(EvaluatorSettings, config, "evaluator")

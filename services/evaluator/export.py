@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from common.errors import ConfigError
+from common.ids import Digest
 from services.evaluator.state import EvaluatorState
 from services.exit_status import Exit
 from services.export import export_model
@@ -13,7 +14,7 @@ from services.settings import load_evaluator
 
 
 def main(config: Path, out: Path) -> Exit:
-    """Write the model to `out`; needs no connection.
+    """Write the model to `out`; needs no connection. The evaluator may run on meanwhile.
 
     Raises:
         ConfigError: the evaluator holds no version yet.
@@ -26,6 +27,12 @@ def main(config: Path, out: Path) -> Exit:
             f"{settings.state_dir} holds no version yet: let the evaluator run once first"
         )
     genesis, folders = load_genesis(settings.genesis), settings.folders
-    export_model(genesis, position.digest, state.store, out, outlet(), folders)
-    sys.stdout.write(f"wrote version {position.version} to {out}\n")
+    read = [position]
+
+    def newer() -> Digest:
+        read.append(state.load() or read[-1])
+        return read[-1].digest
+
+    export_model(genesis, position.digest, state.store, out, outlet(), folders, newer)
+    sys.stdout.write(f"wrote version {read[-1].version} to {out}\n")
     return Exit.OVER

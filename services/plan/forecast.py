@@ -41,7 +41,8 @@ class Forecast:
         float32: what one worker would move each way for one version with float32 FedAvg.
         steps: local steps of a version: data parallel training moves `float32` in each of them.
         likeness: of a sum to one cloud's update; None in tier tls.
-        remarks: choices that protect less, and where the plan's file says other than the run's.
+        remarks: what was taken for granted, choices that protect less, and where the plan's file
+            says other than the run's.
     """
 
     run: str
@@ -108,7 +109,7 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
         money=money_of(genesis, options, version, beats, times, share),
         needs=_needs(genesis, options, len(members), talk),
         likeness=likeness(a, len(members)),
-        remarks=(*loud(a), *(() if otherwise is None else (otherwise,))),
+        remarks=(*options.remarks, *loud(a), *(() if otherwise is None else (otherwise,))),
     )
 
 

@@ -5,13 +5,15 @@ alone gives a plan; what cannot be known without being told (links, speeds) is l
 """
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from common.errors import ConfigError
 from services.config_file import check, read_mapping
+from services.file_kind import refuse_other
 from services.identity import check_name
 from services.settings import CoordinatorSettings, TimingSettings
 from services.yaml_file import Written
@@ -109,6 +111,13 @@ class PlanOptions(_Settings):
         default=4.0, ge=0, description="seconds of a worker to follow a version, likewise"
     )
 
+    _remarks: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What was taken for granted, in sentences."""
+        return self._remarks
+
     @field_validator("workers")
     @classmethod
     def _names(cls, workers: Mapping[str, PlaceSettings]) -> Mapping[str, PlaceSettings]:
@@ -148,41 +157,68 @@ def read_options(
         coordinator: the cloud that it stands in.
 
     Raises:
-        ConfigError: names the option or the field, and the fix.
+        ConfigError: names the option or the field, and the fix; a link, speed or price of nobody.
     """
     written = Written("plan", {}) if path is None else read_mapping(path)
+    refuse_other(PlanOptions, "plan", written)
     raw = written.value
     origins: dict[str, str] = {}
     places = _Places(raw, origins)
     for text in workers:
         name, _, cloud = text.partition("=")
         places.of(name, f"--worker {text}", **({"cloud": cloud} if cloud else {}))
+    invented = not raw.get("workers")
+    for name in WORKERS if invented else ():
+        places.of(name, "the default")
     for text in links:
         name, up, down = _link(text)
-        places.of(name, f"--link {text}", up_mbps=up, down_mbps=down)
-    everybody = [text for text in speeds if "=" not in text]
+        places.known(name, f"--link {text}", up_mbps=up, down_mbps=down)
     if coordinator is not None:
         places.of(COORDINATOR, f"--coordinator {coordinator}", cloud=coordinator)
-    named = [text.partition("=")[0] for text in speeds if "=" in text]
-    for name in named or (() if raw.get("workers") else WORKERS):
-        places.of(name, "the default")
-    for text in everybody:
-        for name in list(raw["workers"]):
+    for text in (text for text in speeds if "=" not in text):
+        for name in places.group("workers"):
             places.of(name, f"--tokens-per-s {text}", tokens_per_s=text)
-    for text in speeds:
-        if "=" in text:
-            name, _, speed = text.partition("=")
-            places.of(name, f"--tokens-per-s {text}", tokens_per_s=speed)
+    for text in (text for text in speeds if "=" in text):
+        name, _, speed = text.partition("=")
+        places.known(name, f"--tokens-per-s {text}", tokens_per_s=speed)
     for text in prices:
         cloud, sign, price = text.partition("=")
         if not sign:
             raise ConfigError(f"--price {text}: expected CLOUD=USD_PER_GB, such as aws=0.05")
         places.group("prices_usd_per_gb")[cloud] = price
         origins[f"prices_usd_per_gb.{cloud}"] = f"--price {text}"
-    raw.setdefault("prices_usd_per_gb", {})
+    priced = list(places.group("prices_usd_per_gb"))
     if parameters is not None:
         raw["parameters"], origins["parameters"] = parameters, f"--parameters {parameters:g}"
-    return check(PlanOptions, written, path or Path("plan"), origins)
+    told = check(PlanOptions, written, path or Path("plan"), origins)
+    for cloud in priced:
+        field = f"prices_usd_per_gb.{cloud}"
+        source = origins.get(field, f"{written.where(('prices_usd_per_gb', cloud))}: {field}")
+        _refuse_unless_used(cloud, source, told)
+    if invented:
+        told.remarks.append(
+            f"Nobody said who takes part: one worker each in {', '.join(WORKERS)} (--worker NAME)."
+        )
+    return told
+
+
+def _refuse_unless_used(cloud: str, source: str, told: PlanOptions) -> None:
+    """Let the price of a cloud pass that somebody stands in, or that has a list price.
+
+    Raises:
+        ConfigError: it would price nothing: the name is misspelt, most likely.
+    """
+    stand = {COORDINATOR: told.coordinator, **told.workers}
+    used = sorted({place.cloud or name for name, place in stand.items()})
+    if cloud not in (*used, *PRICES_USD_PER_GB):
+        raise ConfigError(f"{source}: {_unknown('cloud', cloud, used)}")
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    close = get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"no such {what} {name!r}; {hint}known: {', '.join(known)}"
 
 
 class _Places:
@@ -209,6 +245,13 @@ class _Places:
             place = self.group(name, self.group("workers"))
         place.update(values)
         self._origins.update((f"{where}.{field}", option) for field in values)
+
+    def known(self, name: str, option: str, **values: object) -> None:
+        """Write what is said of a worker that was named already, or of the coordinator."""
+        names = [*self.group("workers"), COORDINATOR]
+        if name not in names:
+            raise ConfigError(f"{option}: {_unknown('worker', name, names)} (--worker adds one)")
+        self.of(name, option, **values)
 
 
 def _link(text: str) -> tuple[str, str, str]:

@@ -1,12 +1,14 @@
-"""`crosscloud genesis` into a folder that is not empty: looked at before anything is built."""
+"""`crosscloud genesis`: what is in the folder is looked at first; it writes all or nothing."""
 
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from common.errors import ConfigError
+from common.chain import genesis_version
+from common.errors import ConfigError, ToldToEndError
 from services import genesis
 from services.genesis_file import load_genesis
 
@@ -87,9 +89,41 @@ def test_nobody_sees_half_of_a_genesis_and_others_may_read_it_whole(
         )
         with pytest.raises(Exception, match="No space left"):
             made(tmp_path)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"data"}
+    assert not (tmp_path / "out").exists()
     umask = os.umask(0o022)
     try:
         assert stat.S_IMODE(made(tmp_path).stat().st_mode) == 0o644
     finally:
         os.umask(umask)
+
+
+def test_a_genesis_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(RUN.format(name="r", learner=OWN).replace("8", "wide"))
+    with pytest.raises(ConfigError):
+        genesis.main(tmp_path / "run.yaml", tmp_path / "deep" / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
+
+
+def test_a_genesis_that_is_interrupted_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any) -> None:
+        genesis_version(*args)
+        assert list((tmp_path / "out" / "data").iterdir())
+        raise ToldToEndError
+
+    monkeypatch.setattr("services.genesis.genesis_version", interrupted)
+    with pytest.raises(ToldToEndError):
+        made(tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_was_there_keeps_what_was_in_it(tmp_path: Path) -> None:
+    made(tmp_path)
+    (tmp_path / "out" / "genesis.json").unlink()
+    (tmp_path / "out" / "notes.txt").write_text("of the operator")
+    before = files(tmp_path / "out")
+    (tmp_path / "run.yaml").write_text(RUN.format(name="r", learner="no_such_module:build"))
+    with pytest.raises(ConfigError):
+        genesis.main(tmp_path / "run.yaml", tmp_path / "out")
+    assert files(tmp_path / "out") == before

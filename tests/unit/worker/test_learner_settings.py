@@ -36,6 +36,14 @@ def test_numbers_are_taken_as_people_write_them():
     assert (found["weight_decay"], found["betas"]) == (0.0, [0.0, 0.0])
 
 
+@pytest.mark.parametrize("name", ["byte", "Bytes", "byts", "bytess", "BYTE"])
+def test_a_misspelt_bytes_is_no_id(name):
+    with pytest.raises(ConfigError, match=rf"settings.tokenizer: '{name}': .*mean 'bytes'\?"):
+        checked({"tokenizer": name})
+    assert checked({"tokenizer": f"./{name}"})
+    assert checked({"tokenizer": f"org/{name}"})
+
+
 def test_the_default_tokenizer_is_the_models_own():
     assert checked({"model": {"model_type": "llama"}})["tokenizer"] == "bytes"
     assert checked({"model": "/a/folder"})["tokenizer"] == "/a/folder"

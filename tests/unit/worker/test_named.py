@@ -1,17 +1,21 @@
 """Models and tokenizers that a run names: what is taken of them, and what is left behind."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from common.errors import ConfigError
 from tests.unit.worker.test_huggingface import MODEL, SETTINGS, learner_with
 from worker.huggingface import outline
 from worker.model import schema_of
+from worker.tokenizer import load_tokenizer
 
 
 def exported(folder):
@@ -117,3 +121,59 @@ def test_a_tokenizer_of_the_same_size_that_says_other_things_is_another_model(tm
     assert schemas[0].hash != schemas[1].hash
     assert schemas[0].parameters == schemas[1].parameters
     assert not schema_of(learner_with()).constants  # of bytes there is but one
+
+
+def test_the_library_draws_no_bars_of_its_own(tmp_path, capfd):
+    exported(tmp_path)
+    learner_with(model=str(tmp_path))
+    said = capfd.readouterr()
+    assert not said.err
+    assert not said.out
+    assert logging.is_progress_bar_enabled()  # as before, for whoever else uses it here
+
+
+@pytest.fixture
+def hub_out_of_order(monkeypatch):
+    """Stand in the hub's place, answer everything with 503, and yield what was asked."""
+    asked = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            self.send_response(503)
+            self.end_headers()
+
+        do_GET = do_HEAD  # noqa: N815 - the library's name
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    template = "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE"
+    monkeypatch.setattr(template, address + "/{repo_id}/resolve/{revision}/{filename}")
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_hub_that_is_away_is_asked_once_and_not_again_and_again(hub_out_of_order, caplog):
+    with pytest.raises(ConfigError, match=r"settings.tokenizer: .* hub is out of order \(503\)"):
+        load_tokenizer("org/thing")
+    assert len(hub_out_of_order) == 1
+    assert not [r for r in caplog.records if "Retry" in r.getMessage()]
+
+
+def test_what_is_kept_of_it_is_loaded_while_it_is_away(hub_out_of_order, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--org--m"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("c0ffee")
+    (snapshot := kept / "snapshots" / "c0ffee").mkdir(parents=True)
+    exported(snapshot)
+    learner_with(model="org/m", tokenizer="org/m")
+    asked = [*hub_out_of_order]
+    assert len(asked) == len(set(asked)) + 1  # once for the model, once for the tokenizer

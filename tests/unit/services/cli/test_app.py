@@ -74,6 +74,18 @@ def test_certs_init_refuses_organisations_that_could_never_make_a_cohort(tmp_pat
     assert CliRunner().invoke(app, [*two, "--min-cohort", "2"]).exit_code == 0
 
 
+def test_certs_init_warns_while_too_few_are_listed_for_a_sum(tmp_path: Path) -> None:
+    first = CliRunner().invoke(app, [*INIT, "--worker", "gcp", str(tmp_path)])
+    assert first.exit_code == 0
+    assert "has 2 worker(s) of 2 organisation(s) so far, and a sum needs 3" in first.stderr
+    again = CliRunner().invoke(app, [*INIT, "--worker", "gcp", str(tmp_path)])
+    assert "so far, and a sum needs 3" in again.stderr
+    for more in (("--min-cohort", "2"), ("--worker", "azure")):
+        whole = CliRunner().invoke(app, [*INIT, "--worker", "gcp", *more, str(tmp_path)])
+        assert whole.exit_code == 0
+        assert not whole.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -44,6 +44,7 @@ def test_the_table_fits_eighty_columns_and_says_what_was_not_told(tmp_path: Path
     assert done.exit_code == 0, done.output
     assert "planned: 6,144 parameters, dense 8 bit, tier masked, 3 workers" in done.output
     assert "give each worker's link" in done.output
+    assert "Nobody said who takes part: one worker each in aws, azure, gcp" in done.output
     assert "--coordinator CLOUD" in done.output
     assert "update: 0.73 for equal parts" in done.output
     assert "most 0.92 by max_share" in " ".join(done.output.split())

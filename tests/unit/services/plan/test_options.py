@@ -66,3 +66,40 @@ def test_a_wrong_file_is_named_with_its_fix(tmp_path: Path, content: str, senten
     path.write_text(content)
     with pytest.raises(ConfigError, match=sentence):
         read_options(path, speeds=("1",))
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"links": ("awz=1/1",)}, r"--link awz=1/1: no such worker 'awz'; did you mean 'aws'\?"),
+        ({"speeds": ("gpc=5",)}, r"--tokens-per-s gpc=5: no such worker 'gpc'; did you .* 'gcp'"),
+        ({"links": ("cordinator=1/1",)}, r"no such worker 'cordinator'; .* 'coordinator'"),
+        ({"prices": ("onpren=0",)}, r"--price onpren=0: no such cloud 'onpren'; .* 'onprem'"),
+        ({"links": ("zz=1/1",)}, r"'zz'; known: aws, gcp, own, coordinator \(--worker adds one\)"),
+    ],
+)
+def test_what_is_said_of_nobody_is_refused(told: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        read_options(None, workers=("aws", "gcp", "own=onprem"), **told)
+
+
+def test_neither_is_it_where_workers_stand_in_the_file_or_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text("workers: {east: {cloud: aws}}\n")
+    with pytest.raises(ConfigError, match=r"no such worker 'easst'; did you mean 'east'\?"):
+        read_options(path, links=("easst=1/1",))
+    with pytest.raises(ConfigError, match=r"no such worker 'awz'; did you mean 'aws'\?"):
+        read_options(None, speeds=("awz=5",))
+    path.write_text("workers: {east: {cloud: onprem}}\nprices_usd_per_gb:\n  onpren: 0\n")
+    with pytest.raises(ConfigError, match=r"plan.yaml:3: prices_usd_per_gb.onpren: no such cloud"):
+        read_options(path)
+
+
+def test_prices_of_list_clouds_that_nobody_stands_in_pass() -> None:
+    assert read_options(None, workers=("a", "b"), prices=("aws=1", "a=2")).workers
+
+
+def test_workers_that_nobody_named_are_said() -> None:
+    (remark,) = read_options(None).remarks
+    assert "Nobody said who takes part: one worker each in aws, azure, gcp (--worker" in remark
+    assert not read_options(None, workers=("a", "b")).remarks
