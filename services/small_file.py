@@ -9,7 +9,6 @@ from typing import Final
 
 from common.border import is_special
 from common.errors import ConfigError
-from services.amounts import human_bytes
 
 MOST_BYTES: Final = 10**6
 """Of settings, lists, keys and certificates; a second of parsing, thousands of lines."""
@@ -28,7 +27,7 @@ def read_small(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise ConfigError(
-            f"{path}: larger than {human_bytes(most_bytes)}, the most that such a file may have; "
+            f"{path}: larger than {most_bytes / 1e6:g} MB, the most that such a file may have; "
             "give the right one"
         )
     return content
