@@ -68,7 +68,7 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[dict[str, A
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Let the library draw no bars inside: `services/progress.py` says how far a process is."""
+    """Let the library draw no bars inside: a process says itself how far it is."""
     drew = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
