@@ -239,9 +239,10 @@ def _decoded(file: BinaryIO, where: str, path: Path) -> Iterator[str]:
                 f"{where}: {path} is not UTF-8 at byte {start - len(held) + e.start}, line {line};"
                 " convert it first"
             ) from None
-        if (at := text.find("\0")) >= 0:
+        before, nul, _ = text.partition("\0")
+        if nul:
             raise ConfigError(
-                f"{where}: {path}, line {line + text.count(chr(10), 0, at)}, holds a NUL byte: it"
+                f"{where}: {path}, line {line + before.count(chr(10))}, holds a NUL byte: it"
                 " is no text, or UTF-16 or UTF-32 without a mark; convert it, or take it away"
             )
         yield text

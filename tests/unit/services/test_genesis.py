@@ -9,7 +9,7 @@ import pytest
 
 from common.chain import genesis_version
 from common.errors import ConfigError, ToldToEndError
-from services import genesis
+from services.genesis import main
 from services.genesis_file import load_genesis
 
 RUN = "name: {name}\nstop: {{versions: 1}}\nlearner: {learner}\nsettings: {{width: 8}}\n"
@@ -19,7 +19,7 @@ OWN = "examples.own_learner:build"
 def made(folder: Path, name: str = "r", learner: str = OWN) -> Path:
     """Make a genesis in `folder`/out, and return its path."""
     (folder / "run.yaml").write_text(RUN.format(name=name, learner=learner))
-    genesis.main(folder / "run.yaml", folder / "out")
+    main(folder / "run.yaml", folder / "out")
     return folder / "out" / "genesis.json"
 
 
@@ -100,7 +100,7 @@ def test_nobody_sees_half_of_a_genesis_and_others_may_read_it_whole(
 def test_a_genesis_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(RUN.format(name="r", learner=OWN).replace("8", "wide"))
     with pytest.raises(ConfigError):
-        genesis.main(tmp_path / "run.yaml", tmp_path / "deep" / "out")
+        main(tmp_path / "run.yaml", tmp_path / "deep" / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run.yaml"]
 
 
@@ -125,5 +125,5 @@ def test_a_folder_that_was_there_keeps_what_was_in_it(tmp_path: Path) -> None:
     before = files(tmp_path / "out")
     (tmp_path / "run.yaml").write_text(RUN.format(name="r", learner="no_such_module:build"))
     with pytest.raises(ConfigError):
-        genesis.main(tmp_path / "run.yaml", tmp_path / "out")
+        main(tmp_path / "run.yaml", tmp_path / "out")
     assert files(tmp_path / "out") == before

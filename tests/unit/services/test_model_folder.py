@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from common.errors import ConfigError
-from services import genesis
 from services.data_store import DataStore
 from services.export import build_learner, export_model
+from services.genesis import main
 from services.genesis_file import load_genesis
 from services.settings import load_evaluator, load_worker
 from tests.unit.services.test_settings import WORKER
@@ -27,7 +27,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(content))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    genesis.main(tmp_path / "run.yaml", tmp_path / "genesis")
+    main(tmp_path / "run.yaml", tmp_path / "genesis")
     return tmp_path
 
 
@@ -64,5 +64,5 @@ def test_a_run_does_not_begin_with_a_folder_that_its_processes_would_take_for_an
     content = (begun / "run.yaml").read_text().replace("./model", "model")
     (begun / "run.yaml").write_text(content)
     with pytest.raises(ConfigError, match=r"settings\.model: 'model' would be an id .* '\./model'"):
-        genesis.main(begun / "run.yaml", begun / "other")
+        main(begun / "run.yaml", begun / "other")
     assert not (begun / "other" / "genesis.json").exists()
