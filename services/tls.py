@@ -1,33 +1,21 @@
 """Mutual TLS for every connection: credentials from files, checked before they are used.
 
 A wrong certificate otherwise shows as "Socket closed" on the other machine. So each process first
-checks its own: right CA, right key, right run, role and name, not expired. What is left (the other
-side's certificate, host names) is turned into a sentence by `explain_rpc_error`. There is no
-plaintext here.
+checks its own (`services/own.py`). What is left (the other side's certificate, host names) is
+turned into a sentence by `explain_rpc_error`. There is no plaintext here.
 """
 
 import datetime
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import grpc
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 
-from common.errors import ConfigError, NotAMemberError
-from services.authority_file import (
-    certificate_in,
-    read_authority,
-    read_certificate_file,
-    trusted_pem,
-)
-from services.identity import Identity, Role, identity_in
+from services.identity import Role
+from services.own import checked
 from services.proxies import Proxy, hint, proxy_for
 from services.renewed import Renewed, RenewedChannel
 from services.settings import TlsSettings
-from services.small_file import read_small
 
 T = TypeVar("T")
 
@@ -157,7 +145,7 @@ def server_credentials(
 def _server_configuration(
     tls: TlsSettings, run: str, now: datetime.datetime | None
 ) -> grpc.ServerCertificateConfiguration:
-    own = _checked(tls, run, (Role.COORDINATOR,), now)
+    own = checked(tls, run, (Role.COORDINATOR,), now)
     return grpc.ssl_server_certificate_configuration([(own.key, own.certificate)], own.trusted)
 
 
@@ -172,7 +160,7 @@ def channel_credentials(
     Raises:
         ConfigError: our own certificate cannot do this; says what to do.
     """
-    own = _checked(tls, run, (role,), now, name)
+    own = checked(tls, run, (role,), now, name)
     return grpc.ssl_channel_credentials(own.trusted, own.key, own.certificate)
 
 
@@ -189,68 +177,6 @@ def renewed_credentials(
 
 def _renewed(tls: TlsSettings, make: Callable[[], T]) -> Renewed[T]:
     return Renewed(f"certificate {tls.certificate}", (tls.ca, tls.certificate, tls.key), make)
-
-
-def check_own(
-    tls: TlsSettings,
-    run: str,
-    roles: Sequence[Role],
-    now: datetime.datetime | None = None,
-    name: str = "",
-) -> Identity:
-    """Return the identity in our own certificate if it is fit for `run` and `roles`.
-
-    Raises:
-        ConfigError: it is not; says which file, why, and what to do.
-    """
-    return _checked(tls, run, roles, now, name).identity
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Checked:
-    """What was checked, as bytes for gRPC: the files may change, or hold more than was looked at.
-
-    Args:
-        trusted: PEM of the federation's authority.
-        key: PEM of our private key.
-        certificate: PEM of our certificate, and of what else stands in its file.
-    """
-
-    identity: Identity
-    trusted: bytes
-    key: bytes
-    certificate: bytes
-
-
-def _checked(
-    tls: TlsSettings,
-    run: str,
-    roles: Sequence[Role],
-    now: datetime.datetime | None = None,
-    name: str = "",
-) -> _Checked:
-    now = now or datetime.datetime.now(datetime.UTC)
-    authority, content = read_authority(tls.ca), read_certificate_file(tls.certificate)
-    certificate = certificate_in(content, tls.certificate)
-    key = _checked_key(tls, certificate)
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        raise ConfigError(
-            f"{tls.certificate} is not signed by {tls.ca}: take both from one federation's folder"
-        ) from None
-    for path, each in ((tls.ca, authority), (tls.certificate, certificate)):
-        if each.not_valid_after_utc <= now:
-            raise ConfigError(
-                f"{path} expired on {each.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: issue a new one"
-            )
-        if each.not_valid_before_utc > now:
-            raise ConfigError(
-                f"{path} is not valid before {each.not_valid_before_utc:%Y-%m-%d %H:%M} UTC: set "
-                "this machine's clock or wait"
-            )
-    identity = _check_identity(tls, certificate, run, roles, name)
-    return _Checked(identity, trusted_pem(authority), key, content)
 
 
 def explain_rpc_error(
@@ -314,44 +240,3 @@ def _said(error: Any) -> tuple[str, str]:
     if not hasattr(error, "code"):
         return "", str(error)
     return f" ({error.code().name})", error.details() or "no details"
-
-
-def _checked_key(tls: TlsSettings, certificate: x509.Certificate) -> bytes:
-    try:
-        content = read_small(tls.key)
-        key = serialization.load_pem_private_key(content, password=None)
-    except OSError as e:
-        raise ConfigError(f"{tls.key}: cannot read the private key: {e.strerror}") from None
-    except (ValueError, TypeError):
-        raise ConfigError(
-            f"{tls.key} is not a PEM private key without a password: check the setting"
-        ) from None
-    if key.public_key() != certificate.public_key():
-        raise ConfigError(
-            f"{tls.key} is not the key of {tls.certificate}: take both from one federation's folder"
-        )
-    return content
-
-
-def _check_identity(
-    tls: TlsSettings, certificate: x509.Certificate, run: str, roles: Sequence[Role], name: str
-) -> Identity:
-    try:
-        identity = identity_in(certificate)
-    except NotAMemberError as e:
-        raise ConfigError(f"{tls.certificate}: {e}") from None
-    if identity.run != run:
-        raise ConfigError(
-            f"{tls.certificate} is for run {identity.run!r}, this is run {run!r}: use that run's "
-            "certificate"
-        )
-    if identity.role not in roles:
-        raise ConfigError(
-            f"{tls.certificate} is a certificate of role {identity.role}, this process needs "
-            f"{' or '.join(roles)}: use another"
-        )
-    if name and identity.name != name:
-        raise ConfigError(
-            f"{tls.certificate} is for {identity.name!r}, the settings say {name!r}: correct one"
-        )
-    return identity

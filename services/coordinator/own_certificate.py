@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from common.errors import ConfigError
 from services.identity import Role
+from services.own import check_own
 from services.settings import TlsSettings
-from services.tls import check_own
 
 log = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ from services.doctor.role import role_of
 from services.exit_status import Exit
 from services.genesis_file import load_genesis
 from services.identity import Role
+from services.own import check_own
 from services.pins import read_pins
 from services.secret_urls import masked, shown
 from services.settings import (
@@ -42,7 +43,7 @@ from services.settings import (
 )
 from services.signing import check_signs
 from services.store_options import loud_options
-from services.tls import channel_credentials, check_own
+from services.tls import channel_credentials
 
 _FEW_DAYS: Final = 5
 _SLOW_REDIS_MS: Final = 50.0

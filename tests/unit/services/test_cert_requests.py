@@ -11,8 +11,8 @@ from common.errors import ConfigError
 from services import cert_requests
 from services.certs import Holder, alternative_names, init_federation
 from services.identity import Identity, MemberList, Role
+from services.own import check_own
 from services.settings import TlsSettings
-from services.tls import check_own
 
 RUN = "demo"
 ONE = "coordinator"

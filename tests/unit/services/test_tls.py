@@ -7,10 +7,10 @@ import pytest
 from common.errors import ConfigError
 from services.genuine import Genuine
 from services.identity import Identity, Role
+from services.own import check_own
 from services.settings import TlsSettings
 from services.tls import (
     channel_credentials,
-    check_own,
     explain_rpc_error,
     renewed_credentials,
     server_credentials,

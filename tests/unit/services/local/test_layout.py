@@ -6,6 +6,7 @@ import pytest
 from common.errors import ConfigError
 from services.identity import MemberList, Role
 from services.local.layout import FederationSpec, Layout, WorkerSpec
+from services.own import check_own
 from services.settings import (
     load_coordinator,
     load_evaluator,
@@ -13,7 +14,6 @@ from services.settings import (
     load_run,
     load_worker,
 )
-from services.tls import check_own
 from worker.data import TextData
 from worker.encoder import BYTE_ENCODER
 from worker.learner import LearnerContext
