@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.result import write_result
-from services.local.demo_settings import (
+from commands.demo.demo_settings import (
     LEARNER,
     SCHEDULE,
     SEED,
@@ -28,12 +28,12 @@ from services.local.demo_settings import (
     VALIDATION_TOKENS,
     WORKERS,
 )
-from worker.data import read_tokens, validation_windows
-from worker.demo_text import stdlib_shares, write_texts
-from worker.encoder import BYTE_ENCODER, Tokens
-from worker.learner import LearnerContext, load_learner
-from worker.schedule import learning_rate
-from worker.tally import Tally
+from worker.training.data import read_tokens, validation_windows
+from worker.training.demo_text import stdlib_shares, write_texts
+from worker.training.encoder import BYTE_ENCODER, Tokens
+from worker.training.learner import LearnerContext, load_learner
+from worker.training.schedule import learning_rate
+from worker.training.tally import Tally
 
 _DEFAULT_STEPS: Final = 500
 _QUICK_STEPS: Final = 30

@@ -21,7 +21,7 @@ from typing import Any, Final
 import grpc
 from xxhash import xxh3_128_digest
 
-from services.files import write_at
+from services.disk.files import write_at
 
 RUNGS: Final = ("bare", "digest", "write", "sync")
 

@@ -4,7 +4,7 @@
 
 Kills, pauses and network cuts on federations of real processes over mutual TLS, every process in
 every phase of a round; then each must settle, and the files must show that nothing was lost or
-counted twice (`tests/chaos/witness.py`). An empty cell of a table fails.
+counted twice (`tests/rig/chaos/witness.py`). An empty cell of a table fails.
 
     alone      one coordinator with an embedded Valkey
     standby    a second coordinator waits for the lease in a server of somebody else's; the network
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.result import write_result
-from tests.chaos.faults import cells, table
-from tests.chaos.harness import Chaos
-from tests.chaos.standby import StandbyChaos
+from tests.rig.chaos.faults import cells, table
+from tests.rig.chaos.harness import Chaos
+from tests.rig.chaos.standby import StandbyChaos
 from tests.rig.programs import lacking
 
 _SETUPS: Final = {"alone": Chaos, "standby": StandbyChaos}

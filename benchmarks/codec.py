@@ -31,16 +31,16 @@ from common.arrays import aligned
 from common.chain import TILE, advance, genesis_version
 from common.codec.loops import rotate
 from common.codec.noise import Noise
-from common.codec.packing import pack, ring_dtype, unpack
 from common.documents import Algorithm, Codec, Commit, Genesis, Numbers, Offer, Plan, Stop
 from common.ids import Digest, RoundId, WorkerId
+from common.packing import pack, ring_dtype, unpack
 from common.rotation import rotate_exactly, rotation_signs
 from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
 from common.shards import SHARD_BYTES, Piece
 from common.terms import Terms, round_terms
 from common.weight import threshold
-from coordinator.aggregate import aggregate
-from worker.update import Lengths, Work, measure, shards
+from coordinator.sums.aggregate import aggregate
+from worker.rounds.update import Lengths, Work, measure, shards
 
 Key = TypeVar("Key")
 

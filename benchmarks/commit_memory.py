@@ -12,15 +12,15 @@ from typing import Any, Final
 import grpc
 
 from benchmarks.made_up_payload import contribute
+from commands.demo.layout import COORDINATOR, HOST, FederationSpec, Layout, WorkerSpec
+from commands.demo.processes import LocalProcess, ProcessFailedError
 from common.documents import Genesis
-from services.genesis_file import load_genesis
-from services.identity import Role
-from services.local.layout import COORDINATOR, HOST, FederationSpec, Layout, WorkerSpec
-from services.local.processes import LocalProcess, ProcessFailedError
-from services.own_modules import own_command, own_path
-from services.settings import load_worker
-from services.tls import channel_credentials
-from tests.light_worker import LightWorker
+from services.config.genesis_file import load_genesis
+from services.config.settings import load_worker
+from services.process.own_modules import own_command, own_path
+from services.trust.identity import Role
+from services.wire.credentials import channel_credentials
+from tests.rig.workers.light_worker import LightWorker
 
 WORKERS: Final = ("aws", "azure", "gcp")
 _INSIDE: Final = Path(__file__).parent / "inside"

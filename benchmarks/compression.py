@@ -38,9 +38,9 @@ from benchmarks.result import RESULTS, write_result
 from benchmarks.texts import SHARED, Texts, standard_library, wikitext
 from common.canonical import Json
 from common.documents import Algorithm, Codec, Outer, Schedule, Stop
-from services.presets import PRESETS
-from services.simulator.campaign import play
-from services.simulator.experiment import Cloud, Learned, LearningRun
+from services.config.presets import PRESETS
+from simulator.campaign import play
+from simulator.experiment import Cloud, Learned, LearningRun
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "compression.md"
@@ -48,7 +48,7 @@ PICTURE: Final = ROOT / "docs" / "compression.svg"
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
 WORKERS: Final = tuple(f"w{i}" for i in range(4))
-LEARNER: Final = "worker.huggingface:build"
+LEARNER: Final = "worker.training.huggingface:build"
 OUTER: Final = Outer("nesterov", 0.6, 0.8)
 FLOAT32: Final = Codec("float32", 32, 32, residual_decay=0.0)
 WIKITEXT: Final = "WikiText-2"

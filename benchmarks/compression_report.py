@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from benchmarks.paired import excess, mean, upper_bound
 from benchmarks.plot import Level, Point, scatter
-from services.simulator.experiment import Learned
+from simulator.experiment import Learned
 
 FEWEST_SEEDS: Final = 5
 """A row with fewer seeds is exploratory: nothing is claimed of it."""

@@ -24,9 +24,9 @@ from benchmarks.made_up_payload import MadeUpPayload
 from common.canonical import decode
 from common.documents import Plan, Record
 from protos.v1 import session_pb2
-from services.genesis_file import load_genesis
-from tests.light_worker import LightWorker, credentials
-from tests.masked_light_worker import MaskedLightWorker
+from services.config.genesis_file import load_genesis
+from tests.rig.workers.light_worker import LightWorker, credentials
+from tests.rig.workers.masked_light_worker import MaskedLightWorker
 
 
 class CrowdWorker(threading.Thread):

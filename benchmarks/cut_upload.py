@@ -15,10 +15,10 @@ from benchmarks.commit_memory import WORKERS, BenchFederation
 from benchmarks.upload_speed import bulk_process
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout
-from services.child import Line
 from services.coordinator.messages import DropRound, OpenRound, UploadCompleted
-from tests.narrow_link import HERE, NarrowLink, Sent, narrow_link
-from tests.toxiproxy import ToxicLine, toxiproxy
+from services.wire.child import Line
+from tests.rig.links.narrow_link import HERE, NarrowLink, Sent, narrow_link
+from tests.rig.links.toxiproxy import ToxicLine, toxiproxy
 
 Faults = tuple[Callable[[], None], Callable[[], None]]
 """What begins the cut, and what ends it."""

@@ -26,11 +26,11 @@ from benchmarks.result import write_result
 from common.arrays import F32
 from common.codec.dense import Dense
 from common.codec.noise import Noise
-from common.codec.packing import unpack as unpacked_values
+from common.packing import unpack as unpacked_values
 from common.rotation import rotation_signs
 from common.scales import round_scales
 from common.schema import BLOCK
-from services.packed import PIECE_BYTES, Packer, unpack
+from services.wire.compression import PIECE_BYTES, Packer, unpack
 
 _TILE: Final = 16
 _RADIUS: Final = 0.3
@@ -138,7 +138,7 @@ WAYS: Final[dict[str, tuple[Pack, Pack]]] = {
         lambda frame: unpack(frame, _size(frame)),
     ),
 }
-"""zstd_1 is what the coordinator does (`services/packed.py`)."""
+"""zstd_1 is what the coordinator does (`services/wire/compression.py`)."""
 
 
 def _size(frame: bytes) -> int:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.result import write_result
-from services.local.demo_settings import demo_spec
-from services.local.federation import Federation
-from services.local.layout import COORDINATOR
+from commands.demo.demo_settings import demo_spec
+from commands.demo.federation import Federation
+from commands.demo.layout import COORDINATOR
 
 _SLOW: Final = "onprem"
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from benchmarks.cut_upload import Cost, cut_uploads
 from benchmarks.result import write_result
-from tests import narrow_link
+from tests.rig.links import narrow_link
 from tests.rig.programs import lacking
 
 RATE_BPS: Final = 20_000_000

@@ -7,7 +7,7 @@ import numpy as np
 from common.documents import Lanes
 from common.scales import levels
 from common.shards import SHARD_BYTES, PayloadLayout, pack_lanes
-from tests.light_worker import LightWorker
+from tests.rig.workers.light_worker import LightWorker
 
 _SEVEN_PAGES: Final = 7 * 4096
 

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.commit_memory import BenchFederation
-from services.local.layout import COORDINATOR
+from commands.demo.layout import COORDINATOR
 
 WORKERS: Final = ("aws", "azure", "gcp", "onprem")
 TIERS: Final = ("tls", "masked")

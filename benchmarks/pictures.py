@@ -20,14 +20,14 @@ from typing import Final
 from rich import _export_format
 from rich.console import Console
 
-from services.amounts import EGRESS_DOLLARS_PER_GB, human_bytes
-from services.local.demo_settings import demo_spec
-from services.local.federation import Federation
-from services.local.layout import COORDINATOR
-from services.local.table import live_table
-from services.operator_link import RunStatus
-from services.report.main import write_report
-from tests.browser import View, browser
+from commands.demo.demo_settings import demo_spec
+from commands.demo.federation import Federation
+from commands.demo.layout import COORDINATOR
+from commands.demo.table import live_table
+from commands.report.main import write_report
+from services.observe.amounts import EGRESS_DOLLARS_PER_GB, human_bytes
+from services.wire.operator_link import RunStatus
+from tests.rig.browser import View, browser
 from tests.rig.programs import lacking
 
 FOLDER: Final = Path(__file__).parents[1] / "docs" / "pictures"

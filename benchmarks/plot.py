@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from services.report.axes import linear_ticks, log_ticks
+from commands.report.axes import linear_ticks, log_ticks
 
 _WIDTH, _HEIGHT = 760, 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 40, 52

@@ -22,14 +22,14 @@ from common import canonical
 from common.documents import Genesis, Plan, Version
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
-from services.data_store import DataStore
-from services.genesis_file import load_genesis
-from services.settings import load_worker
+from services.config.genesis_file import load_genesis
+from services.config.settings import load_worker
+from services.disk.data_store import DataStore
 from services.worker.upload import Payload, encode_payload
-from tests.light_worker import LightWorker, credentials
-from tests.masked_light_worker import MaskedLightWorker
-from worker.masking import Attempt
-from worker.plain import PlainAttempt
+from tests.rig.workers.light_worker import LightWorker, credentials
+from tests.rig.workers.masked_light_worker import MaskedLightWorker
+from worker.rounds.attempt import Attempt
+from worker.rounds.tls_tier import PlainAttempt
 
 PATIENCE_S: Final = 120.0
 

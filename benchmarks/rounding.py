@@ -27,7 +27,7 @@ from benchmarks.result import write_result
 from common.arrays import F32, F64, I16
 from common.codec.dense import Dense
 from common.codec.noise import Noise
-from common.codec.packing import unpack
+from common.packing import unpack
 from common.rotation import rotation_signs
 from common.scales import levels, round_scales
 from common.schema import BLOCK

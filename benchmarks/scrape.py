@@ -15,10 +15,10 @@ import urllib.request
 from typing import Final
 
 from benchmarks.result import write_result
+from commands.demo.layout import free_ports
 from common.documents import Counters, WorkerCounters
-from services.local.layout import free_ports
-from services.metrics import PHASES, CoordinatorMetrics, WorkerReport, add_health, serve
-from services.wire import Direction
+from services.observe.metrics import PHASES, CoordinatorMetrics, WorkerReport, add_health, serve
+from services.wire.traffic import Direction
 
 _INTERVAL_S: Final = 15.0
 _WORKERS: Final = (0, 8, 64)

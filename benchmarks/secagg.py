@@ -42,15 +42,16 @@ from common.chain import TILE
 from common.codec.dense import Dense
 from common.codec.noise import Noise
 from common.ids import WorkerId
+from common.keystream import TILE_BYTES
 from common.rotation import rotation_signs
 from common.scales import round_scales
 from common.schema import BLOCK
 from common.secagg.masks import Masks, member_masks
 from common.secagg.ring import Ring
-from common.secagg.streams import SEED_BYTES, TILE_BYTES
+from common.secagg.streams import SEED_BYTES
 from common.secagg.tags import Pads, Tagger
 from common.shards import PayloadLayout
-from worker.masked_shards import masked_shards
+from worker.rounds.masked_shards import masked_shards
 
 _PARAMETERS: Final = 100_000_000
 _ROUND_PARAMETERS: Final = 25_000_000

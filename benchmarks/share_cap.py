@@ -27,9 +27,9 @@ from benchmarks.result import write_result
 from benchmarks.texts import SHARED, Texts, standard_library, wikitext
 from common.canonical import Json
 from common.documents import Algorithm, Schedule, Stop
-from services.presets import DEFAULT_PRESET, PRESETS
-from services.simulator.campaign import play
-from services.simulator.experiment import Cloud, Learned, LearningRun
+from services.config.presets import DEFAULT_PRESET, PRESETS
+from simulator.campaign import play
+from simulator.experiment import Cloud, Learned, LearningRun
 
 SPEEDS: Final = (4.0, 4.0, 1.0, 1.0)
 CAPS: Final = {"0.75": 0.75, "0.6": 0.6, "2/K": 2 / len(WORKERS)}

@@ -38,10 +38,10 @@ from redis import Redis
 from benchmarks.commit_memory import BenchFederation, family_of, memory_kib
 from benchmarks.result import write_result
 from benchmarks.slope import F64, Slope, slope
+from commands.demo.layout import COORDINATOR
 from common import canonical
 from common.documents import Record
-from services.local.layout import COORDINATOR
-from tests.chaos.processes import role_of
+from tests.rig.chaos.processes import role_of
 
 NUM_WORKERS: Final = 64
 _PROCESSES: Final = 4

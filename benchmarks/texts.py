@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from worker.demo_text import stdlib_shares, write_texts
+from worker.training.demo_text import stdlib_shares, write_texts
 
 SHARED: Final = Path(__file__).parents[2] / "shared" / "data" / "wikitext-2"
 """Where WikiText-2 may lie: beside the project, never in it."""

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.result import write_result
+from commands.plan.likeness import COMMON
 from common.arrays import F32, F64
 from common.codec import randk
 from common.codec.dense import Dense
@@ -26,8 +27,7 @@ from common.rotation import rotation_signs
 from common.scales import energy, round_scales
 from common.schema import BLOCK
 from common.weight import ONE
-from services.plan.likeness import COMMON
-from services.progress import outlet, shown
+from services.observe.progress import outlet, shown
 
 _BLOCKS: Final = 32
 _COHORTS: Final = (3, 4, 8, 16)

@@ -20,12 +20,12 @@ from benchmarks.made_up_payload import MadeUpPayload
 from common.documents import Genesis
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout
-from services import framing
-from services.bulk_link import BulkLink
-from services.child import Line
+from services.config.settings import load_coordinator
 from services.coordinator import bulk
 from services.coordinator.messages import DropRound, OpenRound, RoundSealed, SealRound, Serving
-from services.settings import load_coordinator
+from services.wire import framing
+from services.wire.bulk_link import BulkLink
+from services.wire.child import Line
 
 SERVICE: Final = "service"
 """The row of the real bulk process, after those of `RUNGS`."""

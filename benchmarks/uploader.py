@@ -14,12 +14,12 @@ from threading import Event
 import grpc
 
 from benchmarks.made_up_payload import MadeUpPayload
+from commands.demo.layout import HOST
 from common.ids import RoundId
 from common.shards import PayloadLayout
-from services.bulk_link import BulkLink
-from services.channels import OPTIONS
-from services.local.layout import HOST
-from tests.light_worker import credentials
+from services.wire.bulk_link import BulkLink
+from services.wire.channels import OPTIONS
+from tests.rig.workers.light_worker import credentials
 
 
 def main() -> int:

@@ -17,8 +17,8 @@ from typing import Final
 
 from benchmarks.result import write_result
 from common.documents import Algorithm, Codec, Outer, Stop
-from services.simulator.experiment import Cloud, LearningRun
-from services.simulator.learning import learn
+from simulator.experiment import Cloud, LearningRun
+from simulator.learning import learn
 
 PARAMETERS: Final = 500_000
 FAST_BPS: Final = 10e6
@@ -53,7 +53,7 @@ def waits(num_workers: int, slower: float, versions: int) -> tuple[float, float,
     )
     run = LearningRun(
         seed=1,
-        learner="services.simulator.learner:build",
+        learner="simulator.learner:build",
         settings={"num_values": PARAMETERS, "num_averaged": 0},
         algorithm=replace(algorithm, max_cohort=num_workers),
         stop=Stop(versions=versions),

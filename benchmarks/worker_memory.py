@@ -16,10 +16,10 @@ from typing import Any, Final
 
 from benchmarks.commit_memory import family_of, memory_kib
 from benchmarks.result import write_result
-from services.genesis_file import load_genesis
-from services.local.layout import COORDINATOR, EVALUATOR, FederationSpec, Layout, WorkerSpec
-from services.local.processes import LocalProcess, ProcessFailedError
-from services.own_modules import own_command, own_path
+from commands.demo.layout import COORDINATOR, EVALUATOR, FederationSpec, Layout, WorkerSpec
+from commands.demo.processes import LocalProcess, ProcessFailedError
+from services.config.genesis_file import load_genesis
+from services.process.own_modules import own_command, own_path
 
 TRAINER_BYTES: Final = 16
 """Of one parameter: float32 value, gradient, AdamW's two moments; the allocator keeps some more."""
@@ -79,7 +79,7 @@ def _peaks(folder: Path, layers: int) -> tuple[int, int, int, int]:
         "max_position_embeddings": 64,
     }
     run: dict[str, Any] = {
-        "learner": "worker.huggingface:build",
+        "learner": "worker.training.huggingface:build",
         "settings": {"model": model, "tokenizer": "bytes", "batch": 1, "sequence": 16},
         "algorithm": {"tier": "tls", "policy": "sync", "min_cohort": 1, "local_steps": 5},
         "stop": {"versions": _VERSIONS},

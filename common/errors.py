@@ -1,7 +1,7 @@
 """Every error this system raises on purpose. One base per audience.
 
 `ConfigError` is the operator's fault, `ProtocolError` the other side's, `StorageError` the disk's
-or the store's, and anything else is ours. `services/grpc_status.py` maps each class to one gRPC
+or the store's, and anything else is ours. `services/wire/status.py` maps each class to one gRPC
 status. A message says what was found, what was expected, and what to do about it.
 """
 

@@ -2,7 +2,7 @@
 
 Who answers it reads files of its own: a worker its pins or the federation's CA
 (`services/worker/trusted.py`), the coordinator the CA and the member list
-(`services/coordinator/listed.py`). Neither asks the other.
+(`services/coordinator/sessions/listed.py`). Neither asks the other.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """How far a run is, on the public clock: the counters of the log and one number in [0, 1]."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
@@ -73,3 +74,7 @@ def _next_workers(
             age_256=w.age_256 + n.age_256,
         )
     return moved
+
+
+MAX_ROUNDS_AHEAD: Final = 8
+"""A trainer that holds over 8 * H_i uncommitted steps waits: more would be discarded as too old."""

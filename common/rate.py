@@ -1,7 +1,7 @@
 """Between which bounds every inner learning rate of a run lies, whatever anybody is told.
 
-The rate itself is a worker's own (`worker/schedule.py`). Its bounds follow from the genesis alone,
-so sums of rates that no honest worker can have are refused (`common/weight.py`).
+The rate itself is a worker's own (`worker/training/schedule.py`). Its bounds follow from the
+genesis alone, so sums of rates that no honest worker can have are refused (`common/weight.py`).
 """
 
 from typing import Final

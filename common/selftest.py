@@ -13,7 +13,6 @@ import numpy as np
 from common import canonical
 from common.arrays import F32, ReadBytes
 from common.chain import advance, genesis_version
-from common.codec.packing import pack
 from common.codec.topk import TopK
 from common.documents import (
     Algorithm,
@@ -29,6 +28,7 @@ from common.documents import (
     Version,
 )
 from common.ids import Digest, RoundId, WorkerId
+from common.packing import pack
 from common.scales import round_scales
 from common.schema import BLOCK, ModelSchema, TensorSpec
 from common.shards import pack_energy

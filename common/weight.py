@@ -19,11 +19,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from common import thresholds
 from common.documents import Algorithm, Numbers, Plan
 from common.errors import BadNumbersError, ConfigError
 from common.ids import WorkerId
 from common.rate import lr_sum_bounds
-from common.secagg import thresholds
 
 ONE: Final = 65535
 """A weight of 1, on the wire."""

@@ -11,11 +11,10 @@ records after the one that they are about: whoever reads it later needs nobody a
 from collections.abc import Mapping
 from dataclasses import replace
 
-from common import canonical
+from common import canonical, thresholds
 from common.documents import Attestation, Genesis, Origin, Plan, Record, RunState
 from common.errors import BadKeyError
 from common.ids import Digest, WorkerId
-from common.secagg import thresholds
 from common.secagg.transcript import identity_of, is_signed, signed_content
 
 

@@ -9,8 +9,8 @@ work below them may be offered again (SECAGG: K - t + 1 + c `Abandon`s).
 from common.documents import Plan
 from common.errors import BadSignatureError, NotAMemberError
 from common.ids import WorkerId
-from common.secagg.thresholds import abandons_needed
 from common.secagg.transcript import abandon_content, identity_of, is_signed
+from common.thresholds import abandons_needed
 
 
 class Ending:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from common.errors import ConfigError
-    from worker.learner import Learner, LearnerContext, State, Step, Validation
+    from worker.training.learner import Learner, LearnerContext, State, Step, Validation
 
 __all__ = ["ConfigError", "Learner", "LearnerContext", "State", "Step", "Validation"]
 
-_HOME: Final = dict.fromkeys(__all__, "worker.learner") | {"ConfigError": "common.errors"}
+_HOME: Final = dict.fromkeys(__all__, "worker.training.learner") | {"ConfigError": "common.errors"}
 
 
 def __getattr__(name: str) -> object:

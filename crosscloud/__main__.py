@@ -8,7 +8,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command in `sys.argv`; never returns normally."""
     refuse_shadows()
-    from services.cli.start import main as run
+    from commands.start import main as run
 
     run()
 

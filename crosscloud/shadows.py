@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-OWN: Final = ("common", "coordinator", "protos", "services", "worker")
+OWN: Final = ("commands", "common", "coordinator", "protos", "services", "worker")
 """Our other top-level packages."""
 
 _SETTINGS: Final = 2

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from crosscloud import Learner, LearnerContext, State, Step, Validation
-from worker.data import TextData
-from worker.encoder import BYTE_ENCODER
+from worker.training.data import TextData
+from worker.training.encoder import BYTE_ENCODER
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Everything that touches the outside: gRPC, Redis, files, TLS, metrics, the command line."""
+"""The processes of a run and their plumbing: all that touches gRPC, Redis, files or TLS."""
 
 from typing import Final
 

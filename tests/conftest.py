@@ -14,7 +14,7 @@ settings.load_profile("crosscloud")
 if hidden():
     refuse_hidden()
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # "gw0": each has ports of its own
-    from services.local import layout
+    from commands.demo import layout
 
     num_workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     layout.ports = layout.ports[int(worker.removeprefix("gw")) :: num_workers]

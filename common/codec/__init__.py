@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from common.arrays import F32, F64
 from common.codec.noise import Noise
-from common.codec.packing import Writable
+from common.packing import Writable
 
 Total = npt.NDArray[Any]
 """A running sum of one tile; its dtype is the codec's own business."""

@@ -17,8 +17,8 @@ import numpy as np
 from common.arrays import F32, F64, Ring, shorten_loops
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
-from common.codec.packing import WIDTHS, Writable, pack, pack_into, ring_dtype, unpack
 from common.errors import BadUpdateError, ConfigError
+from common.packing import WIDTHS, Writable, pack, pack_into, ring_dtype, unpack
 from common.rotation import rotate_exactly
 from common.scales import Scales, exact_squares, levels
 from common.schema import BLOCK

@@ -9,8 +9,8 @@ import numpy as np
 from common.arrays import F32, F64
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
-from common.codec.packing import Writable
 from common.errors import BadUpdateError
+from common.packing import Writable
 from common.scales import Scales, exact_squares
 from common.schema import BLOCK
 from common.weight import ONE

@@ -7,7 +7,7 @@ counter block is zero: so any tile can be encoded alone, and encoded again to th
 import numpy as np
 
 from common.arrays import I16, U8
-from common.secagg.streams import COUNTER_BYTES, Keystream
+from common.keystream import COUNTER_BYTES, Keystream
 
 
 class Noise:

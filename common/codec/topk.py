@@ -21,8 +21,8 @@ import numpy.typing as npt
 from common.arrays import F32, F64, U8
 from common.codec import Encoded, Total
 from common.codec.noise import Noise
-from common.codec.packing import Writable
 from common.errors import BadUpdateError, ConfigError
+from common.packing import Writable
 from common.scales import Scales, exact_squares
 from common.schema import BLOCK
 from common.weight import ONE

@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from common.arrays import U8
 from common.ids import WorkerId
+from common.keystream import TILE_BYTES
 from common.secagg.labels import StreamPurpose
 from common.secagg.ring import Ring, Words
-from common.secagg.streams import TILE_BYTES, Stream
+from common.secagg.streams import Stream
 from common.shards import LANES_HEAD_BYTES
 
 NUM_TAGS: Final = 2

@@ -38,9 +38,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.arrays import U8, U64, Content
-from common.codec.packing import signed12, unpack12
 from common.errors import BadCommitError, BadUpdateError
 from common.ids import WorkerId
+from common.packing import signed12, unpack12
 from common.secagg.ring import Ring, Words
 from common.secagg.streams import Stream
 from common.shards import LANES_HEAD_BYTES, PayloadLayout

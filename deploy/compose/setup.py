@@ -14,14 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from commands import genesis
 from common.errors import CrosscloudError
-from services import genesis
-from services.certs import MEMBERS, Holder, init_federation
-from services.exit_status import Exit, exit_of
-from services.identity import Role
-from services.pins import PINS, pin_workers
-from services.settings import load_run
-from worker.demo_text import stdlib_shares, write_texts
+from services.config.settings import load_run
+from services.process.exit_status import Exit, exit_of
+from services.trust.authority import MEMBERS, Holder, init_federation
+from services.trust.identity import Role
+from services.trust.pins import PINS, pin_workers
+from worker.training.demo_text import stdlib_shares, write_texts
 
 CONFIG: Final = Path("/config")
 DATA: Final = Path("/data")

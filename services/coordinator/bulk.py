@@ -30,11 +30,10 @@ from common.errors import (
 from common.ids import Digest, RoundId, WorkerId
 from common.terms import round_layout
 from protos.v1 import bulk_pb2
-from services import framing
-from services.channels import bounded, server_options
-from services.child import Line
+from services.config.settings import CoordinatorSettings
 from services.coordinator.calls import Calls, StreamLimits
-from services.coordinator.convert import round_id
+from services.coordinator.kept.compressed_files import PackedFiles
+from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
     Carried,
     Drain,
@@ -48,20 +47,21 @@ from services.coordinator.messages import (
     UploadAdvanced,
     UploadCompleted,
 )
-from services.coordinator.packed_files import PackedFiles
-from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, listen, settle
-from services.data_store import DataStore
-from services.descriptors import RESERVE, connections
-from services.exit_status import Exit
-from services.files import patiently
-from services.grpc_status import StatusInterceptor
-from services.identity import MemberList, Role, identity_of
-from services.packed import piece_at
-from services.reflection import reflect
-from services.settings import CoordinatorSettings
-from services.tls import server_credentials
-from services.wire import wire_bytes
+from services.disk.data_store import DataStore
+from services.disk.files import patiently
+from services.process.descriptors import RESERVE, connections
+from services.process.exit_status import Exit
+from services.trust.identity import MemberList, Role, identity_of
+from services.wire import framing
+from services.wire.channels import bounded, server_options
+from services.wire.child import Line
+from services.wire.compression import piece_at
+from services.wire.credentials import server_credentials
+from services.wire.framing import round_id
+from services.wire.reflection import reflect
+from services.wire.status import StatusInterceptor
+from services.wire.traffic import wire_bytes
 
 log = logging.getLogger(__name__)
 

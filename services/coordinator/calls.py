@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from common.errors import BusyError
-from services.identity import MemberList
+from services.trust.identity import MemberList
 
 _INTERVAL_S: Final = 0.5
 _RETRY_AFTER_S: Final = 1.0

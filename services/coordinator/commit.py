@@ -34,12 +34,13 @@ from common.ids import Digest, RoundId, WorkerId
 from common.secagg.tags import Tagger
 from common.shards import unpack_energy
 from common.terms import Terms, round_terms
-from coordinator.aggregate import aggregate
-from coordinator.masked_sum import masked_aggregate, sum_masks
 from coordinator.ports import AbortReason, Secrets
-from coordinator.saturation import expected_saturation
-from services.child import Line
-from services.coordinator.fence import Fence
+from coordinator.sums.aggregate import aggregate
+from coordinator.sums.masked_sum import masked_aggregate, sum_masks
+from coordinator.sums.saturation import expected_saturation
+from services.coordinator.kept.compressed_files import PackedFiles
+from services.coordinator.kept.fence import Fence
+from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
     Collect,
     Collected,
@@ -52,12 +53,11 @@ from services.coordinator.messages import (
     VersionFailed,
     VersionRestored,
 )
-from services.coordinator.packed_files import PackedFiles
-from services.coordinator.spool import Spool
 from services.coordinator.start import begin_child, settle
-from services.data_store import DataStore
-from services.exit_status import Exit, exit_of
-from services.files import patiently
+from services.disk.data_store import DataStore
+from services.disk.files import patiently
+from services.process.exit_status import Exit, exit_of
+from services.wire.child import Line
 
 log = logging.getLogger(__name__)
 

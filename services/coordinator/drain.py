@@ -10,8 +10,8 @@ After `drain_s` come, each with a limit of its own: the streams of the control p
 children, which are killed after 10 s, beside the lease's thread (5 s); the lease itself (5 s where
 the store does not answer); an embedded Valkey. Whatever holds the process up beyond that, a disk
 that hangs or a cluster whose nodes are asked one by one, ends with it after `END_S`
-(`services/ending.py`). Nothing is lost then: the log holds every outcome, and a lease that was not
-let go runs out.
+(`services/process/ending.py`). Nothing is lost then: the log holds every outcome, and a lease that
+was not let go runs out.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from coordinator.ports import Ending, Event
-from services.coordinator.sessions import Door, Sessions
+from services.coordinator.sessions.streams import Door, Sessions
 
 log = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ from coordinator.ports import (
     Seal,
     Send,
 )
-from services.files import patiently
+from services.disk.files import patiently
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,14 @@ class Core(Protocol):
 
 
 class LiveState(Protocol):
-    """`services.coordinator.store.Store`, the part that the driver uses."""
+    """`services.coordinator.live.store.Store`, the part that the driver uses."""
 
     async def apply(self, changes: tuple[Put | Delete, ...]) -> None:
         """Return once the changes are in the store."""
 
 
 class CommitLog(Protocol):
-    """`services.coordinator.log_store.LogStore`, the part that the driver uses."""
+    """`services.coordinator.kept.log_store.LogStore`, the part that the driver uses."""
 
     def append(self, record: Record) -> None:
         """Return once the record is durable."""

@@ -32,20 +32,20 @@ from coordinator.ports import (
 from coordinator.round import Phase
 from coordinator.run import Run
 from coordinator.words import origin_of
-from services.coordinator import convert
-from services.coordinator.admission import Admission
-from services.coordinator.control import Moved, SessionService, nowhere
 from services.coordinator.drain import drain
 from services.coordinator.driver import Driver
-from services.coordinator.keeping import Keeping
-from services.coordinator.log_store import LogStore
+from services.coordinator.kept.log_store import LogStore
+from services.coordinator.kept.retention import Keeping
+from services.coordinator.kept.spool import Spool
+from services.coordinator.live.resilient_store import SteadyStore
 from services.coordinator.messages import TakeOver
 from services.coordinator.processes import Half, Processes, Watch
-from services.coordinator.reports import Reports
-from services.coordinator.sessions import Door, LogTail, Sessions
-from services.coordinator.spool import Spool
-from services.coordinator.steady_store import SteadyStore
-from services.identity import MemberList
+from services.coordinator.sessions import convert
+from services.coordinator.sessions.admission import Admission
+from services.coordinator.sessions.servicers import Moved, SessionService, nowhere
+from services.coordinator.sessions.streams import Door, LogTail, Sessions
+from services.coordinator.watch.reports import Reports
+from services.trust.identity import MemberList
 
 log = logging.getLogger(__name__)
 

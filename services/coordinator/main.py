@@ -3,8 +3,8 @@
     settings -> store and lease -> log -> core -> children -> control port -> until the run is over
 
 It leads only while it holds the lease in the store. While the store does not answer, it waits
-(`steady_store.py`). Losing the lease to another, a child's end, or a log that another leader wrote
-to ends the process: a supervisor starts the next one, which goes on from the log.
+(`resilient_store.py`). Losing the lease to another, a child's end, or a log that another leader
+wrote to ends the process: a supervisor starts the next one, which goes on from the log.
 """
 
 import asyncio
@@ -36,41 +36,42 @@ from coordinator.plan import Timings
 from coordinator.ports import Expelled, Ticked
 from coordinator.status import Status
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
-from services import __version__, state_owner
-from services.channels import bounded, server_options
-from services.child import Child
-from services.coordinator.admission import Admission
-from services.coordinator.control import OperatorService
+from services import __version__
+from services.config import state_owner
+from services.config.settings import CoordinatorSettings
+from services.config.soundness import loud
+from services.config.store_options import loud_options
 from services.coordinator.drain import END_S
+from services.coordinator.kept.log_store import LogStore
+from services.coordinator.kept.spool import Spool
 from services.coordinator.leading import Leading
-from services.coordinator.listed import listed_workers
-from services.coordinator.log_store import LogStore
+from services.coordinator.live.resilient_store import OpenStore, SteadyStore, open_store
 from services.coordinator.messages import Serving
-from services.coordinator.observer import Observer
-from services.coordinator.own_certificate import OwnCertificate, own_certificate_fault
 from services.coordinator.processes import spawn_children
-from services.coordinator.reports import Reports
-from services.coordinator.sessions import Door
-from services.coordinator.spool import Spool
+from services.coordinator.sessions.admission import Admission
+from services.coordinator.sessions.listed import listed_workers
+from services.coordinator.sessions.servicers import OperatorService
+from services.coordinator.sessions.streams import Door
 from services.coordinator.start import begin, import_version0, listen, settle, try_ports
-from services.coordinator.status import MetricsFile, StatusSource, write_result
-from services.coordinator.steady_store import OpenStore, SteadyStore, open_store
-from services.descriptors import connections
-from services.exit_status import Exit, exit_of
-from services.files import patiently
-from services.genuine import Genuine
-from services.grpc_status import AioStatusInterceptor
-from services.health import Health
-from services.identity import MemberList, Role
-from services.metrics import CoordinatorMetrics, add_health
-from services.metrics import serve as serve_metrics
-from services.process_health import process_health
-from services.reflection import reflect
-from services.settings import CoordinatorSettings
-from services.soundness import loud
-from services.store_options import loud_options
-from services.tls import server_credentials
-from services.told import to_its_end, told_to_end, unless
+from services.coordinator.watch.observer import Observer
+from services.coordinator.watch.own_certificate import OwnCertificate, own_certificate_fault
+from services.coordinator.watch.reports import Reports
+from services.coordinator.watch.status import MetricsFile, StatusSource, write_result
+from services.disk.files import patiently
+from services.observe.metrics import CoordinatorMetrics, add_health
+from services.observe.metrics import serve as serve_metrics
+from services.observe.process_health import process_health
+from services.process.descriptors import connections
+from services.process.exit_status import Exit, exit_of
+from services.process.told import to_its_end, told_to_end, unless
+from services.trust.genuine import Genuine
+from services.trust.identity import MemberList, Role
+from services.wire.channels import bounded, server_options
+from services.wire.child import Child
+from services.wire.credentials import server_credentials
+from services.wire.reflection import reflect
+from services.wire.serving import Health
+from services.wire.status import AioStatusInterceptor
 
 log = logging.getLogger(__name__)
 

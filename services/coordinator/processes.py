@@ -22,7 +22,6 @@ from coordinator.ports import (
     SpoolOpened,
     Uploaded,
 )
-from services.child import Child, spawn
 from services.coordinator import bulk, commit
 from services.coordinator.messages import (
     Carried,
@@ -46,6 +45,7 @@ from services.coordinator.messages import (
     VersionFailed,
     VersionRestored,
 )
+from services.wire.child import Child, spawn
 
 Watch = Callable[[object], None]
 
@@ -74,7 +74,7 @@ async def spawn_children(config: Path) -> tuple[Child, Child]:
 
 
 class Half(Protocol):
-    """`services.child.Child`, the part that is used here."""
+    """`services.wire.child.Child`, the part that is used here."""
 
     async def send(self, message: object) -> None:
         """Give an order."""

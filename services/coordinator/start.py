@@ -13,17 +13,17 @@ from common import canonical
 from common.border import border
 from common.documents import Genesis, Version
 from common.errors import ConfigError
-from services import logs
-from services.addresses import joined
-from services.child import Line
-from services.data_store import DataStore
-from services.descriptors import raise_limit
-from services.files import keep_files_private, make_private_folder
-from services.genesis_file import load_genesis
-from services.identity import MemberList, Role
-from services.places import await_ports, check_folder
-from services.settings import CoordinatorSettings, load_coordinator
-from services.soundness import refuse_unsound
+from services.config.addresses import joined
+from services.config.genesis_file import load_genesis
+from services.config.places import await_ports, check_folder
+from services.config.settings import CoordinatorSettings, load_coordinator
+from services.config.soundness import refuse_unsound
+from services.disk.data_store import DataStore
+from services.disk.files import keep_files_private, make_private_folder
+from services.observe import logs
+from services.process.descriptors import raise_limit
+from services.trust.identity import MemberList, Role
+from services.wire.child import Line
 
 
 def begin(config: Path, process: str) -> tuple[CoordinatorSettings, Genesis]:

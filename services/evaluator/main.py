@@ -22,29 +22,31 @@ from common.errors import ConfigError, CrosscloudError, ToldToEndError
 from common.ids import Digest
 from common.progress import float32_bytes
 from protos.v1 import session_pb2, session_pb2_grpc
-from services import __version__, logs, state_owner
-from services.bulk_link import BulkLink
-from services.descriptors import raise_limit
-from services.downloads import Downloads
+from services import __version__
+from services.config import state_owner
+from services.config.genesis_file import load_genesis
+from services.config.places import check_folder
+from services.config.settings import EvaluatorSettings, load_evaluator
+from services.disk.files import keep_files_private
 from services.evaluator.state import EvaluatorState
-from services.exit_status import Exit, exit_of
-from services.export import build_learner, load_version
-from services.files import keep_files_private
-from services.first_version import make_first_version
-from services.genesis_file import load_genesis
-from services.grpc_status import error_of, retry_after_s
-from services.identity import Role
-from services.metrics import EvaluatorMetrics, add_health, serve
-from services.patience import Patience
-from services.places import check_folder
-from services.process_health import process_health
-from services.progress import Lines, shown
-from services.renewed import RenewedChannel
-from services.replica import Replica, genesis_position
-from services.settings import EvaluatorSettings, load_evaluator
-from services.tls import explain_failed_call, is_break, renewed_credentials
-from worker.learner import Learner, LearnerContext
-from worker.model import ParameterVector
+from services.observe import logs
+from services.observe.metrics import EvaluatorMetrics, add_health, serve
+from services.observe.process_health import process_health
+from services.observe.progress import Lines, shown
+from services.process.descriptors import raise_limit
+from services.process.exit_status import Exit, exit_of
+from services.trust.identity import Role
+from services.versions.downloads import Downloads
+from services.versions.export import build_learner, load_version
+from services.versions.first_version import make_first_version
+from services.versions.replica import Replica, genesis_position
+from services.wire.backoff import Patience
+from services.wire.bulk_link import BulkLink
+from services.wire.credentials import explain_failed_call, is_break, renewed_credentials
+from services.wire.renewed_channel import RenewedChannel
+from services.wire.status import error_of, retry_after_s
+from worker.training.learner import Learner, LearnerContext
+from worker.training.model import ParameterVector
 
 log = logging.getLogger(__name__)
 

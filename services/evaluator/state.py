@@ -5,9 +5,9 @@ from pathlib import Path
 
 from common import canonical
 from common.errors import MalformedDocumentError
-from services.data_store import DataStore
-from services.files import Draft, make_private_folder
-from services.replica import Position
+from services.disk.data_store import DataStore
+from services.disk.files import Draft, make_private_folder
+from services.versions.replica import Position
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record
 from common.errors import BadCommitError, DivergedError, ProtocolError, UnknownFileError
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
-from services.metrics import WorkerMetrics
-from services.replica import Replica
+from services.observe.metrics import WorkerMetrics
+from services.versions.replica import Replica
 from services.worker.convert import (
     answer_request,
     attest_request,
@@ -49,14 +49,14 @@ from services.worker.state import Manifest, StateFolder
 from services.worker.trainer import Trainer
 from services.worker.unmasking import Unmasking
 from services.worker.upload import Payload, Push, Upload, encode_payload
-from worker.belief import BeginAt, Follow, Verify, Wait
-from worker.held import Held
-from worker.known import Known
-from worker.masked_tier import MaskedTier
-from worker.masking import Attempt
-from worker.pace import Bounds, Missed, OwnPace, Turns
-from worker.plain import PlainAttempt, PlainTier
-from worker.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
+from worker.rounds.attempt import Attempt
+from worker.rounds.belief import BeginAt, Follow, Verify, Wait
+from worker.rounds.held import Held
+from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.pace import Bounds, Missed, OwnPace, Turns
+from worker.rounds.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
+from worker.rounds.tls_tier import PlainAttempt, PlainTier
+from worker.rounds.visited import Known
 
 log = logging.getLogger(__name__)
 

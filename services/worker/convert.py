@@ -8,8 +8,8 @@ from common.documents import Answer, Attestation, Offer, Plan
 from common.errors import MalformedDocumentError
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
-from worker.masking import Revealed
-from worker.round import RefusedError
+from worker.rounds.attempt import Revealed
+from worker.rounds.round import RefusedError
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from services.exit_status import Exit
-from services.metrics import WorkerMetrics
+from services.observe.metrics import WorkerMetrics
+from services.process.exit_status import Exit
 from services.worker.agent import Agent
 from services.worker.link import EndedError, Message
 

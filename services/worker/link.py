@@ -23,13 +23,13 @@ import grpc
 
 from common.errors import CrosscloudError
 from protos.v1 import session_pb2, session_pb2_grpc
-from services.channels import OPTIONS, Options, to
-from services.exit_status import Exit
-from services.grpc_status import error_of, retry_after_s
-from services.patience import Patience
-from services.renewed import Renewed
-from services.tls import explain_rpc_error, is_break
-from services.wire import Tally
+from services.config.renewed import Renewed
+from services.process.exit_status import Exit
+from services.wire.backoff import Patience
+from services.wire.channels import OPTIONS, Options, to
+from services.wire.credentials import explain_rpc_error, is_break
+from services.wire.status import error_of, retry_after_s
+from services.wire.traffic import Tally
 
 log = logging.getLogger(__name__)
 

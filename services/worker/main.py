@@ -21,31 +21,33 @@ from common.documents import PROTOCOL, TIERS, Genesis
 from common.errors import ConfigError, CrosscloudError, ToldToEndError
 from common.ids import Digest, RoundId, WorkerId
 from common.progress import float32_bytes
-from common.secagg.thresholds import min_cohort
 from common.selftest import selftest_digest
+from common.thresholds import min_cohort
 from protos.v1 import session_pb2
-from services import __version__, logs, state_owner
-from services.bulk_link import BulkLink
-from services.data_store import DataStore
-from services.descriptors import raise_limit
-from services.downloads import Downloads
-from services.exit_status import Exit, exit_of
-from services.files import keep_files_private
-from services.genesis_file import load_genesis
-from services.identity import Role
-from services.metrics import WorkerMetrics, WorkerReport, add_health, serve
-from services.pins import read_pins
-from services.places import check_folder
-from services.process_health import process_health
-from services.process_memory import resident_bytes
-from services.progress import Lines, shown
-from services.renewed import RenewedChannel
-from services.replica import Replica, genesis_position
-from services.settings import WorkerSettings, load_worker
-from services.signing import own_certificate, signer
-from services.tls import renewed_credentials
-from services.told import told_to_end, unless
-from services.wire import Tally
+from services import __version__
+from services.config import state_owner
+from services.config.genesis_file import load_genesis
+from services.config.places import check_folder
+from services.config.settings import WorkerSettings, load_worker
+from services.disk.data_store import DataStore
+from services.disk.files import keep_files_private
+from services.observe import logs
+from services.observe.metrics import WorkerMetrics, WorkerReport, add_health, serve
+from services.observe.process_health import process_health
+from services.observe.process_memory import resident_bytes
+from services.observe.progress import Lines, shown
+from services.process.descriptors import raise_limit
+from services.process.exit_status import Exit, exit_of
+from services.process.told import told_to_end, unless
+from services.trust.identity import Role
+from services.trust.pins import read_pins
+from services.trust.signing import own_certificate, signer
+from services.versions.downloads import Downloads
+from services.versions.replica import Replica, genesis_position
+from services.wire.bulk_link import BulkLink
+from services.wire.credentials import renewed_credentials
+from services.wire.renewed_channel import RenewedChannel
+from services.wire.traffic import Tally
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
 from services.worker.inbox import Inbox
@@ -53,10 +55,10 @@ from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
 from services.worker.trusted import Members, trust_of
-from worker.masked_tier import MaskedTier
-from worker.masking import Member
-from worker.pace import Turns
-from worker.plain import PlainTier
+from worker.rounds.attempt import Member
+from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.pace import Turns
+from worker.rounds.tls_tier import PlainTier
 
 log = logging.getLogger(__name__)
 

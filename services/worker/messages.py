@@ -12,7 +12,7 @@ from typing import Final
 
 from common.canonical import Json
 from common.documents import Genesis, Numbers
-from worker.train import MAX_ROUNDS_AHEAD
+from common.progress import MAX_ROUNDS_AHEAD
 
 # link -> trainer --------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@
     save-N/stage/   the one unresolved round: its frozen work (the same files), stage.json,
                     payload.bin, and residual.f32 as it will be if the round commits; where only
                     some blocks travel, anchor.f32: what is merged in theta's place
-    data/           files of versions and aggregates (`services/data_store.py`)
+    data/           files of versions and aggregates (`services/disk/data_store.py`)
 
 After a kill the stage is loaded, else the save, and the log decides about the stage. It lies inside
 the save that came before it, so that the next manifest ends both by its one rename: a stage whose
@@ -21,14 +21,14 @@ from typing import Final
 from common import canonical
 from common.documents import Attestation
 from common.errors import ConfigError, MalformedDocumentError, StorageError
-from services.files import Draft, make_private_folder, storage_errors, sync_file, sync_folder
-from services.replica import Position
-from worker.known import Known
-from worker.pace import Missed
-from worker.round import Stage
+from services.disk.files import Draft, make_private_folder, storage_errors, sync_file, sync_folder
+from services.versions.replica import Position
+from worker.rounds.pace import Missed
+from worker.rounds.round import Stage
+from worker.rounds.visited import Known
 
 SAVED: Final = ("theta.f32", "learner.npz", "trainer.json")
-"""What every save holds, as `worker/train.py` writes it."""
+"""What every save holds, as `worker/training/train.py` writes it."""
 
 
 @dataclass(frozen=True, slots=True)

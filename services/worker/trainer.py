@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from common.errors import ConfigError, CrosscloudError, UnexpectedMessageError
-from services.child import Child, ChildEndedError, spawn
-from services.same_model import check_model
+from services.versions.same_model import check_model
+from services.wire.child import Child, ChildEndedError, spawn
 from services.worker.messages import (
     TO_LINK,
     Begin,

@@ -26,11 +26,11 @@ from common.errors import (
     UnexpectedMessageError,
 )
 from common.text import printable
-from services.child import Line
-from services.data_store import DataStore
-from services.exit_status import Exit, exit_of
-from services.first_version import make_first_version
-from services.process_memory import resident_bytes
+from services.disk.data_store import DataStore
+from services.observe.process_memory import resident_bytes
+from services.process.exit_status import Exit, exit_of
+from services.versions.first_version import make_first_version
+from services.wire.child import Line
 from services.worker.messages import (
     TO_TRAINER,
     Begin,
@@ -50,8 +50,8 @@ from services.worker.messages import (
     Save,
     Saved,
 )
-from worker.learner import LearnerContext, make_learner
-from worker.train import Standing, Trainer
+from worker.training.learner import LearnerContext, make_learner
+from worker.training.train import Standing, Trainer
 
 _PROGRESS_INTERVAL_S: Final = 0.25
 _SMOOTHING: Final = 0.1
@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 class Answers(Protocol):
-    """`services.child.Line`, the part that speaks to the link."""
+    """`services.wire.child.Line`, the part that speaks to the link."""
 
     def send(self, message: object) -> None:
         """Send one message."""

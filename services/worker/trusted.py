@@ -19,12 +19,12 @@ from common.ids import WorkerId
 from common.parties import Party
 from common.secagg import signatures
 from common.secagg.signatures import IdentityPublicKey
-from services.genuine import Genuine
-from services.identity import Identity, Role
-from services.pins import Pins, read_pins
-from services.renewed import Renewed
-from services.settings import TrustSettings
-from worker.trust import Trust
+from services.config.renewed import Renewed
+from services.config.settings import TrustSettings
+from services.trust.genuine import Genuine
+from services.trust.identity import Identity, Role
+from services.trust.pins import Pins, read_pins
+from worker.rounds.trust import Trust
 
 
 class Members:

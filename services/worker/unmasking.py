@@ -3,8 +3,9 @@
     Survivors --> signature, or where S is U2 at once --> shares
     End       --> abandon, unless a share may have been revealed
 
-What it may say is for `worker/masking.py` to decide. Here is the order: that a share may have been
-revealed is durable before the first one is sent, and after that the round is never abandoned.
+What it may say is for `worker/rounds/attempt.py` to decide. Here is the order: that a share may
+have been revealed is durable before the first one is sent, and after that the round is never
+abandoned.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from common.ids import WorkerId
 from protos.v1 import session_pb2
 from services.worker.convert import abandon_request, shares_request, signature_request
-from worker.masked_tier import MaskedTier
-from worker.masking import Attempt
-from worker.plain import PlainAttempt, PlainTier
-from worker.round import RefusedError, WorkerRound
+from worker.rounds.attempt import Attempt
+from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.round import RefusedError, WorkerRound
+from worker.rounds.tls_tier import PlainAttempt, PlainTier
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,12 @@ from common.ids import RoundId, WorkerId
 from common.schema import LEAF
 from common.shards import PayloadLayout, Piece
 from common.terms import ReadBlob, Terms, round_terms
-from services.files import read_at, storage_errors, write_at
-from worker.update import Work, measure, shards
+from services.disk.files import read_at, storage_errors, write_at
+from worker.rounds.update import Work, measure, shards
 
 
 class Push(Protocol):
-    """`services.bulk_link.BulkLink.push`, in a thread."""
+    """`services.wire.bulk_link.BulkLink.push`, in a thread."""
 
     async def __call__(
         self,

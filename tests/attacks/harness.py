@@ -49,19 +49,19 @@ from common.secagg.transcript import context, mask_key_of
 from common.shards import SHARD_BYTES, PayloadLayout, Piece
 from common.terms import round_bits
 from common.weight import threshold
-from coordinator.masked_sum import masked_aggregate, sum_masks
 from coordinator.ports import Secrets
-from services.certs import Holder, authority_in, init_federation, issue
-from services.identity import Identity, Role
-from services.pins import pin_workers
+from coordinator.sums.masked_sum import masked_aggregate, sum_masks
+from services.trust.authority import Holder, authority_in, init_federation, issue
+from services.trust.identity import Identity, Role
+from services.trust.pins import pin_workers
 from services.worker.trusted import Members
-from tests.masked_members import MASKED, drawn
-from tests.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
-from worker.masked_tier import MaskedTier
-from worker.masking import Attempt, Member, Revealed
-from worker.round import Fate, RefusedError, Rule, WorkerRound
-from worker.trust import Trust
-from worker.update import Work, measure, shards
+from tests.rig.rounds.masked_members import MASKED, drawn
+from tests.rig.rounds.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
+from worker.rounds.attempt import Attempt, Member, Revealed
+from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.round import Fate, RefusedError, Rule, WorkerRound
+from worker.rounds.trust import Trust
+from worker.rounds.update import Work, measure, shards
 
 RUN = "small"
 OPERATOR = "ann"

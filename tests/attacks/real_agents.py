@@ -18,8 +18,8 @@ from services.worker.trainer_process import PacedTrainer
 from tests.attacks.harness import Registry
 from tests.attacks.small_network import SmallNetwork
 from tests.attacks.world import Node, World
-from tests.small_run import Run
-from worker.model import ParameterVector
+from tests.rig.rounds.small_run import Run
+from worker.training.model import ParameterVector
 
 
 class InProcessTrainer:

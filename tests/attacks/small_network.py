@@ -3,7 +3,7 @@
 import numpy as np
 
 from common.arrays import F32
-from worker.learner import Learner, LearnerContext, State, Step, Validation
+from worker.training.learner import Learner, LearnerContext, State, Step, Validation
 
 IN, HIDDEN, OUT, BATCH = 8, 64, 4, 32
 

@@ -11,12 +11,12 @@ from common.ids import WorkerId
 from protos.v1 import session_pb2
 from services.worker.messages import Merge
 from tests.attacks.harness import A, B, C, Registry, Table, V
-from tests.masked_members import MASKED
-from tests.small_chain import Coordinator
-from tests.small_run import Run
-from tests.unit.services.test_agent import RESOLVE_TIMEOUT_S
-from tests.unit.services.test_agent import Cloud as Link
-from worker.round import Rule, Work
+from tests.rig.rounds.masked_members import MASKED
+from tests.rig.rounds.small_chain import Coordinator
+from tests.rig.rounds.small_run import Run
+from tests.unit.services.worker.test_agent import RESOLVE_TIMEOUT_S
+from tests.unit.services.worker.test_agent import Cloud as Link
+from worker.rounds.round import Rule, Work
 
 
 class Masked(Link):

@@ -25,8 +25,8 @@ from common.log_head import LogHead
 from common.terms import round_bits
 from tests.attacks.harness import A, B, C, E, Registry, V
 from tests.attacks.world import Node, World
-from tests.masked_members import MASKED
-from worker.round import Rule
+from tests.rig.rounds.masked_members import MASKED
+from worker.rounds.round import Rule
 
 ANYTHING = frozenset({Rule.RECORD})
 NAMES = (A, B, C, V)

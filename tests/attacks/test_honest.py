@@ -5,7 +5,7 @@ import pytest
 
 from common.errors import BadShareError
 from tests.attacks.harness import A, B, C, Table, V, planted
-from worker.round import Fate
+from worker.rounds.round import Fate
 
 
 def test_an_honest_round_gives_the_sum_and_nothing_of_one_member(table: Table) -> None:

@@ -20,10 +20,10 @@ from tests.attacks.harness import (
     V,
     refused,
 )
-from tests.masked_members import MASKED
-from tests.small_run import Run
-from worker.round import Fate, Rule
-from worker.trust import Trust
+from tests.rig.rounds.masked_members import MASKED
+from tests.rig.rounds.small_run import Run
+from worker.rounds.round import Fate, Rule
+from worker.rounds.trust import Trust
 
 
 def sum_of_all(table: Table, *clouds: Cloud, **changes: object) -> np.ndarray:

@@ -18,7 +18,7 @@ from common.secagg.transcript import signed_content
 from services.worker.messages import Return
 from tests.attacks.harness import A, B, C, Certified, D, E, Registry, V
 from tests.attacks.world import Node, World
-from worker.round import Rule
+from worker.rounds.round import Rule
 
 
 @dataclass

@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands.plan.likeness import cosine as permitted
 from common.documents import Algorithm, Schedule
-from services.plan.likeness import cosine as permitted
 from tests.attacks.harness import A, B, C, D, E, F, G, Registry, V
 from tests.attacks.real_agents import Federation, cosine, offer_of
 from tests.attacks.small_network import SmallNetwork
-from worker import pace, schedule, train
-from worker.pace import OwnPace
-from worker.round import Rule
-from worker.train import Standing, Trainer
-from worker.trust import Trust
+from worker.rounds import pace
+from worker.rounds.pace import OwnPace
+from worker.rounds.round import Rule
+from worker.rounds.trust import Trust
+from worker.training import schedule, train
+from worker.training.train import Standing, Trainer
 
 ALGORITHM = Algorithm(schedule=Schedule(peak=0.02, warmup_steps=1))
 """local_steps 20, min_local_steps 5, max_share 0.6: the defaults."""

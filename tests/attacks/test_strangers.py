@@ -30,14 +30,14 @@ from common.secagg.transcript import certified_key, is_signed, signed_content
 from coordinator.head import RunHead
 from coordinator.membership import Member
 from coordinator.offers import MAX_OFFER_BYTES, Offers, check_signed
-from services.certs import Authority, certificate_for
-from services.coordinator.listed import listed_workers
-from services.genuine import Genuine
-from services.identity import Identity, MemberList, Role
+from services.coordinator.sessions.listed import listed_workers
+from services.trust.authority import Authority, certificate_for
+from services.trust.genuine import Genuine
+from services.trust.identity import Identity, MemberList, Role
 from tests.attacks.harness import RUN, A, B, C, Registry, Table, V, now, refused
-from tests.run_script import begun
-from worker.round import Rule
-from worker.trust import roster_complaint
+from tests.rig.rounds.run_script import begun
+from worker.rounds.round import Rule
+from worker.rounds.trust import roster_complaint
 
 DAY = datetime.timedelta(days=1)
 SMALL_ORDER = (0).to_bytes(32, "little").hex()
@@ -88,7 +88,7 @@ def only_value_errors(what: str, error: type[CrosscloudError] = BadKeyError) -> 
 def test_a_certificate_of_a_version_that_is_none_ends_who_looks_for_value_errors_only(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.genuine.foreign", only_value_errors)
+    monkeypatch.setattr("services.trust.genuine.foreign", only_value_errors)
     with pytest.raises(x509.InvalidVersion):
         registry.pinned(of_version_5(der_of(registry, B)))
 

@@ -31,8 +31,8 @@ from tests.attacks.harness import (
     planted,
     refused,
 )
-from tests.small_run import bytes_of
-from worker.round import Rule
+from tests.rig.rounds.small_run import bytes_of
+from worker.rounds.round import Rule
 
 
 def collected(table: Table, *clouds: Cloud) -> tuple[Plan, Answers]:

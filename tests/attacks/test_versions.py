@@ -12,11 +12,11 @@ from common.documents import Commit, Lanes
 from common.errors import BadCommitError, BadUpdateError
 from common.secagg.tags import MODULUS
 from common.shards import PayloadLayout, pack_tag_sums, unpack_tags
-from services.data_store import DataStore
-from services.replica import Replica, genesis_position
+from services.disk.data_store import DataStore
+from services.versions.replica import Replica, genesis_position
 from tests.attacks.harness import A, B, C, Registry, Table, V
-from tests.small_run import Run
-from worker.round import Rule
+from tests.rig.rounds.small_run import Run
+from worker.rounds.round import Rule
 
 Forge = Callable[[Commit, bytes], tuple[Commit, bytes]]
 

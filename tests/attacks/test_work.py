@@ -25,10 +25,10 @@ from tests.attacks.harness import (
     planted,
     refused,
 )
-from tests.masked_members import MASKED
-from tests.small_run import NUMBERS, Run
-from worker.round import Fate, Rule
-from worker.trust import Trust
+from tests.rig.rounds.masked_members import MASKED
+from tests.rig.rounds.small_run import NUMBERS, Run
+from worker.rounds.round import Fate, Rule
+from worker.rounds.trust import Trust
 
 
 def collected(table: Table, *clouds: Cloud) -> tuple[Plan, Answers]:
@@ -133,7 +133,7 @@ def test_rule_6_a_sum_that_is_one_member_s_is_that_member_s_update(registry: Reg
 
 def test_rule_6_refuses_to_be_nearly_all_of_a_sum(registry: Registry) -> None:
     # The run's max_share is what rule 1 compares first. Where it is as strict as the worker's own,
-    # the cap on g keeps every sum within it: tests/unit/worker/test_trust.py.
+    # the cap on g keeps every sum within it: tests/unit/worker/rounds/test_trust.py.
     with refused(Rule.SHARE) as caught:
         dominated(registry, {Rule.TERMS})
     assert "victim would be 0.99" in str(caught.value)

@@ -20,8 +20,8 @@ from common.secagg.ring import Ring
 from common.secagg.transcript import context
 from common.shards import PayloadLayout
 from tests.attacks.harness import A, B, C, Registry, Signed, Table, V, planted, signed
-from tests.small_run import Run
-from worker.plain import PlainAttempt
+from tests.rig.rounds.small_run import Run
+from worker.rounds.tls_tier import PlainAttempt
 
 NAMES = (A, B, C, V)
 

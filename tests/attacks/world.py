@@ -46,19 +46,19 @@ from common.secagg.transcript import context, signed_content
 from common.shards import SHARD_BYTES, pack_tag_sums, unpack_tags
 from common.terms import round_bits
 from common.words import run_state, word_about
-from coordinator.masked_sum import masked_aggregate, sum_masks
 from coordinator.ports import Secrets
+from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from protos.v1 import session_pb2
-from services.data_store import DataStore
-from services.metrics import WorkerMetrics
-from services.replica import Replica, genesis_position
+from services.disk.data_store import DataStore
+from services.observe.metrics import WorkerMetrics
+from services.versions.replica import Replica, genesis_position
 from services.worker.agent import Agent
 from services.worker.messages import Begin, Merge, Return
 from services.worker.state import StateFolder
 from tests.attacks.harness import OPERATOR, Registry, Table, draft
-from tests.masked_members import MASKED
-from tests.small_run import Run, bytes_of
-from tests.unit.services.test_agent import FakeTrainer
+from tests.rig.rounds.masked_members import MASKED
+from tests.rig.rounds.small_run import Run, bytes_of
+from tests.unit.services.worker.test_agent import FakeTrainer
 
 Pieces = dict[RoundId, list[bytes]]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from services.local.layout import free_ports
-from services.local.processes import LocalProcess
+from commands.demo.layout import free_ports
+from commands.demo.processes import LocalProcess
 from tests.deploy.conftest import PROMETHEUS
 from tests.rig.programs import needed
 

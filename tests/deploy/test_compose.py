@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from services.exit_status import Exit
+from services.process.exit_status import Exit
 from tests.deploy.stack import OURS, SERVICES, WORKERS, Stack, docker
 from tests.rig.programs import LackingError
 

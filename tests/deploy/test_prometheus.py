@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from services.local.federation import Federation
-from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
-from services.operator_link import RunStatus
+from commands.demo.federation import Federation
+from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
+from services.wire.operator_link import RunStatus
 from tests.deploy.conftest import dashboards, panels, rules
 from tests.deploy.prometheus_server import JOBS, Prometheus, prometheus_server
 

@@ -12,7 +12,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from services.cli.app import app
+from commands.app import app
 from tests.docs.pages import (
     LANGUAGES,
     PAGES,

@@ -16,21 +16,21 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from commands.app import app
+from commands.plan.options import read_options
 from common.errors import ConfigError
-from services.cli.app import app
-from services.evaluator.state import EvaluatorState
-from services.genesis_file import load_genesis
-from services.identity import MemberList
-from services.pins import read_pins
-from services.plan.options import read_options
-from services.replica import genesis_position
-from services.settings import (
+from services.config.genesis_file import load_genesis
+from services.config.settings import (
     load_coordinator,
     load_evaluator,
     load_operator,
     load_run,
     load_worker,
 )
+from services.evaluator.state import EvaluatorState
+from services.trust.identity import MemberList
+from services.trust.pins import read_pins
+from services.versions.replica import genesis_position
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands, inline_commands, prose, spans
 
 SETTINGS = {

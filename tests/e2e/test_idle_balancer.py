@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.idle_balancer import IdleBalancer
-from tests.idle_session import open_session, silent
 from tests.integration.conftest import lay_out
+from tests.rig.links.idle_balancer import IdleBalancer
+from tests.rig.links.idle_session import open_session, silent
 
 IDLE_S = 240.0
 QUIET_S = 270.0  # long enough for a server to find 20 pings too many

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.documents import Record
-from tests.chaos.losses import RESOLVE_S, Losses, Moment
+from tests.rig.chaos.losses import RESOLVE_S, Losses, Moment
 
 NAMES = ("aws", "azure", "gcp", "hetzner", "onprem")
 

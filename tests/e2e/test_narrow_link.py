@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.cut_upload import CutUploads, cut_uploads
-from tests import narrow_link
+from tests.rig.links import narrow_link
 from tests.rig.programs import find
 
 RATE_BPS = 20_000_000

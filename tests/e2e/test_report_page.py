@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.report.main import write_report
-from tests.browser import Browser, View, browser
-from tests.made_up_run import write_run
+from commands.report.main import write_report
+from tests.rig.browser import Browser, View, browser
+from tests.rig.rounds.made_up_run import write_run
 
 pytestmark = pytest.mark.program("chromium")
 VIEWS = [View(width, scheme) for width in (360, 1280) for scheme in ("light", "dark")]

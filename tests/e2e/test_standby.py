@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.standby import StandbyChaos
+from tests.rig.chaos.standby import StandbyChaos
 
 NUM_FAULTS = 15
 SEED = 3

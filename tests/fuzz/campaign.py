@@ -14,7 +14,7 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.process_memory import resident_bytes
+from services.observe.process_memory import resident_bytes
 from tests.fuzz.mutator import mutated
 from tests.fuzz.targets import Target, targets
 

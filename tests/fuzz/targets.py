@@ -18,17 +18,19 @@ from common.errors import CrosscloudError
 from common.ids import Digest, SessionId
 from common.schema import ModelSchema, TensorSpec
 from protos.v1 import session_pb2
-from services import framing
-from services.child import decode_line, encode_line
-from services.coordinator import bulk, commit, convert, log_store
-from services.packed import Packer, unpack
-from services.replica import Position
-from services.settings import load_coordinator, load_operator, load_run, load_worker
+from services.config.settings import load_coordinator, load_operator, load_run, load_worker
+from services.coordinator import bulk, commit
+from services.coordinator.kept import log_store
+from services.coordinator.sessions import convert
+from services.versions.replica import Position
+from services.wire import framing
+from services.wire.child import decode_line, encode_line
+from services.wire.compression import Packer, unpack
 from services.worker import messages
 from services.worker.state import Manifest, StateFolder
-from tests.unit.worker.fakes import FixedLearner
-from worker.round import Stage
-from worker.train import Standing, Trainer
+from tests.unit.worker.training.fakes import FixedLearner
+from worker.rounds.round import Stage
+from worker.training.train import Standing, Trainer
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,17 @@ from tests.fuzz.campaign import CORPUS, attack, known
 from tests.fuzz.targets import Target, targets
 
 ROOT = Path(__file__).parents[2]
-OURS = ("crosscloud", "common", "coordinator", "worker", "services", "benchmarks", "examples")
+OURS = (
+    "crosscloud",
+    "commands",
+    "simulator",
+    "common",
+    "coordinator",
+    "worker",
+    "services",
+    "benchmarks",
+    "examples",
+)
 NUM_INPUTS = 20_000
 TARGETS = targets()
 PICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

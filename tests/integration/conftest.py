@@ -16,17 +16,17 @@ import pytest
 import yaml
 from redis import Redis
 
+from commands.demo.layout import COORDINATOR, OPERATOR, FederationSpec, Layout, WorkerSpec
+from commands.demo.processes import LocalProcess
 from common.documents import Genesis, Lanes, Plan, Record
 from common.shards import pack_lanes
-from services.genesis_file import load_genesis
-from services.identity import Role
-from services.local.layout import COORDINATOR, OPERATOR, FederationSpec, Layout, WorkerSpec
-from services.local.processes import LocalProcess
-from services.operator_link import OperatorLink, RunStatus, UnreachableError
-from services.settings import load_operator
-from services.tls import channel_credentials
-from tests.light_worker import LightWorker, credentials
-from tests.redis_servers import follow, tcp_server
+from services.config.genesis_file import load_genesis
+from services.config.settings import load_operator
+from services.trust.identity import Role
+from services.wire.credentials import channel_credentials
+from services.wire.operator_link import OperatorLink, RunStatus, UnreachableError
+from tests.rig.stores.redis_servers import follow, tcp_server
+from tests.rig.workers.light_worker import LightWorker, credentials
 
 ROOT = Path(__file__).parents[2]
 AFAR = "coordinator.invalid"

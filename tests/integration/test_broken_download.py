@@ -11,15 +11,15 @@ from threading import Event, Thread
 import pytest
 from typing_extensions import override
 
+from commands.demo.layout import COORDINATOR
 from common.ids import Digest
-from services.bulk_link import BulkLink
-from services.channels import channel_options, dial
-from services.data_store import DataStore, Writer
-from services.files import Bytes, Draft
-from services.local.layout import COORDINATOR
-from tests.chaos.processes import pid_of
+from services.disk.data_store import DataStore, Writer
+from services.disk.files import Bytes, Draft
+from services.wire.bulk_link import BulkLink
+from services.wire.channels import channel_options, dial
 from tests.integration.conftest import LoneCoordinator, lay_out
-from tests.line import Line
+from tests.rig.chaos.processes import pid_of
+from tests.rig.links.line import Line
 
 PATIENCE_S = 100.0
 PING_S = 1.0

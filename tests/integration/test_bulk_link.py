@@ -22,15 +22,15 @@ from common.errors import (
 )
 from common.ids import RoundId
 from protos.v1 import bulk_pb2
-from services import framing
-from services.bulk_link import BulkLink, GivenUpError
-from services.data_store import DataStore
-from services.grpc_status import StatusInterceptor
-from services.identity import Role
-from services.packed import PIECE_BYTES, Packer
-from services.renewed import RenewedChannel
-from services.tls import renewed_credentials
-from tests.certificates import RUN, authority, tls_files
+from services.disk.data_store import DataStore
+from services.trust.identity import Role
+from services.wire import framing
+from services.wire.bulk_link import BulkLink, GivenUpError
+from services.wire.compression import PIECE_BYTES, Packer
+from services.wire.credentials import renewed_credentials
+from services.wire.renewed_channel import RenewedChannel
+from services.wire.status import StatusInterceptor
+from tests.rig.certificates import RUN, authority, tls_files
 
 ROUND = RoundId("ab" * 16)
 NUM_SHARDS = 5
@@ -289,7 +289,7 @@ def test_a_transfer_that_breaks_says_that_our_own_certificate_has_expired(tmp_pa
 
     tls = tls_files(tmp_path, ours)
     credentials = renewed_credentials(tls, RUN, Role.WORKER, "aws")
-    logger, heard = logging.getLogger("services.bulk_link"), Heard()
+    logger, heard = logging.getLogger("services.wire.bulk_link"), Heard()
     with socket.socket() as nobody:  # bound, and never listened on
         nobody.bind(("127.0.0.1", 0))
         channel = RenewedChannel(f"127.0.0.1:{nobody.getsockname()[1]}", credentials)

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from common import canonical
 from common.documents import Schedule, Stop
-from services.simulator.campaign import RunFailedError, key_of, play
-from services.simulator.experiment import Cloud, Learned, LearningRun
-from services.simulator.learning import learn
-from tests.small_learner import RUN, SYNC
+from simulator.campaign import RunFailedError, key_of, play
+from simulator.experiment import Cloud, Learned, LearningRun
+from simulator.learning import learn
+from tests.rig.workers.small_learner import RUN, SYNC
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ from urllib.error import URLError
 
 import numpy as np
 
+from commands.demo.layout import COORDINATOR
 from common import canonical
 from common.documents import Lanes, Record
 from common.shards import PayloadLayout, pack_lanes
-from services.data_store import DataStore
-from services.exit_status import Exit
-from services.local.layout import COORDINATOR
+from services.disk.data_store import DataStore
+from services.process.exit_status import Exit
 from services.worker.state import Manifest, StateFolder
 from tests.integration.conftest import LoneCoordinator, Make
 from tests.integration.test_federation import scrape
-from tests.light_worker import LightWorker
+from tests.rig.workers.light_worker import LightWorker
 
 PATIENCE_S = 90.0
 SNAPSHOT_EVERY = 4

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.harness import Chaos
+from tests.rig.chaos.harness import Chaos
 
 NUM_FAULTS = 17
 SEED = 5

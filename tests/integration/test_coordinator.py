@@ -11,15 +11,15 @@ import grpc
 import pytest
 import yaml
 
+from commands.demo.layout import COORDINATOR, OPERATOR
 from common.documents import Abort, Commit, Control, Rollback
 from common.errors import NotFoundError, UnexpectedMessageError
 from common.ids import WorkerId
 from protos.v1 import bulk_pb2, session_pb2
-from services.identity import Role
-from services.local.layout import COORDINATOR, OPERATOR
-from services.operator_link import NotRecordedError, OperatorLink
-from services.settings import load_operator
-from services.tls import channel_credentials
+from services.config.settings import load_operator
+from services.trust.identity import Role
+from services.wire.credentials import channel_credentials
+from services.wire.operator_link import NotRecordedError, OperatorLink
 from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
 
 

@@ -10,8 +10,8 @@ import pytest
 from benchmarks.made_up_payload import MadeUpPayload
 from common.shards import SHARD_BYTES
 from tests.integration.conftest import LoneCoordinator, lay_out
-from tests.light_worker import LightWorker
-from tests.line import Line
+from tests.rig.links.line import Line
+from tests.rig.workers.light_worker import LightWorker
 
 NAME = "aws"
 RATE_BPS = 20_000_000

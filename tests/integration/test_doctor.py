@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR
 from common import canonical
-from services import state_owner
-from services.certs import authority_in, certificate_for, private_pem
-from services.identity import Identity, Role
-from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
-from services.replica import genesis_position
-from services.settings import load_worker
+from services.config import state_owner
+from services.config.settings import load_worker
+from services.trust.authority import authority_in, certificate_for, private_pem
+from services.trust.identity import Identity, Role
+from services.versions.replica import genesis_position
 from services.worker.state import SAVED, Manifest, StateFolder
-from tests.connect_proxy import ConnectProxy
 from tests.integration.conftest import AFAR, ROOT, LoneCoordinator, Make, lay_out
+from tests.rig.links.connect_proxy import ConnectProxy
 
 
 def crosscloud(

@@ -16,13 +16,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from common.errors import ConfigError
-from services.coordinator.embedded_valkey import EmbeddedValkey
+from services.coordinator.live.embedded_valkey import EmbeddedValkey
 
 KILLED_COORDINATOR = textwrap.dedent("""
     import os, signal, sys
     from pathlib import Path
     from redis import Redis
-    from services.coordinator.embedded_valkey import EmbeddedValkey
+    from services.coordinator.live.embedded_valkey import EmbeddedValkey
     server = EmbeddedValkey(Path(sys.argv[1]))
     with Redis.from_url(server.url) as client:
         client.set("key", "acknowledged")
@@ -173,7 +173,7 @@ def test_a_deep_folder_works_where_temporary_files_are_as_deep(
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     with EmbeddedValkey(deep / "valkey") as server, Redis.from_url(server.url) as client:
         assert client.ping()
-    monkeypatch.setattr("services.coordinator.embedded_valkey._TEMPORARY", ())
+    monkeypatch.setattr("services.coordinator.live.embedded_valkey._TEMPORARY", ())
     with pytest.raises(
         ConfigError, match="too long for a socket, and so is any path below TMPDIR: set TMPDIR"
     ):

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from commands.demo.layout import COORDINATOR
 from common.documents import Abort
 from services.coordinator.drain import END_S
-from services.coordinator.embedded_valkey import EmbeddedValkey
-from services.exit_status import Exit
-from services.local.layout import COORDINATOR
-from tests.chaos.processes import pid_of
+from services.coordinator.live.embedded_valkey import EmbeddedValkey
+from services.process.exit_status import Exit
 from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
 from tests.integration.test_flow import Holder, in_round
+from tests.rig.chaos.processes import pid_of
 
 DRAIN_S = 1.0
 SLACK_S = 20.0

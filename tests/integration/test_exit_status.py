@@ -17,18 +17,18 @@ from typing import Any
 
 import pytest
 
-from services.coordinator.embedded_valkey import EmbeddedValkey
-from services.coordinator.redis_store import RedisLease
-from services.exit_status import Exit
-from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
-from services.local.processes import LocalProcess
-from tests.chaos.processes import MARK, pid_of, running
+from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR
+from commands.demo.processes import LocalProcess
+from services.coordinator.live.embedded_valkey import EmbeddedValkey
+from services.coordinator.live.redis_store import RedisLease
+from services.process.exit_status import Exit
 from tests.integration.conftest import ROOT, LoneCoordinator, lay_out
+from tests.rig.chaos.processes import MARK, pid_of, running
 
 PATIENCE_S = 60.0
 PROGRAM = (
     "import sys, time; from common.errors import ToldToEndError; from services import ending;"
-    "from tests.blocked_learner import block; ending.begin();"
+    "from tests.rig.workers.blocked_learner import block; ending.begin();"
 )
 READY = "print('ready', flush=True)"
 
@@ -267,10 +267,18 @@ def test_a_lost_terminal_does_not_end_what_was_started_to_outlive_it() -> None:
     [
         ("aws", {"data": {"train": ["/absent/text"]}}, "/absent/text"),
         (EVALUATOR, {"data": {"validation": ["/absent/text"]}}, "/absent/text"),
-        ("aws", {"learner": "tests.blocked_learner:fail"}, "ZeroDivisionError: it has no cats"),
-        (EVALUATOR, {"learner": "tests.blocked_learner:fail"}, "ZeroDivisionError: it has no cats"),
-        ("aws", {"learner": "tests.blocked_learner:other"}, "the run has"),
-        (EVALUATOR, {"learner": "tests.blocked_learner:other"}, "the run has"),
+        (
+            "aws",
+            {"learner": "tests.rig.workers.blocked_learner:fail"},
+            "ZeroDivisionError: it has no cats",
+        ),
+        (
+            EVALUATOR,
+            {"learner": "tests.rig.workers.blocked_learner:fail"},
+            "ZeroDivisionError: it has no cats",
+        ),
+        ("aws", {"learner": "tests.rig.workers.blocked_learner:other"}, "the run has"),
+        (EVALUATOR, {"learner": "tests.rig.workers.blocked_learner:other"}, "the run has"),
         ("aws", {"tls": {"ca": "no.pem", "certificate": "aws.pem", "key": "aws.key"}}, "no.pem"),
         ("aws", {"genesis": "absent.json"}, "absent.json"),
         ("aws", {"trust": {"tier": "masked"}}, "tier"),
@@ -320,7 +328,7 @@ def test_a_coordinator_that_is_not_there_is_no_wrong_setting(site: Site, command
 
 CHILD = (
     "import sys; from threading import Event; from common.errors import ToldToEndError;"
-    "from services.child import Line; from tests.blocked_learner import block\n"
+    "from services.wire.child import Line; from tests.rig.workers.blocked_learner import block\n"
     "line = Line(int(sys.argv[1]), ()); line.hold()\n"
 )
 

@@ -14,20 +14,20 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from commands.demo.federation import Federation
+from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
+from commands.report.run_folder import read_run
 from common import canonical
 from common.documents import Record, Version
 from common.ids import Digest
-from services.data_store import DataStore
-from services.exit_status import Exit
-from services.local.federation import Federation
-from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
-from services.operator_link import RunStatus
-from services.report.run_folder import read_run
+from services.disk.data_store import DataStore
+from services.process.exit_status import Exit
+from services.wire.operator_link import RunStatus
 from services.worker.state import StateFolder
-from tests.connect_proxy import ConnectProxy
-from tests.line import Line
-from tests.run_script import outcome_of
-from worker.round import Stage
+from tests.rig.links.connect_proxy import ConnectProxy
+from tests.rig.links.line import Line
+from tests.rig.rounds.run_script import outcome_of
+from worker.rounds.round import Stage
 
 TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
 NAMES = ("aws", "azure", "gcp", "onprem")

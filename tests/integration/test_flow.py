@@ -10,16 +10,16 @@ from typing import Any
 import grpc
 import pytest
 
+from commands.demo.layout import COORDINATOR
 from common.documents import Abort, Commit
 from common.ids import RoundId, WorkerId
 from protos.v1 import bulk_pb2, session_pb2
-from services.bulk_link import BulkLink
-from services.channels import dial
-from services.exit_status import Exit
-from services.grpc_status import retry_after_s
-from services.local.layout import COORDINATOR
+from services.process.exit_status import Exit
+from services.wire.bulk_link import BulkLink
+from services.wire.channels import dial
+from services.wire.status import retry_after_s
 from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
-from tests.light_worker import LightWorker
+from tests.rig.workers.light_worker import LightWorker
 
 PATIENCE_S = 60.0
 

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services.channels import (
+from services.wire.channels import (
     FASTEST_PING_S,
     PING_S,
     PING_TIMEOUT_S,
@@ -20,7 +20,7 @@ from services.channels import (
     channel_options,
     server_options,
 )
-from tests.idle_balancer import IdleBalancer
+from tests.rig.links.idle_balancer import IdleBalancer
 
 SCALE = 40
 IDLE_S = 60 / SCALE  # well under a balancer's 240 s

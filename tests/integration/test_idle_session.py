@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from services.channels import FASTEST_PING_S, channel_options
-from services.identity import Role
-from services.local.layout import OPERATOR
-from services.operator_link import NotRecordedError, OperatorLink
-from services.settings import load_operator
-from services.tls import channel_credentials
-from tests.idle_balancer import IdleBalancer
-from tests.idle_session import open_session, silent
+from commands.demo.layout import OPERATOR
+from services.config.settings import load_operator
+from services.trust.identity import Role
+from services.wire.channels import FASTEST_PING_S, channel_options
+from services.wire.credentials import channel_credentials
+from services.wire.operator_link import NotRecordedError, OperatorLink
 from tests.integration.conftest import Make
 from tests.integration.test_flow import in_round
+from tests.rig.links.idle_balancer import IdleBalancer
+from tests.rig.links.idle_session import open_session, silent
 
 PATIENCE_S = 60.0
 IDLE_S = 2.0

@@ -5,9 +5,9 @@ from contextlib import closing
 
 import pytest
 
-from services.certs import Holder, init_federation
-from services.identity import Role
-from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
+from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR
+from services.trust.authority import Holder, init_federation
+from services.trust.identity import Role
 from tests.integration.conftest import LoneCoordinator, Make
 from tests.integration.test_doctor import crosscloud, doctor
 

@@ -9,10 +9,10 @@ from common.ids import Digest
 from common.schema import ModelSchema, TensorSpec
 from common.shards import PayloadLayout
 from common.terms import round_layout
-from services.simulator.experiment import Learned
-from services.simulator.learning import learn
-from tests.small_learner import NUM_SYMBOLS, RUN, SYNC, Bigram
-from worker.schedule import learning_rate
+from simulator.experiment import Learned
+from simulator.learning import learn
+from tests.rig.workers.small_learner import NUM_SYMBOLS, RUN, SYNC, Bigram
+from worker.training.schedule import learning_rate
 
 SCHEMA = ModelSchema((TensorSpec("w", (NUM_SYMBOLS, NUM_SYMBOLS)),))
 EXACT = Codec("float32", 32, 32, residual_decay=0.0)

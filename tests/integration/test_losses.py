@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.gate import MissedError
-from tests.chaos.losses import Losses, Moment
+from tests.rig.chaos.gate import MissedError
+from tests.rig.chaos.losses import Losses, Moment
 
 NAMES = ("aws", "azure", "gcp", "hetzner", "onprem")
 

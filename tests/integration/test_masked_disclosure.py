@@ -17,14 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from typing_extensions import override
 
+from commands.demo.layout import COORDINATOR
 from common import documents
 from coordinator import round as coordinator_round
 from protos.v1 import bulk_pb2, session_pb2
-from services.coordinator.embedded_valkey import EmbeddedValkey
-from services.local.layout import COORDINATOR
-from tests.masked_cohort import Cohort, masked_cohort
-from tests.masked_light_worker import MaskedLightWorker
-from tests.masked_round import Loss
+from services.coordinator.live.embedded_valkey import EmbeddedValkey
+from tests.rig.rounds.masked_cohort import Cohort, masked_cohort
+from tests.rig.rounds.masked_round import Loss
+from tests.rig.workers.masked_light_worker import MaskedLightWorker
 
 NAMES = ("aws", "azure", "gcp", "onprem")
 OF_ONE_UPDATE = re.compile("loss|norm|clip|satur|energy|grad|perplex|accura")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import pytest
 from typing_extensions import override
 
-from tests.masked_cohort import Cohort, masked_cohort
-from tests.masked_round import Loss
-from worker.round import Fate
+from tests.rig.rounds.masked_cohort import Cohort, masked_cohort
+from tests.rig.rounds.masked_round import Loss
+from worker.rounds.round import Fate
 
 NAMES = ("aws", "azure", "gcp", "hetzner", "onprem")
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
+from commands.demo.federation import Federation
+from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR
+from commands.plan import room
+from commands.plan.forecast import Forecast, forecast
+from commands.plan.options import read_options
+from commands.plan.traffic import Traffic
 from common.ids import Digest
-from services.data_store import PACKED_SUFFIX
-from services.genesis_file import load_genesis
-from services.local.federation import Federation
-from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
-from services.plan import room
-from services.plan.forecast import Forecast, forecast
-from services.plan.options import read_options
-from services.plan.traffic import Traffic
+from services.config.genesis_file import load_genesis
+from services.disk.data_store import PACKED_SUFFIX
 from tests.integration.test_federation import MASKED, records, scrape, spec, until
 
 NAMES = ("aws", "azure", "gcp")

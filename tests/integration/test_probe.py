@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.local.layout import COORDINATOR, EVALUATOR, OPERATOR
-from services.metrics import EvaluatorMetrics, WorkerMetrics, serve
+from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR
+from services.observe.metrics import EvaluatorMetrics, WorkerMetrics, serve
 from tests.integration.conftest import ROOT, LoneCoordinator, Make
 
 PORT = "CROSSCLOUD_{}__METRICS__PORT"

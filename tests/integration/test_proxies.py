@@ -1,4 +1,4 @@
-"""`services/proxies.py` held against gRPC itself, and what is said when a proxy is in the way."""
+"""`proxies.py` held against gRPC itself, and what is said when a proxy is in the way."""
 
 import contextlib
 import socket
@@ -10,13 +10,13 @@ from pathlib import Path
 import grpc
 import pytest
 
-from services.channels import dial
-from services.identity import Role
-from services.local.layout import free_ports
-from services.proxies import grpcs_proxy_for
-from services.tls import explain_rpc_error
-from tests.certificates import authority, tls_files
-from tests.connect_proxy import ConnectProxy
+from commands.demo.layout import free_ports
+from services.trust.identity import Role
+from services.wire.channels import dial
+from services.wire.credentials import explain_rpc_error
+from services.wire.proxies import grpcs_proxy_for
+from tests.rig.certificates import authority, tls_files
+from tests.rig.links.connect_proxy import ConnectProxy
 
 VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy")
 TARGETS = ("coordinator.invalid:9", "127.1.2.3:9", "[::1]:9")  # nobody there, known at once

@@ -10,15 +10,15 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
+from commands.demo.layout import COORDINATOR
 from common.errors import StorageRefusedError
-from services.coordinator.redis_store import RedisStore
-from services.coordinator.steady_store import wait_for_lease
-from services.exit_status import Exit
-from services.local.layout import COORDINATOR
+from services.coordinator.live.redis_store import RedisStore
+from services.coordinator.live.resilient_store import wait_for_lease
+from services.process.exit_status import Exit
 from tests.integration.conftest import LoneCoordinator, Make, commit_round
-from tests.leading_on_redis import RUN, TTL_S, head, kept, leading, user
-from tests.line import Line
-from tests.redis_servers import address, follow, promote
+from tests.rig.links.line import Line
+from tests.rig.stores.leading_on_redis import RUN, TTL_S, head, kept, leading, user
+from tests.rig.stores.redis_servers import address, follow, promote
 
 PATIENT_S = 60.0
 

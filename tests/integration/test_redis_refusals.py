@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from commands.demo.layout import COORDINATOR
+from commands.doctor.main import examine
 from common.errors import ConfigError, StorageError
-from services.coordinator.embedded_valkey import server_program
-from services.coordinator.redis_store import RedisStore
-from services.coordinator.steady_store import opened
-from services.doctor.main import examine
-from services.local.layout import COORDINATOR
+from services.coordinator.live.embedded_valkey import server_program
+from services.coordinator.live.redis_store import RedisStore
+from services.coordinator.live.resilient_store import opened
 from tests.integration.conftest import Make
-from tests.leading_on_redis import RUN, TTL_S, head, kept, leading, user
-from tests.redis_servers import ACCESS, USER, address, cluster, tcp_server
+from tests.rig.stores.leading_on_redis import RUN, TTL_S, head, kept, leading, user
+from tests.rig.stores.redis_servers import ACCESS, USER, address, cluster, tcp_server
 
 PATIENT_S = 60.0
 

@@ -6,9 +6,9 @@ from redis import Redis
 
 from common.errors import ConfigError, StaleLeaderError, StorageError, StorageFullError
 from coordinator.ports import Delete, Put, Table
-from services.coordinator.embedded_valkey import EmbeddedValkey
-from services.coordinator.redis_store import MAX_FIELDS, MAX_TABLE_BYTES, RedisStore
-from services.coordinator.steady_store import OpenStore, SteadyStore
+from services.coordinator.live.embedded_valkey import EmbeddedValkey
+from services.coordinator.live.redis_store import MAX_FIELDS, MAX_TABLE_BYTES, RedisStore
+from services.coordinator.live.resilient_store import OpenStore, SteadyStore
 
 
 @pytest.fixture

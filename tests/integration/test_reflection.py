@@ -6,9 +6,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from services.local.layout import COORDINATOR
+from commands.demo.layout import COORDINATOR
 from tests.integration.conftest import LoneCoordinator, Make
-from tests.light_worker import credentials
+from tests.rig.workers.light_worker import credentials
 
 OURS = {
     "control": {"crosscloud.v1.Session", "crosscloud.v1.Operator", "grpc.health.v1.Health"},

@@ -15,10 +15,10 @@ from common.documents import Abort, Answer, Evaluation
 from common.ids import Digest, WorkerId
 from common.shards import SHARD_BYTES
 from protos.v1 import operator_pb2, session_pb2
-from services.certs import Authority, authority_in
-from tests import certificates
+from services.trust.authority import Authority, authority_in
 from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
-from tests.light_worker import LightWorker, credentials
+from tests.rig import certificates
+from tests.rig.workers.light_worker import LightWorker, credentials
 
 
 def refusal(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:

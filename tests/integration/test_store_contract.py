@@ -1,4 +1,4 @@
-"""What `services/coordinator/store.py` promises, held against every store that there is."""
+"""What `services/coordinator/live/store.py` promises, held against every store that there is."""
 
 import asyncio
 import contextlib
@@ -12,13 +12,13 @@ import pytest
 from common.errors import StaleLeaderError
 from coordinator.ports import Delete, Put, Table
 from coordinator.round import OPEN, OUTCOME
-from services.coordinator.embedded_valkey import EmbeddedValkey, server_program
-from services.coordinator.redis_connection import connection as connected
-from services.coordinator.redis_store import RedisStore
-from services.coordinator.store import OUTCOME_TTL_S, Changes, Store, Tables
-from services.simulator.memory_store import MemoryServer, MemoryStore
-from tests.redis_servers import cluster, redis_with_tls
+from services.coordinator.live.embedded_valkey import EmbeddedValkey, server_program
+from services.coordinator.live.redis_connection import connection as connected
+from services.coordinator.live.redis_store import RedisStore
+from services.coordinator.live.store import OUTCOME_TTL_S, Changes, Store, Tables
+from simulator.memory_store import MemoryServer, MemoryStore
 from tests.rig.programs import needed
+from tests.rig.stores.redis_servers import cluster, redis_with_tls
 
 TTL_S = 60.0
 EMPTY = {table: dict[str, bytes]() for table in Table}

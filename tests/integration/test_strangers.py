@@ -18,14 +18,14 @@ import grpc
 import pytest
 import yaml
 
+from commands.demo.layout import COORDINATOR
 from protos.v1 import session_pb2, session_pb2_grpc
-from services.channels import OPTIONS
-from services.descriptors import RESERVE
-from services.local.layout import COORDINATOR
-from services.metrics_server import MOST_OPEN, REQUEST_S, BoundedServer
-from tests.besieged import MAX_FILES
+from services.observe.metrics_server import MOST_OPEN, REQUEST_S, BoundedServer
+from services.process.descriptors import RESERVE
+from services.wire.channels import OPTIONS
 from tests.integration.conftest import Make, commit_round
-from tests.light_worker import LightWorker
+from tests.rig.links.besieged import MAX_FILES
+from tests.rig.workers.light_worker import LightWorker
 
 LIMITED = """
 import os, resource, sys
@@ -66,10 +66,10 @@ def wait_until_closed(connections: list[socket.socket], num: int) -> None:
 
 
 class Besieged:
-    """See tests/besieged.py."""
+    """See tests/rig/links/besieged.py."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        command = ["-m", "tests.besieged", str(folder), kind]
+        command = ["-m", "tests.rig.links.besieged", str(folder), kind]
         self._process = subprocess.Popen(
             [sys.executable, "-c", LIMITED, str(MAX_FILES), *command],
             stdin=subprocess.PIPE,

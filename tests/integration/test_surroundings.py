@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.exit_status import Exit
+from services.process.exit_status import Exit
 from tests.integration.conftest import ROOT
 
 RUN = "name: a\nlearner: examples.own_learner:build\nsettings: {width: 8}\nstop: {versions: 1}\n"
@@ -36,7 +36,7 @@ def test_a_command_whose_standard_streams_are_closed_does_its_work(
 
 def test_nothing_that_is_opened_later_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     program = (
-        "import os; from services.standard_streams import open_missing; open_missing();"
+        "import os; from services.process.standard_streams import open_missing; open_missing();"
         f"made = os.open({str(tmp_path / 'log')!r}, os.O_CREAT | os.O_WRONLY);"
         "os.write(2, b'a library says'); print('so do we'); raise SystemExit(made)"
     )
@@ -50,9 +50,9 @@ def test_metrics_are_a_process_s_own_whatever_other_programs_share(
     tmp_path: Path, name: str
 ) -> None:
     program = (
-        "import sys; from services.cli.app import run; sys.argv[1:] = ['--version']\n"
+        "import sys; from commands.app import run; sys.argv[1:] = ['--version']\n"
         "try: run()\nexcept SystemExit: pass\n"
-        "from services.prometheus import Registry\n"
+        "from services.observe.prometheus import Registry\n"
         "Registry().gauge('a', 'a').set(1); Registry().counter('b', 'b').inc()"
     )
     found = ended(sys.executable, "-c", program, **{name: str(tmp_path / "absent")})

@@ -14,18 +14,18 @@ from cryptography import x509
 
 from common.errors import NotAMemberError, NotPermittedError
 from protos.v1 import operator_pb2, operator_pb2_grpc
-from services.certs import Authority
-from services.grpc_status import AioStatusInterceptor, StatusInterceptor, raise_for
-from services.identity import MemberList, Role, identity_of
-from services.renewed import RenewedChannel
-from services.settings import TlsSettings
-from services.tls import (
+from services.config.settings import TlsSettings
+from services.trust.authority import Authority
+from services.trust.identity import MemberList, Role, identity_of
+from services.wire.credentials import (
     channel_credentials,
     explain_rpc_error,
     renewed_credentials,
     server_credentials,
 )
-from tests.certificates import RUN, authority, tls_files
+from services.wire.renewed_channel import RenewedChannel
+from services.wire.status import AioStatusInterceptor, StatusInterceptor, raise_for
+from tests.rig.certificates import RUN, authority, tls_files
 
 MEMBERS = """\
 members:

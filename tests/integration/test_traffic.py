@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
+from commands.demo.federation import Federation
+from commands.demo.layout import COORDINATOR, OPERATOR
 from common.progress import float32_bytes
 from common.terms import round_layout
-from services.genesis_file import load_genesis
-from services.local.federation import Federation
-from services.local.layout import COORDINATOR, OPERATOR
+from services.config.genesis_file import load_genesis
 from tests.integration.test_federation import TIERS, records, scrape, spec, until
-from tests.line import Line
+from tests.rig.links.line import Line
 from tests.rig.programs import find, needed
 
 NAMES = ("aws", "gcp", "azure")

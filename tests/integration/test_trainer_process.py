@@ -11,11 +11,11 @@ import pytest
 
 from common import canonical
 from common.documents import Algorithm, Genesis, Schedule, Stop, Version
-from services.child import Child, ChildEndedError, spawn
-from services.data_store import DataStore
-from services.exit_status import Exit
-from services.export import export_model
-from services.genesis import make_genesis
+from services.disk.data_store import DataStore
+from services.process.exit_status import Exit
+from services.versions.export import export_model
+from services.versions.genesis import make_genesis
+from services.wire.child import Child, ChildEndedError, spawn
 from services.worker.messages import (
     TO_LINK,
     Begin,
@@ -47,7 +47,10 @@ TORCH_MODEL = {
 }
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "numpy": ("examples.own_learner:build", {"width": 8}),
-    "torch": ("worker.huggingface:build", {"model": TORCH_MODEL, "batch": 2, "sequence": 16}),
+    "torch": (
+        "worker.training.huggingface:build",
+        {"model": TORCH_MODEL, "batch": 2, "sequence": 16},
+    ),
 }
 MAX_STEPS = 8 * 2
 """Steps that a trainer takes before it waits: 8 * H."""

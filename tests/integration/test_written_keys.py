@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from commands.demo.layout import COORDINATOR
 from common import canonical
 from common.documents import Plan, Record
 from common.ids import Digest, RoundId
 from coordinator.round import SavedRound
-from services.coordinator.embedded_valkey import EmbeddedValkey
-from services.local.layout import COORDINATOR
+from services.coordinator.live.embedded_valkey import EmbeddedValkey
 from tests.integration.conftest import LoneCoordinator, Make
 
 

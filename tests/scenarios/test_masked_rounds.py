@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import canonical
-from common.codec.packing import unpack
 from common.documents import (
     Abort,
     Algorithm,
@@ -23,15 +22,16 @@ from common.documents import (
     Record,
 )
 from common.ids import Digest, WorkerId
+from common.packing import unpack
 from common.scales import levels
 from common.schema import ModelSchema, TensorSpec
 from common.secagg.sums import check_aggregate
-from common.secagg.thresholds import abandons_needed, threshold
-from coordinator.aggregate import aggregate
-from tests.masked_members import MASKED, Cloud
-from tests.masked_round import Loss, Played, plan_of, play
-from tests.small_run import NUMBERS, Run, bytes_of, random_vector
-from worker.round import Fate
+from common.thresholds import abandons_needed, threshold
+from coordinator.sums.aggregate import aggregate
+from tests.rig.rounds.masked_members import MASKED, Cloud
+from tests.rig.rounds.masked_round import Loss, Played, plan_of, play
+from tests.rig.rounds.small_run import NUMBERS, Run, bytes_of, random_vector
+from worker.rounds.round import Fate
 
 SMALL = ModelSchema((TensorSpec("w", (50, 80)),))
 WIDTHS = (4, 8, 12, 16)

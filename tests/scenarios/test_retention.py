@@ -20,15 +20,15 @@ from typing_extensions import override
 
 from coordinator.ledger import Ledger
 from coordinator.offers import Offers
-from services.coordinator.sessions import LogTail
-from services.coordinator.spool import Spool
-from services.simulator.federation import Federation
+from services.coordinator.kept.spool import Spool
+from services.coordinator.sessions.streams import LogTail
+from simulator.federation import Federation
 
 SEED = 4
 FIRST, LAST = 12, 42
 """Versions: by the first one every snapshot was replaced."""
 MOMENTS = 8  # between two rounds there is least
-SURROUNDINGS = ("services.simulator", "asyncio", "_asyncio", "logging")
+SURROUNDINGS = ("simulator", "asyncio", "_asyncio", "logging")
 ENOUGH = 300  # objects
 NOT_OURS = (type, types.ModuleType, types.FrameType, types.CodeType, types.BuiltinFunctionType)
 

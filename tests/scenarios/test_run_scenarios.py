@@ -1,6 +1,6 @@
 """Replay each run/*.txt: commands, `----`, expected output. `--rewrite` updates them.
 
-The language is that of tests/run_script.py, and `SECONDS status`.
+The language is that of tests/rig/rounds/run_script.py, and `SECONDS status`.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import pytest
 from common.errors import ProtocolError
 from coordinator.ports import Effect
 from coordinator.status import Status
-from tests.run_script import Script, begun, parsed, shown
+from tests.rig.rounds.run_script import Script, begun, parsed, shown
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCENARIOS = sorted((pathlib.Path(__file__).parent / "run").glob("*.txt"))

@@ -11,13 +11,13 @@ import pytest
 from common.codec import Encoded, topk
 from common.codec.selection import Selection
 from common.terms import Terms, round_terms
-from services.simulator.faults import Fault, KillCoordinator, Loss
-from services.simulator.runs import algorithm_of, num_blocks
 from services.worker import upload
 from services.worker.agent import Agent
-from tests.seeded_bug import Bug, nothing, patched
-from worker.round import Fate
-from worker.update import _Tiles
+from simulator.faults import Fault, KillCoordinator, Loss
+from simulator.runs import algorithm_of, num_blocks
+from tests.rig.rounds.seeded_bug import Bug, nothing, patched
+from worker.rounds.round import Fate
+from worker.rounds.update import _Tiles
 
 NUM_TRIED = 12
 right_settle = Agent._settle

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from services.coordinator.driver import Driver
-from services.simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_of
-from services.simulator.runs import algorithm_of
 from services.worker.agent import Agent
 from services.worker.state import Manifest, StateFolder
-from tests.seeded_bug import Bug, nothing, patched
-from worker.ledger import Ledger, LedgerDocument, Work
-from worker.round import Fate
-from worker.train import Trainer
+from simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_of
+from simulator.runs import algorithm_of
+from tests.rig.rounds.seeded_bug import Bug, nothing, patched
+from worker.rounds.round import Fate
+from worker.training.ledger import Ledger, LedgerDocument, Work
+from worker.training.train import Trainer
 
 NUM_TRIED = 12
 right_settle = Agent._settle

@@ -9,13 +9,13 @@ from unittest import mock
 import pytest
 
 from common.log_head import LogHead
-from services.replica import Replica
-from services.simulator.faults import Fault, Lie, faults_of
-from services.simulator.liar import KINDS
-from services.simulator.runs import algorithm_of, num_workers
-from tests.seeded_bug import Bug, patched
-from worker.belief import Belief
-from worker.masked_tier import MaskedTier
+from services.versions.replica import Replica
+from simulator.faults import Fault, Lie, faults_of
+from simulator.liar import KINDS
+from simulator.runs import algorithm_of, num_workers
+from tests.rig.rounds.seeded_bug import Bug, patched
+from worker.rounds.belief import Belief
+from worker.rounds.masked_tier import MaskedTier
 
 NUM_TRIED = 16
 
@@ -59,7 +59,7 @@ BUGS = {
         is_masked,
     ),
     "fewer words than needed are enough": Bug(
-        (lambda: mock.patch("worker.belief.agreement", return_value=1),),
+        (lambda: mock.patch("worker.rounds.belief.agreement", return_value=1),),
         lambda seed: (),
         r"\(viii\) w\d (trains on|offers on) version \d+ \w+ on \d words, \d are needed",
         is_masked,

@@ -14,24 +14,16 @@ from common.ids import WorkerId
 from coordinator.ports import Message, Survivors
 from coordinator.unmask import Unmasking as Asking
 from protos.v1 import session_pb2
-from services.simulator.faults import (
-    EndWorker,
-    Fault,
-    Isolate,
-    KillCoordinator,
-    KillWorker,
-    Loss,
-    faults_of,
-)
-from services.simulator.runs import algorithm_of, num_workers
 from services.worker.agent import Agent
 from services.worker.convert import shares_request
 from services.worker.state import StateFolder
 from services.worker.unmasking import Unmasking
-from tests.seeded_bug import Bug, nothing, patched
-from worker.masked_tier import MaskedTier
-from worker.masking import Attempt, OfferSecrets
-from worker.round import Stage, WorkerRound
+from simulator.faults import EndWorker, Fault, Isolate, KillCoordinator, KillWorker, Loss, faults_of
+from simulator.runs import algorithm_of, num_workers
+from tests.rig.rounds.seeded_bug import Bug, nothing, patched
+from worker.rounds.attempt import Attempt, OfferSecrets
+from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.round import Stage, WorkerRound
 
 NUM_TRIED = 16
 
@@ -179,7 +171,7 @@ BUGS = {
         is_masked,
     ),
     "fewer members than needed free the work of all": Bug(
-        (lambda: mock.patch("worker.round.abandons_needed", return_value=1),),
+        (lambda: mock.patch("worker.rounds.round.abandons_needed", return_value=1),),
         fails_with_one_that_is_heard,
         r"\(v\) w\d uploads \d+ steps to round \w+ that are in round \w+, and nothing proves",
         can_lose_one,

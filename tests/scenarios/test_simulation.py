@@ -18,10 +18,11 @@ import pytest
 
 from common.ids import RoundId, SessionId
 from coordinator.ledger import Ledger as Records
-from services.coordinator.fence import Fence
-from services.coordinator.sessions import Sessions
-from services.replica import Replica
-from services.simulator.faults import (
+from services.coordinator.kept.fence import Fence
+from services.coordinator.sessions.streams import Sessions
+from services.versions.replica import Replica
+from services.worker.agent import Agent
+from simulator.faults import (
     CutStream,
     Fault,
     KillCoordinator,
@@ -31,12 +32,11 @@ from services.simulator.faults import (
     RollBack,
     faults_of,
 )
-from services.simulator.federation import Federation
-from services.simulator.many import broken, play
-from services.simulator.runs import algorithm_of
-from services.worker.agent import Agent
-from worker.ledger import Ledger
-from worker.round import Fate
+from simulator.federation import Federation
+from simulator.many import broken, play
+from simulator.runs import algorithm_of
+from worker.rounds.round import Fate
+from worker.training.ledger import Ledger
 
 NUM_BLOCKS = 10
 AT_ONCE = 10
@@ -125,11 +125,11 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
         anything,
     ),
     "log folder is not synced": (
-        lambda: mock.patch("services.coordinator.log_store.sync_folder"),
+        lambda: mock.patch("services.coordinator.kept.log_store.sync_folder"),
         anything,
     ),
     "two leaders write one record": (
-        lambda: mock.patch("services.coordinator.log_store.LogStore._compare"),
+        lambda: mock.patch("services.coordinator.kept.log_store.LogStore._compare"),
         lambda seed: (
             *pauses("link 0", 4.5)(seed % 2),
             KillCoordinator(1, Loss.PROCESS, ("fsync log", "saved", "order TakeOver")[seed % 3]),
@@ -171,7 +171,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
         kills_coordinator("order SealRound"),
     ),
     "keeps uploads for ever": (
-        lambda: mock.patch("services.coordinator.spool.Spool.drop"),
+        lambda: mock.patch("services.coordinator.kept.spool.Spool.drop"),
         anything,
     ),
     "keeps sessions for ever": (

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = ("crosscloud", "protos", "common", "coordinator", "worker", "services")
+OURS = (
+    "crosscloud",
+    "commands",
+    "simulator",
+    "protos",
+    "common",
+    "coordinator",
+    "worker",
+    "services",
+)
 SOURCES = sorted(
     path
     for folder in OURS
@@ -21,6 +30,7 @@ PROTOS = sorted((ROOT / "protos").rglob("*.proto"))
 
 MOST_LINES = 600
 LINES_WITHOUT_REASON = 400
+MOST_ROOMS = 10
 FORBIDDEN_WORDS = {"client", "clients", "node", "nodes", "peer", "peers"} | {
     "participant",
     "participants",
@@ -62,6 +72,25 @@ def test_one_word_per_idea() -> None:
         if _words(name) & FORBIDDEN_WORDS
     ]
     assert not problems, f"worker, offer, cohort, round, shard, ...: {problems}"
+
+
+def test_every_file_of_services_has_a_room() -> None:
+    loose = {path.name for path in (ROOT / "services").iterdir() if path.is_file()}
+    assert loose == {"__init__.py", "py.typed"}, (
+        "name its room: see the contracts in pyproject.toml"
+    )
+    rooms = {path.parent.name for path in (ROOT / "services").glob("*/__init__.py")}
+    assert len(rooms) <= MOST_ROOMS
+
+
+def test_benchmarks_use_the_rig_of_the_tests_and_nothing_else_of_them() -> None:
+    imports = [
+        (path.name, line)
+        for path in (ROOT / "benchmarks").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.match(r"\s*(from|import) tests\b", line)
+    ]
+    assert not [each for each in imports if not re.match(r"\s*from tests\.rig\b", each[1])]
 
 
 def test_modules_are_called_by_what_they_hold() -> None:

@@ -15,7 +15,7 @@ from tests.rig.programs import HIDE, PROGRAMS, LackingError, compose, find, lack
 ROOT = Path(__file__).parents[2]
 HERE = Path(programs.__file__)
 CODE = ("benchmarks", "common", "coordinator", "crosscloud", "deploy", "examples", "services")
-FOLDERS = (*CODE, "tests", "worker")
+FOLDERS = (*CODE, "commands", "simulator", "tests", "worker")
 OWN = {HERE, Path(__file__)}
 SOURCES = sorted({path for f in FOLDERS for path in (ROOT / f).rglob("*.py")} - OWN)
 CALLED = {n for name, row in PROGRAMS.items() for n in row.names or (name,)}

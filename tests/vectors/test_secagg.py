@@ -9,10 +9,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from common.arrays import U8
 from common.ids import WorkerId
+from common.keystream import Keystream
 from common.secagg.labels import StreamPurpose
 from common.secagg.masks import member_masks
 from common.secagg.ring import Ring
-from common.secagg.streams import Keystream, Stream, expand
+from common.secagg.streams import Stream, expand
 from common.secagg.tags import Pads, Tagger, member_tags
 from common.shards import PayloadLayout
 

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.compression import FULL, LIBRARY, ROWS, WIKITEXT, Row
 from benchmarks.texts import Texts, contiguous, wikitext
-from services.soundness import refuse_unsound
+from services.config.soundness import refuse_unsound
 
 ARTICLE = " = {} = \n \n Text of {} . \n \n = = Part = = \n \n More . \n"
 

@@ -14,7 +14,7 @@ from benchmarks.compression_report import (
     table,
 )
 from common.ids import Digest
-from services.simulator.experiment import Learned, Traffic
+from simulator.experiment import Learned, Traffic
 
 EXCHANGES, STEPS, PARAMETERS = 8, 240, 1000
 

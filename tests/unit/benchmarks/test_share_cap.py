@@ -8,9 +8,9 @@ from benchmarks.texts import Texts
 from common.documents import Algorithm, Numbers
 from common.ids import Digest
 from common.weight import threshold, weights
-from services.simulator.experiment import Learned
-from services.soundness import refuse_unsound
-from tests.small_run import WORKERS
+from services.config.soundness import refuse_unsound
+from simulator.experiment import Learned
+from tests.rig.rounds.small_run import WORKERS
 
 
 def learned(loss: float) -> Learned:

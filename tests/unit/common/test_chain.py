@@ -10,7 +10,7 @@ from common.documents import Outer
 from common.errors import BadCommitError, BadNumbersError, DamagedDataError
 from common.ids import Digest, WorkerId
 from common.schema import LEAF, ModelSchema, TensorSpec
-from tests.small_run import (
+from tests.rig.rounds.small_run import (
     NUMBERS,
     SMALL,
     WORKERS,

@@ -1,6 +1,6 @@
 """What holds of every codec, whatever is sent: unbiased, no wrap, and nothing lost on the way.
 
-Updates go the whole way: `worker.update` on one side, aggregate and decoding on the other.
+Updates go the whole way: `worker.rounds.update` on one side, aggregate and decoding on the other.
 """
 
 from dataclasses import replace
@@ -14,19 +14,27 @@ from hypothesis import strategies as st
 from common.codec.dense import Dense
 from common.codec.loops import rotate
 from common.codec.noise import Noise
-from common.codec.packing import WIDTHS, unpack
 from common.documents import Codec, Outer
 from common.errors import BrokenUpdateError
 from common.ids import WorkerId
+from common.packing import WIDTHS, unpack
 from common.rotation import rotation_signs
 from common.scales import energy, levels, round_scales
 from common.schema import BLOCK, ModelSchema, TensorSpec
 from common.secagg.ring import Ring
 from common.shards import unpack_lanes
 from common.terms import RINGS
-from coordinator.aggregate import aggregate
-from tests.small_run import SEED, TLS, Run, bytes_of, random_vector, values_of, zero_padded
-from worker.update import Work, measure, shards
+from coordinator.sums.aggregate import aggregate
+from tests.rig.rounds.small_run import (
+    SEED,
+    TLS,
+    Run,
+    bytes_of,
+    random_vector,
+    values_of,
+    zero_padded,
+)
+from worker.rounds.update import Work, measure, shards
 
 SCHEMA = ModelSchema((TensorSpec("w", (4 * BLOCK - 50,)),), (TensorSpec("m", (9,)),))
 AWS = WorkerId("aws")

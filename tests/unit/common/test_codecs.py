@@ -11,8 +11,8 @@ from common.codec.dense import Dense
 from common.codec.float32 import Float32
 from common.codec.loops import rotate
 from common.codec.noise import Noise
-from common.codec.packing import pack, unpack
 from common.errors import BadUpdateError, ConfigError
+from common.packing import pack, unpack
 from common.rotation import rotation_signs
 from common.scales import energy, round_scales
 from common.schema import BLOCK

@@ -7,7 +7,7 @@ import numpy as np
 from common.documents import Algorithm, Numbers, Outer, Schedule
 from common.ids import WorkerId
 from common.schema import ModelSchema, TensorSpec
-from tests.small_run import Run, with_codec
+from tests.rig.rounds.small_run import Run, with_codec
 
 NUM_FEATURES, NUM_CLASSES, NUM_ROUNDS = 40, 8, 30
 SCHEMA = ModelSchema((TensorSpec("w", (NUM_FEATURES, NUM_CLASSES)),))

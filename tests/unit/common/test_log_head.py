@@ -10,7 +10,7 @@ from common.documents import Control, Evaluation, Record, Takeover
 from common.errors import DivergedError, ProtocolError
 from common.ids import Digest
 from common.log_head import LogHead
-from tests.small_chain import Coordinator
+from tests.rig.rounds.small_chain import Coordinator
 
 NOWHERE = Digest("f" * 64)
 

@@ -7,7 +7,7 @@ from common import canonical
 from common.documents import Counters, Stop, WorkerCounters
 from common.progress import next_counters, progress
 from common.shards import PayloadLayout
-from tests.small_run import NUMBERS, SMALL, WORKERS, Run, random_vector
+from tests.rig.rounds.small_run import NUMBERS, SMALL, WORKERS, Run, random_vector
 
 
 def test_counters_add_up_over_commits() -> None:

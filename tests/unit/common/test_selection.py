@@ -15,7 +15,7 @@ from common.documents import Algorithm, Codec, Outer
 from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
 from common.shards import unpack_lanes
 from common.terms import round_layout
-from tests.small_run import TLS, Blobs, Run, bytes_of, random_vector
+from tests.rig.rounds.small_run import TLS, Blobs, Run, bytes_of, random_vector
 
 WIDE = ModelSchema((TensorSpec("w", (300, 1000)), TensorSpec("v", (7,))), (TensorSpec("m", (9,)),))
 CODECS = (

@@ -11,7 +11,7 @@ from common.documents import Outer
 from common.errors import BadUpdateError, ConfigError
 from common.scales import round_scales
 from common.schema import BLOCK
-from tests.small_run import Run, random_vector, with_codec
+from tests.rig.rounds.small_run import Run, random_vector, with_codec
 from tests.unit.common.test_selection import WIDE, moved
 
 NOISE = Noise(bytes(16))

@@ -11,8 +11,8 @@ from common.errors import BadNumbersError, ConfigError
 from common.ids import WorkerId
 from common.rate import lowest_rate
 from common.weight import cap_ratio, influence, share_cap, staleness_65535, threshold, weights
-from tests.small_run import NUMBERS
-from worker.trust import Trust, share_complaint
+from tests.rig.rounds.small_run import NUMBERS
+from worker.rounds.trust import Trust, share_complaint
 
 A, B, C, D = (WorkerId(x) for x in "abcd")
 

@@ -6,9 +6,9 @@ from common.errors import BadSignatureError, NotAMemberError
 from common.ids import WorkerId
 from common.secagg.transcript import abandon_content
 from coordinator.ending import Ending
-from tests.masked_members import MASKED, Cloud, signer
-from tests.masked_round import plan_of
-from tests.small_run import WORKERS, Run
+from tests.rig.rounds.masked_members import MASKED, Cloud, signer
+from tests.rig.rounds.masked_round import plan_of
+from tests.rig.rounds.small_run import WORKERS, Run
 
 AWS, AZURE, GCP, ONPREM = WORKERS
 PLAN = plan_of(Run(MASKED), {w: Cloud(w) for w in WORKERS})

@@ -8,7 +8,7 @@ from coordinator.gate import Gate, limit_reached
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
 from coordinator.ports import Append, Command, Note, Operated
-from tests.run_script import begun
+from tests.rig.rounds.run_script import begun
 
 HEAD = RunHead.of(begun().genesis)
 

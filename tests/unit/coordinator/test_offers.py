@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from common.documents import Offer
 from common.ids import WorkerId
 from coordinator.offers import NUM_INTERVALS, Offers
-from tests.masked_members import MASKED, admits
-from tests.run_script import begun
-from tests.small_run import TLS
+from tests.rig.rounds.masked_members import MASKED, admits
+from tests.rig.rounds.run_script import begun
+from tests.rig.rounds.small_run import TLS
 
 A, B, C, D = (WorkerId(x) for x in ("aws", "azure", "gcp", "onprem"))
 DEFAULT_GRACE_S = 2.0

@@ -9,7 +9,7 @@ from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageErr
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from coordinator.ports import AbortReason, Compute, Computed, OpenSpool, Save, Seal, Send
 from coordinator.round import NEXT_PHASES, Phase, Round
-from tests.run_script import numbers
+from tests.rig.rounds.run_script import numbers
 
 A, B, C, D = (WorkerId(x) for x in ("aws", "azure", "gcp", "onprem"))
 ID = RoundId("0" * 32)

@@ -42,8 +42,8 @@ from coordinator.ports import (
     Survivors,
     Table,
 )
-from tests.masked_members import drawn
-from tests.run_script import Script, begun, numbers, outcome_of, saved_round
+from tests.rig.rounds.masked_members import drawn
+from tests.rig.rounds.run_script import Script, begun, numbers, outcome_of, saved_round
 
 AWS, AZURE = WorkerId("aws"), WorkerId("azure")
 WORKERS = (AWS, AZURE, "gcp", "onprem")

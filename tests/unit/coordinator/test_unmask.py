@@ -13,10 +13,10 @@ from common.secagg.commitments import matches
 from common.secagg.transcript import mask_key_of
 from coordinator.ports import AbortReason, Signatures, Survivors
 from coordinator.unmask import Unmasking, check_answer
-from tests.masked_members import MASKED, Cloud, changed
-from tests.masked_round import plan_of
-from tests.small_run import NUMBERS, Run
-from worker.masking import Attempt, Revealed
+from tests.rig.rounds.masked_members import MASKED, Cloud, changed
+from tests.rig.rounds.masked_round import plan_of
+from tests.rig.rounds.small_run import NUMBERS, Run
+from worker.rounds.attempt import Attempt, Revealed
 
 WORKERS = tuple(WorkerId(w) for w in ("aws", "azure", "gcp", "hetzner", "onprem"))
 S = WORKERS[:4]

@@ -11,8 +11,8 @@ from common.ids import Digest, WorkerId
 from common.words import run_state
 from coordinator.head import RunHead
 from coordinator.words import HeadWords, origin_of
-from tests.masked_members import word
-from tests.run_script import Script
+from tests.rig.rounds.masked_members import word
+from tests.rig.rounds.run_script import Script
 from tests.unit.coordinator.test_run import masked_round_in
 
 AWS, AZURE, GCP, ONPREM = (WorkerId(w) for w in ("aws", "azure", "gcp", "onprem"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from crosscloud.shadows import OWN
-from services.own_modules import own_command, own_path
-from worker.learner import OWN_NAMES
+from services.process.own_modules import own_command, own_path
+from worker.training.learner import OWN_NAMES
 
 ROOT = Path(__file__).parents[3]
 

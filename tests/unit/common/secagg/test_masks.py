@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.codec.packing import pack
 from common.ids import WorkerId
+from common.packing import pack
 from common.scales import levels
 from common.secagg.masks import Masks, member_masks, remaining_masks
 from common.secagg.ring import Ring

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.codec.packing import pack
+from common.packing import pack
 from common.scales import levels
 from common.secagg.ring import Ring, Words
 

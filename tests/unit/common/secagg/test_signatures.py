@@ -24,8 +24,8 @@ from common.secagg.signatures import (
     sign,
     verify,
 )
-from services.certs import issue, new_authority
-from services.identity import Identity, Role
+from services.trust.authority import issue, new_authority
+from services.trust.identity import Identity, Role
 
 P256 = ec.derive_private_key(7, ec.SECP256R1())
 ED25519 = Ed25519PrivateKey.from_private_bytes(b"7" * 32)

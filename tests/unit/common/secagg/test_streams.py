@@ -4,7 +4,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.secagg.streams import TILE_BYTES, Keystream, Stream
+from common.keystream import TILE_BYTES, Keystream
+from common.secagg.streams import Stream
 
 SEED = bytes(range(32))
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.codec.packing import pack
 from common.documents import Lanes
 from common.errors import BadCommitError, BadUpdateError
 from common.ids import WorkerId
+from common.packing import pack
 from common.scales import levels
 from common.schema import BLOCK
 from common.secagg.streams import Stream

@@ -8,13 +8,13 @@ import pytest
 
 from common.errors import BusyError
 from common.ids import RoundId, WorkerId
-from services import framing
-from services.child import Line
 from services.coordinator.bulk import BulkService, Outbox
+from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import UploadCompleted
-from services.coordinator.spool import Spool
-from services.data_store import DataStore
-from services.simulator.identities import WORKERS, identities
+from services.disk.data_store import DataStore
+from services.wire import framing
+from services.wire.child import Line
+from simulator.identities import WORKERS, identities
 
 ROUND = RoundId("5e" * 16)
 MEMBER = WorkerId(WORKERS[0])

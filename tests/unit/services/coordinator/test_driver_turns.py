@@ -8,8 +8,8 @@ import pytest
 
 from common.errors import StorageError, UnexpectedMessageError
 from coordinator.ports import Delete, Note, Save, Table, Ticked
-from services.child import ChildEndedError
 from services.coordinator.driver import Driver
+from services.wire.child import ChildEndedError
 
 SAVE = Save((Delete(Table.OFFERS, "aws"),))
 NOTE = Note("closed", "a round")

@@ -3,7 +3,7 @@ import pytest
 from common import canonical
 from common.ids import Digest
 from services.coordinator.messages import VersionComputed
-from tests.unit.services.coordinator.test_observer import commit_record
+from tests.unit.services.coordinator.watch.test_observer import commit_record
 
 
 @pytest.mark.parametrize("saturation", [None, 0.001])

@@ -9,9 +9,9 @@ import grpc
 import pytest
 
 from protos.v1 import session_pb2
-from services.grpc_status import RETRY_AFTER
-from services.simulator.clock import VirtualLoop
+from services.wire.status import RETRY_AFTER
 from services.worker.link import Link
+from simulator.clock import VirtualLoop
 
 WELCOME = session_pb2.ConnectResponse(
     welcome=session_pb2.Welcome(heartbeat_interval_ms=1000, lease_ms=10_000)

@@ -11,12 +11,12 @@ import pytest
 from common.chain import advance
 from common.documents import Algorithm
 from common.schema import LEAF, ModelSchema, TensorSpec
-from services.data_store import DataStore
-from services.simulator.learner import Counting
+from services.disk.data_store import DataStore
 from services.worker.upload import encode_payload
-from tests.small_run import TLS, WORKERS, Run, bytes_of
-from worker.plain import PlainAttempt
-from worker.train import Trainer
+from simulator.learner import Counting
+from tests.rig.rounds.small_run import TLS, WORKERS, Run, bytes_of
+from worker.rounds.tls_tier import PlainAttempt
+from worker.training.train import Trainer
 
 SIZES = (2, 4)  # leaves
 MIB = 2**20

@@ -9,13 +9,13 @@ from common.documents import Counters
 from common.errors import ConfigError, StorageError
 from common.ids import Digest
 from common.log_head import LogHead
-from services.replica import Position
-from services.simulator.aside import Killed
-from services.simulator.disk import Disk, watched
-from services.simulator.host import HOST, Host
+from services.versions.replica import Position
 from services.worker.state import SAVED, Manifest, StateFolder
-from tests.small_run import Run
-from worker.round import Stage
+from simulator.aside import Killed
+from simulator.disk import Disk, watched
+from simulator.host import HOST, Host
+from tests.rig.rounds.small_run import Run
+from worker.rounds.round import Stage
 
 PLAN = Run().plan()
 SEQ = 7

@@ -9,13 +9,13 @@ from cryptography import x509
 
 from common.errors import ConfigError, NotAMemberError
 from common.secagg.signatures import key_id, verify
-from services.certs import authority_in, issue
-from services.identity import Identity, Role
-from services.settings import TlsSettings, TrustSettings
-from services.signing import own_certificate, signer
+from services.config.settings import TlsSettings, TrustSettings
+from services.trust.authority import authority_in, issue
+from services.trust.identity import Identity, Role
+from services.trust.signing import own_certificate, signer
 from services.worker.trusted import Members, trust_of
 from tests.attacks.harness import RUN, A, Certified, Registry, certified, now
-from worker.trust import Trust
+from worker.rounds.trust import Trust
 
 DAY = datetime.timedelta(days=1)
 NOW = now()

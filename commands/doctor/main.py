@@ -1,0 +1,264 @@
+"""One settings file in, findings out: which checks a process of each role needs.
+
+Nothing here changes a run: a coordinator's lease, log and versions are left alone, and the folders
+get only short-lived files of its own.
+"""
+
+import asyncio
+import datetime
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import typer
+from cryptography import x509
+
+from commands.doctor import disk, learning, path, ports
+from commands.doctor.findings import Finding, Stopwatch, found
+from commands.doctor.role import role_of
+from common.documents import Genesis
+from common.errors import ConfigError, CrosscloudError
+from common.text import printable
+from services.config import state_owner
+from services.config.genesis_file import load_genesis
+from services.config.secret_urls import masked, shown
+from services.config.settings import (
+    CoordinatorSettings,
+    EvaluatorSettings,
+    OperatorSettings,
+    TlsSettings,
+    WorkerSettings,
+    load_coordinator,
+    load_evaluator,
+    load_operator,
+    load_worker,
+)
+from services.config.store_options import loud_options
+from services.observe import progress
+from services.process.exit_status import Exit
+from services.trust.identity import Role
+from services.trust.own import check_own
+from services.trust.pins import read_pins
+from services.trust.signing import check_signs
+from services.wire.credentials import channel_credentials
+
+_FEW_DAYS: Final = 5
+_SLOW_REDIS_MS: Final = 50.0
+
+Settings = CoordinatorSettings | WorkerSettings | EvaluatorSettings | OperatorSettings
+
+_LOADERS: Final[Mapping[Role, Callable[[Path], Settings]]] = {
+    Role.COORDINATOR: load_coordinator,
+    Role.WORKER: load_worker,
+    Role.EVALUATOR: load_evaluator,
+    Role.OPERATOR: load_operator,
+}
+
+
+def main(config: Path, *, as_json: bool, out: progress.Outlet | None = None) -> Exit:
+    """Print what is found; return 0 if every check is fine, else 1.
+
+    Args:
+        out: where people see that it is at work; None = standard error.
+    """
+    out = out or progress.outlet()
+    with progress.shown("checking", unit="checks", out=out) as so_far:
+        findings = []
+        for finding in examine(config):
+            findings.append(finding)
+            so_far.advance()
+    ok = all(f.ok for f in findings)
+    if as_json:
+        typer.echo(json.dumps({"ok": ok, "checks": [asdict(f) for f in findings]}))
+    else:
+        width = max(len(f.check) for f in findings)
+        for f in findings:
+            mark, sentence = "ok  " if f.ok else "FAIL", printable(f.sentence)
+            typer.echo(f"{mark}  {f.check.ljust(width)}  {sentence}")
+    return Exit.OVER if ok else Exit.FAILED
+
+
+def examine(config: Path) -> Iterator[Finding]:
+    """Yield a finding per check, those first that others rest on."""
+    try:
+        role = role_of(config)
+        settings = _LOADERS[role](config)
+        genesis = None
+        if not isinstance(settings, OperatorSettings):
+            genesis = load_genesis(settings.genesis)
+    except CrosscloudError as e:
+        yield Finding("configuration", False, masked(" ".join(str(e).split())))
+        return
+    run = settings.run if isinstance(settings, OperatorSettings) else _run(genesis)
+    yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
+    name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
+    signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
+    own = found("certificate", lambda: _certificate(settings.tls, run, role, name, signs=signs))
+    yield own
+    match settings:
+        case CoordinatorSettings():
+            yield from _coordinator(settings, _given(genesis))
+        case WorkerSettings() | EvaluatorSettings():
+            yield from _learning(config, settings, _given(genesis), role)
+    if isinstance(settings, CoordinatorSettings) or not own.ok:
+        return
+    control = settings.coordinator
+    if isinstance(control, str):
+        addresses = {"control": control}
+    else:
+        addresses = {"control": control.control, "bulk": control.bulk}
+    reached = True
+    for what, address in addresses.items():
+        for finding in path.reach(what, address, settings.tls):
+            yield finding
+            reached = reached and finding.ok
+    if reached:
+        credentials = channel_credentials(settings.tls, run, role, name)
+        yield from path.health(addresses["control"], credentials)
+        if "bulk" in addresses:
+            yield path.is_bulk(addresses["bulk"], credentials)
+
+
+def _given(genesis: Genesis | None) -> Genesis:
+    assert genesis is not None
+    return genesis
+
+
+def _run(genesis: Genesis | None) -> str:
+    return _given(genesis).run
+
+
+def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bool) -> str:
+    identity = check_own(tls, run, (role,), name=name)
+    if signs:
+        check_signs(tls)
+    days, of_all = _days_left(tls.certificate), _days_left(tls.ca)
+    if of_all < _FEW_DAYS:
+        raise ConfigError(
+            f"{tls.ca}, the authority, expires in {of_all} days, and every certificate with it: "
+            "make a new federation's in an empty folder with `crosscloud certs init`"
+        )
+    if days < _FEW_DAYS:
+        raise ConfigError(
+            f"{tls.certificate} expires in {days} days: renew it with `crosscloud certs request` "
+            "and `sign`; processes take the new one without a restart"
+        )
+    return f"{role} {identity.name} of {identity.organisation}, good for {min(days, of_all)} days"
+
+
+def _days_left(path: Path) -> int:
+    until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    return (until - datetime.datetime.now(datetime.UTC)).days
+
+
+def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Finding]:
+    def members() -> str:
+        from services.coordinator.start import refuse_members
+
+        return refuse_members(settings, genesis)
+
+    folder = settings.data_dir
+    models = disk.coordinator_models(genesis, settings.snapshot_every)
+    yield found("members", members)
+    yield found("disk owner", lambda: _owner(settings, genesis))
+    yield found("disk room", lambda: disk.room(folder, genesis, models))
+    yield found("disk fsync", lambda: disk.durable(folder))
+    yield found("disk links", lambda: disk.exclusive(folder))
+    runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
+    yield found("ports", lambda: ports.own_ports(settings, Role.COORDINATOR, runs=runs))
+    yield found("redis", lambda: _redis(settings, genesis.run))
+
+
+def _owner(
+    settings: CoordinatorSettings | WorkerSettings | EvaluatorSettings, genesis: Genesis
+) -> str:
+    claim = state_owner.claim_of(settings, genesis)
+    known = state_owner.check(claim)
+    said = f"{claim.folder} is {'this' if known else 'no'} run's{'' if known else ' yet'}"
+    who = state_owner.runs_on(claim)
+    if who is None:
+        return f"{said}; whether a process runs on it cannot be told"
+    if who and not claim.shared:
+        return f"{said}; {who} runs on it, and no other starts there"
+    return f"{said}; {who} runs on it" if who else said
+
+
+def _save(folder: Path) -> str:
+    from services.worker.state import read_manifest
+
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return "none yet: a start begins at the newest version"
+    return f"{manifest.folder} at version {manifest.position.version}"
+
+
+def _learning(
+    config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
+) -> Iterator[Finding]:
+    yield found("disk owner", lambda: _owner(settings, genesis))
+    if isinstance(settings, WorkerSettings):
+        yield found("disk save", lambda: _save(settings.state_dir))
+    models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
+    yield found("disk room", lambda: disk.room(settings.state_dir, genesis, models))
+    yield found("disk fsync", lambda: disk.durable(settings.state_dir))
+    if role is Role.WORKER:
+        yield found("disk links", lambda: disk.exclusive(settings.state_dir))
+    runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
+    yield found("ports", lambda: ports.own_ports(settings, role, runs=runs))
+    yield from learning.look(config)
+    if isinstance(settings, WorkerSettings) and settings.trust.pins and genesis.algorithm.masked:
+        from services.worker.trusted import trust_of
+
+        pins, fewest = settings.trust.pins, trust_of(settings.trust).fewest
+        needed = max(fewest, genesis.algorithm.min_cohort)
+        yield found("pins", lambda: _pinned(pins, needed))
+
+
+def _pinned(path: Path, needed: int) -> str:
+    pins = read_pins(path)
+    num_organisations = len({organisation for organisation, _ in pins.values()})
+    said = f"{path}: {len(pins)} workers of {num_organisations} organisations"
+    if num_organisations < needed:
+        raise ConfigError(
+            f"{said}, and no sum of fewer than {needed} organisations is taken part in: pin more"
+        )
+    return said
+
+
+def _redis(settings: CoordinatorSettings, run: str) -> str:
+    from services.coordinator.live.embedded_valkey import EmbeddedValkey
+
+    if settings.redis_url is not None:
+        url = settings.redis_url.get_secret_value()
+        return "; WARNING: ".join((asyncio.run(_used(url, run)), *loud_options(url)))
+    with tempfile.TemporaryDirectory() as folder, EmbeddedValkey(Path(folder)) as server:
+        return f"embedded: {asyncio.run(_used(server.url, run))}"
+
+
+async def _used(url: str, run: str) -> str:
+    """Open the store as the coordinator does, which tries all that leading asks of it."""
+    from services.coordinator.live.redis_store import RedisStore
+
+    store = await RedisStore.open(url, run, "doctor")
+    try:
+        times_ms = []
+        for _ in range(5):
+            watch = Stopwatch()
+            await store.ping()
+            times_ms.append(watch.ms)
+    finally:
+        await store.close()
+    median_ms = statistics.median(times_ms)
+    if median_ms > _SLOW_REDIS_MS:
+        raise ConfigError(
+            f"Redis at {shown(url)} answers in {median_ms:.0f} ms, and every change waits for it: "
+            "use one near the coordinator"
+        )
+    return (
+        f"{shown(url)} answers in {median_ms:.1f} ms, gives and takes back a lease, keeps changes "
+        "and evicts nothing"
+    )

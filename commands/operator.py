@@ -1,0 +1,147 @@
+"""`crosscloud status | pause | resume | stop | rollback`: an operator's words to a coordinator."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from common.documents import Evaluation, RollbackOrder
+from common.errors import ToldToEndError
+from common.text import printable
+from services.config.settings import load_operator
+from services.process.exit_status import Exit
+from services.trust.identity import Role
+from services.wire.credentials import channel_credentials
+from services.wire.operator_link import OperatorLink, RunStatus, UnreachableError, WorkerStatus
+
+_CLEAR: Final = "\x1b[2J\x1b[H"
+_WATCH_INTERVAL_S: Final = 1.0
+_HEAD: Final = ("worker", "version", "staleness", "steps/s", "tokens", "sent MB", "state")
+
+
+def status(config: Path, *, as_json: bool, watch: bool) -> Exit:
+    """Print how the run is; with `watch` again every second, until it is over.
+
+    While watching, a coordinator that does not answer is said so and asked again.
+    """
+    with _link(config) as link:
+        while True:
+            try:
+                found = link.status()
+            except UnreachableError as e:
+                if not watch:
+                    raise
+                typer.echo(f"no answer: {printable(str(e))}", err=True)
+            else:
+                shown = json.dumps(dataclasses.asdict(found)) if as_json else describe(found)
+                if watch and not as_json and sys.stdout.isatty():
+                    typer.echo(_CLEAR, nl=False)
+                typer.echo(shown)
+                if not watch or found.state == "stopped":
+                    return Exit.OVER
+            time.sleep(_WATCH_INTERVAL_S)
+
+
+def pause(config: Path) -> Exit:
+    """Pause at the next round border."""
+    with _link(config) as link:
+        link.pause()
+    typer.echo("pauses at the next round border")
+    return Exit.OVER
+
+
+def resume(config: Path) -> Exit:
+    """Resume."""
+    with _link(config) as link:
+        link.resume()
+    typer.echo("goes on")
+    return Exit.OVER
+
+
+def stop(config: Path) -> Exit:
+    """Stop at the next round border; return once that is in the log."""
+    with _link(config) as link, _waiting("asking for the run's end"):
+        link.stop()
+    typer.echo("the run is over")
+    return Exit.OVER
+
+
+def rollback(config: Path, version: int) -> Exit:
+    """Return to an earlier version at the next round border; return once that is in the log."""
+    with _link(config) as link, _waiting(f"asking for version {version}"):
+        link.rollback(version, shown=_show_order)
+        now = link.status().version
+    typer.echo(f"rolled back: version {version} returned under a new number; the run is at {now}")
+    return Exit.OVER
+
+
+def _show_order(order: RollbackOrder) -> None:
+    typer.echo(
+        f"signed: version {order.version} is {order.digest[:16]}... of genesis "
+        f"{order.genesis[:16]}..., the log has {order.num_records} records",
+        err=True,
+    )
+
+
+def describe(status: RunStatus) -> str:
+    """Return the run in a few lines, workers as a table."""
+    rows = [_HEAD, *(_row(worker) for worker in status.workers)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    lines = [
+        f"run {status.run}: {status.state}, version {status.version}, {status.progress:.0%} done, "
+        f"{status.seconds:.0f} s",
+        f"phase {status.phase}: {status.waiting_for}",
+        *([f"store: {status.outage}"] if status.outage else []),
+        f"privacy: {status.privacy}",
+        _measured(status.evaluation),
+    ]
+    return "\n".join(line.rstrip() for line in (*lines, "", *table))
+
+
+def _measured(e: Evaluation | None) -> str:
+    if e is None:
+        return "not evaluated yet"
+    return f"loss {e.loss:.3f} nats, accuracy {e.accuracy:.1%} at version {e.version}"
+
+
+def _row(worker: WorkerStatus) -> tuple[str, ...]:
+    return (
+        worker.name,
+        str(worker.version),
+        f"{worker.staleness:.1f}",
+        f"{worker.steps_per_s:.1f}",
+        str(worker.tokens),
+        f"{worker.bytes_sent / 1e6:.1f}",
+        worker.state,
+    )
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """Say what is waited for; whoever stops waiting takes nothing back."""
+    typer.echo(f"{what}: waits for the open round's end (Ctrl-C ends only the waiting)", err=True)
+    try:
+        yield
+    except ToldToEndError:
+        typer.echo(
+            "asked for, and not in the log yet: it takes effect at the next round border, unless "
+            "the coordinator ends before; look at `crosscloud status`",
+            err=True,
+        )
+        raise
+
+
+@contextmanager
+def _link(config: Path) -> Iterator[OperatorLink]:
+    settings = load_operator(config)
+    tls, timeout_s = settings.tls, settings.timeout_s
+    credentials = channel_credentials(tls, settings.run, Role.OPERATOR)
+    with OperatorLink(settings.coordinator, credentials, timeout_s=timeout_s, tls=tls) as link:
+        yield link

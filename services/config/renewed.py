@@ -1,0 +1,68 @@
+"""Files that change while a process runs are read again; unfit ones change nothing."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from common.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Renewed(Generic[T]):
+    """What is made of some files, made again when one of them changes.
+
+    New files that are not fit (half copied, say) are told once and tried again; what was made last
+    stays in use.
+
+    Args:
+        what: the files are called in the log.
+        make: reads the files; its ConfigError is raised by the constructor alone.
+    """
+
+    def __init__(self, what: str, paths: Sequence[Path], make: Callable[[], T]) -> None:
+        self._what = what
+        self._paths = paths
+        self._make = make
+        self._lock = threading.Lock()
+        self._stamp = self._read_stamp()
+        self._problem = ""
+        self._made = make()
+
+    def read(self) -> T:
+        """Return what the files make now, or made when they were last fit."""
+        with self._lock:
+            stamp = self._read_stamp()
+            if stamp != self._stamp:
+                self._renew(stamp)
+            return self._made
+
+    def fault(self) -> str:
+        """Return what is wrong with the files by now, an expired certificate say; "" if nothing."""
+        try:
+            self._make()
+        except (ConfigError, OSError) as e:
+            return str(e)
+        return ""
+
+    def _renew(self, stamp: object) -> None:
+        try:
+            self._made = self._make()
+        except (ConfigError, OSError) as e:
+            if str(e) != self._problem:
+                log.warning("%s: changed and not used, the last good one stays: %s", self._what, e)
+            self._problem = str(e)
+            return
+        self._stamp, self._problem = stamp, ""
+        log.info("%s: read again", self._what)
+
+    def _read_stamp(self) -> object:
+        try:
+            return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, self._paths))
+        except OSError:
+            return None

@@ -1,0 +1,331 @@
+"""Which algorithms make sense at all: an unsound mix is refused at start, with reason and fix.
+
+Each rule is one `if` under `complaints`; its sentence begins with the setting's path in run.yaml.
+The limits follow from the formulas in `common/weight.py` and the codecs. It changes nothing and
+never repairs a setting.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final
+
+from common.codec.float32 import Float32
+from common.codec.topk import ONE_IN as TOPK_ONE_IN
+from common.codec.topk import TopK
+from common.documents import TIERS, Algorithm, Stop
+from common.errors import ConfigError
+from common.scales import levels
+from common.terms import CODECS
+from common.thresholds import min_cohort
+from common.weight import threshold
+
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "policy": ("sync", "async"),
+    "tier": ("tls", "masked", "record_dp", "cloud_dp", "he"),
+    "normalisation": ("normalised", "tokens", "samples", "uniform"),
+    "staleness": ("poly", "hinge", "constant"),
+    "codec.kind": CODECS,
+    "outer.kind": ("sgd", "nesterov"),
+}
+"""Words that the algorithm's settings may be, by path."""
+
+_RING_BITS: Final = (4, 8, 12, 16)
+_EXACT_BITS: Final = {"float32": Float32.bits, "topk": TopK.bits}
+"""Of the codecs whose values are in no ring."""
+
+
+def refuse_unsound(
+    algorithm: Algorithm,
+    stop: Stop,
+    *,
+    allowed_tiers: Collection[str] = TIERS,
+    num_workers: int | None = None,
+    num_organisations: int | None = None,
+) -> None:
+    """Let a sound algorithm pass.
+
+    Args:
+        allowed_tiers: that the coordinator's operator permits.
+        num_workers: names of workers on the member list; None = not known yet.
+        num_organisations: that they are of; None = as many as there are workers.
+
+    Raises:
+        ConfigError: the first rule that it breaks.
+    """
+    counts = (num_workers, num_organisations)
+    for complaint in complaints(algorithm, stop, allowed_tiers, *counts):
+        raise ConfigError(complaint)
+
+
+def loud(a: Algorithm) -> Iterator[str]:
+    """Yield a sentence for each choice that may be made and protects less than the default."""
+    fewest, enough = a.min_cohort, min_cohort(a.colluding)
+    if not a.masked:
+        yield (
+            f"algorithm.tier: {a.tier!r}: the coordinator sees every worker's update and loss; no "
+            "worker starts whose own file does not allow it (trust.tier)"
+        )
+    elif fewest < enough:
+        helped = f", with the {a.colluding} colluding ones," * bool(a.colluding)
+        yield (
+            f"algorithm.min_cohort: {fewest}: in a sum of {fewest} each honest member{helped} can "
+            f"compute the other's update; set it to {enough}, or more. As it is, no worker starts "
+            f"whose own file does not allow it (trust.min_cohort: {fewest})"
+        )
+
+
+def complaints(
+    a: Algorithm,
+    stop: Stop,
+    allowed_tiers: Collection[str],
+    num_workers: int | None,
+    num_organisations: int | None = None,
+) -> Iterator[str]:
+    """Yield one sentence per broken rule; later rules assume that the earlier ones hold."""
+    yield from _words(a)
+    yield from _ranges(a, stop)
+    yield from _tier(a, allowed_tiers)
+    yield from _codec(a)
+    yield from _organisations(a, num_workers, num_organisations)
+    yield from _cohort(a, num_workers, num_organisations if a.masked else None)
+    yield from _outer(a)
+    yield from _stop(a, stop)
+
+
+def _words(a: Algorithm) -> Iterator[str]:
+    for path, known in CHOICES.items():
+        value: object = a
+        for name in path.split("."):
+            value = getattr(value, name)
+        if value not in known:
+            close = get_close_matches(str(value), known, 1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            yield f"algorithm.{path}: {value!r} is not known; {hint}one of {', '.join(known)}"
+
+
+def _ranges(a: Algorithm, stop: Stop) -> Iterator[str]:
+    rules = (
+        ("algorithm.max_cohort", a.max_cohort, a.max_cohort >= 1, "at least 1"),
+        ("algorithm.min_cohort", a.min_cohort, a.min_cohort >= 1, "at least 1"),
+        ("algorithm.colluding", a.colluding, a.colluding >= 0, "at least 0"),
+        ("algorithm.quorum", a.quorum, 0 < a.quorum <= 1, "in (0, 1]"),
+        (
+            "algorithm.staleness_exponent",
+            a.staleness_exponent,
+            a.staleness_exponent >= 0,
+            "at least 0",
+        ),
+        ("algorithm.max_staleness", a.max_staleness, a.max_staleness > 0, "above 0"),
+        ("algorithm.max_share", a.max_share, 0 < a.max_share < 1, "in (0, 1)"),
+        ("algorithm.min_local_steps", a.min_local_steps, a.min_local_steps >= 1, "at least 1"),
+        (
+            "algorithm.codec.step_multiple",
+            a.codec.step_multiple,
+            a.codec.step_multiple > 0,
+            "above 0",
+        ),
+        (
+            "algorithm.codec.residual_decay",
+            a.codec.residual_decay,
+            0 <= a.codec.residual_decay <= 1,
+            "in [0, 1]",
+        ),
+        (
+            "algorithm.outer.learning_rate",
+            a.outer.learning_rate,
+            a.outer.learning_rate > 0,
+            "above 0",
+        ),
+        ("algorithm.outer.momentum", a.outer.momentum, 0 <= a.outer.momentum < 1, "in [0, 1)"),
+        ("algorithm.schedule.peak", a.schedule.peak, a.schedule.peak > 0, "above 0"),
+        (
+            "algorithm.schedule.warmup_steps",
+            a.schedule.warmup_steps,
+            a.schedule.warmup_steps >= 0,
+            "at least 0",
+        ),
+        ("algorithm.schedule.floor", a.schedule.floor, 0 <= a.schedule.floor <= 1, "in [0, 1]"),
+        (
+            "algorithm.schedule.horizon_tokens",
+            a.schedule.horizon_tokens,
+            a.schedule.horizon_tokens >= 0,
+            "at least 0",
+        ),
+        ("stop.versions", stop.versions, stop.versions >= 0, "at least 0"),
+        ("stop.tokens", stop.tokens, stop.tokens >= 0, "at least 0"),
+        ("stop.hours", stop.hours, stop.hours >= 0, "at least 0"),
+        ("stop.loss", stop.loss, stop.loss >= 0, "at least 0"),
+    )
+    for path, value, holds, expected in rules:
+        if not holds:
+            yield f"{path}: {value!r} must be {expected}"
+    if a.local_steps < a.min_local_steps:
+        yield (
+            f"algorithm.local_steps: {a.local_steps} is below min_local_steps {a.min_local_steps}: "
+            "raise the one or lower the other"
+        )
+
+
+def _tier(a: Algorithm, allowed_tiers: Collection[str]) -> Iterator[str]:
+    if a.tier not in TIERS:
+        yield (
+            f"algorithm.tier: {a.tier!r} is not available in this version; available: "
+            f"{', '.join(TIERS)}"
+        )
+    elif a.tier not in allowed_tiers:
+        yield (
+            f"algorithm.tier: {a.tier!r} is not among the coordinator's allowed_tiers "
+            f"({', '.join(allowed_tiers)}): allow it there, or choose another"
+        )
+
+
+def _codec(a: Algorithm) -> Iterator[str]:
+    c = a.codec
+    if c.kind in _EXACT_BITS:
+        if a.tier != "tls":
+            yield (
+                f"algorithm.codec.kind: {c.kind} values cannot be masked, so tier {a.tier!r} "
+                "cannot carry them: choose 'dense', or tier 'tls'"
+            )
+        bits = _EXACT_BITS[c.kind]
+        if (c.bits, c.first_bits) != (bits, bits):
+            yield (
+                f"algorithm.codec: {c.kind} has bits {bits} and first_bits {bits}, not {c.bits} "
+                f"and {c.first_bits}: set both to {bits}, or kind to 'dense'"
+            )
+    else:
+        yield from _ring(a)
+    yield from _one_in(a)
+
+
+def _ring(a: Algorithm) -> Iterator[str]:
+    c = a.codec
+    for name, bits in (("bits", c.bits), ("first_bits", c.first_bits)):
+        if bits not in _RING_BITS:
+            yield (
+                f"algorithm.codec.{name}: {bits} is not the width of a ring: one of "
+                f"{', '.join(map(str, _RING_BITS))}"
+            )
+            continue
+        if levels(bits, a.max_cohort) < 1:
+            yield (
+                f"algorithm.max_cohort: {a.max_cohort} members would wrap a ring of codec.{name} "
+                f"{bits}: at most {2 ** (bits - 1) - 1} fit; lower it or widen the ring"
+            )
+
+
+def _one_in(a: Algorithm) -> Iterator[str]:
+    c, path = a.codec, "algorithm.codec.one_in"
+    match c.kind:
+        case "dense" | "float32":
+            if c.one_in != 1:
+                yield (
+                    f"{path}: {c.kind} sends everything, {c.one_in} would be ignored: set it to 1, "
+                    "or kind to 'cyclic'"
+                )
+        case "cyclic":
+            if c.one_in < 2 or any(c.one_in % n == 0 for n in range(2, c.one_in)):
+                yield (
+                    f"{path}: {c.one_in} is not prime: a worker in every second or third cohort "
+                    "would miss fragments for ever; choose 2, 3, 5, 7, 11, 13, ..."
+                )
+        case "randk" | "heavy":
+            if c.one_in < 2:
+                yield f"{path}: {c.one_in} leaves nothing out: at least 2, or kind 'dense'"
+        case "topk":
+            if c.one_in not in TOPK_ONE_IN:
+                yield (
+                    f"{path}: topk picks one value in {c.one_in}; it can in one of "
+                    f"{', '.join(map(str, TOPK_ONE_IN))}"
+                )
+            if a.outer.kind != "sgd":
+                yield (
+                    "algorithm.outer.kind: what topk leaves out returns through the residual, and "
+                    f"momentum on top of that diverges: {a.outer.kind!r} must be 'sgd'"
+                )
+
+
+def _organisations(
+    a: Algorithm, num_workers: int | None, num_organisations: int | None
+) -> Iterator[str]:
+    if not a.masked or num_workers is None or num_organisations is None:
+        return
+    if num_organisations < a.min_cohort <= num_workers:
+        yield (
+            f"algorithm.min_cohort: {a.min_cohort} workers of different organisations are needed "
+            f"in tier {a.tier!r}, where no sum has two of one; the {num_workers} on the member "
+            f"list are of {num_organisations}: no round could ever open. List workers of more "
+            "organisations; one party's clouds count as one"
+        )
+
+
+def _cohort(a: Algorithm, num_workers: int | None, num_organisations: int | None) -> Iterator[str]:
+    if a.min_cohort > a.max_cohort:
+        yield (
+            f"algorithm.min_cohort: {a.min_cohort} is above max_cohort {a.max_cohort}: no round "
+            "could ever open"
+        )
+    if threshold(a.max_cohort, a) > a.max_cohort:
+        yield (
+            f"algorithm.colluding: with {a.colluding} colluding workers not even all of max_cohort "
+            f"{a.max_cohort} are enough: raise max_cohort to at least {a.colluding + 1}"
+        )
+    if num_workers is not None and num_workers < a.min_cohort:
+        yield (
+            f"algorithm.min_cohort: {a.min_cohort} workers are needed and the member list has "
+            f"{num_workers}: no round could ever open"
+        )
+    of_all = num_workers if num_organisations is None else num_organisations
+    if a.policy == "sync" and of_all is not None and a.max_cohort < of_all:
+        what = "workers" if num_organisations is None else "workers' organisations"
+        yield (
+            f"algorithm.max_cohort: policy 'sync' waits for all {of_all} {what} on the "
+            f"member list, a cohort takes {a.max_cohort}: raise max_cohort, or use policy 'async'"
+        )
+    if a.masked and a.min_cohort < 2:
+        yield (
+            f"algorithm.min_cohort: {a.min_cohort} in tier {a.tier!r}: a sum of one is that "
+            f"worker's update; at least 2, and {min_cohort(a.colluding)} unless every worker's own "
+            "file asks for less (trust.min_cohort)"
+        )
+    if a.masked and 2 * a.min_cohort <= a.colluding + a.min_cohort:
+        yield (
+            f"algorithm.colluding: {a.colluding} of min_cohort {a.min_cohort} workers could take "
+            f"the others' masks off: raise min_cohort to at least {min_cohort(a.colluding)}"
+        )
+    yield from _share_cap(a)
+
+
+def _share_cap(a: Algorithm) -> Iterator[str]:
+    if a.max_policy_factor != 1:
+        yield (
+            f"algorithm.max_policy_factor: {a.max_policy_factor} would only coarsen the weights: "
+            "no loss policy is available in this version; set it to 1"
+        )
+        return
+    sizes = range(a.min_cohort, a.max_cohort + 1)
+    others = (threshold(k, a) - 1 - a.colluding for k in sizes)
+    fewest = next((n for n in others if n >= 1), None)
+    if fewest is not None and a.max_share / (1 - a.max_share) * fewest < 1:
+        yield (
+            f"algorithm.max_share: {a.max_share} cannot be kept where only {fewest + 1} survive, "
+            f"not even with equal weights: at least {1 / (fewest + 1):.3f}, or raise min_cohort"
+        )
+
+
+def _outer(a: Algorithm) -> Iterator[str]:
+    if a.outer.kind == "sgd" and a.outer.momentum != 0:
+        yield (
+            f"algorithm.outer.momentum: sgd has none, {a.outer.momentum} would be ignored: set it "
+            "to 0, or kind to 'nesterov'"
+        )
+
+
+def _stop(a: Algorithm, stop: Stop) -> Iterator[str]:
+    if stop == Stop():
+        yield "stop: a run has to end: set versions, tokens, hours or loss"
+    elif not (stop.versions or stop.tokens or stop.hours or a.schedule.horizon_tokens):
+        yield (
+            "algorithm.schedule.horizon_tokens: a run that ends by loss alone has no length for "
+            "its learning rate: set it, or another stop limit"
+        )

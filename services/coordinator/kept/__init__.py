@@ -1,0 +1,1 @@
+"""The coordinator's disk: the log, uploads, what is kept."""

@@ -1,0 +1,1 @@
+"""The live state, in Redis or Valkey: it can be lost."""

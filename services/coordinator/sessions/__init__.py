@@ -1,0 +1,1 @@
+"""The control port: who is let in, what is said."""

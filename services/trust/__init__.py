@@ -1,0 +1,1 @@
+"""Who is who: certificates, member lists, pins, signatures."""

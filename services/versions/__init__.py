@@ -1,0 +1,1 @@
+"""A run's model as files: made, followed, exported."""

@@ -1,0 +1,1 @@
+"""How bytes travel, between machines and between our own processes."""

@@ -1,0 +1,368 @@
+"""A worker in virtual time: the real agent, link, replica, state folder and trainer, in one task.
+
+As in `services/worker/main.py`; only the trainer's process, the network and the clock are not real.
+"""
+
+import asyncio
+import functools
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any, Final, cast
+
+from common import canonical
+from common.arrays import F32
+from common.documents import PROTOCOL, TIERS, Genesis
+from common.errors import UnknownFileError
+from common.ids import Digest, RoundId, WorkerId
+from common.selftest import selftest_digest
+from protos.v1 import session_pb2
+from services.disk.data_store import DataStore
+from services.observe.metrics import WorkerMetrics
+from services.versions.replica import Replica, genesis_position
+from services.wire.bulk_link import GivenUpError
+from services.worker import trainer as trainer_link
+from services.worker.agent import Agent
+from services.worker.inbox import Inbox
+from services.worker.link import Link
+from services.worker.messages import (
+    Begin,
+    Build,
+    Close,
+    Closed,
+    Merge,
+    Merged,
+    Progress,
+    Release,
+    Return,
+    Saved,
+)
+from services.worker.state import StateFolder
+from services.worker.trainer_process import PacedTrainer
+from simulator.clock import TryAgainError
+from simulator.host import Host, happens
+from simulator.identities import identities
+from simulator.learner import Books, Counting
+from simulator.network import Network, UnreachableError
+from simulator.past import Past, residual_in
+from worker.rounds.attempt import Member
+from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.tls_tier import PlainTier
+from worker.rounds.trust import Trust
+from worker.training.ledger import Work
+
+_RETRY_S: Final = 0.4
+_TRAINER_LAG_S: Final = 0.01
+
+
+class SimulatedTrainer:
+    """`services.worker.trainer.Trainer` and the process behind it, between two awaits.
+
+    Args:
+        past: is told what happens to work.
+    """
+
+    def __init__(
+        self, build: Build, now_s: Callable[[], float], progressed: Callable[[], None], past: Past
+    ) -> None:
+        self._past = past
+        self.progress: Progress | None = None
+        self.paced = PacedTrainer(self, build, now_s)
+        self.ready = self.paced.ready
+        self._counts = isinstance(self.paced.trainer.learner, Counting)  # else it keeps no books
+        self._now_s = now_s
+        self._progressed = progressed
+        self._answer: object = None
+        self._told = asyncio.Event()
+        self._begun = False
+
+    @property
+    def learner(self) -> Counting:
+        """What is trained."""
+        return cast("Counting", self.paced.trainer.learner)
+
+    def send(self, message: object) -> None:
+        """The trainer speaks."""
+        if isinstance(message, Progress):
+            self.progress = message
+            self._progressed()
+        else:
+            self._answer = message
+
+    async def run(self) -> None:
+        """Train, for ever."""
+        while True:
+            self._told.clear()
+            if not self._begun or not self.paced.may_step():
+                await self._told.wait()
+                continue
+            wait_s = self.paced.next_step_at - self._now_s()
+            if wait_s > 1e-6:
+                await asyncio.sleep(wait_s)
+            elif self.paced.may_step():
+                self.paced.step()
+                self.paced.report()
+
+    async def tell(self, message: object) -> None:
+        """Say what has no answer."""
+        await self._do(message)
+        self._begun = True
+
+    async def close(self, question: object) -> Closed:
+        """Freeze the pending work."""
+        return cast("Closed", await self._do(question))
+
+    async def merge(self, question: object) -> Merged:
+        """Move the live parameters onto a new base."""
+        return cast("Merged", await self._do(question))
+
+    async def roll_back(self, question: object) -> Merged:
+        """Start again from a version, without local work."""
+        return cast("Merged", await self._do(question))
+
+    async def save(self, question: object) -> Saved:
+        """Write the learner's whole state."""
+        return cast("Saved", await self._do(question))
+
+    async def _do(self, message: object) -> object:
+        happens(f"tell the trainer {type(message).__name__}")
+        await asyncio.sleep(_TRAINER_LAG_S)
+        self._answer = None
+        match message:
+            case Begin(clock, leaves) | Merge(clock, leaves) | Return(clock, leaves):
+                self._past.given(clock.version, leaves)
+        if isinstance(message, Close) and self._counts:  # before it is written
+            self._freeze(message.round)
+        books = self._books_after(message) if self._counts else None
+        self.paced.handle(message)
+        if books is not None:
+            self.learner.books = books
+        self.paced.report()
+        self._told.set()
+        await asyncio.sleep(_TRAINER_LAG_S)
+        happens(f"heard the trainer on {type(message).__name__}")
+        return self._answer
+
+    def _freeze(self, round_id: str) -> None:
+        learner = self.learner
+        self._past.froze(round_id, learner.books.pending, self._now_s())
+        learner.books = learner.books.freeze(round_id)
+
+    def _books_after(self, message: object) -> Books | None:
+        """Return the learner's books once `message` is done; None where it leaves them.
+
+        Who goes from before a commit that names it to behind a roll-back has that round's work
+        still frozen: the books give it up too, and the log says better (`ledger.py`).
+        """
+        ledger, books = self.paced.trainer.ledger, self.learner.books
+        match message:
+            case Merge(round=round_id, fate=fate) | Release(round=round_id, fate=fate):
+                if fate == "spent" and isinstance(message, Merge):
+                    self._past.spent(round_id, Path(message.anchor[0]).parent, self._now_s())
+                steps = ledger.frozen.get(round_id, Work()).steps
+                return books.release(round_id, fate, steps)
+            case Return():
+                books = books.spend("", ledger.pending.steps)
+                for round_id, work in ledger.frozen.items():
+                    books = books.spend(round_id, work.steps)
+                return books.roll_back(self.learner.steps)
+        return None
+
+
+class SimulatedWorker:
+    """One process life of a worker; see the module docstring.
+
+    Args:
+        metrics: shared by the lives of all workers: nobody reads them.
+        past: of all lives of this worker.
+    """
+
+    def __init__(
+        self,
+        name: WorkerId,
+        genesis: Genesis,
+        *,
+        host: Host,
+        root: Path,
+        data: dict[str, Any],
+        max_steps_per_s: float,
+        network: Network,
+        rng: random.Random,
+        metrics: WorkerMetrics,
+        past: Past,
+    ) -> None:
+        self.name = name
+        self.past = past
+        self.host = host
+        self._genesis = genesis
+        self._network = network
+        self._boot = f"{rng.getrandbits(64):016x}"
+        self._rng = rng
+        self._metrics = metrics
+        now_s = asyncio.get_running_loop().time
+        self._now_s = now_s
+        self._inbox = Inbox(metrics)
+        self._root = root
+        build = Build(genesis, name, data, max_steps_per_s=max_steps_per_s)
+        self.trainer = SimulatedTrainer(build, now_s, self._inbox.progressed, past)
+        self.agent: Agent
+        self.replica: Replica
+        self.state: StateFolder
+        self.store: DataStore
+
+    async def run(self) -> None:
+        """Work until the run is over.
+
+        Raises:
+            EndedError: the coordinator says that this worker's part is over.
+        """
+        self.state = StateFolder(self._root)
+        self.store = DataStore(self.state.data)
+        self.store.clean()
+        self.replica = Replica(
+            self._genesis, self.store, self._fetch, genesis_position(self._genesis)
+        )
+        link = Link(
+            "the coordinator",
+            functools.partial(self._network.dial, self.name, self.host),
+            join=self._join,
+            heartbeat=self._heartbeat,
+            inbox=self._inbox.received,
+        )
+        self.agent = self._inbox.agent = Agent(
+            self.name,
+            self._genesis,
+            boot=self._boot,
+            state=self.state,
+            replica=self.replica,
+            tier=self._tier(),
+            trainer=cast("trainer_link.Trainer", self.trainer),
+            push=self._push,
+            send=link.send,
+            redial=link.redial,
+            link_bps=lambda: 0,
+            metrics=self._metrics,
+            now_s=self._now_s,
+            resolve_timeout_s=math.inf,  # a plan's own limits decide
+        )
+        await self.agent.resume()
+        loops = (
+            self._inbox.run(),
+            link.run(),
+            self._inbox.tick(lambda: None),
+            self.trainer.run(),
+        )
+        tasks = [asyncio.create_task(work) for work in loops]
+        try:
+            done, _ = await asyncio.wait(
+                (*tasks, self.agent.broken), return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _tier(self) -> PlainTier | MaskedTier:
+        """Return what the run's privacy tier adds to a round; its secrets follow from the seed."""
+        a, genesis, known = self._genesis.algorithm, self._genesis, identities()
+        if not a.masked:
+            return PlainTier(self.name)
+        trust = Trust(
+            colluding=a.colluding,
+            min_cohort=a.min_cohort,
+            max_share=a.max_share,
+            max_staleness=a.max_staleness,
+        )
+        random_bytes = random.Random(self._rng.getrandbits(64)).randbytes  # noqa: S311
+        member = Member(self.name, a, trust, known.admits, known.signer(self.name), random_bytes)
+        certificate = functools.partial(known.certificate, self.name)
+        return MaskedTier(
+            member, genesis, certificate, admitted=known.admits, operators=known.operators
+        )
+
+    def _join(self) -> session_pb2.Join:
+        at = self.replica.position
+        return session_pb2.Join(
+            protocol=PROTOCOL,
+            features=TIERS,
+            self_test=bytes.fromhex(selftest_digest()),
+            genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
+            schema_hash=bytes.fromhex(self.trainer.ready.schema_hash),
+            boot=self._boot,
+            version=at.version,
+            digest=bytes.fromhex(at.digest),
+            next_seq=at.next_seq if self.agent.begun else None,
+            speed=self._speed(),
+        )
+
+    def _heartbeat(self) -> session_pb2.Heartbeat:
+        progress = self.trainer.progress
+        return session_pb2.Heartbeat(
+            speed=self._speed(),
+            version=self.replica.position.version,
+            pending_steps=0 if progress is None else progress.pending.steps,
+            offer_nonce=self.agent.offer_nonce,
+        )
+
+    def _speed(self) -> int:
+        return 0 if self.trainer.progress is None else round(self.trainer.progress.speed)
+
+    def residual(self) -> F32:
+        """Return e as the worker's disk has it, float32[length]; empty = zero."""
+        return residual_in(self.state.stage.parent)
+
+    def _fetch(self, digest: Digest, kind: str, most_bytes: int) -> None:
+        happens(f"fetch {kind}")
+        if not self._network.reaches(self.name):
+            raise TryAgainError
+        liar = self._network.liars.get(self.name)
+        found: bytes | None = (
+            self._network.server.file(digest)  # type: ignore[union-attr]
+            if liar is None
+            else liar.file(digest, kind)
+        )
+        if found is None:
+            raise UnknownFileError(f"no {kind} {digest} is kept")
+        assert len(found) <= most_bytes
+        with self.store.writer() as writer:
+            writer.append(found)
+            writer.commit()
+
+    async def _push(
+        self,
+        round_id: RoundId,
+        num_shards: int,
+        read_shard: Callable[[int], bytes],
+        *,
+        give_up: Event,
+    ) -> None:
+        """Upload as `BulkLink.push` does: first everything, then what misses."""
+        wanted = list(range(num_shards))
+        is_first = True
+        while wanted:
+            if give_up.is_set():
+                raise GivenUpError("nobody wants it any more")
+            happens(f"push {len(wanted)} shards")
+            try:
+                if not is_first:
+                    wanted = await self._network.call(
+                        self.name, lambda server: server.list_missing(self.name, round_id)
+                    )
+                is_first = False
+                if wanted:
+                    arrive = len(wanted)
+                    if self._rng.random() < self._network.cuts:
+                        arrive = self._rng.randint(0, len(wanted) - 1)
+                    shards = [(i, read_shard(i)) for i in wanted]
+                    self._network.uploads(self.name, self._boot, round_id, shards)
+                    wanted = await self._network.call(
+                        self.name,
+                        lambda server, s=shards, n=arrive: server.push(  # type: ignore[misc]
+                            self.name, round_id, s, n
+                        ),
+                    )
+            except UnreachableError:
+                await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,127 @@
+"""Members of masked rounds in memory: real keys, secrets and signatures, all drawn from names.
+
+Nothing here is random, so that a transcript is the same in every run: certificates, nonces, secrets
+and masks follow from the names of workers, offers and rounds.
+"""
+
+import datetime
+import functools
+import hashlib
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from common.documents import Algorithm, Attestation, Offer, Plan, Record, RollbackOrder
+from common.ids import Digest, RoundId, WorkerId
+from common.parties import Party
+from common.secagg import signatures
+from common.secagg.labels import SignedPurpose
+from common.secagg.transcript import certified_key, signed_content
+from common.words import word_about
+from worker.rounds.attempt import Attempt, Member, OfferSecrets
+from worker.rounds.trust import Trust
+
+MASKED = Algorithm(tier="masked", min_cohort=3)
+DAY = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+
+
+def drawn(seed: str) -> Callable[[int], bytes]:
+    """Return a source of bytes that gives the same ones for the same seed."""
+    counter = 0
+
+    def draw(num_bytes: int) -> bytes:
+        nonlocal counter
+        counter += 1
+        return hashlib.shake_256(f"{seed}/{counter}".encode()).digest(num_bytes)
+
+    return draw
+
+
+@functools.cache
+def identity_key(name: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"key of {name}".encode()).digest())
+
+
+@functools.cache
+def certificate(name: str) -> str:
+    """Return a certificate of that name's key, base64 of its DER."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = x509.CertificateBuilder(
+        issuer_name=subject,
+        subject_name=subject,
+        public_key=identity_key(name).public_key(),
+        serial_number=1,
+        not_valid_before=DAY,
+        not_valid_after=DAY + datetime.timedelta(days=1),
+    ).sign(identity_key(name), None)
+    return b64encode(made.public_bytes(Encoding.DER)).decode("ascii")
+
+
+@functools.cache
+def admits(der: bytes) -> Party:
+    """Take every certificate for its name's; each name is an organisation of its own."""
+    (name,) = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(
+        NameOID.COMMON_NAME
+    )
+    key = certified_key(der)
+    return Party(WorkerId(str(name.value)), str(name.value), key, signatures.key_id(key))
+
+
+def signer(name: str) -> Callable[[SignedPurpose, bytes], bytes]:
+    return lambda purpose, content: signatures.sign(identity_key(name), purpose, content)
+
+
+def member(name: str, algorithm: Algorithm = MASKED, seed: str = "") -> Member:
+    """Return who this worker is in an attempt whose secrets follow from `seed`."""
+    worker, trust = WorkerId(name), Trust(min_cohort=algorithm.min_cohort)
+    return Member(worker, algorithm, trust, admits, signer(name), drawn(f"{name}/{seed}"))
+
+
+def word(name: str, genesis_: Digest, record: Record, **changes: object) -> Attestation:
+    """Return a member's word for the version of a commit's record, but for `changes`; signed."""
+    unsigned = replace(word_about(genesis_, record, WorkerId(name)), **changes)  # type: ignore[arg-type]
+    signature = signatures.sign(identity_key(name), "head", signed_content(unsigned))
+    return replace(unsigned, signature=signature.hex())
+
+
+def order(
+    name: str, genesis: Digest, version: int, digest: Digest, num_records: int
+) -> RollbackOrder:
+    """Return an operator's order to roll back."""
+    unsigned = RollbackOrder(genesis, version, digest, num_records, certificate(name))
+    signature = signatures.sign(identity_key(name), "rollback", signed_content(unsigned))
+    return replace(unsigned, signature=signature.hex())
+
+
+@dataclass
+class Cloud:
+    """One worker's secrets, over all its offers and rounds."""
+
+    name: str
+    algorithm: Algorithm = MASKED
+    secrets: dict[str, OfferSecrets] = field(default_factory=dict)
+    attempts: dict[RoundId, Attempt] = field(default_factory=dict)
+
+    def sign_offer(self, offer: Offer) -> Offer:
+        """Return the offer with the keys that follow from its nonce, signed."""
+        made = OfferSecrets.drawn(drawn(f"{self.name}/{offer.nonce}"))
+        self.secrets[offer.nonce] = made
+        return made.sign(offer, certificate(self.name), signer(self.name))
+
+    def attempt(self, plan: Plan) -> Attempt:
+        """Return this worker's attempt at a plan; always the same one."""
+        if plan.round not in self.attempts:
+            (nonce,) = (o.nonce for o in plan.offers if o.worker == self.name)
+            who = member(self.name, self.algorithm, plan.round)
+            self.attempts[plan.round] = Attempt(who, plan, self.secrets[nonce])
+        return self.attempts[plan.round]
+
+
+def changed(shares: Mapping[WorkerId, bytes]) -> dict[WorkerId, bytes]:
+    """Return shares that are none of these members'."""
+    return {w: bytes([content[0] ^ 1]) + content[1:] for w, content in shares.items()}

@@ -1,0 +1,210 @@
+"""A small run in memory: genesis, files, plans, and whole rounds through the real arithmetic."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from common import canonical
+from common.arrays import F32, ReadBytes, ReadValues
+from common.chain import advance, genesis_version
+from common.documents import (
+    Algorithm,
+    Commit,
+    Genesis,
+    Lanes,
+    Numbers,
+    Offer,
+    Plan,
+    Stop,
+    Version,
+)
+from common.ids import Digest, RoundId, WorkerId
+from common.schema import ModelSchema, TensorSpec
+from common.terms import Terms, round_bits, round_fragment, round_terms
+from common.weight import threshold
+from coordinator.sums.aggregate import aggregate
+from worker.rounds.update import Work, measure, shards
+
+TLS = Algorithm(tier="tls", min_cohort=1)
+SMALL = ModelSchema(
+    (TensorSpec("w", (3, 2000)), TensorSpec("v", (2500,))), (TensorSpec("mean", (100,)),)
+)
+WORKERS = tuple(WorkerId(w) for w in ("aws", "azure", "gcp", "onprem"))
+SEED = 7
+NUMBERS = Numbers(tokens=2000, lr_sum=0.04, age_256=0, staleness_65535=65535, steps=20, samples=16)
+
+
+@dataclass
+class Blobs:
+    files: dict[Digest, bytes] = field(default_factory=dict)
+
+    def read(self, digest: Digest) -> bytes:
+        return self.files[digest]
+
+    def write(self, content: bytes) -> Digest:
+        digest = canonical.digest_of(content)
+        self.files[digest] = content
+        return digest
+
+    def vector(self, leaves: Sequence[Digest]) -> F32:
+        return np.frombuffer(b"".join(self.files[d] for d in leaves), "<f4").astype(np.float32)
+
+
+def values_of(vector: F32) -> ReadValues:
+    return lambda start, stop: vector[start:stop]
+
+
+def bytes_of(content: bytes) -> ReadBytes:
+    return lambda offset, length: content[offset : offset + length]
+
+
+def zero_padded(schema: ModelSchema, vector: F32) -> F32:
+    for start, stop in schema.padding():
+        vector[start:stop] = 0
+    return vector
+
+
+def random_vector(schema: ModelSchema, seed: int, size: float = 1.0) -> F32:
+    draw = np.random.default_rng(seed).standard_normal(schema.length)
+    return zero_padded(schema, (size * draw).astype(np.float32))
+
+
+@dataclass
+class Run:
+    """One head, and a residual for each worker."""
+
+    algorithm: Algorithm = TLS
+    schema: ModelSchema = SMALL
+    theta0: F32 | None = None
+    workers: tuple[WorkerId, ...] = WORKERS
+    speeds: tuple[int, ...] = (4, 4, 2, 1)
+    blobs: Blobs = field(default_factory=Blobs)
+    residuals: dict[WorkerId, F32] = field(default_factory=dict)
+    learner: str = ""
+
+    def __post_init__(self) -> None:
+        theta = random_vector(self.schema, 0) if self.theta0 is None else self.theta0
+        self.version: Version = genesis_version(
+            self.schema, self.algorithm, SEED, values_of(theta), self.blobs.write
+        )
+        self.genesis = Genesis(
+            run="small",
+            seed=SEED,
+            learner=self.learner,
+            settings={},
+            schema=self.schema,
+            version0=canonical.digest(self.version),
+            algorithm=self.algorithm,
+            stop=Stop(versions=100),
+        )
+
+    def theta(self) -> F32:
+        return self.blobs.vector(self.version.theta)
+
+    def plan(self, live_speed: int | None = None) -> Plan:
+        digest = canonical.digest(self.version)
+        offers = tuple(
+            Offer("small", w, "", "", self.version.commits, digest, 1, 1.0, 0, 1, speed, 0)
+            for w, speed in zip(self.workers, self.speeds, strict=True)
+        )
+        return Plan(
+            run="small",
+            round=RoundId("0" * 32),
+            tier="tls",
+            version=self.version.commits,
+            digest=digest,
+            fragment=round_fragment(self.algorithm.codec, self.version.commits),
+            bits=round_bits(self.algorithm.codec, self.version.commits),
+            threshold=threshold(len(offers), self.algorithm),
+            live_speed=sum(self.speeds) if live_speed is None else live_speed,
+            num_live=len(offers),
+            hours=0.0,
+            key_timeout_s=1.0,
+            upload_timeout_s=1.0,
+            offers=offers,
+        )
+
+    def numbers(self) -> dict[WorkerId, Numbers]:
+        return dict.fromkeys(self.workers, NUMBERS)
+
+    def terms(self, plan: Plan, numbers: Mapping[WorkerId, Numbers] | None = None) -> Terms:
+        return round_terms(
+            self.genesis, self.version, plan, numbers or self.numbers(), self.blobs.read
+        )
+
+    def payload(
+        self, terms: Terms, worker: WorkerId, theta: F32, seed: int = 1, loss_2_20: int = 2**20
+    ) -> tuple[bytes, F32]:
+        """Return one member's spooled payload and its next residual."""
+        residual = self.residuals.get(worker)
+        work = Work(
+            values_of(self.theta()),
+            values_of(theta),
+            None if residual is None else values_of(residual),
+        )
+        kept = np.zeros(self.schema.length, np.float32)
+
+        def keep(start: int, values: F32) -> None:
+            kept[start : start + len(values)] = values
+
+        key = seed.to_bytes(16, "big")
+        pieces = shards(terms, worker, work, measure(terms, work), keep, key, loss_2_20)
+        spooled = bytearray(terms.layout.total_bytes)
+        for index, piece in enumerate(pieces):
+            offset, length = terms.layout.shard(index)
+            spooled[offset : offset + length] = piece
+        return bytes(spooled), kept
+
+    def commit(
+        self,
+        thetas: Mapping[WorkerId, F32],
+        numbers: Mapping[WorkerId, Numbers] | None = None,
+        live_speed: int | None = None,
+        seed: int = 1,
+    ) -> tuple[Commit, bytes]:
+        """Run one round of which `thetas` are the survivors; the head stays."""
+        plan = self.plan(live_speed)
+        terms = self.terms(plan, numbers)
+        spool = {}
+        for i, (worker, theta) in enumerate(sorted(thetas.items())):
+            spool[worker], self.residuals[worker] = self.payload(
+                terms, worker, theta, seed=1000 * seed + i
+            )
+        content = bytearray()
+        lanes = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
+        return self._commit(plan, numbers, tuple(spool), lanes, bytes(content)), bytes(content)
+
+    def advance(self, commit: Commit, content: bytes) -> Version:
+        self.version = advance(
+            self.genesis,
+            self.version,
+            commit,
+            bytes_of(content),
+            self.blobs.read,
+            self.blobs.write,
+        )
+        return self.version
+
+    def _commit(
+        self,
+        plan: Plan,
+        numbers: Mapping[WorkerId, Numbers] | None,
+        survivors: tuple[WorkerId, ...],
+        lanes: Lanes,
+        content: bytes,
+    ) -> Commit:
+        return Commit(
+            plan=plan,
+            numbers=dict(numbers or self.numbers()),
+            survivors=survivors,
+            lanes=lanes,
+            aggregate=canonical.digest_of(content),
+            aggregate_bytes=len(content),
+        )
+
+
+def with_codec(kind: str, bits: int, **more: float) -> Algorithm:
+    algorithm = TLS
+    codec = replace(algorithm.codec, kind=kind, bits=bits, first_bits=bits, **more)  # type: ignore[arg-type]
+    return replace(algorithm, codec=codec)

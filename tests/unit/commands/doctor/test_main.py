@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from commands.doctor.findings import found
+from commands.doctor.main import examine, main
+from services.trust.authority import new_authority
+from services.trust.identity import Role
+from tests.rig.certificates import DAY, NOW, RUN, tls_files
+from tests.rig.silent_outlet import SilentOutlet
+
+
+def test_a_file_that_is_wrong_ends_the_examination(tmp_path: Path) -> None:
+    (only,) = examine(tmp_path / "nowhere.yaml")
+    assert (only.check, only.ok) == ("configuration", False)
+    assert "no such file" in only.sentence
+
+
+def test_a_bug_of_ours_is_no_finding() -> None:
+    with pytest.raises(ZeroDivisionError):
+        found("x", lambda: str(1 // 0))
+
+
+def test_an_authority_that_ends_soon_is_named_whatever_the_certificate_says(tmp_path: Path) -> None:
+    soon = new_authority(RUN, NOW - DAY, NOW + 3 * DAY)
+    tls = tls_files(tmp_path, soon, Role.OPERATOR, "operator", days=(-1, 300))
+    config = tmp_path / "operator.yaml"
+    config.write_text(
+        f"run: {RUN}\ncoordinator: 127.0.0.1:1\n"
+        f"tls: {{ca: {tls.ca}, certificate: {tls.certificate}, key: {tls.key}}}\n"
+    )
+    *_, certificate = examine(config)
+    assert (certificate.check, certificate.ok) == ("certificate", False)
+    assert certificate.sentence.startswith(f"{tls.ca}, the authority, expires in ")
+
+
+def test_who_waits_for_the_findings_sees_that_it_is_at_work(tmp_path: Path) -> None:
+    told = SilentOutlet()
+    assert main(tmp_path / "nowhere.yaml", as_json=True, out=told) == 1
+    assert told.num_ended == 1

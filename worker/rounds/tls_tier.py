@@ -1,0 +1,89 @@
+"""The tls tier's part in a round: nothing is signed, sealed, hidden or asked back.
+
+It stands where `worker/rounds/attempt.py` stands in the masked tier, so that the conduct of a round
+(`services/worker/agent.py`) is one and the same.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from common import canonical
+from common.documents import Answer, Attestation, Numbers, Offer, Plan, Record
+from common.errors import UnexpectedMessageError
+from common.ids import WorkerId
+from common.shards import PayloadLayout, Piece
+from worker.rounds.visited import Known
+
+
+class PlainAttempt:
+    """See the module docstring."""
+
+    kappa = b""
+
+    def __init__(self, worker: WorkerId, plan: Plan) -> None:
+        self._worker = worker
+        self._plan = plan
+
+    def answer(self, numbers: Numbers) -> tuple[Answer, dict[WorkerId, bytes]]:
+        """Return the answer to the plan; nothing is sealed."""
+        return Answer(canonical.digest(self._plan), self._worker, numbers), {}
+
+    def named(self, answers: Mapping[WorkerId, Answer], sealed: Mapping[WorkerId, bytes]) -> None:
+        """Take U2."""
+
+    def veil(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
+        """Yield the shards as they are."""
+        yield from shards
+
+
+class PlainTier:
+    """See the module docstring."""
+
+    max_clip = float("inf")
+
+    def __init__(self, worker: WorkerId) -> None:
+        self._worker = worker
+
+    def sign_offer(self, offer: Offer) -> Offer:
+        """Return the offer as it is."""
+        return offer
+
+    def begin(self, plan: Plan) -> PlainAttempt:
+        """Take part in a round."""
+        return PlainAttempt(self._worker, plan)
+
+    def read(self, record: Record) -> None:
+        """Take a record: nobody's word is in it."""
+
+    def unread(self, records: Iterable[Record]) -> None:
+        """Records were read and not followed."""
+
+    def forget(self, records: Sequence[Record]) -> None:
+        """Records were followed."""
+
+    def heard(self, word: Attestation) -> None:
+        """Nobody's word counts here.
+
+        Raises:
+            UnexpectedMessageError: always.
+        """
+        raise UnexpectedMessageError(f"{word.worker} vouches for a version in the tls tier")
+
+    def believes(self, record: Record, known: Known, *, begun: bool) -> bool:
+        """Return whether a version is to be stood on: the coordinator is believed."""
+        return True
+
+    def rollback_complaint(self, record: Record, last_seq: int) -> str:
+        """Return nothing: the coordinator is believed."""
+        return ""
+
+    def complaint(self, record: Record) -> str:
+        """Return nothing: nobody asks who a member is."""
+        return ""
+
+    def word(self, record: Record) -> Attestation:
+        """Nobody checks a sum here, so nobody asks."""
+        raise AssertionError(f"record {record.seq} has no tags to check")
+
+    def newest_words(self) -> tuple[Attestation, ...]:
+        """Return nothing."""
+        return ()

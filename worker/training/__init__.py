@@ -1,0 +1,1 @@
+"""The learner: model, data and the training loop. No round."""
