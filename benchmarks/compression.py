@@ -48,7 +48,7 @@ PICTURE: Final = ROOT / "docs" / "compression.svg"
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
 WORKERS: Final = tuple(f"w{i}" for i in range(4))
-LEARNER: Final = "worker.training.huggingface:build"
+LEARNER: Final = "huggingface"
 OUTER: Final = Outer("nesterov", 0.6, 0.8)
 FLOAT32: Final = Codec("float32", 32, 32, residual_decay=0.0)
 WIKITEXT: Final = "WikiText-2"

@@ -79,7 +79,7 @@ def _peaks(folder: Path, layers: int) -> tuple[int, int, int, int]:
         "max_position_embeddings": 64,
     }
     run: dict[str, Any] = {
-        "learner": "worker.training.huggingface:build",
+        "learner": "huggingface",
         "settings": {"model": model, "tokenizer": "bytes", "batch": 1, "sequence": 16},
         "algorithm": {"tier": "tls", "policy": "sync", "min_cohort": 1, "local_steps": 5},
         "stop": {"versions": _VERSIONS},

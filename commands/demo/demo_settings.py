@@ -16,7 +16,7 @@ from worker.training.demo_text import stdlib_shares
 
 WORKERS: Final = ("aws", "gcp", "azure", "onprem")
 SEED: Final = 1
-LEARNER: Final = "worker.training.huggingface:build"
+LEARNER: Final = "huggingface"
 SETTINGS: Final[Mapping[str, Json]] = {
     "model": {
         "model_type": "llama",

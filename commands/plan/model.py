@@ -7,10 +7,10 @@ of parameters nothing is built, and torch is not needed.
 
 from pathlib import Path
 
-from commands.plan.pace import BUILT_IN
 from common.documents import Genesis
 from common.errors import ConfigError
 from common.ids import Digest
+from common.learners import BUILT_IN
 from common.schema import ModelSchema, TensorSpec
 from services.config.genesis_file import load_genesis
 from services.config.settings import RunSettings, load_run

@@ -12,9 +12,9 @@ from commands.plan.traffic import Traffic
 from common.canonical import Json
 from common.documents import Genesis, Stop
 from common.errors import ConfigError
+from common.learners import BUILT_IN
 from common.progress import MAX_ROUNDS_AHEAD, float32_bytes
 
-BUILT_IN: Final = "worker.training.huggingface:build"
 DAY_S: Final = 86_400.0
 _GB: Final = 1e9
 

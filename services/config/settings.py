@@ -31,6 +31,7 @@ from typing_extensions import override
 from common import canonical
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
+from common.learners import BUILT_IN, refusal_of_former
 from common.thresholds import min_cohort
 from services.config import addresses, secret_urls, store_options
 from services.config.config_file import folders, load
@@ -105,8 +106,10 @@ class _Free:
 
 
 def _learner(path: str) -> str:
-    if not re.fullmatch(r"[\w.]+:\w+", path):
-        raise ValueError("expected MODULE:FUNCTION, such as my_package.train:build")
+    if refusal := refusal_of_former(path):
+        raise ValueError(refusal)
+    if path != BUILT_IN and not re.fullmatch(r"[\w.]+:\w+", path):
+        raise ValueError(f"expected {BUILT_IN} or MODULE:FUNCTION, such as my_package.train:build")
     return path
 
 
@@ -344,8 +347,8 @@ class RunSettings(_WithFolders):
         description="what differs from the preset; fields as in docs/protocol.md",
     )
     learner: LearnerPath = Field(
-        default="worker.training.huggingface:build",
-        description="MODULE:FUNCTION that builds the learner",
+        default=BUILT_IN,
+        description="huggingface, the built-in one, or MODULE:FUNCTION that builds your own",
     )
     settings: Annotated[Mapping[str, Any], AfterValidator(_storable)] = Field(
         default_factory=dict, description="the learner's own: model, tokenizer, batch, ..."

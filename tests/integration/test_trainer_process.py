@@ -48,7 +48,7 @@ TORCH_MODEL = {
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "numpy": ("examples.own_learner:build", {"width": 8}),
     "torch": (
-        "worker.training.huggingface:build",
+        "huggingface",
         {"model": TORCH_MODEL, "batch": 2, "sequence": 16},
     ),
 }

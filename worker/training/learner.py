@@ -18,6 +18,7 @@ import numpy.typing as npt
 from common.border import border
 from common.canonical import Json
 from common.errors import ConfigError
+from common.learners import BUILT_IN, refusal_of_former
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,8 @@ GOES_ON: Final = ("cursor.", "random.")
 PINNING: Final = "genesis"
 """Name of the context from which a run is pinned: only then may a model still be refused that can
 be built. Whoever exports a pinned run has no data either."""
+
+_PATHS: Final = {BUILT_IN: "worker.training.huggingface:build"}
 
 OWN_NAMES: Final = (
     "commands",
@@ -177,14 +180,19 @@ def load_learner(path: str) -> Callable[[LearnerContext], Learner]:
     """Return the function that `path` names.
 
     Args:
-        path: "package.module:build"; the module must be importable in every process of the run.
+        path: a built-in learner's name, or "package.module:build"; the module must be
+            importable in every process of the run.
 
     Raises:
         ConfigError: nothing of that name can be imported.
     """
-    module_name, _, function = path.partition(":")
+    if refusal := refusal_of_former(path):
+        raise ConfigError(f"learner: {path!r}: {refusal}")
+    module_name, _, function = _PATHS.get(path, path).partition(":")
     if not module_name or not function:
-        raise ConfigError(f"learner: {path!r} is not of the form 'package.module:build'")
+        raise ConfigError(
+            f"learner: {path!r} is neither {BUILT_IN!r} nor of the form 'package.module:build'"
+        )
     with border("learner", f"{module_name!r} cannot be imported", "correct it", place=True):
         try:
             module = importlib.import_module(module_name)

@@ -72,7 +72,7 @@ def made_up_genesis(run: str) -> Genesis:
     return Genesis(
         run=run,
         seed=1,
-        learner="worker.training.huggingface:build",
+        learner="huggingface",
         settings={"model": {"hidden_size": 96}, "batch": 12},
         schema=ModelSchema(parameters=(TensorSpec("w", (8, 8)),)),
         version0=Digest("ab" * 32),

@@ -42,7 +42,7 @@ def genesis(
     return Genesis(
         run="planned",
         seed=1,
-        learner="worker.training.huggingface:build",
+        learner="huggingface",
         settings={},
         schema=ModelSchema((TensorSpec("w", (parameters,)),)),
         version0=Digest("0" * 64),

@@ -24,7 +24,7 @@ FULL_RUN: dict[str, Any] = {
     "name": "demo",
     "seed": 7,
     "preset": "async_diloco",
-    "learner": "worker.training.huggingface:build",
+    "learner": "huggingface",
     "settings": {
         "model": {"model_type": "llama", "rms_norm_eps": 1e-06, "hidden_size": 32},
         "batch": 12,

@@ -80,7 +80,7 @@ def test_a_run_that_is_pinned_is_exported_whatever_would_be_refused_by_now(tmp_p
         make_genesis,
         run="r",
         seed=1,
-        learner="worker.training.huggingface:build",
+        learner="huggingface",
         settings=settings,
         algorithm=Algorithm(),
         stop=Stop(versions=1),

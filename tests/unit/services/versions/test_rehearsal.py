@@ -75,7 +75,7 @@ def made(folder: Path, **settings):
     return make_genesis(
         run="small",
         seed=3,
-        learner="worker.training.huggingface:build",
+        learner="huggingface",
         settings={"model": MODEL, "sequence": 16, **settings},
         algorithm=Algorithm(),
         stop=Stop(versions=1),

@@ -19,9 +19,11 @@ def test_a_learner_is_found_by_module_and_function():
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("no_colon", "not of the form"),
-        ("examples.own_learner:", "not of the form"),
+        ("no_colon", "nor of the form"),
+        ("examples.own_learner:", "nor of the form"),
         ("no_such_package.train:build", "no_such_package"),
+        ("worker.huggingface:build", "write `learner: huggingface`"),
+        ("worker.training.huggingface:build", "write `learner: huggingface`"),
         ("examples.own_learner:absent", "no function 'absent'"),
         ("examples.own_learner:np", "no function 'np'"),
     ],
@@ -46,7 +48,7 @@ def test_what_a_learner_of_ours_needs_is_named_as_ever(monkeypatch):
 
     monkeypatch.setattr("importlib.import_module", without_torch)
     with pytest.raises(ConfigError, match="needs the module 'torch'"):
-        load_learner("worker.training.huggingface:build")
+        load_learner("huggingface")
 
 
 @pytest.mark.parametrize(
