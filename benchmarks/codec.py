@@ -40,7 +40,7 @@ from common.shards import SHARD_BYTES, Piece
 from common.terms import Terms, round_terms
 from common.weight import threshold
 from coordinator.sums.aggregate import aggregate
-from worker.rounds.update import Lengths, Work, measure, shards
+from worker.rounds.update import Lengths, Sources, measure, shards
 
 Key = TypeVar("Key")
 
@@ -57,7 +57,7 @@ _NUMBERS: Final = Numbers(2000, 1.0, 0, 65535, 20, 20)
 _KEY: Final = bytes(16)
 
 
-class Round:
+class CodecRound:
     """One round of three on a model of whole leaves, all in memory.
 
     Args:
@@ -89,7 +89,7 @@ class Round:
         self._terms: Terms = round_terms(
             self._genesis, self._version, self._plan, self._numbers, self._read
         )
-        self._work = Work(
+        self._work = Sources(
             lambda a, b: self._base[a:b],
             lambda a, b: self._own[a:b],
             lambda a, b: self._residual[a:b],
@@ -201,7 +201,7 @@ def main() -> int:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     num_leaves, num_runs = (2, 2) if quick else (8, 15)
-    rounds = {name: Round(codec, num_leaves) for name, codec in _CODECS.items()}
+    rounds = {name: CodecRound(codec, num_leaves) for name, codec in _CODECS.items()}
     works = {(kind, name): one.work(kind) for name, one in rounds.items() for kind in _KINDS}
     found: dict[str, float] = {}
     for (kind, name), taken_s in _times(works, num_runs).items():

@@ -28,7 +28,7 @@ _PATIENCE: Final = {"worker_lease_s": 3600.0, "upload_timeout_s": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class CommitCost:
     """Of one round.
 
     Args:
@@ -104,7 +104,7 @@ class BenchFederation:
         tls = load_worker(self.layout.config(name), environ={}).tls
         return channel_credentials(tls, "bench", Role.WORKER, name)
 
-    def round_cost(self) -> Cost:
+    def round_cost(self) -> CommitCost:
         """Run one round of all workers on a fresh coordinator, and return what it cost."""
         with self.coordinator() as process, ExitStack() as stack:
             addresses = self.layout.control, self.layout.bulk
@@ -129,7 +129,9 @@ class BenchFederation:
             commit_s = time.perf_counter() - start_s
             commit_cpu_s = sum(map(_cpu_s, family)) - start_cpu_s
             peak = sum(memory_kib(pid, "VmHWM") for pid in family)
-        return Cost((peak - idle) / 1024, commit_s, commit_cpu_s, 4e-9 * genesis.schema.length)
+        return CommitCost(
+            (peak - idle) / 1024, commit_s, commit_cpu_s, 4e-9 * genesis.schema.length
+        )
 
     @contextmanager
     def coordinator(self, heap_folder: Path | None = None) -> Iterator[LocalProcess]:

@@ -25,7 +25,7 @@ Faults = tuple[Callable[[], None], Callable[[], None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class UploadCost:
     """Of one upload.
 
     Args:
@@ -53,20 +53,20 @@ class CutUploads:
         self._link, self._toxic, self._line, self._port = link, toxic, line, port
         self._num_values = num_values
 
-    def whole(self) -> Cost:
+    def whole(self) -> UploadCost:
         """Upload without a cut."""
         return self._upload(f"{HERE}:{self._port}", None, 0.0)
 
-    def cut(self, cut_s: float) -> Cost:
+    def cut(self, cut_s: float) -> UploadCost:
         """Upload while the link goes dark for `cut_s` in the middle."""
         return self._upload(f"{HERE}:{self._port}", (self._link.cut, self._link.heal), cut_s)
 
-    def reset(self, cut_s: float) -> Cost:
+    def reset(self, cut_s: float) -> UploadCost:
         """Upload while every connection is reset for `cut_s` in the middle."""
         assert self._toxic is not None
         return self._upload(self._toxic.address, (self._toxic.reset, self._toxic.heal), cut_s)
 
-    def _upload(self, target: str, faults: Faults | None, cut_s: float) -> Cost:
+    def _upload(self, target: str, faults: Faults | None, cut_s: float) -> UploadCost:
         round_id = RoundId(secrets.token_hex(16))
         worker = WorkerId(WORKERS[0])
         layout = PayloadLayout(self._num_values, 8)
@@ -94,7 +94,7 @@ class CutUploads:
         after = self._link.sent()
         self._line.send(DropRound(round_id))
         sent = Sent(after.wire_bytes - before.wire_bytes, after.packets - before.packets)
-        return Cost(took_s, sent, layout.sent_bytes)
+        return UploadCost(took_s, sent, layout.sent_bytes)
 
     _certs: Path
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.bare_stream import RUNGS
-from benchmarks.commit_memory import WORKERS, BenchFederation, Cost
+from benchmarks.commit_memory import WORKERS, BenchFederation, CommitCost
 from benchmarks.result import write_result
 from benchmarks.upload_speed import upload_speeds
 
@@ -83,7 +83,7 @@ def main() -> int:
     return 0
 
 
-def _per_gb(cost: Cost) -> float:
+def _per_gb(cost: CommitCost) -> float:
     return cost.commit_s / cost.gigabytes
 
 
@@ -97,7 +97,7 @@ def _print_speeds(speeds: Mapping[str, float]) -> None:
         before = 1 / speed
 
 
-def _print_costs(costs: dict[tuple[str, int], Cost]) -> None:
+def _print_costs(costs: dict[tuple[str, int], CommitCost]) -> None:
     print("three updates          MB each   peak MiB   commit s   CPU s   s per GB of float32")
     for (codec, size), cost in costs.items():
         print(

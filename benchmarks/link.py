@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from benchmarks.cut_upload import Cost, cut_uploads
+from benchmarks.cut_upload import UploadCost, cut_uploads
 from benchmarks.result import write_result
 from tests.rig.links import narrow_link
 from tests.rig.programs import lacking
@@ -36,7 +36,7 @@ def main() -> int:
         sys.stderr.write(f"cannot run here: {reason}\n")
         return 2
     num_bytes = _QUICK_BYTES if args.quick else _BYTES
-    found: dict[str, Cost] = {}
+    found: dict[str, UploadCost] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         cut_uploads(Path(folder) / "link", num_bytes, RATE_BPS, resets=True) as uploads,

@@ -30,7 +30,7 @@ _BLOCK_VALUES: Final = 2**22
 
 
 @dataclass(frozen=True, slots=True)
-class RoundTimes:
+class TierTimes:
     """Medians over the rounds, in seconds.
 
     Args:
@@ -44,7 +44,7 @@ class RoundTimes:
     ratios: tuple[float, ...]
 
 
-def round_times(folder: Path, num_values: int, num_pairs: int, num_before: int) -> RoundTimes:
+def round_times(folder: Path, num_values: int, num_pairs: int, num_before: int) -> TierTimes:
     """Play rounds of both tiers in turn.
 
     Args:
@@ -71,7 +71,7 @@ def round_times(folder: Path, num_values: int, num_pairs: int, num_before: int) 
     counted = {tier: rounds[num_before:] for tier, rounds in played.items()}
     totals = {tier: [sum(r.values()) for r in rounds] for tier, rounds in counted.items()}
     pairs = zip(totals["masked"], totals["tls"], strict=True)
-    return RoundTimes(
+    return TierTimes(
         total_s={tier: median(found) for tier, found in totals.items()},
         phase_s={
             tier: {p: median(r[p] for r in rounds) for p in PHASES.values()}

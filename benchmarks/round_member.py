@@ -29,7 +29,7 @@ from services.worker.upload import Payload, encode_payload
 from tests.rig.workers.light_worker import LightWorker, credentials
 from tests.rig.workers.masked_light_worker import MaskedLightWorker
 from worker.rounds.attempt import Attempt
-from worker.rounds.tls_tier import PlainAttempt
+from worker.rounds.tls_tier import TlsAttempt
 
 PATIENCE_S: Final = 120.0
 
@@ -62,7 +62,7 @@ def play(worker: Arrivals, genesis: Genesis, blobs: DataStore, values: Path) -> 
     worker.offer()
     plan = worker.receive_plan()
     worker.answer(plan)
-    attempt: Attempt | PlainAttempt = PlainAttempt(WorkerId(worker.name), plan)
+    attempt: Attempt | TlsAttempt = TlsAttempt(WorkerId(worker.name), plan)
     if isinstance(worker, MaskedLightWorker):
         worker.be_named(plan)
         assert worker.attempt is not None
@@ -95,7 +95,7 @@ def _encoded(
     blobs: DataStore,
     values: Path,
     plan: Plan,
-    attempt: Attempt | PlainAttempt,
+    attempt: Attempt | TlsAttempt,
 ) -> Payload:
     numbers = worker.numbers()  # everybody's
     return encode_payload(

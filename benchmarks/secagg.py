@@ -35,7 +35,7 @@ from typing import Final
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from benchmarks.masked_round import PHASES, RoundTimes, round_times
+from benchmarks.masked_round import PHASES, TierTimes, round_times
 from benchmarks.result import write_result
 from common.arrays import F32
 from common.chain import TILE
@@ -127,7 +127,7 @@ def tagging(bits: int, num_parameters: int) -> float:
     return time.process_time() - start_s
 
 
-class Upload:
+class UploadMaker:
     """The making of one member's data shards, from float32 differences to bytes to send."""
 
     def __init__(self, bits: int, num_members: int, num_parameters: int) -> None:
@@ -213,11 +213,11 @@ def main() -> int:
         found[f"tags_gbps_{bits}bit"] = tags
         row = f"{bits:4} {tags:17.2f}"
         if bits <= 16:
-            upload = Upload(bits, 4, num)
+            upload = UploadMaker(bits, 4, num)
             found[f"encode_gbps_{bits}bit"] = (
                 4e-9 * num / median(upload.make() for _ in range(min(repeats, 3)))
             )
-            found[f"encode_peak_mib_{bits}bit"] = Upload(bits, 4, _PEAK_PARAMETERS).peak_mib()
+            found[f"encode_peak_mib_{bits}bit"] = UploadMaker(bits, 4, _PEAK_PARAMETERS).peak_mib()
             row += f" {found[f'encode_gbps_{bits}bit']:13.2f}"
             row += f" {found[f'encode_peak_mib_{bits}bit']:10.2f}"
         print(row)
@@ -243,7 +243,7 @@ def main() -> int:
     return 0
 
 
-def _print_rounds(rounds: RoundTimes, num_parameters: int) -> None:
+def _print_rounds(rounds: TierTimes, num_parameters: int) -> None:
     print(f"\nround of 4, {4e-6 * num_parameters:.0f} MB of float32 at 8 bits, median seconds")
     print("         ", *(f"{phase:>8}" for phase in PHASES.values()), " Plan to record")
     for tier, total_s in rounds.total_s.items():

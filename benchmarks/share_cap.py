@@ -39,7 +39,7 @@ ALLOWED: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class CapCost:
     """What came of one cap.
 
     Args:
@@ -86,11 +86,11 @@ def _algorithm(max_share: float, size: Size) -> Algorithm:
     )
 
 
-def cost(learned: list[Learned], references: list[Learned]) -> Cost:
+def cost(learned: list[Learned], references: list[Learned]) -> CapCost:
     """Return what a cap cost, seed by seed."""
     losses = [r.loss for r in learned]
     differences = excess(losses, [r.loss for r in references])
-    return Cost(
+    return CapCost(
         loss=mean(losses),
         excess=mean(differences),
         most=upper_bound(differences),

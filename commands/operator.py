@@ -18,7 +18,7 @@ from services.config.settings import load_operator
 from services.process.exit_status import Exit
 from services.trust.identity import Role
 from services.wire.credentials import channel_credentials
-from services.wire.operator_link import OperatorLink, RunStatus, UnreachableError, WorkerStatus
+from services.wire.operator_link import OperatorLink, RunStatus, UnreachableError, WorkerReported
 
 _CLEAR: Final = "\x1b[2J\x1b[H"
 _WATCH_INTERVAL_S: Final = 1.0
@@ -111,7 +111,7 @@ def _measured(e: Evaluation | None) -> str:
     return f"loss {e.loss:.3f} nats, accuracy {e.accuracy:.1%} at version {e.version}"
 
 
-def _row(worker: WorkerStatus) -> tuple[str, ...]:
+def _row(worker: WorkerReported) -> tuple[str, ...]:
     return (
         worker.name,
         str(worker.version),

@@ -11,7 +11,7 @@ from coordinator.ledger import Ledger
 from coordinator.ports import Command, Effect, Note, Operated
 
 
-class Gate:
+class Lifecycle:
     """See the module docstring."""
 
     def __init__(self, stop: Stop, ledger: Ledger) -> None:

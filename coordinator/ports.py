@@ -187,7 +187,7 @@ class RollbackAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Draining:
     """This process will end soon: another coordinator goes on. No cohort closes any more."""
 
 
@@ -304,7 +304,7 @@ Event = (
     | Evaluated
     | Operated
     | RollbackAsked
-    | Ending
+    | Draining
     | SpoolOpened
     | Uploaded
     | Progressed
@@ -489,14 +489,14 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class Dismiss:
     """Go: the run is over (`finished`), or this worker was expelled."""
 
     finished: bool
     reason: str
 
 
-Message = Pace | Plan | Members | Survivors | Signatures | End | Attestation | Replaced | Drain
+Message = Pace | Plan | Members | Survivors | Signatures | End | Attestation | Replaced | Dismiss
 
 
 @dataclass(frozen=True, slots=True)

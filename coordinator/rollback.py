@@ -26,7 +26,7 @@ from coordinator.ports import (
 )
 
 
-class Returning:
+class PendingRollback:
     """See the module docstring."""
 
     def __init__(self, genesis: Genesis, ledger: Ledger) -> None:

@@ -26,7 +26,7 @@ from common.ids import RoundId, WorkerId
 from common.parties import Admits
 from coordinator.backoff import Backoff
 from coordinator.former import former_round
-from coordinator.gate import Gate
+from coordinator.gate import Lifecycle
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
 from coordinator.membership import Member, Membership, check_report
@@ -43,10 +43,10 @@ from coordinator.ports import (
     Delete,
     Departed,
     Disconnected,
-    Drain,
+    Dismiss,
+    Draining,
     DropSpool,
     Effect,
-    Ending,
     Evaluated,
     Event,
     Expelled,
@@ -74,7 +74,7 @@ from coordinator.ports import (
     Ticked,
     Uploaded,
 )
-from coordinator.rollback import Returning
+from coordinator.rollback import PendingRollback
 from coordinator.round import OPEN, OUTCOME, Round
 from coordinator.status import Status, status_of
 
@@ -110,8 +110,8 @@ class Run:
         self._membership = Membership(timings.lease_s)
         self._offers = Offers(genesis, timings.default_grace_s, admits)
         self._round: Round | None = None
-        self._gate = Gate(genesis.stop, self._ledger)
-        self._returning = Returning(genesis, self._ledger)
+        self._gate = Lifecycle(genesis.stop, self._ledger)
+        self._returning = PendingRollback(genesis, self._ledger)
         self._words = self._ledger.words
         self._backoff = Backoff()
         self._border_s = 0.0
@@ -246,7 +246,7 @@ class Run:
                 return self._restored(event, now_s)
             case RestoreFailed():
                 return self._returning.failed(event)
-            case Ending():
+            case Draining():
                 self._ending = True
                 return ()
             case Ticked():
@@ -340,7 +340,7 @@ class Run:
         self._backoff.end()
         if self._round is not None:
             self._round.lose(event.worker, reason, expelled=True)
-        drain = _sends(member, Drain(finished=False, reason=reason))
+        drain = _sends(member, Dismiss(finished=False, reason=reason))
         return (*self._removed(member, reason), *drain)
 
     def _removed(self, member: Member, reason: str) -> tuple[Effect, ...]:
@@ -454,7 +454,7 @@ class Run:
     def _finish(self, control: Control, now_s: float) -> tuple[Effect, ...]:
         effects = self._ledger.control(control, now_s)
         effects += self._returning.over(self._ledger.head.stopped)
-        drain = Drain(finished=True, reason=self._ledger.head.stopped)
+        drain = Dismiss(finished=True, reason=self._ledger.head.stopped)
         for member in self._membership.all():
             effects += _sends(member, drain)
         return (*effects, Finish(self._ledger.head.stopped))
@@ -462,7 +462,7 @@ class Run:
     def _after_the_end(self, event: Event, now_s: float) -> tuple[Effect, ...]:
         match event:
             case Joined():
-                drain = Drain(finished=True, reason=self._ledger.head.stopped)
+                drain = Dismiss(finished=True, reason=self._ledger.head.stopped)
                 return (Send(event.session, drain),)
             case Evaluated():  # of the last version, most likely
                 return self._gate.evaluate(event.evaluation, now_s)
@@ -504,7 +504,7 @@ def _renewed(member: Member, now_s: float) -> tuple[Effect, ...]:
     return ()
 
 
-def _sends(member: Member, message: Drain | Replaced) -> tuple[Effect, ...]:
+def _sends(member: Member, message: Dismiss | Replaced) -> tuple[Effect, ...]:
     return (Send(member.session, message),) if member.connected else ()
 
 

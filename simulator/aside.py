@@ -14,7 +14,7 @@ class Killed(BaseException):
     """The process is dead; nothing may catch this."""
 
 
-class Aside:
+class TurnThread:
     """See the module docstring. Its result or error stands here once `go_on` returned True."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
@@ -64,6 +64,6 @@ class Aside:
 _HERE: Final = threading.local()
 
 
-def this_aside() -> Aside | None:
+def this_aside() -> TurnThread | None:
     """Return the call in whose thread this runs, if any."""
     return getattr(_HERE, "aside", None)

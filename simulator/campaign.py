@@ -25,7 +25,7 @@ from rich.console import Console
 from common import canonical
 from common.canonical import Json
 from common.errors import CrosscloudError
-from services.observe.progress import Progress, outlet, shown
+from services.observe.progress import ShownProgress, outlet, shown
 from simulator.experiment import Learned, LearningRun
 from simulator.learning import learn
 
@@ -167,7 +167,7 @@ def _write(file: Path, content: bytes) -> None:
 class _Shown:
     """How far the campaign is; without a terminal besides a line per finished run."""
 
-    def __init__(self, progress: Progress, console: Console) -> None:
+    def __init__(self, progress: ShownProgress, console: Console) -> None:
         self._whole, self._console = progress, console
         self._progress: dict[str, float] = {}
         if progress.before and not console.is_terminal:

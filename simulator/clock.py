@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 from typing_extensions import override
 
-from simulator.aside import Aside
+from simulator.aside import TurnThread
 from simulator.host import HOST, NOBODY, PAUSED, Host
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _do(self, future: asyncio.Future[T], call: Callable[[], T]) -> None:
         if future.done():
             return
-        host, aside = HOST.get(), Aside(call)
+        host, aside = HOST.get(), TurnThread(call)
         if host is not None and host.may_pause:
             self._go_on(future, call, host, aside)
         else:
@@ -124,14 +124,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._done(future, call, aside)
 
     def _go_on(
-        self, future: asyncio.Future[T], call: Callable[[], T], host: Host, aside: Aside
+        self, future: asyncio.Future[T], call: Callable[[], T], host: Host, aside: TurnThread
     ) -> None:
         if aside.go_on():
             self._done(future, call, aside)
         else:
             host.stopped = functools.partial(self._go_on, future, call, host, aside)
 
-    def _done(self, future: asyncio.Future[T], call: Callable[[], T], aside: Aside) -> None:
+    def _done(self, future: asyncio.Future[T], call: Callable[[], T], aside: TurnThread) -> None:
         if isinstance(aside.error, TryAgainError):
             self.call_later(aside.error.after_s, self._do, future, call)
         elif future.done():

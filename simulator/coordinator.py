@@ -33,7 +33,7 @@ from services.coordinator.driver import Driver, tick
 from services.coordinator.kept.log_store import LogStore
 from services.coordinator.kept.spool import Spool
 from services.coordinator.leading import Leading
-from services.coordinator.live.resilient_store import OpenStore, SteadyStore, wait_for_lease
+from services.coordinator.live.resilient_store import OpenStore, ResilientStore, wait_for_lease
 from services.coordinator.live.store import Changes
 from services.coordinator.messages import (
     ComputeVersion,
@@ -185,7 +185,7 @@ class SimulatedCoordinator:
         await wait_for_lease(self._store, LEASE_S)
         commit_log = LogStore(self._root / "log", canonical.digest(self._genesis))
         opened = OpenStore(self._store, revive=lambda: None)
-        steady = SteadyStore(opened, LEASE_S, commit_log.ends_with_ours, now_s=self._now_s)
+        steady = ResilientStore(opened, LEASE_S, commit_log.ends_with_ours, now_s=self._now_s)
         leading = _Leading(
             self._genesis,
             name=self.host.name,
@@ -248,8 +248,8 @@ class SimulatedCoordinator:
             for task in tasks:
                 task.cancel()
 
-    async def _hold_lease(self, store: SteadyStore) -> None:
-        """As `SteadyStore.hold_lease` does in a thread."""
+    async def _hold_lease(self, store: ResilientStore) -> None:
+        """As `ResilientStore.hold_lease` does in a thread."""
         while True:
             store.keep_lease()
             await asyncio.sleep(LEASE_S / 3)

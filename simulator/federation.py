@@ -54,7 +54,7 @@ from simulator.liar import Liar
 from simulator.memory_store import MemoryServer
 from simulator.network import Network
 from simulator.onlooker import Marks, Onlooker
-from simulator.past import Past
+from simulator.past import WorkHistory
 from simulator.records import record_path, records_of, schema_of, told
 from simulator.runs import algorithm_of, num_blocks, num_workers
 from simulator.verified import Verified
@@ -80,7 +80,7 @@ class WorkerPlace:
     disk: Disk
     max_steps_per_s: float
     fates: list[KillWorker]
-    past: Past
+    past: WorkHistory
     life: SimulatedWorker | None = None
 
     def durable_marks(self) -> Marks:
@@ -94,7 +94,7 @@ class WorkerPlace:
 
 
 @dataclass
-class Federation:
+class SimulatedFederation:
     """See the module docstring.
 
     Args:
@@ -148,7 +148,7 @@ class Federation:
                 disk=Disk(self.root / name),
                 max_steps_per_s=self.rng.choice((1.5, 2.0, 3.0)),
                 fates=[f for f in self.faults if isinstance(f, KillWorker) and f.worker == i],
-                past=Past(
+                past=WorkHistory(
                     functools.partial(self._froze, name), functools.partial(self._given, name)
                 ),
             )

@@ -24,7 +24,7 @@ from services.trust.genuine import Genuine
 from services.trust.identity import MemberList, Role
 from services.trust.pins import PINS, pin_workers
 from services.trust.signing import own_certificate, signed_order
-from services.worker.trusted import Members
+from services.worker.trusted import PinnedMembers
 from worker.rounds.attempt import Sign
 
 RUN: Final = "simulated"
@@ -44,11 +44,11 @@ class Identities:
         ca, pins = folder / CA_CERTIFICATE, folder / PINS
         pin_workers(pins, [folder / f"{w}.pem" for w in WORKERS])
         now = datetime.datetime.now(datetime.UTC)  # no process lasts until they expire
-        members = Members(RUN, ca, pins, lambda: now)
+        members = PinnedMembers(RUN, ca, pins, lambda: now)
         self.genuine = Genuine(ca, lambda: now)
         self.listed = MemberList(folder / MEMBERS, RUN)
         self.admits: Callable[[bytes], Party] = functools.cache(members)
-        ordering = Members(RUN, ca, None, lambda: now, Role.OPERATOR)
+        ordering = PinnedMembers(RUN, ca, None, lambda: now, Role.OPERATOR)
         self.operators: Callable[[bytes], Party] = functools.cache(ordering)
         self._orderers = {name: _tls(folder, name) for name in OPERATORS}
         self._keys: dict[WorkerId, IdentityKey] = {}

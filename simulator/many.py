@@ -13,7 +13,7 @@ from common import canonical
 from common.secagg import signatures, transcript
 from common.secagg.signatures import IdentityPublicKey
 from simulator.faults import Fault, faults_of
-from simulator.federation import BrokenError, Federation
+from simulator.federation import BrokenError, SimulatedFederation
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, for speed
 _MAX_LINES: Final = 60
@@ -57,7 +57,7 @@ def play(seed: int, faults: tuple[Fault, ...] | None = None) -> str:
     if faults is None:
         faults = faults_of(seed)
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
-        federation = Federation(seed, Path(folder), faults)
+        federation = SimulatedFederation(seed, Path(folder), faults)
         try:
             with _once():
                 federation.run()

@@ -33,7 +33,7 @@ _END: Final = object()
 """What a call reads at its end: anything that is no message."""
 
 
-class UnreachableError(Exception):
+class NoAnswerError(Exception):
     """No answer; whether the call was carried out is unknown."""
 
 
@@ -114,25 +114,25 @@ class Network:
         """Ask the server that answers now.
 
         Raises:
-            UnreachableError: no answer came.
+            NoAnswerError: no answer came.
             ProtocolError: the server refused.
         """
         await self._travel()
         if not self.reaches(worker):
-            raise UnreachableError
+            raise NoAnswerError
         assert self.server is not None
         task = self.server.host.run(make(self.server))
         await asyncio.wait((task,))
         await self._travel()
         if task.cancelled() or self.rng.random() < self.cuts:
-            raise UnreachableError
+            raise NoAnswerError
         if isinstance(e := task.exception(), ProtocolError):
             raise e
         if e is not None:
             if not isinstance(e, Killed | CrosscloudError | grpc.RpcError):
                 failed = {"message": "a call failed", "exception": e}
                 asyncio.get_running_loop().call_exception_handler(failed)
-            raise UnreachableError
+            raise NoAnswerError
         answer: T = task.result()
         return answer
 

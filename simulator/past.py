@@ -23,7 +23,7 @@ _STAGE: Final = "stage.json"
 
 
 @dataclass
-class Past:
+class WorkHistory:
     """See the module docstring.
 
     Args:

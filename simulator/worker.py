@@ -45,11 +45,11 @@ from simulator.clock import TryAgainError
 from simulator.host import Host, happens
 from simulator.identities import identities
 from simulator.learner import Books, Counting
-from simulator.network import Network, UnreachableError
-from simulator.past import Past, residual_in
-from worker.rounds.attempt import Member
+from simulator.network import Network, NoAnswerError
+from simulator.past import WorkHistory, residual_in
+from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
-from worker.rounds.tls_tier import PlainTier
+from worker.rounds.tls_tier import TlsTier
 from worker.rounds.trust import Trust
 from worker.training.ledger import Work
 
@@ -58,14 +58,18 @@ _TRAINER_LAG_S: Final = 0.01
 
 
 class SimulatedTrainer:
-    """`services.worker.trainer.Trainer` and the process behind it, between two awaits.
+    """`services.worker.trainer.TrainerLink` and the process behind it, between two awaits.
 
     Args:
         past: is told what happens to work.
     """
 
     def __init__(
-        self, build: Build, now_s: Callable[[], float], progressed: Callable[[], None], past: Past
+        self,
+        build: Build,
+        now_s: Callable[[], float],
+        progressed: Callable[[], None],
+        past: WorkHistory,
     ) -> None:
         self._past = past
         self.progress: Progress | None = None
@@ -191,7 +195,7 @@ class SimulatedWorker:
         network: Network,
         rng: random.Random,
         metrics: WorkerMetrics,
-        past: Past,
+        past: WorkHistory,
     ) -> None:
         self.name = name
         self.past = past
@@ -238,7 +242,7 @@ class SimulatedWorker:
             state=self.state,
             replica=self.replica,
             tier=self._tier(),
-            trainer=cast("trainer_link.Trainer", self.trainer),
+            trainer=cast("trainer_link.TrainerLink", self.trainer),
             push=self._push,
             send=link.send,
             redial=link.redial,
@@ -265,11 +269,11 @@ class SimulatedWorker:
             for task in tasks:
                 task.cancel()
 
-    def _tier(self) -> PlainTier | MaskedTier:
+    def _tier(self) -> TlsTier | MaskedTier:
         """Return what the run's privacy tier adds to a round; its secrets follow from the seed."""
         a, genesis, known = self._genesis.algorithm, self._genesis, identities()
         if not a.masked:
-            return PlainTier(self.name)
+            return TlsTier(self.name)
         trust = Trust(
             colluding=a.colluding,
             min_cohort=a.min_cohort,
@@ -277,7 +281,9 @@ class SimulatedWorker:
             max_staleness=a.max_staleness,
         )
         random_bytes = random.Random(self._rng.getrandbits(64)).randbytes  # noqa: S311
-        member = Member(self.name, a, trust, known.admits, known.signer(self.name), random_bytes)
+        member = MaskedMember(
+            self.name, a, trust, known.admits, known.signer(self.name), random_bytes
+        )
         certificate = functools.partial(known.certificate, self.name)
         return MaskedTier(
             member, genesis, certificate, admitted=known.admits, operators=known.operators
@@ -364,5 +370,5 @@ class SimulatedWorker:
                             self.name, round_id, s, n
                         ),
                     )
-            except UnreachableError:
+            except NoAnswerError:
                 await asyncio.sleep(_RETRY_S)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.observe.amounts import human_bytes, human_count, human_seconds, rough_seconds
-from services.wire.operator_link import RunStatus, WorkerStatus
+from services.wire.operator_link import RunStatus, WorkerReported
 
 _WIDTH: Final = 80
 _MOST_S: Final = 99_999 * 3600.0
@@ -109,7 +109,7 @@ def _second_line(status: RunStatus) -> str:
     return f"{saved(status.bytes_moved, status.fedavg_bytes)}  {phase}"
 
 
-def _cells(worker: WorkerStatus) -> tuple[str, ...]:
+def _cells(worker: WorkerReported) -> tuple[str, ...]:
     return (
         worker.name,
         _version(worker.version),

@@ -40,10 +40,10 @@ from services.trust.identity import Role
 from services.trust.signing import own_certificate, signer
 from services.wire.traffic import Direction
 from services.worker.convert import answer_request, attest_request, offer_request, shares_request
-from services.worker.trusted import Members
-from worker.rounds.attempt import Attempt, Member
+from services.worker.trusted import PinnedMembers
+from worker.rounds.attempt import Attempt, MaskedMember
 from worker.rounds.masked_tier import MaskedTier
-from worker.rounds.tls_tier import PlainAttempt, PlainTier
+from worker.rounds.tls_tier import TlsAttempt, TlsTier
 from worker.rounds.trust import Trust
 
 Sizes = tuple[tuple[Direction, int], ...]
@@ -91,7 +91,7 @@ def conversation(
 
 def _play(
     genesis: Genesis,
-    tiers: Mapping[WorkerId, PlainTier | MaskedTier],
+    tiers: Mapping[WorkerId, TlsTier | MaskedTier],
     num_workers: int,
     *,
     evaluator: bool,
@@ -140,7 +140,7 @@ def _play(
 
 
 def _unmasking(
-    attempt: PlainAttempt | Attempt, survivors: tuple[WorkerId, ...]
+    attempt: TlsAttempt | Attempt, survivors: tuple[WorkerId, ...]
 ) -> tuple[list[session_pb2.ConnectRequest], list[session_pb2.ConnectResponse]]:
     """Return what a member says and hears while the masks come off, where nobody was lost."""
     if not isinstance(attempt, Attempt):
@@ -163,21 +163,21 @@ def _outcome(record: bytes) -> session_pb2.ConnectResponse:
 
 def _tiers(
     genesis: Genesis, workers: tuple[WorkerId, ...], folder: Path
-) -> dict[WorkerId, PlainTier | MaskedTier]:
+) -> dict[WorkerId, TlsTier | MaskedTier]:
     a = genesis.algorithm
     if not a.masked:
-        return {w: PlainTier(w) for w in workers}
+        return {w: TlsTier(w) for w in workers}
     init_federation(folder, genesis.run, [Holder(Role.WORKER, w, w) for w in workers])
     now = datetime.datetime.now(datetime.UTC)
     ca = folder / CA_CERTIFICATE
-    admits = Members(genesis.run, ca, None, lambda: now)
-    operators = Members(genesis.run, ca, None, lambda: now, Role.OPERATOR)
+    admits = PinnedMembers(genesis.run, ca, None, lambda: now)
+    operators = PinnedMembers(genesis.run, ca, None, lambda: now, Role.OPERATOR)
     trust = Trust(a.tier, a.colluding, a.min_cohort, a.max_share, a.max_staleness)
-    tiers: dict[WorkerId, PlainTier | MaskedTier] = {}
+    tiers: dict[WorkerId, TlsTier | MaskedTier] = {}
     for worker in workers:
         files = {"certificate": folder / f"{worker}.pem", "key": folder / f"{worker}.key"}
         tls = TlsSettings(ca=ca, **files)
-        member = Member(worker, a, trust, admits, signer(tls), secrets.token_bytes)
+        member = MaskedMember(worker, a, trust, admits, signer(tls), secrets.token_bytes)
         certificate = functools.partial(own_certificate, tls)
         tiers[worker] = MaskedTier(
             member, genesis, certificate, admitted=admits, operators=operators

@@ -29,11 +29,11 @@ WORKERS: Final = ("aws", "azure", "gcp")
 COORDINATOR: Final = "coordinator"
 
 
-class _Settings(BaseModel):
+class _PlanSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class PlaceSettings(_Settings):
+class PlaceSettings(_PlanSettings):
     """One machine: where it stands, its link, its speed."""
 
     cloud: str | None = Field(
@@ -50,7 +50,7 @@ class PlaceSettings(_Settings):
     )
 
 
-class PlanOptions(_Settings):
+class PlanOptions(_PlanSettings):
     """The planner's own file."""
 
     parameters: float | None = Field(

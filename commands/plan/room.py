@@ -14,7 +14,7 @@ from common.progress import float32_bytes
 from common.schema import leaves
 from common.shards import PayloadLayout
 from common.terms import round_bits, round_fragment, round_layout
-from services.coordinator.kept.retention import Keeping
+from services.coordinator.kept.retention import Retention
 
 _DIGEST_BYTES: Final = 67  # 64 hexadecimal digits, quoted, and a comma
 _SUM_BYTES: Final = 16  # of a shard, beside an upload (`services/coordinator/kept/upload.py`)
@@ -80,7 +80,7 @@ def kept_after(num_versions: int, snapshot_every: int) -> Kept:
 
 def most_kept(snapshot_every: int) -> Kept:
     """Return the most that is kept at any time."""
-    keeping, most = Keeping(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
+    keeping, most = Retention(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
     for version in range(1, 3 * snapshot_every + 1):
         keeping.recorded(_record(version))
         order = keeping.collect()
@@ -149,15 +149,15 @@ def evaluator_memory_bytes(genesis: Genesis) -> float:
     return float32_bytes(genesis.schema) + _EVALUATOR_BYTES
 
 
-def _keeping(num_versions: int, snapshot_every: int) -> Keeping:
-    keeping = Keeping(_digest(0), snapshot_every, version_bytes=0)
+def _keeping(num_versions: int, snapshot_every: int) -> Retention:
+    keeping = Retention(_digest(0), snapshot_every, version_bytes=0)
     for version in range(1, num_versions + 1):
         keeping.recorded(_record(version))
     return keeping
 
 
 def _record(version: int) -> Record:
-    """Return a commit's record, as far as `Keeping` looks at it."""
+    """Return a commit's record, as far as `Retention` looks at it."""
     none = Digest("")
     plan = Plan("", RoundId(""), "", version - 1, none, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, ())
     commit = Commit(plan, {}, (), Lanes(0, 0, 0), _digest(version), 0)

@@ -13,7 +13,7 @@ from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2
 from services.wire import framing
 from services.wire.compression import PIECE_BYTES
-from services.wire.traffic import Direction, Tally
+from services.wire.traffic import Direction, TrafficCounts
 
 Traffic = Mapping[Direction, Mapping[str, int]]
 """By direction as the worker sees it, and kind."""
@@ -31,7 +31,7 @@ def round_traffic(
     Args:
         packed: share of an aggregate's bytes that is left when it is packed.
     """
-    tally = Tally()
+    tally = TrafficCounts()
     for direction, size in talk.round:
         tally.message(direction, "control", size)
     last = layout.num_shards - 1  # its number takes as many bytes as most do
@@ -47,13 +47,13 @@ def round_traffic(
 
 def download_traffic(kind: str, files: Iterable[int]) -> Traffic:
     """Return the bytes of downloading files of these sizes."""
-    tally = Tally()
+    tally = TrafficCounts()
     for size, num in Counter(files).items():
         _download(tally, kind, size, num)
     return _of(tally)
 
 
-def _download(tally: Tally, kind: str, size: int, num_files: int = 1) -> None:
+def _download(tally: TrafficCounts, kind: str, size: int, num_files: int = 1) -> None:
     request = bulk_pb2.DownloadRequest(digest=bytes(32), packed=True)
     tally.message("sent", kind, request.ByteSize(), num_files)
     for length, num in _pieces(size, PIECE_BYTES):
@@ -70,7 +70,7 @@ def _pieces(size: int, most: int) -> Iterator[tuple[int, int]]:
         yield rest, 1
 
 
-def _of(tally: Tally) -> Traffic:
+def _of(tally: TrafficCounts) -> Traffic:
     return {"sent": tally.wire("sent"), "received": tally.wire("received")}
 
 
@@ -81,7 +81,7 @@ def version_traffic(genesis: Genesis) -> Traffic:
 
 def heartbeat_traffic(talk: Conversation, interval_s: float) -> Traffic:
     """Return bytes per hour of heartbeats and their answers."""
-    tally = Tally()
+    tally = TrafficCounts()
     for direction, size in talk.heartbeat:
         tally.message(direction, "control", size)
     per_beat = _of(tally)

@@ -140,7 +140,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class TrafficPoint:
     """Bytes moved until then, and what float32 FedAvg would have moved."""
 
     seconds: float
@@ -165,7 +165,7 @@ class RunData:
     result: Result
     began_s: float | None
     measured: tuple[Measured, ...]
-    traffic: tuple[Traffic, ...]
+    traffic: tuple[TrafficPoint, ...]
     rounds: tuple[RoundLine, ...] | None
     num_torn: int
     genesis: Genesis | None
@@ -224,7 +224,7 @@ class _Lines:
         self._path = path
         self.began_s: float | None = None
         self.measured: list[Measured] = []
-        self.traffic: list[Traffic] = []
+        self.traffic: list[TrafficPoint] = []
         self.rounds: dict[str, RoundLine] = {}
         self.has_rounds = False
         self.num_torn = 0
@@ -252,7 +252,7 @@ class _Lines:
             self.has_rounds = True
             for ended in line.rounds:
                 self.rounds.setdefault(ended.round, ended)
-        self.traffic.append(Traffic(line.seconds, line.bytes_moved, line.bytes_float32_fedavg))
+        self.traffic.append(TrafficPoint(line.seconds, line.bytes_moved, line.bytes_float32_fedavg))
         self.measure(line)
 
     def measure(self, totals: Totals) -> None:
@@ -321,7 +321,7 @@ def _kept_genesis(folder: Path) -> Path | None:
 _MOST_POINTS: Final = 400
 
 
-def _thinned(traffic: list[Traffic]) -> tuple[Traffic, ...]:
+def _thinned(traffic: list[TrafficPoint]) -> tuple[TrafficPoint, ...]:
     every = max(1, len(traffic) // _MOST_POINTS)
     thinned = traffic[::every]
     return tuple(thinned if not traffic or thinned[-1] is traffic[-1] else [*thinned, traffic[-1]])

@@ -61,9 +61,9 @@ class Dense:
         self.levels_per_radius = self.levels / self.reach
         self.signs = signs
 
-    def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
+    def encoder(self, factor: float, decay: float, noise: Noise) -> "_DenseEncoder":
         """See `TileCodec`."""
-        return _Encoder(self, factor, decay, noise)
+        return _DenseEncoder(self, factor, decay, noise)
 
     def total(self, num_blocks: int) -> Total:
         """See `TileCodec`."""
@@ -109,7 +109,7 @@ class Dense:
         return unpack(payload, self.bits)
 
 
-class _Encoder:
+class _DenseEncoder:
     """Works in `difference` itself: what is left of it is the residual."""
 
     def __init__(self, codec: Dense, factor: float, decay: float, noise: Noise) -> None:

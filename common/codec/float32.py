@@ -31,9 +31,9 @@ class Float32:
     def __init__(self, scales: Scales) -> None:
         self._radius = scales.radius
 
-    def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
+    def encoder(self, factor: float, decay: float, noise: Noise) -> "_Float32Encoder":
         """See `TileCodec`; `decay` and `noise` are not used."""
-        return _Encoder(self._radius.astype(np.float32), np.float32(factor))
+        return _Float32Encoder(self._radius.astype(np.float32), np.float32(factor))
 
     def total(self, num_blocks: int) -> Total:
         """See `TileCodec`."""
@@ -68,7 +68,7 @@ class Float32:
         return 0.0
 
 
-class _Encoder:
+class _Float32Encoder:
     def __init__(self, radius: F32, factor: np.float32) -> None:
         self._radius, self._factor = radius, factor
 

@@ -66,9 +66,9 @@ class TopK:
         self.block_bytes = block_bytes(one_in)
         self.radius: F32 = scales.radius.astype(np.float32)
 
-    def encoder(self, factor: float, decay: float, noise: Noise) -> "_Encoder":
+    def encoder(self, factor: float, decay: float, noise: Noise) -> "_TopkEncoder":
         """See `TileCodec`; `noise` is not used."""
-        return _Encoder(self, np.float32(factor), np.float32(decay))
+        return _TopkEncoder(self, np.float32(factor), np.float32(decay))
 
     def total(self, num_blocks: int) -> Total:
         """See `TileCodec`: uint8[survivors so far, num_blocks, block_bytes]."""
@@ -160,7 +160,7 @@ class TopK:
         return total
 
 
-class _Encoder:
+class _TopkEncoder:
     """Works in one buffer of one tile."""
 
     def __init__(self, codec: TopK, factor: np.float32, decay: np.float32) -> None:

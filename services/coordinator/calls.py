@@ -40,7 +40,7 @@ class StreamLimits:
         return self.streams - self.streams // 4
 
 
-class Call:
+class OpenCall:
     """One open stream."""
 
     def __init__(self, context: Any, *, upload: bool, now_s: Callable[[], float]) -> None:
@@ -67,17 +67,17 @@ class Calls:
         self._limits = limits
         self._now_s = now_s
         self._changed = threading.Condition()
-        self._open: dict[str, list[Call]] = {}
+        self._open: dict[str, list[OpenCall]] = {}
         self._draining = False
 
     @contextmanager
-    def by(self, name: str, context: Any, *, upload: bool) -> Iterator[Call]:
+    def by(self, name: str, context: Any, *, upload: bool) -> Iterator[OpenCall]:
         """Hold a stream of `name` for as long as the block lasts.
 
         Raises:
             BusyError: there are enough.
         """
-        call = Call(context, upload=upload, now_s=self._now_s)
+        call = OpenCall(context, upload=upload, now_s=self._now_s)
         with self._changed:
             self._check(name, upload=upload)
             self._open.setdefault(name, []).append(call)

@@ -19,7 +19,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from coordinator.ports import Ending, Event
+from coordinator.ports import Draining, Event
 from services.coordinator.sessions.streams import Door, Sessions
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ async def drain(
     door.close()
 
     async def everything_ended() -> None:
-        await feed(Ending())
+        await feed(Draining())
         await streams_end()
         while round_is_open():  # noqa: ASYNC110 - the core has no clock to wait with
             await asyncio.sleep(_LOOK_EVERY_S)

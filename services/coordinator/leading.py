@@ -35,9 +35,9 @@ from coordinator.words import origin_of
 from services.coordinator.drain import drain
 from services.coordinator.driver import Driver
 from services.coordinator.kept.log_store import LogStore
-from services.coordinator.kept.retention import Keeping
+from services.coordinator.kept.retention import Retention
 from services.coordinator.kept.spool import Spool
-from services.coordinator.live.resilient_store import SteadyStore
+from services.coordinator.live.resilient_store import ResilientStore
 from services.coordinator.messages import TakeOver
 from services.coordinator.processes import Half, Processes, Watch
 from services.coordinator.sessions import convert
@@ -76,7 +76,7 @@ class Leading:
         genesis: Genesis,
         *,
         name: str,
-        store: SteadyStore,
+        store: ResilientStore,
         commit_log: LogStore,
         spool: Spool,
         snapshot_every: int,
@@ -99,7 +99,7 @@ class Leading:
         self.reports = reports
         self.sessions = Sessions()
         self._door = door
-        self.keeping = Keeping(genesis.version0, snapshot_every, _version_bytes(genesis))
+        self.keeping = Retention(genesis.version0, snapshot_every, _version_bytes(genesis))
         self.core = Run(
             genesis,
             head=self._fold_log(recall),

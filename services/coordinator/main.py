@@ -45,7 +45,7 @@ from services.coordinator.drain import END_S
 from services.coordinator.kept.log_store import LogStore
 from services.coordinator.kept.spool import Spool
 from services.coordinator.leading import Leading
-from services.coordinator.live.resilient_store import OpenStore, SteadyStore, open_store
+from services.coordinator.live.resilient_store import OpenStore, ResilientStore, open_store
 from services.coordinator.messages import Serving
 from services.coordinator.processes import spawn_children
 from services.coordinator.sessions.admission import Admission
@@ -103,7 +103,7 @@ class Coordinator:
         self._observer.listed(self.members.members.values())
         commit_log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
         timings = settings.timings
-        self._store = SteadyStore(store, timings.leader_lease_s, commit_log.ends_with_ours)
+        self._store = ResilientStore(store, timings.leader_lease_s, commit_log.ends_with_ours)
         self._ended = threading.Event()
         self.leading = Leading(
             genesis,

@@ -40,7 +40,7 @@ from services.versions.downloads import Downloads
 from services.versions.export import build_learner, load_version
 from services.versions.first_version import make_first_version
 from services.versions.replica import Replica, genesis_position
-from services.wire.backoff import Patience
+from services.wire.backoff import RetryBackoff
 from services.wire.bulk_link import BulkLink
 from services.wire.credentials import explain_failed_call, is_break, renewed_credentials
 from services.wire.renewed_channel import RenewedChannel
@@ -199,7 +199,7 @@ class Evaluator:
 
     def _follow(self) -> None:
         """Put every record of the log into the queue, for ever; None at the end."""
-        patience = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        patience = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         next_seq = None if self._position is None else self._position.next_seq
         while not self._closing.is_set():
             told_s, heard = None, False

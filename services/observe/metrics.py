@@ -19,7 +19,7 @@ from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
 from services.observe.prometheus import Family, MetricsServer, Registry, Reported, Sampled, serve
-from services.wire.traffic import DIRECTIONS, KINDS, OTHER, Direction, Tally
+from services.wire.traffic import DIRECTIONS, KINDS, OTHER, Direction, TrafficCounts
 
 __all__ = [
     "CoordinatorMetrics",
@@ -457,7 +457,7 @@ class EvaluatorMetrics:
         self._measured.inc()
         self._took.observe(seconds)
 
-    def moved(self, tally: Tally) -> None:
+    def moved(self, tally: TrafficCounts) -> None:
         """So much went to the coordinator and came from it since the process started."""
         wire, float32 = ({d: read(d) for d in DIRECTIONS} for read in (tally.wire, tally.float32))
         _set_traffic(self._reported, "evaluator", (), wire, float32)

@@ -20,7 +20,7 @@ BYTES: Final = "bytes"
 
 
 @dataclass(slots=True)
-class Progress:
+class ShownProgress:
     """How far one thing is.
 
     Args:
@@ -143,7 +143,7 @@ def outlet(stream: IO[str] | None = None) -> Outlet:
 
 
 def tell(
-    progress: Progress,
+    progress: ShownProgress,
     out: Outlet,
     now_s: Callable[[], float],
     wait: Callable[[float], bool],
@@ -169,14 +169,14 @@ def shown(
     out: Outlet | None,
     done: float = 0,
     now_s: Callable[[], float] = time.monotonic,
-) -> Iterator[Progress]:
+) -> Iterator[ShownProgress]:
     """Show how far the block is, whatever it waits for: a thread tells.
 
     Args:
         out: where; None = nowhere.
         done: before it began.
     """
-    progress = Progress(what, total, unit, now_s(), done=done, before=done)
+    progress = ShownProgress(what, total, unit, now_s(), done=done, before=done)
     if out is None:
         yield progress
         return

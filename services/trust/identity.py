@@ -99,14 +99,14 @@ def identity_in(certificate: x509.Certificate) -> Identity:
     return identity_among(uris)
 
 
-class Call(Protocol):
+class CallContext(Protocol):
     """A gRPC servicer context, sync or aio: the part that says who called."""
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         """Return what TLS proved, by property name."""
 
 
-def identity_of(context: Call) -> Identity:
+def identity_of(context: CallContext) -> Identity:
     """Return who called, from the certificate that TLS verified.
 
     Raises:
@@ -116,7 +116,7 @@ def identity_of(context: Call) -> Identity:
     return identity_among(uri.decode("ascii", "replace") for uri in uris)
 
 
-def certificate_end_s(context: Call) -> float:
+def certificate_end_s(context: CallContext) -> float:
     """Return the Unix time at which the caller's certificate ends; 0 where TLS does not tell.
 
     Raises:

@@ -12,7 +12,7 @@ from common.documents import Genesis, Version
 from common.errors import MalformedDocumentError
 from common.ids import Digest
 from services.disk.data_store import DataStore
-from services.observe.progress import BYTES, Progress
+from services.observe.progress import BYTES, ShownProgress
 from worker.rounds.catch_up import version_bytes
 
 EVERY_S: Final = 10.0
@@ -32,7 +32,7 @@ class Downloads:
         self._genesis = genesis
         self._say = say
         self._now_s = now_s
-        self._version: dict[Digest, Progress] = {}
+        self._version: dict[Digest, ShownProgress] = {}
         self._due_s = 0.0
 
     def came(self, digest: Digest, kind: str, store: DataStore) -> None:
@@ -60,6 +60,6 @@ class Downloads:
         except MalformedDocumentError:  # a leaf that healed, say
             return
         total = version_bytes(self._genesis, version, store.has)
-        progress = Progress("files of the version", total, BYTES, self._now_s())
+        progress = ShownProgress("files of the version", total, BYTES, self._now_s())
         missing = (blob for blob in version.blobs() if not store.has(blob))
         self._version = self._version | dict.fromkeys(missing, progress)

@@ -8,7 +8,7 @@ measure; it counts as no failure.
 import random
 
 
-class Patience:
+class RetryBackoff:
     """See the module docstring.
 
     Args:

@@ -20,11 +20,11 @@ from common.ids import Digest, RoundId
 from protos.v1 import bulk_pb2
 from services.disk.data_store import DataStore
 from services.wire import framing
-from services.wire.backoff import Patience
+from services.wire.backoff import RetryBackoff
 from services.wire.compression import piece_at, unpack
 from services.wire.credentials import explain_failed_call
 from services.wire.status import error_of, retry_after_s
-from services.wire.traffic import Tally
+from services.wire.traffic import TrafficCounts
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ class BulkLink:
         self,
         channel: grpc.Channel,
         closing: Event,
-        tally: Tally | None = None,
+        tally: TrafficCounts | None = None,
     ) -> None:
-        self.tally = tally or Tally()
+        self.tally = tally or TrafficCounts()
         self._channel = channel
         self._closing = closing
         self._push = channel.stream_unary(_PUSH, None, bulk_pb2.PushShardsResponse.FromString)
@@ -228,7 +228,11 @@ class BulkLink:
             call.cancel()
 
     def _retried(self, attempt: Callable[[], T], give_up: Event) -> T:
-        patience, said_busy, said_broken = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False, False
+        patience, said_busy, said_broken = (
+            RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S),
+            False,
+            False,
+        )
         while True:
             if give_up.is_set() or self._closing.is_set():
                 raise GivenUpError("the transfer is not wanted any more")

@@ -42,8 +42,8 @@ class NotRecordedError(CrosscloudError):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """One worker, as operator.proto's WorkerStatus says it."""
+class WorkerReported:
+    """One worker, as operator.proto's WorkerReported says it."""
 
     name: str
     live: bool
@@ -83,7 +83,7 @@ class RunStatus:
     privacy: str
     evaluation: Evaluation | None
     counters: Counters
-    workers: tuple[WorkerStatus, ...]
+    workers: tuple[WorkerReported, ...]
     aborts: int
     bytes_up: int
     bytes_down: int
@@ -261,8 +261,8 @@ def run_status(answer: operator_pb2.GetStatusResponse) -> RunStatus:
     )
 
 
-def _worker_status(w: operator_pb2.WorkerStatus) -> WorkerStatus:
-    return WorkerStatus(
+def _worker_status(w: operator_pb2.WorkerStatus) -> WorkerReported:
+    return WorkerReported(
         name=printable(w.name),
         live=w.live,
         silent_s=w.silent_s,

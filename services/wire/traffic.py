@@ -51,7 +51,7 @@ def both_ways(direction: Direction, message_bytes: int) -> Iterator[tuple[Direct
     yield ("received" if direction == "sent" else "sent"), RETURNED_BYTES
 
 
-class Tally:
+class TrafficCounts:
     """Bytes on the wire by direction and kind, and what they stand for. For many threads."""
 
     def __init__(self) -> None:

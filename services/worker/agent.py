@@ -43,20 +43,20 @@ from services.worker.messages import (
     Progress,
     Release,
     Return,
-    Save,
+    SaveTo,
 )
 from services.worker.state import Manifest, StateFolder
-from services.worker.trainer import Trainer
-from services.worker.unmasking import Unmasking
+from services.worker.trainer import TrainerLink
+from services.worker.unmasking import UnmaskingConduct
 from services.worker.upload import Payload, Push, Upload, encode_payload
 from worker.rounds.attempt import Attempt
 from worker.rounds.belief import BeginAt, Follow, Verify, Wait
 from worker.rounds.held import Held
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.pace import Bounds, Missed, OwnPace, Turns
-from worker.rounds.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
-from worker.rounds.tls_tier import PlainAttempt, PlainTier
-from worker.rounds.visited import Known
+from worker.rounds.round import Fate, RefusedError, Rule, Stage, WorkerRound, WorkState
+from worker.rounds.tls_tier import TlsAttempt, TlsTier
+from worker.rounds.visited import Visited
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +84,8 @@ class Agent:
         boot: str,
         state: StateFolder,
         replica: Replica,
-        trainer: Trainer,
-        tier: PlainTier | MaskedTier,
+        trainer: TrainerLink,
+        tier: TlsTier | MaskedTier,
         push: Push,
         send: Callable[[session_pb2.ConnectRequest], None],
         redial: Callable[[], None],
@@ -102,7 +102,7 @@ class Agent:
         self._replica = replica
         self._trainer = trainer
         self._tier = tier
-        self._attempt: PlainAttempt | Attempt | None = None
+        self._attempt: TlsAttempt | Attempt | None = None
         self._push = push
         self._send = send
         self._redial = redial
@@ -117,12 +117,12 @@ class Agent:
         self._waits_since_s: float | None = None  # for members' words
         self._looked_at = -1  # record whose sum this worker has tried to check
         self._words: tuple[Attestation, ...] = ()  # on which it stood as it was saved
-        self._known = Known().standing_on(0, genesis.version0)
+        self._known = Visited().standing_on(0, genesis.version0)
         self._stage_lock = asyncio.Lock()
         self._staged_at_s = 0.0
         self._pace = OwnPace(genesis.algorithm, turns)
         self._told_pace: Bounds | None = None
-        self.unmasking = Unmasking(
+        self.unmasking = UnmaskingConduct(
             tier,
             latest=lambda: (self._round, self._attempt),
             send=send,
@@ -149,7 +149,7 @@ class Agent:
     @property
     def settled(self) -> bool:
         """Whether a save holds all: no round has frozen work, no merge waits for its version."""
-        return self._round.work is Work.FREE and not self._contributed
+        return self._round.work is WorkState.FREE and not self._contributed
 
     async def resume(self) -> None:
         """Go on from the state on disk, if there is one: the stage, else the save."""
@@ -211,7 +211,7 @@ class Agent:
         open_to_work = self.connected and self.begun and not self._finishing
         if not open_to_work or progress is None or self._replica.behind:
             return
-        if self._round.work is not Work.FREE or self._round.offer is not None or self._held:
+        if self._round.work is not WorkState.FREE or self._round.offer is not None or self._held:
             return
         if progress.pending.steps < self._pace.bounds.local_steps:
             return
@@ -294,7 +294,7 @@ class Agent:
         except BadCommitError as e:
             raise RefusedError(plan.round, Rule.TERMS, str(e)) from None
 
-    def _send_answer(self, plan: Plan, attempt: PlainAttempt | Attempt) -> None:
+    def _send_answer(self, plan: Plan, attempt: TlsAttempt | Attempt) -> None:
         assert self._round.stage is not None
         assert self._round.stage.answer is not None
         answer, sealed = attempt.answer(self._round.stage.answer.numbers)
@@ -333,7 +333,7 @@ class Agent:
         self,
         plan: Plan,
         answers: Mapping[WorkerId, Answer],
-        attempt: PlainAttempt | Attempt,
+        attempt: TlsAttempt | Attempt,
         give_up: Event,
     ) -> None:
         """Encode the frozen work and send it; the last byte of the stage is durable before."""
@@ -352,7 +352,7 @@ class Agent:
         self,
         plan: Plan,
         answers: Mapping[WorkerId, Answer],
-        attempt: PlainAttempt | Attempt,
+        attempt: TlsAttempt | Attempt,
     ) -> Payload:
         """Encode the frozen work. In a thread; writes only files of the stage."""
         folder = self._state.stage
@@ -543,7 +543,7 @@ class Agent:
         if not self.settled:
             raise AssertionError("the stage would be lost, and with it that its work was exposed")
         folder = self._state.new_save()
-        await self._trainer.save(Save(str(folder)))
+        await self._trainer.save(SaveTo(str(folder)))
         position, residual = self._replica.position, self._residual
         self._known = self._known.standing_on(position.version, position.digest)
         self._words = self._tier.newest_words() or self._words
@@ -566,7 +566,7 @@ class Agent:
             self.saved.set_result(None)
 
     async def ticked(self) -> None:
-        """Save now and then, also while nothing is committed."""
+        """SaveTo now and then, also while nothing is committed."""
         stage = self._round.stage
         if stage is not None and self._is_given_up(stage):
             lost = stage.plan.round

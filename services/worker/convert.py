@@ -8,7 +8,7 @@ from common.documents import Answer, Attestation, Offer, Plan
 from common.errors import MalformedDocumentError
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
-from worker.rounds.attempt import Revealed
+from worker.rounds.attempt import RevealedShares
 from worker.rounds.round import RefusedError
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def signature_request(round_id: bytes, signature: bytes) -> session_pb2.ConnectR
     return session_pb2.ConnectRequest(signature=submit)
 
 
-def shares_request(round_id: RoundId, revealed: Revealed) -> session_pb2.ConnectRequest:
+def shares_request(round_id: RoundId, revealed: RevealedShares) -> session_pb2.ConnectRequest:
     """Return the message that reveals."""
     shares = {str(w): session_pb2.Share(own=share) for w, share in revealed.own.items()}
     shares |= {str(w): session_pb2.Share(mask=share) for w, share in revealed.mask.items()}

@@ -25,11 +25,11 @@ from common.errors import CrosscloudError
 from protos.v1 import session_pb2, session_pb2_grpc
 from services.config.renewed import Renewed
 from services.process.exit_status import Exit
-from services.wire.backoff import Patience
+from services.wire.backoff import RetryBackoff
 from services.wire.channels import OPTIONS, Options, to
 from services.wire.credentials import explain_rpc_error, is_break
 from services.wire.status import error_of, retry_after_s
-from services.wire.traffic import Tally
+from services.wire.traffic import TrafficCounts
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +96,9 @@ class Link:
         heartbeat: Callable[[], session_pb2.Heartbeat],
         inbox: Callable[[Message | None], None],
         own: Renewed[grpc.ChannelCredentials] | None = None,
-        tally: Tally | None = None,
+        tally: TrafficCounts | None = None,
     ) -> None:
-        self._tally = tally or Tally()
+        self._tally = tally or TrafficCounts()
         self._target = target
         self._dial = dial
         self._join = join
@@ -127,7 +127,7 @@ class Link:
         Raises:
             EndedError: the coordinator refuses this worker for good.
         """
-        patience = Patience(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        patience = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             self._welcomed, self._over, self._come_back_s = False, False, None
             try:

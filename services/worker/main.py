@@ -47,18 +47,18 @@ from services.versions.replica import Replica, genesis_position
 from services.wire.bulk_link import BulkLink
 from services.wire.credentials import renewed_credentials
 from services.wire.renewed_channel import RenewedChannel
-from services.wire.traffic import Tally
+from services.wire.traffic import TrafficCounts
 from services.worker import trainer as trainer_link
 from services.worker.agent import Agent
 from services.worker.inbox import Inbox
 from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
-from services.worker.trusted import Members, trust_of
-from worker.rounds.attempt import Member
+from services.worker.trusted import PinnedMembers, trust_of
+from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.pace import Turns
-from worker.rounds.tls_tier import PlainTier
+from worker.rounds.tls_tier import TlsTier
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Worker:
         self._closing = threading.Event()
         credentials = renewed_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
         bulk_channel = RenewedChannel(settings.coordinator.bulk, credentials)
-        self._tally = Tally()
+        self._tally = TrafficCounts()
         self._bulk = BulkLink(bulk_channel, self._closing, self._tally)
         self._downloads = Downloads(genesis, log.info, time.monotonic)
         self._state = StateFolder(settings.state_dir)
@@ -100,7 +100,7 @@ class Worker:
             own=credentials,
             tally=self._tally,
         )
-        self._trainer: trainer_link.Trainer
+        self._trainer: trainer_link.TrainerLink
         self._agent: Agent
 
     async def run(self) -> Exit:
@@ -309,7 +309,7 @@ def _turns(settings: WorkerSettings, genesis: Genesis) -> Turns:
     return Turns.of([organisation for organisation, _ in pins.values()], own, genesis.algorithm)
 
 
-def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
+def _tier(settings: WorkerSettings, genesis: Genesis) -> TlsTier | MaskedTier:
     """Return what the run's privacy tier adds to a round.
 
     Raises:
@@ -320,7 +320,7 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
         raise ConfigError(f"run {genesis.run}: {complaint}: change the one or the other")
     if not algorithm.masked:
         log.warning("privacy tier tls: the coordinator sees this worker's updates and losses")
-        return PlainTier(name)
+        return TlsTier(name)
     if settings.trust.pins is None:
         log.warning("no pins: whoever holds the CA's key can invent members of a sum")
     if algorithm.min_cohort < min_cohort(algorithm.colluding):
@@ -330,9 +330,9 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> PlainTier | MaskedTier:
     def now() -> datetime.datetime:
         return datetime.datetime.now(datetime.UTC)
 
-    admits = Members(genesis.run, ca, pins, now)
-    operators = Members(genesis.run, ca, settings.trust.operators, now, Role.OPERATOR)
-    member = Member(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
+    admits = PinnedMembers(genesis.run, ca, pins, now)
+    operators = PinnedMembers(genesis.run, ca, settings.trust.operators, now, Role.OPERATOR)
+    member = MaskedMember(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
     certificate = functools.partial(own_certificate, settings.tls)
     return MaskedTier(member, genesis, certificate, admitted=admits.ever, operators=operators.ever)
 

@@ -66,7 +66,7 @@ class Begin:
     """After `Ready`: where to start.
 
     Args:
-        leaves: theta of the base; loaded unless `resume` names a folder that `Save` wrote.
+        leaves: theta of the base; loaded unless `resume` names a folder that `SaveTo` wrote.
         resume: such a folder, or "".
     """
 
@@ -131,7 +131,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Save:
+class SaveTo:
     """Write theta, learner state, data cursor and ledger to `folder`. Answer `Saved`."""
 
     folder: str
@@ -224,5 +224,5 @@ class Failed:
     by_settings: bool = False
 
 
-TO_TRAINER: Final = (Build, Begin, Budget, Close, Merge, Return, Release, Save, Quit)
+TO_TRAINER: Final = (Build, Begin, Budget, Close, Merge, Return, Release, SaveTo, Quit)
 TO_LINK: Final = (Ready, Progress, Closed, Merged, Saved, Failed)

@@ -25,7 +25,7 @@ from services.disk.files import Draft, make_private_folder, storage_errors, sync
 from services.versions.replica import Position
 from worker.rounds.pace import Missed
 from worker.rounds.round import Stage
-from worker.rounds.visited import Known
+from worker.rounds.visited import Visited
 
 SAVED: Final = ("theta.f32", "learner.npz", "trainer.json")
 """What every save holds, as `worker/training/train.py` writes it."""
@@ -43,7 +43,7 @@ class Manifest:
 
     folder: str
     position: Position
-    known: Known = field(default_factory=Known)
+    known: Visited = field(default_factory=Visited)
     words: tuple[Attestation, ...] = ()
     missed: Missed = field(default_factory=Missed)
 

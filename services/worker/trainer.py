@@ -26,8 +26,8 @@ from services.worker.messages import (
     Ready,
     Release,
     Return,
-    Save,
     Saved,
+    SaveTo,
 )
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _MODULE: Final = "services.worker.trainer_process"
 T = TypeVar("T", Closed, Merged, Saved)
 
 
-class Trainer:
+class TrainerLink:
     """See the module docstring. Made by `start`.
 
     Args:
@@ -70,7 +70,7 @@ class Trainer:
         """Start again from a version, without local work."""
         return await self._ask(question, Merged)
 
-    async def save(self, question: Save) -> Saved:
+    async def save(self, question: SaveTo) -> Saved:
         """Write the learner's whole state."""
         return await self._ask(question, Saved)
 
@@ -79,7 +79,7 @@ class Trainer:
         self.reading.cancel()
         await self._child.end()
 
-    async def _ask(self, question: Close | Merge | Return | Save, kind: type[T]) -> T:
+    async def _ask(self, question: Close | Merge | Return | SaveTo, kind: type[T]) -> T:
         if self._answer is not None:
             raise AssertionError("one question at a time")
         self._answer = asyncio.get_running_loop().create_future()
@@ -115,7 +115,7 @@ class Trainer:
                     self._answer.set_result(answer)
 
 
-async def start(build: Build, progressed: Callable[[], None]) -> Trainer:
+async def start(build: Build, progressed: Callable[[], None]) -> TrainerLink:
     """Start a trainer process; return once its learner is built. Else no process is left.
 
     Raises:
@@ -131,7 +131,7 @@ async def start(build: Build, progressed: Callable[[], None]) -> Trainer:
         raise
     for remark in ready.remarks:
         log.info("%s", remark)
-    return Trainer(child, ready, progressed)
+    return TrainerLink(child, ready, progressed)
 
 
 def _ready(first: object, build: Build) -> Ready:

@@ -47,8 +47,8 @@ from services.worker.messages import (
     Ready,
     Release,
     Return,
-    Save,
     Saved,
+    SaveTo,
 )
 from worker.training.learner import LearnerContext, make_learner
 from worker.training.train import Standing, Trainer
@@ -155,7 +155,7 @@ class PacedTrainer:
                 self._line.send(Merged(self.trainer.version))
             case Release():
                 self.trainer.release(message.round, message.fate)
-            case Save():
+            case SaveTo():
                 self.trainer.save(Path(message.folder))
                 self._line.send(Saved(message.folder, self.trainer.version))
             case _:

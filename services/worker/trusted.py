@@ -27,8 +27,8 @@ from services.trust.pins import Pins, read_pins
 from worker.rounds.trust import Trust
 
 
-class Members:
-    """Says whose certificate it is; `Members.__call__` is an `Admits`.
+class PinnedMembers:
+    """Says whose certificate it is; `PinnedMembers.__call__` is an `Admits`.
 
     Args:
         ca: the federation's CA certificate, PEM.

@@ -17,11 +17,11 @@ from services.worker.convert import abandon_request, shares_request, signature_r
 from worker.rounds.attempt import Attempt
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.round import RefusedError, WorkerRound
-from worker.rounds.tls_tier import PlainAttempt, PlainTier
+from worker.rounds.tls_tier import TlsAttempt, TlsTier
 
 
 @dataclass(frozen=True, slots=True)
-class Unmasking:
+class UnmaskingConduct:
     """See the module docstring; all of it is the agent's.
 
     Args:
@@ -31,8 +31,8 @@ class Unmasking:
         end_upload: stop a running upload.
     """
 
-    tier: PlainTier | MaskedTier
-    latest: Callable[[], tuple[WorkerRound, PlainAttempt | Attempt | None]]
+    tier: TlsTier | MaskedTier
+    latest: Callable[[], tuple[WorkerRound, TlsAttempt | Attempt | None]]
     send: Callable[[session_pb2.ConnectRequest], None]
     refuse: Callable[[RefusedError], None]
     write_stage: Callable[[], Awaitable[None]]

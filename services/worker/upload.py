@@ -24,7 +24,7 @@ from common.schema import LEAF
 from common.shards import PayloadLayout, Piece
 from common.terms import ReadBlob, Terms, round_terms
 from services.disk.files import read_at, storage_errors, write_at
-from worker.rounds.update import Work, measure, shards
+from worker.rounds.update import Sources, measure, shards
 
 
 class Push(Protocol):
@@ -176,7 +176,7 @@ def encode_payload(
         e = None
         if residual is not None and residual.exists():
             e = files.enter_context(FlatFile(residual)).read
-        work = Work(base.read, own.read, e)
+        work = Sources(base.read, own.read, e)
         lengths = measure(terms, work)
         key = secrets.token_bytes(16)
         pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20, own_clip)
@@ -188,7 +188,7 @@ def encode_payload(
     return Payload(payload, terms.layout)
 
 
-def _write_anchor(terms: Terms, work: Work, anchor: FlatFile) -> None:
+def _write_anchor(terms: Terms, work: Sources, anchor: FlatFile) -> None:
     """Write theta where it travelled, and the base elsewhere."""
     for start, stop in terms.schema.leaves():
         values = work.base(start, stop).copy()

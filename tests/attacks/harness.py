@@ -54,14 +54,14 @@ from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from services.trust.authority import Holder, authority_in, init_federation, issue
 from services.trust.identity import Identity, Role
 from services.trust.pins import pin_workers
-from services.worker.trusted import Members
+from services.worker.trusted import PinnedMembers
 from tests.rig.rounds.masked_members import MASKED, drawn
 from tests.rig.rounds.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
-from worker.rounds.attempt import Attempt, Member, Revealed
+from worker.rounds.attempt import Attempt, MaskedMember, RevealedShares
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.round import Fate, RefusedError, Rule, WorkerRound
 from worker.rounds.trust import Trust
-from worker.rounds.update import Work, measure, shards
+from worker.rounds.update import Sources, measure, shards
 
 RUN = "small"
 OPERATOR = "ann"
@@ -127,8 +127,8 @@ class Registry:
         init_federation(folder, RUN, [*workers, Holder(Role.OPERATOR, OPERATOR, "ann-inc")])
         pins = folder / "pins.yaml"
         pin_workers(pins, [folder / f"{w}.pem" for w in names])
-        pinned, by_ca = (Members(RUN, folder / "ca.pem", p, now) for p in (pins, None))
-        operators = Members(RUN, folder / "ca.pem", None, now, Role.OPERATOR)
+        pinned, by_ca = (PinnedMembers(RUN, folder / "ca.pem", p, now) for p in (pins, None))
+        operators = PinnedMembers(RUN, folder / "ca.pem", None, now, Role.OPERATOR)
         return cls(folder, pinned, by_ca, operators)
 
     def of(self, name: WorkerId) -> Certified:
@@ -168,7 +168,7 @@ class Cloud:
 
     def __post_init__(self) -> None:
         algorithm = self.run.algorithm
-        self.member = Member(
+        self.member = MaskedMember(
             self.name,
             algorithm,
             self.trust,
@@ -230,7 +230,7 @@ class Cloud:
         assert self.attempt is not None
         terms = self.run.terms(plan, {w: a.numbers for w, a in answers.items()})
         base = self.run.theta()
-        work = Work(values_of(base), values_of(base - self.update))
+        work = Sources(values_of(base), values_of(base - self.update))
         lengths = measure(terms, work)
         self.encodings += 1
         key = hashlib.sha256(f"{self.name}{self.encodings}".encode()).digest()[:16]
@@ -256,7 +256,7 @@ class Cloud:
         assert self.attempt is not None
         return self.attempt.survived(tuple(sorted(survivors)))
 
-    def reveal(self, listed: Mapping[WorkerId, bytes] | None = None) -> Revealed:
+    def reveal(self, listed: Mapping[WorkerId, bytes] | None = None) -> RevealedShares:
         assert self.attempt is not None
         revealed = self.attempt.reveal(listed or {})
         self.round.reveal()
@@ -333,7 +333,7 @@ class Eve:
         for c in clouds:
             self.learn(plan, c.name, c.reveal(signed if lists is None else lists))
 
-    def learn(self, plan: Plan, by: WorkerId, revealed: Revealed) -> None:
+    def learn(self, plan: Plan, by: WorkerId, revealed: RevealedShares) -> None:
         for known, given in ((self.own, revealed.own), (self.mask, revealed.mask)):
             for of, share in given.items():
                 known[plan.round, of][by] = share

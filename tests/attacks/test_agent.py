@@ -16,7 +16,7 @@ from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import Run
 from tests.unit.services.worker.test_agent import RESOLVE_TIMEOUT_S
 from tests.unit.services.worker.test_agent import Cloud as Link
-from worker.rounds.round import Rule, Work
+from worker.rounds.round import Rule, WorkState
 
 
 class Masked(Link):
@@ -158,12 +158,12 @@ async def test_rule_7_a_round_that_nobody_ends_is_given_up_and_its_work_is_spent
     await exposed(link, registry, key_timeout_s=1.0, upload_timeout_s=told_s)
     link.now_s = enough_s
     await link.agent.ticked()
-    assert link.agent._round.work is Work.EXPOSED
+    assert link.agent._round.work is WorkState.EXPOSED
 
     link.agent.connected = False  # then it could not have heard of the outcome
     link.now_s = enough_s + 1
     await link.agent.ticked()
-    assert link.agent._round.work is Work.EXPOSED
+    assert link.agent._round.work is WorkState.EXPOSED
 
     link.agent.connected = True
     await link.agent.ticked()

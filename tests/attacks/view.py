@@ -21,7 +21,7 @@ from common.secagg.transcript import context
 from common.shards import PayloadLayout
 from tests.attacks.harness import A, B, C, Registry, Signed, Table, V, planted, signed
 from tests.rig.rounds.small_run import Run
-from worker.rounds.tls_tier import PlainAttempt
+from worker.rounds.tls_tier import TlsAttempt
 
 NAMES = (A, B, C, V)
 
@@ -79,7 +79,7 @@ def in_tls() -> list[Guess]:
     encoded, _ = run.payload(terms, V, base - update)
     layout = PayloadLayout(run.schema.length, run.plan().bits)
     secret = encoded[: layout.data_bytes]
-    (found,) = map(bytes, PlainAttempt(V, run.plan()).veil(layout, [secret]))
+    (found,) = map(bytes, TlsAttempt(V, run.plan()).veil(layout, [secret]))
     weight = round(65535 * terms.weights.wire(V))
     parameters = terms.codec.mean(0, terms.layout.num_blocks, found, weight).reshape(-1)
     likeness = float(np.corrcoef(parameters, update)[0, 1])

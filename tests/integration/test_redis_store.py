@@ -8,7 +8,7 @@ from common.errors import ConfigError, StaleLeaderError, StorageError, StorageFu
 from coordinator.ports import Delete, Put, Table
 from services.coordinator.live.embedded_valkey import EmbeddedValkey
 from services.coordinator.live.redis_store import MAX_FIELDS, MAX_TABLE_BYTES, RedisStore
-from services.coordinator.live.resilient_store import OpenStore, SteadyStore
+from services.coordinator.live.resilient_store import OpenStore, ResilientStore
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ async def test_a_key_that_is_not_of_our_making_counts_as_lost_and_the_rest_is_le
     await redis.apply((Put(Table.STATE, "version", b"7"),))
     client.delete(f"crosscloud:{{run}}:{key.partition(':')[0]}")
     NOT_OURS[key](client)
-    store = SteadyStore(OpenStore(redis, lambda: None), 10.0, lambda: True)
+    store = ResilientStore(OpenStore(redis, lambda: None), 10.0, lambda: True)
     found = await store.load()
     assert found == {t: {"version": b"7"} if t is Table.STATE else {} for t in Table}
     (warning,) = caplog.messages

@@ -32,8 +32,8 @@ from services.worker.messages import (
     Ready,
     Release,
     Return,
-    Save,
     Saved,
+    SaveTo,
 )
 
 MODULE = "services.worker.trainer_process"
@@ -161,7 +161,7 @@ async def test_a_round_from_close_to_merge_keeps_the_work_done_since(run, tmp_pa
     await child.send(Merge(Clock(1, 0.5, 16.0), head, (stage,), "r", "contributed"))
     assert await until(child, Merged) == Merged(1)
     await waiting(child)
-    await child.send(Save(str(tmp_path / "save")))
+    await child.send(SaveTo(str(tmp_path / "save")))
     assert await until(child, Saved) == Saved(str(tmp_path / "save"), 1)
     await child.end()
 
@@ -178,7 +178,7 @@ async def test_released_work_is_pending_again(numpy_run, tmp_path):
     await child.send(Close("r", str(tmp_path / "stage")))
     await until(child, Closed)
     await child.send(Release("r", "free"))
-    await child.send(Save(str(tmp_path / "save")))
+    await child.send(SaveTo(str(tmp_path / "save")))
     await until(child, Saved)
 
     await child.send(Close("s", str(tmp_path / "stage")))
@@ -200,7 +200,7 @@ async def test_a_trainer_that_is_rolled_back_stands_on_the_version_without_work(
     told = await until(child, Progress, lambda p: p.pending.steps == 0)
     assert told.steps == MAX_STEPS
     assert await until(child, Merged) == Merged(7)
-    await child.send(Save(str(tmp_path / "save")))
+    await child.send(SaveTo(str(tmp_path / "save")))
     await until(child, Saved)
     padding = run.genesis.schema.length - run.genesis.schema.parameter_values
     expected = np.concatenate([np.fromfile(p, "<f4") for p in head])
@@ -211,9 +211,9 @@ async def test_a_trainer_that_is_rolled_back_stands_on_the_version_without_work(
 async def test_a_paused_trainer_answers_and_does_not_train(numpy_run, tmp_path):
     child = await started(numpy_run)
     await child.send(Budget(local_steps=10**6, paused=True))
-    await child.send(Save(str(tmp_path / "one")))
+    await child.send(SaveTo(str(tmp_path / "one")))
     await until(child, Saved)
-    await child.send(Save(str(tmp_path / "two")))
+    await child.send(SaveTo(str(tmp_path / "two")))
     await until(child, Saved)
     assert np.array_equal(theta(tmp_path / "one"), theta(tmp_path / "two"))
 
@@ -225,11 +225,11 @@ async def test_a_paused_trainer_answers_and_does_not_train(numpy_run, tmp_path):
 async def test_a_killed_trainer_goes_on_from_its_save_bit_for_bit(run, tmp_path):
     one = await started(run, order=1)
     await waiting(one)
-    await one.send(Save(str(tmp_path / "save")))
+    await one.send(SaveTo(str(tmp_path / "save")))
     await until(one, Saved)
     await one.send(Budget(local_steps=4, paused=False))
     await until(one, Progress, lambda p: p.steps == 2 * MAX_STEPS)
-    await one.send(Save(str(tmp_path / "one")))
+    await one.send(SaveTo(str(tmp_path / "one")))
     await until(one, Saved)
     os.kill(one.pid, signal.SIGKILL)
     with pytest.raises(ChildEndedError, match="SIGKILL"):
@@ -239,7 +239,7 @@ async def test_a_killed_trainer_goes_on_from_its_save_bit_for_bit(run, tmp_path)
     two = await started(run, resume=str(tmp_path / "save"), order=2)
     await two.send(Budget(local_steps=4, paused=False))
     again = await until(two, Progress, lambda p: p.pending.steps == 2 * MAX_STEPS)
-    await two.send(Save(str(tmp_path / "two")))
+    await two.send(SaveTo(str(tmp_path / "two")))
     await until(two, Saved)
     await two.end()
 
@@ -255,7 +255,7 @@ async def test_a_trainer_without_its_state_makes_another_update_from_the_same_ve
     for begun, order in enumerate((1, 1, 2)):
         child = await started(run, order=order)
         await waiting(child)
-        await child.send(Save(str(tmp_path / str(begun))))
+        await child.send(SaveTo(str(tmp_path / str(begun))))
         await until(child, Saved)
         await child.end()
         base = np.concatenate([np.fromfile(p, "<f4") for p in run.leaves()])
@@ -283,7 +283,7 @@ async def test_ctrl_c_is_the_links_affair(numpy_run):
 
 async def test_the_pace_has_a_limit_that_messages_do_not_wait_for(numpy_run, tmp_path):
     child = await started(numpy_run, max_steps_per_s=0.001)
-    await child.send(Save(str(tmp_path / "save")))
+    await child.send(SaveTo(str(tmp_path / "save")))
 
     async with asyncio.timeout(60):
         await until(child, Saved)

@@ -22,7 +22,7 @@ from coordinator.ledger import Ledger
 from coordinator.offers import Offers
 from services.coordinator.kept.spool import Spool
 from services.coordinator.sessions.streams import LogTail
-from simulator.federation import Federation
+from simulator.federation import SimulatedFederation
 
 SEED = 4
 FIRST, LAST = 12, 42
@@ -51,7 +51,7 @@ def held(roots: Iterable[object]) -> Counter[str]:
 
 
 @dataclass
-class LongRun(Federation):
+class LongRun(SimulatedFederation):
     """A federation in which nothing goes wrong."""
 
     counted: list[Counter[str]] = field(default_factory=list)

@@ -21,7 +21,7 @@ from worker.rounds.update import _Tiles
 
 NUM_TRIED = 12
 right_settle = Agent._settle
-right_encode = topk._Encoder.encode
+right_encode = topk._TopkEncoder.encode
 
 
 async def takes_off_everything(self: Agent, round_id: Any, fate: Fate) -> None:
@@ -95,7 +95,7 @@ BUGS = {
         lambda seed: algorithm_of(seed).codec.kind in ("randk", "heavy"),
     ),
     "what topk sent is kept, too": Bug(
-        (patched(topk._Encoder, "encode", keeps_what_was_sent),),
+        (patched(topk._TopkEncoder, "encode", keeps_what_was_sent),),
         nothing,
         r"\(iv\) what is committed and kept is off",
         is_topk,

@@ -13,14 +13,14 @@ from simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_
 from simulator.runs import algorithm_of
 from tests.rig.rounds.seeded_bug import Bug, nothing, patched
 from worker.rounds.round import Fate
-from worker.training.ledger import Ledger, LedgerDocument, Work
+from worker.training.ledger import LedgerDocument, Work, WorkLedger
 from worker.training.train import Trainer
 
 NUM_TRIED = 12
 right_settle = Agent._settle
 right_commit_save = StateFolder.commit_save
 right_roll_back = Trainer.roll_back
-right_release = Ledger.release
+right_release = WorkLedger.release
 
 
 async def loses_the_residual(self: Agent, round_id: Any, fate: Fate) -> None:
@@ -41,7 +41,7 @@ def keeps_any_residual(self: StateFolder, manifest: Manifest, residual: Path | N
     right_commit_save(self, manifest, residual)
 
 
-def spends_and_keeps(self: Ledger, round_id: str, fate: str) -> None:
+def spends_and_keeps(self: WorkLedger, round_id: str, fate: str) -> None:
     right_release(self, round_id, "free" if fate == "spent" else fate)
 
 
@@ -102,7 +102,7 @@ BUGS = {
         is_dense,
     ),
     "spent work is merged again": Bug(
-        (patched(Ledger, "release", spends_and_keeps),),
+        (patched(WorkLedger, "release", spends_and_keeps),),
         cut_off,
         r"\(iv\) w\d: .* != \d+ steps taken",
         discards_old_work,

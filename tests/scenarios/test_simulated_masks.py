@@ -17,7 +17,7 @@ from protos.v1 import session_pb2
 from services.worker.agent import Agent
 from services.worker.convert import shares_request
 from services.worker.state import StateFolder
-from services.worker.unmasking import Unmasking
+from services.worker.unmasking import UnmaskingConduct
 from simulator.faults import EndWorker, Fault, Isolate, KillCoordinator, KillWorker, Loss, faults_of
 from simulator.runs import algorithm_of, num_workers
 from tests.rig.rounds.seeded_bug import Bug, nothing, patched
@@ -32,7 +32,7 @@ right_begin = MaskedTier.begin
 right_load_stage = StateFolder.load_stage
 right_survived = Attempt.survived
 right_missed = Asking.missed
-right_told_survivors = Unmasking.survived
+right_told_survivors = UnmaskingConduct.survived
 right_drawn = OfferSecrets.drawn
 
 ATTEMPTS: dict[tuple[WorkerId, str], Attempt] = {}
@@ -82,7 +82,9 @@ def signs_any_list(self: Attempt, survivors: tuple[WorkerId, ...]) -> bytes | No
     return right_survived(self, survivors)
 
 
-async def reveals_before_it_is_asked(self: Unmasking, message: session_pb2.Survivors) -> None:
+async def reveals_before_it_is_asked(
+    self: UnmaskingConduct, message: session_pb2.Survivors
+) -> None:
     round_, attempt = self.latest()
     if isinstance(attempt, Attempt) and round_.stage is not None and not attempt._survivors:
         attempt._survivors = tuple(sorted(attempt._answers))
@@ -103,7 +105,7 @@ def does_not_say_so(self: WorkerRound) -> None:
     pass
 
 
-async def abandons_all_the_same(self: Unmasking, message: session_pb2.End) -> None:
+async def abandons_all_the_same(self: UnmaskingConduct, message: session_pb2.End) -> None:
     round_, _ = self.latest()
     if round_.stage is not None and isinstance(self.tier, MaskedTier):
         signature = self.tier.abandon(round_.stage.plan)
@@ -184,7 +186,7 @@ BUGS = {
         harmless=(patched(Asking, "missed", names_two_lists),),
     ),
     "a lost member's own share is revealed, and then its mask key's": Bug(
-        (patched(Unmasking, "survived", reveals_before_it_is_asked),),
+        (patched(UnmaskingConduct, "survived", reveals_before_it_is_asked),),
         loses_an_upload,
         r"\(v\) w\d reveals both kinds of share of w\d",
         can_lose_one,
@@ -202,7 +204,7 @@ BUGS = {
         is_masked,
     ),
     "a round is abandoned after its shares were revealed": Bug(
-        (patched(Unmasking, "ended", abandons_all_the_same),),
+        (patched(UnmaskingConduct, "ended", abandons_all_the_same),),
         fails_once_all_is_revealed,
         r"\(v\) w\d abandons round \w+ and reveals shares of it",
         is_masked,

@@ -32,11 +32,11 @@ from simulator.faults import (
     RollBack,
     faults_of,
 )
-from simulator.federation import Federation
+from simulator.federation import SimulatedFederation
 from simulator.many import broken, play
 from simulator.runs import algorithm_of
 from worker.rounds.round import Fate
-from worker.training.ledger import Ledger
+from worker.training.ledger import WorkLedger
 
 NUM_BLOCKS = 10
 AT_ONCE = 10
@@ -98,7 +98,7 @@ def never_forgets(self: Sessions, session: SessionId) -> None:
 right_settle = Agent._settle
 right_paced = Agent.paced
 right_append = Records._append
-right_release = Ledger.release
+right_release = WorkLedger.release
 
 
 def anything(seed: int) -> tuple[Fault, ...]:
@@ -167,7 +167,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
         ),
     ),
     "loses free work": (
-        lambda: mock.patch.object(Ledger, "release", forgets_free_work),
+        lambda: mock.patch.object(WorkLedger, "release", forgets_free_work),
         kills_coordinator("order SealRound"),
     ),
     "keeps uploads for ever": (
@@ -198,7 +198,7 @@ def test_the_same_seed_gives_the_same_history(tmp_path: Path, tier: str) -> None
     told = []
     seed = next(s for s in range(23, 100) if algorithm_of(s).tier == tier)
     for name in ("a", "b"):
-        federation = Federation(seed, tmp_path / name, faults_of(seed))
+        federation = SimulatedFederation(seed, tmp_path / name, faults_of(seed))
         federation.run()
         told.append(federation.transcript)
     assert told[0] == told[1]

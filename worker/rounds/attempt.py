@@ -85,7 +85,7 @@ class OfferSecrets:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MaskedMember:
     """Who this worker is in an attempt, and what it insists on.
 
     Args:
@@ -102,7 +102,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Revealed:
+class RevealedShares:
     """One share of each member of U2: of b_j for a survivor, of the mask key for a lost one."""
 
     own: Mapping[WorkerId, bytes] = field(repr=False)
@@ -120,7 +120,7 @@ class Attempt:
         RefusedError: rule 1, 3, 4 or 8.
     """
 
-    def __init__(self, member: Member, plan: Plan, secrets: OfferSecrets) -> None:
+    def __init__(self, member: MaskedMember, plan: Plan, secrets: OfferSecrets) -> None:
         self._member = member
         self._plan = plan
         self._secrets = secrets
@@ -252,7 +252,7 @@ class Attempt:
         content = list_content(self._plan, tuple(sorted(u2)), survivors)
         return self._member.sign("list", content)
 
-    def reveal(self, signatures: Mapping[WorkerId, bytes]) -> Revealed:
+    def reveal(self, signatures: Mapping[WorkerId, bytes]) -> RevealedShares:
         """Return one share of each member of U2, for the S that was taken.
 
         Args:
@@ -270,7 +270,7 @@ class Attempt:
             Rule.REVEAL, f"it holds no share of {', '.join(missing)}" if missing else ""
         )
         held = self._answers.keys() & self._shares.keys()
-        return Revealed(
+        return RevealedShares(
             own={w: self._shares[w].of_self.to_bytes() for w in self._survivors if w in held},
             mask={
                 w: self._shares[w].of_mask_key.to_bytes()

@@ -15,8 +15,8 @@ from common.log_head import LogHead
 from worker.rounds.belief import Move, next_move
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.round import Rule
-from worker.rounds.tls_tier import PlainTier
-from worker.rounds.visited import Known
+from worker.rounds.tls_tier import TlsTier
+from worker.rounds.visited import Visited
 
 
 class Held:
@@ -26,7 +26,7 @@ class Held:
         head: as far as the log was followed.
     """
 
-    def __init__(self, genesis: Genesis, tier: PlainTier | MaskedTier, head: LogHead) -> None:
+    def __init__(self, genesis: Genesis, tier: TlsTier | MaskedTier, head: LogHead) -> None:
         self._genesis = genesis
         self._tier = tier
         self._records: deque[Record] = deque()
@@ -70,7 +70,7 @@ class Held:
         self._records.append(record)
         self._tier.read(record)
 
-    def next(self, known: Known, *, begun: bool, can_verify: bool) -> Move:
+    def next(self, known: Visited, *, begun: bool, can_verify: bool) -> Move:
         """Return what to do with them; see `next_move`.
 
         Raises:

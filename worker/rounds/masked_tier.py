@@ -10,10 +10,10 @@ from common.orders import order_complaint
 from common.parties import Admits
 from common.secagg.transcript import abandon_content, certificate_der, signed_content
 from common.words import word_about
-from worker.rounds.attempt import Attempt, Member, OfferSecrets
+from worker.rounds.attempt import Attempt, MaskedMember, OfferSecrets
 from worker.rounds.belief import Belief
 from worker.rounds.round import Rule
-from worker.rounds.visited import Known
+from worker.rounds.visited import Visited
 
 
 class MaskedTier:
@@ -28,7 +28,7 @@ class MaskedTier:
 
     def __init__(
         self,
-        member: Member,
+        member: MaskedMember,
         genesis: Genesis,
         certificate: Callable[[], str],
         *,
@@ -87,7 +87,7 @@ class MaskedTier:
         """Take a member's word for what its round made."""
         self.words.heard(word)
 
-    def believes(self, record: Record, known: Known, *, begun: bool) -> bool:
+    def believes(self, record: Record, known: Visited, *, begun: bool) -> bool:
         """Return whether the version that a record makes or brings back is to be stood on.
 
         Version 0 needs nobody's word, from a worker that has not begun.

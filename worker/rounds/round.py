@@ -33,7 +33,7 @@ RESOLVE_PATIENCE: Final = 3
 """A masked round that has no outcome after so many times its time limits is given up."""
 
 
-class Work(enum.Enum):
+class WorkState(enum.Enum):
     """Where the work of this worker's latest round is."""
 
     FREE = "free"
@@ -138,11 +138,11 @@ class WorkerRound:
         self.offer: Offer | None = None
 
     @property
-    def work(self) -> Work:
+    def work(self) -> WorkState:
         """Return where the work of the latest round is."""
         if self.stage is None:
-            return Work.FREE
-        return Work.EXPOSED if self.stage.exposed else Work.STAGED
+            return WorkState.FREE
+        return WorkState.EXPOSED if self.stage.exposed else WorkState.STAGED
 
     def accept(
         self, plan: Plan, version: int, digest: Digest, next_seq: int, num_held: int = 0

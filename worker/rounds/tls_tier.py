@@ -11,10 +11,10 @@ from common.documents import Answer, Attestation, Numbers, Offer, Plan, Record
 from common.errors import UnexpectedMessageError
 from common.ids import WorkerId
 from common.shards import PayloadLayout, Piece
-from worker.rounds.visited import Known
+from worker.rounds.visited import Visited
 
 
-class PlainAttempt:
+class TlsAttempt:
     """See the module docstring."""
 
     kappa = b""
@@ -35,7 +35,7 @@ class PlainAttempt:
         yield from shards
 
 
-class PlainTier:
+class TlsTier:
     """See the module docstring."""
 
     max_clip = float("inf")
@@ -47,9 +47,9 @@ class PlainTier:
         """Return the offer as it is."""
         return offer
 
-    def begin(self, plan: Plan) -> PlainAttempt:
+    def begin(self, plan: Plan) -> TlsAttempt:
         """Take part in a round."""
-        return PlainAttempt(self._worker, plan)
+        return TlsAttempt(self._worker, plan)
 
     def read(self, record: Record) -> None:
         """Take a record: nobody's word is in it."""
@@ -68,7 +68,7 @@ class PlainTier:
         """
         raise UnexpectedMessageError(f"{word.worker} vouches for a version in the tls tier")
 
-    def believes(self, record: Record, known: Known, *, begun: bool) -> bool:
+    def believes(self, record: Record, known: Visited, *, begun: bool) -> bool:
         """Return whether a version is to be stood on: the coordinator is believed."""
         return True
 

@@ -39,7 +39,7 @@ _LONGEST: Final = 2.0**60
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Sources:
     """Where a member's values come from: readers of flat vectors, [schema.length].
 
     Args:
@@ -61,7 +61,7 @@ class Lengths:
     residual: float
 
 
-def measure(terms: Terms, work: Work) -> Lengths:
+def measure(terms: Terms, work: Sources) -> Lengths:
     """Return the lengths of what travels of the work.
 
     Raises:
@@ -87,7 +87,7 @@ def measure(terms: Terms, work: Work) -> Lengths:
 def shards(
     terms: Terms,
     worker: WorkerId,
-    work: Work,
+    work: Sources,
     lengths: Lengths,
     keep_residual: WriteValues,
     noise_key: bytes,
@@ -141,7 +141,7 @@ class _Tiles:
     What it yields is valid until the next tile, and may be overwritten.
     """
 
-    def __init__(self, terms: Terms, work: Work) -> None:
+    def __init__(self, terms: Terms, work: Sources) -> None:
         self._selection = terms.selection
         self._work = work
         self._residual = work.residual if terms.codec.keeps_residual else None

@@ -16,7 +16,7 @@ MAX_KNOWN: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Visited:
     """See the module docstring. A document: it is stored in the worker's manifest.
 
     Args:
@@ -25,7 +25,7 @@ class Known:
 
     versions: Mapping[str, Digest] = field(default_factory=dict)
 
-    def standing_on(self, version: int, digest: Digest) -> "Known":
+    def standing_on(self, version: int, digest: Digest) -> "Visited":
         """Return what is known by a worker that stands on one more version."""
         versions = {**self.versions, str(version): digest}
         oldest_first = sorted(versions, key=int)

@@ -67,7 +67,7 @@ class Work:
 
 
 @dataclass(slots=True)
-class Ledger:
+class WorkLedger:
     """One worker's uncommitted work.
 
     Args:
@@ -116,6 +116,6 @@ class LedgerDocument:
     pending: Work
     frozen: Mapping[str, Work]
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> WorkLedger:
         """Return the ledger that was stored."""
-        return Ledger(self.pending, dict(self.frozen))
+        return WorkLedger(self.pending, dict(self.frozen))

@@ -30,7 +30,7 @@ class _Made:
     aggregate: Digest | None
 
 
-class Keeping:
+class Retention:
     """Folded from the log's records, in order.
 
     Args:

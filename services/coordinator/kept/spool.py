@@ -21,7 +21,7 @@ from typing import Final
 
 from common.errors import BusyError, NotAMemberError, UnknownRoundError
 from common.ids import RoundId, WorkerId, is_round_id
-from services.coordinator.kept.upload import DONE, Layout, Upload, UploadReader
+from services.coordinator.kept.upload import DONE, IncomingUpload, ShardLayout, UploadReader
 from services.disk.files import make_folder, storage_errors, sync_folder
 
 _SEALED: Final = ".sealed"
@@ -46,22 +46,26 @@ class Spool:
         self._spare_bytes = spare_bytes
         self._reserved: dict[RoundId, dict[WorkerId, int]] = {}
         self._lock = threading.Lock()
-        self._rounds: dict[RoundId, dict[WorkerId, Upload]] = {}
+        self._rounds: dict[RoundId, dict[WorkerId, IncomingUpload]] = {}
         make_folder(root)
 
-    def open_round(self, round_id: RoundId, members: tuple[WorkerId, ...], layout: Layout) -> None:
+    def open_round(
+        self, round_id: RoundId, members: tuple[WorkerId, ...], layout: ShardLayout
+    ) -> None:
         """Take uploads of `members`, or go on after a restart; a sealed round stays sealed."""
         folder, sealed = self._folder(round_id), self._sealed(round_id)
         with self._lock, storage_errors(f"cannot write in {self._root}"):
             if round_id in self._rounds or sealed.is_dir():
                 return
             folder.mkdir(exist_ok=True)
-            self._rounds[round_id] = {w: Upload(folder, round_id, w, layout) for w in members}
+            self._rounds[round_id] = {
+                w: IncomingUpload(folder, round_id, w, layout) for w in members
+            }
 
     @contextlib.contextmanager
     def receive(
         self, round_id: RoundId, worker: WorkerId, end: Callable[[], object] = _cannot
-    ) -> Iterator[Upload]:
+    ) -> Iterator[IncomingUpload]:
         """Take one stream of shards.
 
         Args:
@@ -117,7 +121,7 @@ class Spool:
             sync_folder(self._root)
             return tuple(sorted(WorkerId(path.stem) for path in sealed.glob(f"*{DONE}")))
 
-    def reader(self, round_id: RoundId, worker: WorkerId, layout: Layout) -> UploadReader:
+    def reader(self, round_id: RoundId, worker: WorkerId, layout: ShardLayout) -> UploadReader:
         """Return a reader of a survivor's upload; only after `seal`.
 
         Raises:
@@ -151,7 +155,7 @@ class Spool:
     def _sealed(self, round_id: RoundId) -> Path:
         return self._folder(round_id).with_name(f"{round_id}{_SEALED}")
 
-    def _upload(self, round_id: RoundId, worker: WorkerId) -> Upload:
+    def _upload(self, round_id: RoundId, worker: WorkerId) -> IncomingUpload:
         with self._lock:
             uploads = self._rounds.get(round_id)
         if uploads is None:
@@ -160,7 +164,7 @@ class Spool:
             raise NotAMemberError(f"{worker} is not in the cohort of round {round_id}")
         return uploads[worker]
 
-    def _check_room(self, round_id: RoundId, worker: WorkerId, upload: Upload) -> None:
+    def _check_room(self, round_id: RoundId, worker: WorkerId, upload: IncomingUpload) -> None:
         if worker in self._reserved.get(round_id, ()):
             return
         if self._max_bytes is not None:

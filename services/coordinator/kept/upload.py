@@ -42,7 +42,7 @@ _LET_GO_S: Final = 5.0  # for a shard that is being written
 _MISSING: Final = bytes(_SUM_BYTES)
 
 
-class Layout(Protocol):
+class ShardLayout(Protocol):
     """How a payload is cut into shards: what is needed of `PayloadLayout`. Offsets ascend."""
 
     @property
@@ -57,10 +57,12 @@ class Layout(Protocol):
         """Return (offset, length) of a shard, in bytes; BadUpdateError where there is none."""
 
 
-class Upload:
+class IncomingUpload:
     """One member's upload. `put` is for one stream at a time, see `Spool.receive`."""
 
-    def __init__(self, folder: Path, round_id: RoundId, worker: WorkerId, layout: Layout) -> None:
+    def __init__(
+        self, folder: Path, round_id: RoundId, worker: WorkerId, layout: ShardLayout
+    ) -> None:
         self._folder = folder
         self._round = round_id
         self._worker = worker
@@ -203,7 +205,7 @@ class UploadReader:
     It keeps the last shard, so that reading on from where the last read ended costs nothing twice.
     """
 
-    def __init__(self, folder: Path, worker: WorkerId, layout: Layout) -> None:
+    def __init__(self, folder: Path, worker: WorkerId, layout: ShardLayout) -> None:
         self._worker = worker
         self._layout = layout
         self._last: tuple[int, bytes] = (-1, b"")
@@ -273,7 +275,7 @@ def _sums_path(folder: Path, worker: WorkerId) -> Path:
     return folder / f"{worker}.sums"
 
 
-def _sums(folder: Path, worker: WorkerId, layout: Layout) -> list[bytes]:
+def _sums(folder: Path, worker: WorkerId, layout: ShardLayout) -> list[bytes]:
     """Return the stored sum of each shard; zeros for what is not there."""
     path = _sums_path(folder, worker)
     content = path.read_bytes() if path.is_file() else b""

@@ -59,7 +59,7 @@ class _Trouble:
         return cls(str(e), now_s if former is None else former.since_s)
 
 
-class SteadyStore:
+class ResilientStore:
     """See the module docstring. It leads: the lease is held when this is made.
 
     Args:

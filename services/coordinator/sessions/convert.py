@@ -13,7 +13,7 @@ from coordinator.ports import (
     Answered,
     Attested,
     Departed,
-    Drain,
+    Dismiss,
     End,
     Event,
     Heard,
@@ -113,7 +113,7 @@ def response_of(message: Message) -> session_pb2.ConnectResponse:
             return session_pb2.ConnectResponse(attested=attested)
         case Replaced():
             return session_pb2.ConnectResponse(replaced=session_pb2.Replaced())
-        case Drain():
+        case Dismiss():
             drain = session_pb2.Drain(finished=message.finished, reason=message.reason)
             return session_pb2.ConnectResponse(drain=drain)
         case _:
@@ -122,7 +122,7 @@ def response_of(message: Message) -> session_pb2.ConnectResponse:
 
 def is_last(message: Message) -> bool:
     """Return whether the stream ends after `message`."""
-    return isinstance(message, Replaced | Drain)
+    return isinstance(message, Replaced | Dismiss)
 
 
 def _by_worker(values: Mapping[str, bytes]) -> dict[WorkerId, bytes]:

@@ -44,7 +44,7 @@ from coordinator.ports import (
 )
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services.coordinator.driver import Driver
-from services.coordinator.kept.retention import Keeping
+from services.coordinator.kept.retention import Retention
 from services.coordinator.sessions import convert
 from services.coordinator.sessions.admission import Admission
 from services.coordinator.sessions.streams import (
@@ -269,7 +269,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         members: MemberList,
         genuine: Genuine,
         status: StatusSource,
-        keeping: Keeping,
+        keeping: Retention,
     ) -> None:
         self._driver = driver
         self._genesis = genesis

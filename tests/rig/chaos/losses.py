@@ -27,7 +27,7 @@ from services.config.settings import load_operator
 from services.process.exit_status import Exit
 from services.trust.identity import Role
 from services.wire.credentials import channel_credentials
-from services.wire.operator_link import OperatorLink, RunStatus, WorkerStatus
+from services.wire.operator_link import OperatorLink, RunStatus, WorkerReported
 from tests.rig.chaos.gate import Gate
 from tests.rig.chaos.harness import COUNTABLE, KEEP_ALL, edited
 from tests.rig.chaos.processes import MARK, running
@@ -388,6 +388,6 @@ class Losses:
             found.signal(signal.SIGKILL)
 
 
-def _of(status: RunStatus, name: str) -> WorkerStatus:
+def _of(status: RunStatus, name: str) -> WorkerReported:
     (found,) = (w for w in status.workers if w.name == name)
     return found

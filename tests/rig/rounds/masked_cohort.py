@@ -19,7 +19,7 @@ from tests.integration.conftest import TIMINGS, LoneCoordinator, lay_out
 from tests.rig.rounds.masked_round import Loss
 from tests.rig.workers.light_worker import credentials
 from tests.rig.workers.masked_light_worker import MaskedLightWorker
-from worker.rounds.round import Work
+from worker.rounds.round import WorkState
 
 MASKED = {"tier": "masked", "min_cohort": 3, "quorum": 1.0}
 
@@ -113,7 +113,7 @@ class Cohort:
         The lost ones start again, as many as are needed.
         """
         assert self.plan is not None
-        holding = [n for n in self.names if self.workers[n].half.work is Work.EXPOSED]
+        holding = [n for n in self.names if self.workers[n].half.work is WorkState.EXPOSED]
         silent = [n for n in holding if not self.revealed(n)]
         needed = abandons_needed(len(self.names), 0, self.plan.threshold)
         for name in sorted(silent, key=lambda n: n in lost)[:needed]:

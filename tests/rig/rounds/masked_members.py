@@ -23,7 +23,7 @@ from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import certified_key, signed_content
 from common.words import word_about
-from worker.rounds.attempt import Attempt, Member, OfferSecrets
+from worker.rounds.attempt import Attempt, MaskedMember, OfferSecrets
 from worker.rounds.trust import Trust
 
 MASKED = Algorithm(tier="masked", min_cohort=3)
@@ -76,10 +76,10 @@ def signer(name: str) -> Callable[[SignedPurpose, bytes], bytes]:
     return lambda purpose, content: signatures.sign(identity_key(name), purpose, content)
 
 
-def member(name: str, algorithm: Algorithm = MASKED, seed: str = "") -> Member:
+def member(name: str, algorithm: Algorithm = MASKED, seed: str = "") -> MaskedMember:
     """Return who this worker is in an attempt whose secrets follow from `seed`."""
     worker, trust = WorkerId(name), Trust(min_cohort=algorithm.min_cohort)
-    return Member(worker, algorithm, trust, admits, signer(name), drawn(f"{name}/{seed}"))
+    return MaskedMember(worker, algorithm, trust, admits, signer(name), drawn(f"{name}/{seed}"))
 
 
 def word(name: str, genesis_: Digest, record: Record, **changes: object) -> Attestation:

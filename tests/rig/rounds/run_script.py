@@ -53,11 +53,11 @@ from coordinator.ports import (
     Delete,
     Departed,
     Disconnected,
-    Drain,
+    Dismiss,
+    Draining,
     DropSpool,
     Effect,
     End,
-    Ending,
     Evaluated,
     Event,
     Expelled,
@@ -236,7 +236,7 @@ class Script:
             "rollback": lambda: RollbackAsked(int(o["to"]), name, self.order(name, o)),
             "restored": lambda: Restored(int(o["to"]), self.digest_of(o), int(o["to"])),
             "unrestored": lambda: RestoreFailed(int(o["to"]), "as told"),
-            "ending": Ending,
+            "ending": Draining,
             "opened": lambda: SpoolOpened(round_id),
             "uploaded": lambda: Uploaded(worker, round_id),
             "progress": lambda: Progressed(worker),
@@ -575,7 +575,7 @@ def _message(message: Message) -> str:
             return f"{message.worker} attests version {message.version}"
         case Replaced():
             return "replaced"
-        case Drain(finished, reason):
+        case Dismiss(finished, reason):
             return f"drain{' finished' if finished else ''}: {reason}"
         case _:
             assert_never(message)

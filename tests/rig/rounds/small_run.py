@@ -24,7 +24,7 @@ from common.schema import ModelSchema, TensorSpec
 from common.terms import Terms, round_bits, round_fragment, round_terms
 from common.weight import threshold
 from coordinator.sums.aggregate import aggregate
-from worker.rounds.update import Work, measure, shards
+from worker.rounds.update import Sources, measure, shards
 
 TLS = Algorithm(tier="tls", min_cohort=1)
 SMALL = ModelSchema(
@@ -138,7 +138,7 @@ class Run:
     ) -> tuple[bytes, F32]:
         """Return one member's spooled payload and its next residual."""
         residual = self.residuals.get(worker)
-        work = Work(
+        work = Sources(
             values_of(self.theta()),
             values_of(theta),
             None if residual is None else values_of(residual),

@@ -8,7 +8,7 @@ from redis import Redis
 
 from coordinator.ports import Put, Table
 from services.coordinator.live.redis_store import RedisStore
-from services.coordinator.live.resilient_store import OpenStore, SteadyStore, wait_for_lease
+from services.coordinator.live.resilient_store import OpenStore, ResilientStore, wait_for_lease
 from tests.rig.stores.redis_servers import address
 
 RUN: Final = "wiki-1"
@@ -36,7 +36,7 @@ class Leader:
         self.said: list[str] = []
         self.meanwhile: list[Callable[[], Any]] = []
         """Done one each, before the store is asked again."""
-        self.steady = SteadyStore(
+        self.steady = ResilientStore(
             OpenStore(store, lambda: None), TTL_S, lambda: True, sleep=self._sleep
         )
 

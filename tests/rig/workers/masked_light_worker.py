@@ -25,9 +25,9 @@ from common.words import word_about
 from protos.v1 import session_pb2
 from services.config.settings import TlsSettings
 from services.trust.signing import own_certificate, signer
-from services.worker.trusted import Members
+from services.worker.trusted import PinnedMembers
 from tests.rig.workers.light_worker import LightWorker
-from worker.rounds.attempt import Attempt, Member, OfferSecrets
+from worker.rounds.attempt import Attempt, MaskedMember, OfferSecrets
 from worker.rounds.round import Fate, WorkerRound
 from worker.rounds.trust import Trust
 
@@ -63,11 +63,11 @@ class MaskedLightWorker(LightWorker):
 
         algorithm = self.genesis.algorithm
         self._certificate = own_certificate(tls)
-        self.member = Member(
+        self.member = MaskedMember(
             name=WorkerId(self.name),
             algorithm=algorithm,
             trust=Trust(min_cohort=algorithm.min_cohort, max_staleness=algorithm.max_staleness),
-            admits=Members(self.genesis.run, tls.ca, self.certs / "pins.yaml", now),
+            admits=PinnedMembers(self.genesis.run, tls.ca, self.certs / "pins.yaml", now),
             sign=signer(tls),
             random=secrets.token_bytes,
         )

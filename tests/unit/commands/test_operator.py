@@ -9,9 +9,9 @@ from commands import operator
 from commands.operator import describe
 from common.documents import Counters, Evaluation
 from common.errors import ToldToEndError
-from services.wire.operator_link import RunStatus, UnreachableError, WorkerStatus
+from services.wire.operator_link import RunStatus, UnreachableError, WorkerReported
 
-AWS = WorkerStatus(
+AWS = WorkerReported(
     name="aws",
     live=True,
     silent_s=0.5,

@@ -34,7 +34,7 @@ from tests.rig.rounds.small_run import (
     values_of,
     zero_padded,
 )
-from worker.rounds.update import Work, measure, shards
+from worker.rounds.update import Sources, measure, shards
 
 SCHEMA = ModelSchema((TensorSpec("w", (4 * BLOCK - 50,)),), (TensorSpec("m", (9,)),))
 AWS = WorkerId("aws")
@@ -141,7 +141,7 @@ def test_special_updates_are_sent_or_kept(codec: Codec, kind: str, alone: bool) 
     if alone:
         difference[np.arange(SCHEMA.length) % BLOCK != 7] = 0
     difference = zero_padded(SCHEMA, difference)
-    work = Work(values_of(np.zeros(SCHEMA.length, np.float32)), values_of(-difference))
+    work = Sources(values_of(np.zeros(SCHEMA.length, np.float32)), values_of(-difference))
     kept = np.zeros(SCHEMA.length, np.float32)
 
     def keep(start: int, values: np.ndarray) -> None:
@@ -182,7 +182,7 @@ def test_what_is_not_finite_or_absurd_is_never_sent(codec: Codec, value: float) 
     theta = run.theta()
     theta[int(terms.selection.blocks[-1]) * BLOCK + 1] = value
     with pytest.raises(BrokenUpdateError, match="difference's length"):
-        measure(terms, Work(values_of(run.theta()), values_of(theta)))
+        measure(terms, Sources(values_of(run.theta()), values_of(theta)))
 
 
 @pytest.mark.parametrize("codec", CODECS[4:7], ids=lambda c: c.kind)

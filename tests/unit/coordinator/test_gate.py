@@ -4,7 +4,7 @@ import pytest
 
 from common.documents import Control, Counters, Evaluation, Stop
 from common.errors import UnexpectedMessageError
-from coordinator.gate import Gate, limit_reached
+from coordinator.gate import Lifecycle, limit_reached
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
 from coordinator.ports import Append, Command, Note, Operated
@@ -48,9 +48,9 @@ def test_the_first_limit_that_is_reached_ends_the_run(
     assert limit_reached(stop, head, elapsed_s) == limit
 
 
-def new_gate(stop: Stop | None = None) -> Gate:
+def new_gate(stop: Stop | None = None) -> Lifecycle:
     genesis = begun().genesis
-    return Gate(stop or genesis.stop, Ledger(genesis, RunHead.of(genesis), 0.0))
+    return Lifecycle(stop or genesis.stop, Ledger(genesis, RunHead.of(genesis), 0.0))
 
 
 def test_asking_for_what_is_so_already_is_no_record() -> None:

@@ -24,7 +24,7 @@ from coordinator.ports import (
     Append,
     Compute,
     Delete,
-    Drain,
+    Dismiss,
     DropSpool,
     Effect,
     End,
@@ -130,7 +130,7 @@ class Witness:
                 assert (saved.plan.round, saved.phase) == (round_id, "ending")
             case Pace(_, _, num_records, _):
                 assert num_records == len(self.script.log)
-            case Drain(finished, _):
+            case Dismiss(finished, _):
                 assert bool(self.head.stopped) == finished
             case Replaced():
                 pass

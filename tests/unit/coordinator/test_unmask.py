@@ -16,7 +16,7 @@ from coordinator.unmask import Unmasking, check_answer
 from tests.rig.rounds.masked_members import MASKED, Cloud, changed
 from tests.rig.rounds.masked_round import plan_of
 from tests.rig.rounds.small_run import NUMBERS, Run
-from worker.rounds.attempt import Attempt, Revealed
+from worker.rounds.attempt import Attempt, RevealedShares
 
 WORKERS = tuple(WorkerId(w) for w in ("aws", "azure", "gcp", "hetzner", "onprem"))
 S = WORKERS[:4]
@@ -49,7 +49,7 @@ class Cohort:
         assert isinstance(told, Signatures)
         return dict(told.signatures)
 
-    def revealed(self, worker: WorkerId, signatures: dict[WorkerId, bytes]) -> Revealed:
+    def revealed(self, worker: WorkerId, signatures: dict[WorkerId, bytes]) -> RevealedShares:
         self.attempts[worker].survived(S if signatures else WORKERS)
         return self.attempts[worker].reveal(signatures)
 

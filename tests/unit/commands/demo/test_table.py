@@ -7,13 +7,13 @@ from rich.console import Console
 from commands.demo.table import live_table, plain_line, saved
 from common.documents import Evaluation
 from protos.v1 import operator_pb2
-from services.wire.operator_link import RunStatus, WorkerStatus, run_status
+from services.wire.operator_link import RunStatus, WorkerReported, run_status
 
 WIDTH = 80
 
 
-def worker(name: str = "aws", **changes: Any) -> WorkerStatus:
-    plain = WorkerStatus(
+def worker(name: str = "aws", **changes: Any) -> WorkerReported:
+    plain = WorkerReported(
         name=name,
         live=True,
         silent_s=0.3,

@@ -30,7 +30,7 @@ from common.schema import ModelSchema, TensorSpec
 from common.terms import round_layout
 from services.config.presets import PRESETS
 from services.wire import framing
-from services.wire.traffic import Tally
+from services.wire.traffic import TrafficCounts
 
 BILLION = 10**9
 TLS = Algorithm(tier="tls")
@@ -172,7 +172,7 @@ def test_shards_are_counted_as_the_layout_cuts_them(algorithm: Algorithm, parame
     layout = round_layout(found, 8, 0)
     talk = Conversation((), (), 0)
     counted = round_traffic(found, layout, 3, talk)["sent"]["update"]
-    sent = Tally()
+    sent = TrafficCounts()
     for index in range(layout.num_shards):
         length = layout.shard(index)[1]
         sent.message("sent", "update", len(framing.shard(bytes(16), index, bytes(length))))

@@ -20,7 +20,7 @@ from coordinator.ports import (
     Append,
     Compute,
     Delete,
-    Drain,
+    Dismiss,
     DropSpool,
     Effect,
     Event,
@@ -114,7 +114,7 @@ async def test_a_record_is_in_the_log_and_the_store_before_anyone_hears_of_it() 
         Save((Put(Table.STATE, "x", b"1"),)),
         Publish(RECORD),
         DropSpool(RoundId("r")),
-        Send(SessionId("aws"), Drain(finished=True, reason="")),
+        Send(SessionId("aws"), Dismiss(finished=True, reason="")),
         Note("closed", "a sentence"),
     )
     await driver(ports).feed(Ticked())
@@ -122,7 +122,7 @@ async def test_a_record_is_in_the_log_and_the_store_before_anyone_hears_of_it() 
 
 
 async def test_two_events_at_once_do_not_mix_their_effects() -> None:
-    ports = Ports(Save(()), Send(SessionId("aws"), Drain(finished=True, reason="")))
+    ports = Ports(Save(()), Send(SessionId("aws"), Dismiss(finished=True, reason="")))
     d = driver(ports)
     await asyncio.gather(d.feed(Ticked()), d.feed(Ticked()))
     assert ports.seen == ["save", "send aws"] * 2

@@ -21,7 +21,7 @@ from services.observe.metrics import (
 )
 from services.observe.process_health import Sample, process_health
 from services.observe.prometheus import Family, Registry, Reported
-from services.wire.traffic import KINDS, Tally
+from services.wire.traffic import KINDS, TrafficCounts
 from tests.rig.certificates import DAY, NOW, authority, tls_files
 
 REPORT = WorkerReport(
@@ -101,7 +101,7 @@ def worker(*, tells_loss: bool = True) -> WorkerMetrics:
 def evaluator() -> EvaluatorMetrics:
     metrics = EvaluatorMetrics(run="demo", software="0.1.0")
     metrics.evaluated(EVALUATION, 1.2)
-    tally = Tally()
+    tally = TrafficCounts()
     tally.message("received", "version", 4_000_000)
     tally.content("received", "version", 4_000_000)
     metrics.moved(tally)

@@ -5,7 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
-from services.observe.progress import BYTES, Lines, Outlet, Progress, Screen, outlet, shown, tell
+from services.observe.progress import (
+    BYTES,
+    Lines,
+    Outlet,
+    Screen,
+    ShownProgress,
+    outlet,
+    shown,
+    tell,
+)
 
 GB = 10**9
 
@@ -13,24 +22,30 @@ GB = 10**9
 @pytest.mark.parametrize(
     ("progress", "line"),
     [
-        (Progress("v", 4 * GB, BYTES, 0, done=GB), "v: 1.0 GB of 4.0 GB, 25%, 30 s left"),
-        (Progress("v", 4 * GB, BYTES, 0), "v: 0 B of 4.0 GB, 0%"),
-        (Progress("v", 4 * GB, BYTES, 0, done=4 * GB), "v: 4.0 GB of 4.0 GB, 100%, 0 s left"),
-        (Progress("v", 4 * GB, BYTES, 0, done=5 * GB), "v: 5.0 GB of 4.0 GB, 100%, 0 s left"),
-        (Progress("campaign", 8, "runs", 0, done=2.5), "campaign: 2 of 8 runs, 31%, 22 s left"),
+        (ShownProgress("v", 4 * GB, BYTES, 0, done=GB), "v: 1.0 GB of 4.0 GB, 25%, 30 s left"),
+        (ShownProgress("v", 4 * GB, BYTES, 0), "v: 0 B of 4.0 GB, 0%"),
+        (ShownProgress("v", 4 * GB, BYTES, 0, done=4 * GB), "v: 4.0 GB of 4.0 GB, 100%, 0 s left"),
+        (ShownProgress("v", 4 * GB, BYTES, 0, done=5 * GB), "v: 5.0 GB of 4.0 GB, 100%, 0 s left"),
         (
-            Progress("campaign", 8, "runs", 0, done=6, before=5, note="now a, b"),
+            ShownProgress("campaign", 8, "runs", 0, done=2.5),
+            "campaign: 2 of 8 runs, 31%, 22 s left",
+        ),
+        (
+            ShownProgress("campaign", 8, "runs", 0, done=6, before=5, note="now a, b"),
             "campaign: 6 of 8 runs, 75%, 20 s left, now a, b",
         ),
-        (Progress("campaign", 8, "runs", 0, done=5, before=5), "campaign: 5 of 8 runs, 62%"),
-        (Progress("building the learner", 0, "", 0), "building the learner: 10 s"),
-        (Progress("files", 0, BYTES, 0, done=5e6), "files: 5.0 MB, 10 s"),
-        (Progress("v", 4 * GB, BYTES, 0, done=GB / 100), "v: 10.0 MB of 4.0 GB, 0%, 66 min left"),
-        (Progress("late", 0, "", 20), "late: 0 s"),
+        (ShownProgress("campaign", 8, "runs", 0, done=5, before=5), "campaign: 5 of 8 runs, 62%"),
+        (ShownProgress("building the learner", 0, "", 0), "building the learner: 10 s"),
+        (ShownProgress("files", 0, BYTES, 0, done=5e6), "files: 5.0 MB, 10 s"),
+        (
+            ShownProgress("v", 4 * GB, BYTES, 0, done=GB / 100),
+            "v: 10.0 MB of 4.0 GB, 0%, 66 min left",
+        ),
+        (ShownProgress("late", 0, "", 20), "late: 0 s"),
     ],
 )
 def test_a_line_says_how_much_of_how_much_and_how_long_it_takes(
-    progress: Progress, line: str
+    progress: ShownProgress, line: str
 ) -> None:
     assert progress.line(10.0) == line
 
@@ -53,7 +68,7 @@ class Clock:
 def said(over_s: float, out: Callable[[Callable[[str], None]], Outlet]) -> list[str]:
     """Return what is written while four bytes in a hundred come each second."""
     written: list[str] = []
-    progress = Progress("v", 100, BYTES, 0.0)
+    progress = ShownProgress("v", 100, BYTES, 0.0)
 
     def each(now_s: float) -> None:
         progress.done = 4 * now_s

@@ -1,4 +1,4 @@
-from services.wire.traffic import RETURNED_BYTES, Tally, both_ways, wire_bytes
+from services.wire.traffic import RETURNED_BYTES, TrafficCounts, both_ways, wire_bytes
 
 
 def test_a_small_message_costs_one_prefix_one_frame_and_one_record():
@@ -16,7 +16,7 @@ def test_each_message_costs_something_the_other_way():
 
 
 def test_a_tally_adds_by_direction_and_kind():
-    tally = Tally()
+    tally = TrafficCounts()
     tally.message("sent", "update", 1000)
     tally.message("sent", "update", 1000)
     tally.message("received", "control", 10)

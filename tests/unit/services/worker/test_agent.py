@@ -27,14 +27,14 @@ from services.worker.messages import (
     Progress,
     Release,
     Return,
-    Save,
     Saved,
+    SaveTo,
 )
 from services.worker.state import SAVED, StateFolder
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import NUMBERS
-from worker.rounds.round import Work
-from worker.rounds.tls_tier import PlainTier
+from worker.rounds.round import WorkState
+from worker.rounds.tls_tier import TlsTier
 
 ME = WorkerId("aws")
 RESOLVE_TIMEOUT_S = 100.0
@@ -65,7 +65,7 @@ class FakeTrainer:
         self.told.append(question)
         return Merged(question.clock.version)
 
-    async def save(self, question: Save) -> Saved:
+    async def save(self, question: SaveTo) -> Saved:
         for name in SAVED:
             (Path(question.folder) / name).write_bytes(self.theta.astype("<f4").tobytes())
         return Saved(question.folder, 0)
@@ -93,9 +93,7 @@ class FakePush:
 class Cloud:
     """One worker's link over a folder; made again, it is what starts after a kill."""
 
-    def __init__(
-        self, coordinator: Coordinator, folder: Path, tier: PlainTier | None = None
-    ) -> None:
+    def __init__(self, coordinator: Coordinator, folder: Path, tier: TlsTier | None = None) -> None:
         self.coordinator = coordinator
         self.state = StateFolder(folder)
         self.replica, _ = coordinator.replica(self.state.data)
@@ -111,7 +109,7 @@ class Cloud:
             state=self.state,
             replica=self.replica,
             trainer=self.trainer,  # type: ignore[arg-type]
-            tier=tier or PlainTier(ME),
+            tier=tier or TlsTier(ME),
             push=self.push,
             send=self.sent.append,
             redial=self.redial,
@@ -225,7 +223,7 @@ async def test_work_that_a_commit_names_is_measured_against_theta_at_close(cloud
     assert (merge.fate, merge.round) == ("contributed", plan.round)
     assert merge.anchor == (str(stage / "theta.f32"),)
     assert merge.head == cloud.replica.leaves()
-    assert cloud.agent._round.work is Work.FREE
+    assert cloud.agent._round.work is WorkState.FREE
     assert not stage.exists()
 
 
@@ -290,7 +288,7 @@ async def test_a_stage_that_the_save_has_outlived_is_dropped(cloud: Cloud, tmp_p
     manifest = again.state.load()
     assert manifest is not None
     assert again.trainer.last(Begin).resume == str(again.state.folder(manifest))
-    assert again.agent._round.work is Work.FREE
+    assert again.agent._round.work is WorkState.FREE
 
 
 async def test_an_update_with_nan_is_refused_and_the_state_is_forgotten(cloud: Cloud) -> None:
@@ -307,7 +305,7 @@ async def test_a_plan_of_a_round_that_is_none_changes_nothing(cloud: Cloud, name
     before = list(cloud.sent)
     await cloud.agent.planned(canonical.encode(replace(plan, round=RoundId(name), bits=12)))
     assert cloud.sent == before
-    assert cloud.agent._round.work is Work.FREE
+    assert cloud.agent._round.work is WorkState.FREE
     await cloud.agent.planned(canonical.encode(plan))
     assert cloud.sent[-1].WhichOneof("message") == "answer"
 
@@ -319,7 +317,7 @@ async def test_a_plan_that_no_commit_may_have_is_refused_before_anything_is_froz
     await cloud.agent.planned(canonical.encode(replace(plan, bits=12)))
     assert cloud.sent[-1].refuse.rule == 1
     assert "bits is 12" in cloud.sent[-1].refuse.sentence
-    assert cloud.agent._round.work is Work.FREE
+    assert cloud.agent._round.work is WorkState.FREE
     assert not cloud.state.stage.exists()
 
 
@@ -383,7 +381,9 @@ async def test_another_plan_with_the_id_of_the_open_round_frees_nothing(cloud: C
     plan = await cloud.expose()
     await cloud.agent.planned(canonical.encode(replace(plan, hours=plan.hours + 1)))
     assert cloud.sent[-1].refuse.rule == 7
-    assert cloud.agent._round.work is Work.EXPOSED  # else the same work is soon in a second sum
+    assert (
+        cloud.agent._round.work is WorkState.EXPOSED
+    )  # else the same work is soon in a second sum
     cloud.agent.consider_offering()
     assert cloud.sent[-1].refuse.rule == 7
 

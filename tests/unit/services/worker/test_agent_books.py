@@ -72,8 +72,8 @@ from tests.rig.rounds.kept_work import Kept, Round, Sent, blocks_of, vector
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import NUMBERS, SEED, Run, bytes_of, random_vector
 from tests.rig.workers.walking_learner import SCHEMA, Walking, stride
-from worker.rounds.round import Work
-from worker.rounds.tls_tier import PlainTier
+from worker.rounds.round import WorkState
+from worker.rounds.tls_tier import TlsTier
 
 ME = WorkerId("aws")
 OTHERS = tuple(WorkerId(w) for w in ("azure", "gcp", "onprem"))
@@ -364,7 +364,7 @@ class Books(RuleBasedStateMachine):
         for record in self.coordinator.records[self.replica.position.next_seq :]:
             self._tell(record)
         exposed = was is not None and was.exposed is not None
-        assert (self.agent._round.work is Work.EXPOSED) == exposed
+        assert (self.agent._round.work is WorkState.EXPOSED) == exposed
 
     # What must be so ------------------------------------------------------------------------------
 
@@ -423,7 +423,7 @@ class Books(RuleBasedStateMachine):
             state=state,
             replica=self.replica,
             trainer=self.trainer,  # type: ignore[arg-type]
-            tier=PlainTier(ME),
+            tier=TlsTier(ME),
             push=push,
             send=send,
             redial=lambda: None,

@@ -7,18 +7,18 @@ from common.ids import Digest
 from services.worker.messages import Merge, Return
 from tests.rig.rounds.small_chain import Coordinator
 from tests.unit.services.worker.test_agent import ME, Cloud
-from worker.rounds.tls_tier import PlainTier
-from worker.rounds.visited import Known
+from worker.rounds.tls_tier import TlsTier
+from worker.rounds.visited import Visited
 
 
-class Witnessed(PlainTier):
+class Witnessed(TlsTier):
     """Believes in the versions whose digests it was told."""
 
     def __init__(self) -> None:
         super().__init__(ME)
         self.told: set[Digest] = set()
 
-    def believes(self, record: Record, known: Known, *, begun: bool) -> bool:
+    def believes(self, record: Record, known: Visited, *, begun: bool) -> bool:
         return record.digest in self.told if record.rollback is None else known.returns(record)
 
 

@@ -15,7 +15,7 @@ from services.disk.data_store import DataStore
 from services.worker.upload import encode_payload
 from simulator.learner import Counting
 from tests.rig.rounds.small_run import TLS, WORKERS, Run, bytes_of
-from worker.rounds.tls_tier import PlainAttempt
+from worker.rounds.tls_tier import TlsAttempt
 from worker.training.train import Trainer
 
 SIZES = (2, 4)  # leaves
@@ -55,7 +55,7 @@ def encoding(folder: Path, num_leaves: int) -> int:
             next_residual=folder / "next.f32",
             anchor=folder / "anchor.f32",
             payload=folder / "payload.bin",
-            veil=PlainAttempt(WORKERS[0], arguments[2]).veil,
+            veil=TlsAttempt(WORKERS[0], arguments[2]).veil,
             own_clip=math.inf,
         ):
             pass

@@ -13,7 +13,7 @@ from services.config.settings import TlsSettings, TrustSettings
 from services.trust.authority import authority_in, issue
 from services.trust.identity import Identity, Role
 from services.trust.signing import own_certificate, signer
-from services.worker.trusted import Members, trust_of
+from services.worker.trusted import PinnedMembers, trust_of
 from tests.attacks.harness import RUN, A, Certified, Registry, certified, now
 from worker.rounds.trust import Trust
 
@@ -95,7 +95,7 @@ def test_an_edit_of_the_pins_counts_at_once_and_a_broken_one_is_said_once_and_ch
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = registry.folder / "pins.yaml"
-    members = Members(RUN, registry.folder / "ca.pem", path, now)
+    members = PinnedMembers(RUN, registry.folder / "ca.pem", path, now)
     aws, invented = der(registry.of(A)), registry.invent("x", "x")
     members(aws)
 
@@ -122,10 +122,10 @@ def test_at_start_pins_that_cannot_be_read_are_an_error(registry: Registry) -> N
     path = registry.folder / "pins.yaml"
     path.write_text("members: [")
     with pytest.raises(ConfigError, match="not YAML"):
-        Members(RUN, registry.folder / "ca.pem", path, now)
+        PinnedMembers(RUN, registry.folder / "ca.pem", path, now)
     path.unlink()
     with pytest.raises(ConfigError, match="cannot read the pins"):
-        Members(RUN, registry.folder / "ca.pem", path, now)
+        PinnedMembers(RUN, registry.folder / "ca.pem", path, now)
 
 
 def test_settings_become_what_the_core_insists_on() -> None:

@@ -18,7 +18,7 @@ from common.documents import (
 )
 from common.errors import BadCommitError
 from common.ids import Digest, RoundId, WorkerId
-from worker.rounds.round import Fate, RefusedError, Rule, Stage, Work, WorkerRound
+from worker.rounds.round import Fate, RefusedError, Rule, Stage, WorkerRound, WorkState
 
 A, B, C = (WorkerId(w) for w in ("aws", "azure", "gcp"))
 HEAD = Digest("1" * 64)
@@ -72,22 +72,22 @@ def staged(offered: WorkerRound) -> WorkerRound:
 
 
 def test_a_round_goes_from_free_to_staged_to_exposed_to_contributed(offered: WorkerRound) -> None:
-    assert offered.work is Work.FREE
+    assert offered.work is WorkState.FREE
     offered.accept(PLAN, 3, HEAD, SEQ)
-    assert offered.work is Work.STAGED
+    assert offered.work is WorkState.STAGED
     assert offered.offer is None
     offered.close(NUMBERS, finite=True, max_staleness=8)
     offered.answered(answer(A))
     assert offered.name(ROUND, ANSWERS)
     offered.expose(ANSWERS, b"")
-    assert offered.work is Work.EXPOSED
+    assert offered.work is WorkState.EXPOSED
     assert offered.resolve(committed(A, B)) is Fate.CONTRIBUTED
-    assert offered.work is Work.FREE
+    assert offered.work is WorkState.FREE
 
 
 def test_work_that_a_commit_does_not_name_is_free_again(staged: WorkerRound) -> None:
     assert staged.resolve(committed(B, C)) is Fate.FREE
-    assert staged.work is Work.FREE
+    assert staged.work is WorkState.FREE
 
 
 def test_an_abort_frees_the_work(staged: WorkerRound) -> None:
@@ -97,21 +97,21 @@ def test_an_abort_frees_the_work(staged: WorkerRound) -> None:
 def test_a_new_leader_frees_the_work_of_every_round_before_it(staged: WorkerRound) -> None:
     takeover = replace(record(), takeover=Takeover("b"))
     assert staged.resolve(takeover) is Fate.FREE
-    assert staged.work is Work.FREE
+    assert staged.work is WorkState.FREE
 
 
 def test_a_record_from_before_the_stage_says_nothing_of_it(staged: WorkerRound) -> None:
     # After a restart the log is read again from the save on, which may be older than the stage.
     takeover = replace(record(), seq=SEQ - 1, takeover=Takeover("b"))
     assert staged.resolve(takeover) is None
-    assert staged.work is Work.STAGED
+    assert staged.work is WorkState.STAGED
 
 
 def test_a_roll_back_spends_the_work_and_voids_the_open_offer(staged: WorkerRound) -> None:
     rollback = replace(record(), rollback=Rollback(1, 1, "ann"))
     staged.offer = offer(A, "next")
     assert staged.resolve(rollback) is Fate.SPENT
-    assert (staged.work, staged.offer) == (Work.FREE, None)
+    assert (staged.work, staged.offer) == (WorkState.FREE, None)
     assert staged.resolve(rollback) is None
 
 
@@ -120,7 +120,7 @@ def test_records_of_other_rounds_change_nothing(staged: WorkerRound) -> None:
     assert staged.resolve(committed(A, B, plan=other)) is None
     assert staged.resolve(record(abort=Abort(other.round, (A,), "stopped", ""))) is None
     assert staged.resolve(record()) is None
-    assert staged.work is Work.STAGED
+    assert staged.work is WorkState.STAGED
 
 
 @pytest.mark.parametrize("open_offer", [None, offer(A, "another"), offer(B)])
@@ -129,7 +129,7 @@ def test_a_plan_without_the_own_open_offer_is_refused(open_offer: Offer | None) 
     r.offer = open_offer
     with refused(Rule.OFFER):
         r.accept(PLAN, 3, HEAD, SEQ)
-    assert (r.work, r.offer) == (Work.FREE, open_offer)
+    assert (r.work, r.offer) == (WorkState.FREE, open_offer)
 
 
 def test_an_offer_is_used_up_by_the_first_plan(staged: WorkerRound) -> None:
@@ -166,7 +166,7 @@ def test_work_that_must_not_count_is_refused(
     with refused(Rule.OWN_UPDATE) as caught:
         offered.close(numbers, finite=finite, max_staleness=8)
     assert sentence in str(caught.value)
-    assert offered.work is Work.FREE
+    assert offered.work is WorkState.FREE
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_members_that_are_not_in_order_are_refused_and_nothing_is_sent(
     with refused(Rule.MEMBERS) as caught:
         staged.name(round_id, answers)
     assert sentence in str(caught.value)
-    assert staged.work is Work.STAGED
+    assert staged.work is WorkState.STAGED
 
 
 def test_members_that_come_again_are_no_news_and_others_are_refused(staged: WorkerRound) -> None:
@@ -198,7 +198,7 @@ def test_members_that_come_again_are_no_news_and_others_are_refused(staged: Work
 def test_a_stage_found_on_disk_goes_on_to_its_outcome(staged: WorkerRound) -> None:
     found = canonical.decode(staged.stored(), Stage)
     again = WorkerRound(A, 0, found)
-    assert again.work is Work.STAGED
+    assert again.work is WorkState.STAGED
     assert again.resolve(committed(A, B)) is Fate.CONTRIBUTED
 
 

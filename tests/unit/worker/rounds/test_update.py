@@ -9,18 +9,18 @@ from common.schema import ModelSchema, TensorSpec
 from common.shards import SHARD_BYTES, unpack_lanes
 from common.terms import Terms
 from tests.rig.rounds.small_run import SMALL, WORKERS, Run, random_vector, values_of, with_codec
-from worker.rounds.update import Lengths, Work, measure, shards
+from worker.rounds.update import Lengths, Sources, measure, shards
 
 KEY = bytes(16)
 AWS = WorkerId("aws")
 
 
-def difference(run: Run, vector: np.ndarray, residual: np.ndarray | None = None) -> Work:
+def difference(run: Run, vector: np.ndarray, residual: np.ndarray | None = None) -> Sources:
     carried = None if residual is None else values_of(residual)
-    return Work(values_of(run.theta()), values_of(run.theta() - vector), carried)
+    return Sources(values_of(run.theta()), values_of(run.theta() - vector), carried)
 
 
-def encoded(terms: Terms, work: Work, own_clip: float = math.inf) -> tuple[bytes, np.ndarray]:
+def encoded(terms: Terms, work: Sources, own_clip: float = math.inf) -> tuple[bytes, np.ndarray]:
     kept = np.zeros(terms.schema.length, np.float32)
 
     def keep(start: int, values: np.ndarray) -> None:
@@ -138,7 +138,7 @@ def test_a_broken_difference_is_named_and_never_encoded(value: float) -> None:
     vector[4321] = value
 
     with pytest.raises(BrokenUpdateError, match="difference's length"):
-        measure(run.terms(run.plan()), Work(values_of(run.theta()), values_of(vector)))
+        measure(run.terms(run.plan()), Sources(values_of(run.theta()), values_of(vector)))
 
 
 def test_a_broken_residual_is_named() -> None:

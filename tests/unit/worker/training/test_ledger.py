@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from common import canonical
 from common.documents import Algorithm
-from worker.training.ledger import Ledger, LedgerDocument, Work
+from worker.training.ledger import LedgerDocument, Work, WorkLedger
 
 ALGORITHM = Algorithm(staleness="poly", staleness_exponent=0.5)
 STEP = Work(tokens=100, token_versions=300, steps=1, samples=4, lr_sum=0.5, loss_sum=250.0)
 
 
-def ledger_with(*works: Work) -> Ledger:
-    ledger = Ledger()
+def ledger_with(*works: Work) -> WorkLedger:
+    ledger = WorkLedger()
     for work in works:
         ledger.pending += work
     return ledger
@@ -118,16 +118,16 @@ works = st.builds(
 
 @given(works, st.dictionaries(st.text("abcdef0123456789", min_size=1), works))
 def test_a_ledger_survives_being_stored(pending, frozen):
-    document = Ledger(pending, frozen).document()
+    document = WorkLedger(pending, frozen).document()
 
-    assert canonical.decode(canonical.encode(document), LedgerDocument).ledger() == Ledger(
+    assert canonical.decode(canonical.encode(document), LedgerDocument).ledger() == WorkLedger(
         pending, frozen
     )
 
 
 @given(st.lists(st.sampled_from(["step", "freeze", "free", "spent"])))
 def test_no_step_is_counted_twice_or_lost(actions):
-    ledger, done, spent, rounds = Ledger(), 0, 0, []
+    ledger, done, spent, rounds = WorkLedger(), 0, 0, []
     for number, action in enumerate(actions):
         if action == "step":
             ledger.pending += STEP

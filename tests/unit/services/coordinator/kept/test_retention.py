@@ -5,7 +5,7 @@ import pytest
 from common import canonical
 from common.documents import Commit, Control, Record, Rollback
 from common.errors import UnknownFileError
-from services.coordinator.kept.retention import Keeping
+from services.coordinator.kept.retention import Retention
 from tests.rig.rounds.run_script import Script, begun
 
 
@@ -14,7 +14,7 @@ class Log:
 
     def __init__(self, snapshot_every: int, version_bytes: int = 10**9) -> None:
         self.script: Script = begun()
-        self.keeping = Keeping(self.script.genesis.version0, snapshot_every, version_bytes)
+        self.keeping = Retention(self.script.genesis.version0, snapshot_every, version_bytes)
         for line in ("0 restart", "0 join aws"):
             self.script.tell(line)
 

@@ -5,7 +5,7 @@ import pytest
 from common.errors import StaleLeaderError, StorageError
 from coordinator.ports import Put, Table
 from coordinator.round import OPEN
-from services.coordinator.live.resilient_store import OpenStore, SteadyStore, wait_for_lease
+from services.coordinator.live.resilient_store import OpenStore, ResilientStore, wait_for_lease
 from simulator.memory_store import MemoryServer, MemoryStore
 
 LEASE_S = 3.0
@@ -40,7 +40,7 @@ class Bench:
         self.paused_s: list[float] = []
         self.revived = 0
         self.said: list[str] = []
-        self.steady = SteadyStore(
+        self.steady = ResilientStore(
             OpenStore(self.store, self.revive),
             LEASE_S,
             lambda: self.log_is_ours,
