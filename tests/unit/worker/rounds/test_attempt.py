@@ -142,4 +142,4 @@ def test_revealed_shares_are_not_printed(table: Table, clouds: list[Cloud]) -> N
     plan, u2 = planned(table, clouds)
     table.eve.collect(plan, u2, *clouds)
     attempt_of(clouds[0]).survived(plan.roster)
-    assert repr(attempt_of(clouds[0]).reveal({})) == "Revealed()"
+    assert repr(attempt_of(clouds[0]).reveal({})) == "RevealedShares()"
