@@ -11,11 +11,26 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from common.errors import ConfigError
+    from worker.training.data import TextData
+    from worker.training.encoder import BYTE_ENCODER
     from worker.training.learner import Learner, LearnerContext, State, Step, Validation
 
-__all__ = ["ConfigError", "Learner", "LearnerContext", "State", "Step", "Validation"]
+__all__ = [
+    "BYTE_ENCODER",
+    "ConfigError",
+    "Learner",
+    "LearnerContext",
+    "State",
+    "Step",
+    "TextData",
+    "Validation",
+]
 
-_HOME: Final = dict.fromkeys(__all__, "worker.training.learner") | {"ConfigError": "common.errors"}
+_HOME: Final = dict.fromkeys(__all__, "worker.training.learner") | {
+    "BYTE_ENCODER": "worker.training.encoder",
+    "ConfigError": "common.errors",
+    "TextData": "worker.training.data",
+}
 
 
 def __getattr__(name: str) -> object:

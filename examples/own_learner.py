@@ -12,9 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import override
 
-from crosscloud import Learner, LearnerContext, State, Step, Validation
-from worker.training.data import TextData
-from worker.training.encoder import BYTE_ENCODER
+from crosscloud import (
+    BYTE_ENCODER,
+    Learner,
+    LearnerContext,
+    State,
+    Step,
+    TextData,
+    Validation,
+)
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
