@@ -27,7 +27,7 @@ from services.wire import framing
 from services.wire.child import decode_line, encode_line
 from services.wire.compression import Packer, unpack
 from services.worker import messages
-from services.worker.state import Manifest, StateFolder
+from services.worker.state import SAVED, Manifest, StateFolder
 from tests.unit.worker.training.fakes import FixedLearner
 from worker.rounds.round import Stage
 from worker.training.train import Standing, Trainer
@@ -169,6 +169,10 @@ def _state_targets(folder: Path) -> tuple[Target, ...]:
         (folder / "state" / "manifest.json").write_bytes(content)
         return state.load()
 
+    save = folder / "state" / "save-1"
+    save.mkdir()
+    for each in SAVED:
+        (save / each).touch()
     seeds = (canonical.encode(Manifest("save-1", position)),)
     return (*map(resumed, ("trainer.json", "learner.npz", "theta.f32")),
             Target("manifest.json", seeds, manifest, 0.01))  # fmt: skip

@@ -27,7 +27,8 @@ from tests.rig.chaos.processes import MARK, pid_of, running
 
 PATIENCE_S = 60.0
 PROGRAM = (
-    "import sys, time; from common.errors import ToldToEndError; from services import ending;"
+    "import sys, time; from common.errors import ToldToEndError;"
+    "from services.process import ending;"
     "from tests.rig.workers.blocked_learner import block; ending.begin();"
 )
 READY = "print('ready', flush=True)"
@@ -63,7 +64,7 @@ class Site:
         return process
 
     def start(self, name: str, *, learner: str = "", **data: Any) -> LocalProcess:
-        changes: dict[str, Any] = {"learner": f"tests.{learner}"} if learner else {}
+        changes: dict[str, Any] = {"learner": f"tests.rig.workers.{learner}"} if learner else {}
         if data:
             changes["data"] = data
         self.edit(name, **changes)

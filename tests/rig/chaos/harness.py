@@ -52,7 +52,7 @@ COUNTABLE: Final[dict[str, Any]] = {
 KEEP_ALL: Final = 1_000_000
 """`snapshot_every` that lets the whole log be replayed."""
 
-_PATIENCE_S: Final = 90.0
+_PATIENCE_S: Final = 240.0
 _FAULT_S: Final = (0.2, 4.0)  # longer than the leases, now and then
 _LEASE_S: Final = 3.0
 _QUIET_S: Final = 0.25  # between two faults
