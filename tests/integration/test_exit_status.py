@@ -182,6 +182,8 @@ def test_a_coordinator_that_is_killed_is_no_trouble_with_a_certificate(
     site.edit(EVALUATOR, state_dir=str(tmp_path))  # a new one hears the log from its start
     coordinator, evaluator = site.start(COORDINATOR), site.start(EVALUATOR)
     until(lambda: "version 0: loss" in site.said(EVALUATOR) or evaluator.exit_code is not None)
+    measured = site.folder / "coordinator" / "log" / "000000000001.json"
+    until(measured.exists)  # a kill may leave the half of what is being written
     coordinator.kill()
     until(lambda: "dialling again" in site.said(EVALUATOR))
     until(lambda: "nothing listens at " in site.said(EVALUATOR))
