@@ -191,7 +191,7 @@ def main() -> int:
             command, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"}, check=False
         ).returncode
     num, repeats = (4_000_000, 3) if quick else (_PARAMETERS, 5)
-    round_num, num_pairs, num_before = (4_000_000, 1, 0) if quick else (_ROUND_PARAMETERS, 7, 1)
+    round_num, num_pairs, num_before = (4_000_000, 1, 0) if quick else (_ROUND_PARAMETERS, 21, 1)
     if quick:
         print(f"quick: {num} parameters instead of {_PARAMETERS}; nothing is written")
         print(f"quick: one cold round of {round_num}, not several of {_ROUND_PARAMETERS}")
