@@ -13,6 +13,7 @@ outcome is held can never come back, whatever of its deletion the disk forgets.
 """
 
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ from worker.rounds.visited import Visited
 
 SAVED: Final = ("theta.f32", "learner.npz", "trainer.json")
 """What every save holds, as `worker/training/train.py` writes it."""
+_SAVE: Final = re.compile(r"save-[0-9]{1,12}")
+"""Names of saves; a manifest may name no other folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ def read_manifest(root: Path) -> Manifest | None:
         raise ConfigError(f"state_dir: {path} cannot be read: {e.strerror}") from None
     except MalformedDocumentError as e:
         raise ConfigError(f"state_dir: {path} is damaged: {e}; {fix}") from None
+    if not _SAVE.fullmatch(manifest.folder):
+        raise ConfigError(f"state_dir: {path} is damaged: it names no save; {fix}")
     for name in SAVED:
         if not (root / manifest.folder / name).is_file():
             raise ConfigError(

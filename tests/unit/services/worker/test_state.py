@@ -1,5 +1,6 @@
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,18 @@ def test_a_damaged_manifest_is_refused_with_the_folder_to_move_away(tmp_path: Pa
     saved_at(StateFolder(tmp_path), SEQ)
     (tmp_path / "manifest.json").write_bytes(b"{")
     with pytest.raises(ConfigError, match=f"^state_dir: .*; move {tmp_path} away"):
+        StateFolder(tmp_path).load()
+
+
+@pytest.mark.parametrize("folder", ["x" * 300, "../elsewhere", "save-1/..", "save-", "", "a\0b"])
+def test_a_manifest_names_a_save_of_its_own_folder_and_nothing_else(
+    state: StateFolder, tmp_path: Path, folder: str
+) -> None:
+    manifest = restarted(tmp_path).load()
+    assert manifest is not None
+    named = canonical.encode(replace(manifest, folder=folder))
+    (tmp_path / "manifest.json").write_bytes(named)
+    with pytest.raises(ConfigError, match=r"^state_dir: .* is damaged: it names no save; move"):
         StateFolder(tmp_path).load()
 
 
