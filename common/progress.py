@@ -9,6 +9,9 @@ from common.documents import Commit, Counters, Genesis, WorkerCounters
 from common.schema import ModelSchema
 from common.terms import round_layout
 
+MAX_ROUNDS_AHEAD: Final = 8
+"""A trainer that holds over 8 * H_i uncommitted steps waits: more would be discarded as too old."""
+
 _AGE_ONE = 256
 
 
@@ -74,7 +77,3 @@ def _next_workers(
             age_256=w.age_256 + n.age_256,
         )
     return moved
-
-
-MAX_ROUNDS_AHEAD: Final = 8
-"""A trainer that holds over 8 * H_i uncommitted steps waits: more would be discarded as too old."""

@@ -1,6 +1,6 @@
 """Ring words: the form of a shard in which members mask it and everybody adds.
 
-    bits  payload (common/packing.py)           words               sent
+    bits  payload (common/packing.py)                 words               sent
     4     two values per byte, two's complement       uint8, q0 + 16*q1   the words
     8     one value per byte                          uint8, q            the words
     12    two values in three bytes                   uint16, q           low 12 bits, packed

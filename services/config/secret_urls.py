@@ -8,10 +8,7 @@ import re
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from services.config.store_options import problem_of_options
-
-STORES: Final = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
-"""Schemes of a store's URL."""
+from services.config.store_options import STORES, problem_of_options
 
 _ACCESS: Final = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*:/+)(?P<access>[^\s'\"]*)@")
 _BARE: Final = re.compile(r"(?<![^\s'\"(])[^\s'\"/@:(]+:[^\s'\"/@:][^\s'\"@]*@")

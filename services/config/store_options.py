@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from common.text import printable
 
 _ONE: Final = ("redis", "rediss", "unix")
-_ALL: Final = (*_ONE, "redis+cluster", "rediss+cluster")
+STORES: Final = (*_ONE, "redis+cluster", "rediss+cluster")
+"""Schemes of a store's URL."""
 _TLS: Final = ("rediss", "rediss+cluster")
 _ONE_TLS: Final = ("rediss",)
 
@@ -30,12 +31,12 @@ _BOOL: Final = (f"{_YES}|{_NO}", "true or false")
 _TLS_VERSION: Final = (r"77[12]", "771 (TLS 1.2) or 772 (TLS 1.3)")
 
 _OPTIONS: Final = {
-    "client_name": (_ALL, _TEXT),
+    "client_name": (STORES, _TEXT),
     "db": (_ONE, _NUMBER),
     "health_check_interval": (_ONE, _NUMBER),
-    "password": (_ALL, _TEXT),
-    "protocol": (_ALL, _PROTOCOL),
-    "username": (_ALL, _TEXT),
+    "password": (STORES, _TEXT),
+    "protocol": (STORES, _PROTOCOL),
+    "username": (STORES, _TEXT),
     "ssl_ca_certs": (_TLS, _PATH),
     "ssl_ca_data": (_TLS, _TEXT),
     "ssl_ca_path": (_ONE_TLS, _PATH),

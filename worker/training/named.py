@@ -140,9 +140,10 @@ def refuse_packed(setting: str, name: str, parameters: Collection[str]) -> None:
         with safe_open(path, "numpy") as file:
             for tensor in file.keys():  # noqa: SIM118 - it is no mapping
                 dtype = file.get_slice(tensor).get_dtype()
+                if dtype in _FLOATS:
+                    continue
                 # some files leave out what their model's names begin with
-                is_trained = any(f".{p}".endswith(f".{tensor}") for p in parameters)
-                if is_trained and dtype not in _FLOATS:
+                if any(f".{p}".endswith(f".{tensor}") for p in parameters):
                     raise ConfigError(
                         f"{setting}: {name!r} holds {tensor} as {dtype} ({path.name}): quantised"
                         " for inference, it cannot be trained: name the model it was made from, in"

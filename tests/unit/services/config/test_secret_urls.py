@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commands.doctor.findings import found
-from services.config.secret_urls import STORES, masked, problem_of, shown
+from services.config.secret_urls import masked, problem_of, shown
+from services.config.store_options import STORES
 from services.observe import logs
 
 SECRET = "S3cret"
