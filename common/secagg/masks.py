@@ -4,7 +4,7 @@
     sum over S of Y_i = sum of x_i + sum over S of PRG(self_i)
                         + sum over i in S, j lost: PRG(pair_ij) if j > i else -PRG(pair_ij)
 
-(Bonawitz et al. 2017, section 6.) `member_masks` makes the first line's, which a member adds;
+(Bonawitz et al. 2017, figure 4.) `member_masks` makes the first line's, which a member adds;
 `remaining_masks` the second's, which the coordinator subtracts. Three streams of each seed: "data"
 for the words of the data section, "lanes", and "tag" for the two tags of each shard.
 """

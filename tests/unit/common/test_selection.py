@@ -201,6 +201,7 @@ def test_a_later_fragment_is_expected_to_have_drifted_further() -> None:
 
 
 def test_with_every_fragment_sent_once_the_head_has_moved_by_the_drift() -> None:
+    """Streaming DiLoCo (Douillard et al. 2025): one fragment after the other."""
     codec = Codec("cyclic", 16, 16, one_in=3, residual_decay=1.0)
     run = Run(algorithm(codec), WIDE)
     start, drift = run.theta(), random_vector(WIDE, 5, 0.01)

@@ -1,3 +1,9 @@
+"""Masks add up to what is left of them: Bonawitz et al. 2017, figure 4, rounds 2 and 4.
+
+Round 2: y_u = x_u + PRG(b_u) + the sum of +-PRG(s_uv) over U2. Round 4: from the sum of y_u over U3
+the server takes PRG(b_u) of U3, and what U3 shares with those of U2 who were lost.
+"""
+
 import hashlib
 import itertools
 
