@@ -77,7 +77,13 @@ def of(traffic: Traffic, direction: str, kind: str) -> int:
     return {str(d): by_kind for d, by_kind in traffic.items()}[direction].get(kind, 0)
 
 
-@pytest.mark.parametrize("algorithm", [SGD, MASKED], ids=["tls sgd", "masked nesterov"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        pytest.param(SGD, marks=pytest.mark.long("a masked run has more kinds of bytes"), id="tls"),
+        pytest.param(MASKED, id="masked"),
+    ],
+)
 def test_a_plan_is_within_five_percent_of_a_real_run(
     tmp_path: Path, algorithm: dict[str, Any]
 ) -> None:
