@@ -364,7 +364,7 @@ class Agent:
             self._worker,
             self._loss_2_20,
             own_clip=self._tier.max_clip,
-            veil=attempt.veil,
+            protect=attempt.protect,
             read_blob=self._replica.read,
             theta=folder / "theta.f32",
             residual=self._residual,

@@ -49,7 +49,7 @@ class Upload:
     task: asyncio.Task[None]
 
 
-Veil = Callable[[PayloadLayout, Iterable[Piece]], Iterator[Piece]]
+Protect = Callable[[PayloadLayout, Iterable[Piece]], Iterator[Piece]]
 """What the privacy tier makes of shards."""
 
 
@@ -145,7 +145,7 @@ def encode_payload(
     next_residual: Path,
     anchor: Path,
     payload: Path,
-    veil: Veil,
+    protect: Protect,
     own_clip: float,
 ) -> Payload:
     """Encode the work frozen in `theta` against the base `version`.
@@ -160,7 +160,7 @@ def encode_payload(
         anchor: where only some blocks travel, theta at close in those and the base in the others
             is written here: what this worker's parameters are without what was sent.
         payload: the shards are written here.
-        veil: makes of the shards what is sent.
+        protect: makes of the shards what is sent.
         own_clip: C_max, this worker's own bound on C.
 
     Raises:
@@ -181,7 +181,7 @@ def encode_payload(
         key = secrets.token_bytes(16)
         pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20, own_clip)
         out = files.enter_context(payload.open("wb", buffering=0))
-        for index, piece in enumerate(veil(terms.layout, pieces)):
+        for index, piece in enumerate(protect(terms.layout, pieces)):
             write_at(out.fileno(), piece, terms.layout.shard(index)[0])
         if not terms.selection.is_whole:
             _write_anchor(terms, work, files.enter_context(FlatFile(anchor, write=True)))

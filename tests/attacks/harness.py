@@ -248,7 +248,7 @@ class Cloud:
                     data.extend(piece)
                 yield piece
 
-        out = [bytes(s) for s in self.attempt.veil(terms.layout, noted(pieces))]
+        out = [bytes(s) for s in self.attempt.protect(terms.layout, noted(pieces))]
         self.sent[plan.round] = bytes(data)
         return out
 

@@ -30,7 +30,7 @@ class TlsAttempt:
     def named(self, answers: Mapping[WorkerId, Answer], sealed: Mapping[WorkerId, bytes]) -> None:
         """Take U2."""
 
-    def veil(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
+    def protect(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
         """Yield the shards as they are."""
         yield from shards
 

@@ -213,7 +213,7 @@ class _Play:
             return
         numbers = {w: a.numbers for w, a in members.answers.items()}
         self.played.terms = terms = self.played.terms or self.run.terms(self.plan, numbers)
-        sent = [bytes(s) for s in attempt.veil(terms.layout, self.content(terms, worker))]
+        sent = [bytes(s) for s in attempt.protect(terms.layout, self.content(terms, worker))]
         if self.reaches(worker, Loss.LAST_SHARD):
             self.played.spool[worker] = sent
             self.played.round.upload(worker)

@@ -135,7 +135,7 @@ class MaskedLightWorker(LightWorker):
         plain = pack(values, plan.bits)
         spans = map(layout.shard, range(layout.num_data_shards))
         shards = [*(plain[a : a + n] for a, n in spans), lanes]
-        sent = [bytes(s) for s in self.attempt.veil(layout, shards)]
+        sent = [bytes(s) for s in self.attempt.protect(layout, shards)]
         assert len(sent) == layout.num_shards
         self.values[RoundId(plan.round)] = values
         raw_id = bytes.fromhex(plan.round)

@@ -55,7 +55,7 @@ def encoding(folder: Path, num_leaves: int) -> int:
             next_residual=folder / "next.f32",
             anchor=folder / "anchor.f32",
             payload=folder / "payload.bin",
-            veil=TlsAttempt(WORKERS[0], arguments[2]).veil,
+            protect=TlsAttempt(WORKERS[0], arguments[2]).protect,
             own_clip=math.inf,
         ):
             pass
