@@ -36,7 +36,7 @@ from common.ids import Digest, RoundId, WorkerId
 from common.packing import pack, ring_dtype, unpack
 from common.rotation import rotate_exactly, rotation_signs
 from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
-from common.shards import SHARD_BYTES, Piece
+from common.shards import SHARD_BYTES, ShardBytes
 from common.terms import Terms, round_terms
 from common.weight import threshold
 from coordinator.sums.aggregate import aggregate
@@ -95,8 +95,8 @@ class CodecRound:
             lambda a, b: self._residual[a:b],
         )
         self._payload = bytearray(self._terms.layout.total_bytes)
-        for i, piece in enumerate(self._shards()):
-            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(piece)] = piece
+        for i, shard in enumerate(self._shards()):
+            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(shard)] = shard
         self.add()
 
     def measure(self) -> Lengths:
@@ -126,7 +126,7 @@ class CodecRound:
         for _ in self._shards():
             pass
 
-    def _shards(self) -> Iterator[Piece]:
+    def _shards(self) -> Iterator[ShardBytes]:
         work, lengths = self._work, self.measure()
         return shards(self._terms, _WORKERS[0], work, lengths, lambda i, e: None, _KEY, 0)
 

@@ -34,7 +34,7 @@ _ALIGNMENT: Final = 48
 _LANES: Final = np.dtype("<u8")
 _ENERGY: Final = np.dtype("<u4")
 
-Piece = bytes | bytearray
+ShardBytes = bytes | bytearray
 """A shard's bytes; whoever makes it does not keep it."""
 
 TAGS_BYTES: Final = 16

@@ -21,7 +21,7 @@ from common.arrays import F32
 from common.documents import Genesis, Numbers, Plan, Version
 from common.ids import RoundId, WorkerId
 from common.schema import LEAF
-from common.shards import PayloadLayout, Piece
+from common.shards import PayloadLayout, ShardBytes
 from common.terms import ReadBlob, Terms, round_terms
 from services.disk.files import read_at, storage_errors, write_at
 from worker.rounds.update import Sources, measure, shards
@@ -49,7 +49,7 @@ class Upload:
     task: asyncio.Task[None]
 
 
-Protect = Callable[[PayloadLayout, Iterable[Piece]], Iterator[Piece]]
+Protect = Callable[[PayloadLayout, Iterable[ShardBytes]], Iterator[ShardBytes]]
 """What the privacy tier makes of shards."""
 
 
@@ -179,10 +179,10 @@ def encode_payload(
         work = Sources(base.read, own.read, e)
         lengths = measure(terms, work)
         key = secrets.token_bytes(16)
-        pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20, own_clip)
+        plain = shards(terms, worker, work, lengths, kept.write, key, loss_2_20, own_clip)
         out = files.enter_context(payload.open("wb", buffering=0))
-        for index, piece in enumerate(protect(terms.layout, pieces)):
-            write_at(out.fileno(), piece, terms.layout.shard(index)[0])
+        for index, shard in enumerate(protect(terms.layout, plain)):
+            write_at(out.fileno(), shard, terms.layout.shard(index)[0])
         if not terms.selection.is_whole:
             _write_anchor(terms, work, files.enter_context(FlatFile(anchor, write=True)))
     return Payload(payload, terms.layout)

@@ -46,7 +46,7 @@ from common.secagg.ring import Ring
 from common.secagg.shamir import Share, combine, x_coordinate
 from common.secagg.tags import Tagger
 from common.secagg.transcript import context, mask_key_of
-from common.shards import SHARD_BYTES, PayloadLayout, Piece
+from common.shards import SHARD_BYTES, PayloadLayout, ShardBytes
 from common.terms import round_bits
 from common.weight import threshold
 from coordinator.ports import Secrets
@@ -239,16 +239,16 @@ class Cloud:
         def keep(start: int, values: F32) -> None:
             kept[start : start + len(values)] = values
 
-        pieces = shards(terms, self.name, work, lengths, keep, key, 2**20, self.tier.max_clip)
+        plain = shards(terms, self.name, work, lengths, keep, key, 2**20, self.tier.max_clip)
         data = bytearray()
 
-        def noted(pieces: Iterator[Piece]) -> Iterator[Piece]:
-            for index, piece in enumerate(pieces):
+        def noted(plain: Iterator[ShardBytes]) -> Iterator[ShardBytes]:
+            for index, shard in enumerate(plain):
                 if index < terms.layout.num_data_shards:
-                    data.extend(piece)
-                yield piece
+                    data.extend(shard)
+                yield shard
 
-        out = [bytes(s) for s in self.attempt.protect(terms.layout, noted(pieces))]
+        out = [bytes(s) for s in self.attempt.protect(terms.layout, noted(plain))]
         self.sent[plan.round] = bytes(data)
         return out
 
@@ -430,8 +430,8 @@ class Eve:
 
     def spooled(self, plan: Plan, worker: WorkerId) -> bytes:
         content = bytearray(self.layout(plan).total_bytes)
-        for index, piece in enumerate(self.spool[plan.round, worker]):
-            content[index * SHARD_BYTES : index * SHARD_BYTES + len(piece)] = piece
+        for index, shard in enumerate(self.spool[plan.round, worker]):
+            content[index * SHARD_BYTES : index * SHARD_BYTES + len(shard)] = shard
         return bytes(content)
 
     def record(self, seq: int = 0, **body: object) -> Record:

@@ -157,9 +157,9 @@ def test_rule_14_lanes_and_survivors_are_under_the_tags(
 # The public tags: what an honest coordinator sees of damage below masks
 
 
-@pytest.mark.parametrize(("piece", "named"), [(0, "shard 0"), (1, "shard 1"), (2, "shard 0")])
+@pytest.mark.parametrize(("shard", "named"), [(0, "shard 0"), (1, "shard 1"), (2, "shard 0")])
 def test_a_flipped_bit_in_a_masked_shard_is_named_and_nothing_is_committed(
-    table: Table, piece: int, named: str
+    table: Table, shard: int, named: str
 ) -> None:
     eve, clouds = table.eve, [table.cloud(w) for w in (A, B, C, V)]
     plan = eve.plan(*(c.offer() for c in clouds))
@@ -167,12 +167,12 @@ def test_a_flipped_bit_in_a_masked_shard_is_named_and_nothing_is_committed(
     eve.collect(plan, u2, *clouds)
     eve.ask(plan, plan.roster, *clouds)
     intact = eve.sum_of(plan, u2, plan.roster)
-    pieces = eve.spool[plan.round, B]
-    damaged = bytearray(pieces[piece])
-    damaged[0 if piece == 2 else 30] ^= 4
-    pieces[piece] = bytes(damaged)
+    sent = eve.spool[plan.round, B]
+    damaged = bytearray(sent[shard])
+    damaged[0 if shard == 2 else 30] ^= 4
+    sent[shard] = bytes(damaged)
 
     with pytest.raises(BadUpdateError, match=f"{named}: the sum is not that of its public tags"):
         eve.commit(plan, u2, plan.roster)
     wrong = eve.sum_of(plan, u2, plan.roster)  # what would have been committed without them
-    assert np.count_nonzero(wrong - intact) == (piece == 0)
+    assert np.count_nonzero(wrong - intact) == (shard == 0)

@@ -60,7 +60,7 @@ from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.small_run import Run, bytes_of
 from tests.unit.services.worker.test_agent import FakeTrainer
 
-Pieces = dict[RoundId, list[bytes]]
+Uploads = dict[RoundId, list[bytes]]
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Node:
     make_trainer: Callable[["Node"], Any] | None = None
     seat: Mapping[str, Any] = field(default_factory=dict)
     sent: list[session_pb2.ConnectRequest] = field(default_factory=list)
-    uploads: Pieces = field(default_factory=dict)
+    uploads: Uploads = field(default_factory=dict)
     withheld: set[Digest] = field(default_factory=set)
     num_redials: int = 0
 
@@ -382,8 +382,8 @@ class Played:
         uploads = {}
         for name, node in self.nodes.items():
             payload = bytearray(terms.layout.total_bytes)
-            for index, piece in enumerate(node.uploads[plan.round]):
-                payload[index * SHARD_BYTES : index * SHARD_BYTES + len(piece)] = piece
+            for index, shard in enumerate(node.uploads[plan.round]):
+                payload[index * SHARD_BYTES : index * SHARD_BYTES + len(shard)] = shard
             uploads[name] = bytes_of(bytes(payload))
         content = bytearray()
         lanes = masked_aggregate(

@@ -46,7 +46,7 @@ from common.secagg.transcript import (
     plan_hash,
     signed_content,
 )
-from common.shards import PayloadLayout, Piece
+from common.shards import PayloadLayout, ShardBytes
 from worker.rounds.masked_shards import masked_shards
 from worker.rounds.round import RefusedError, Rule
 from worker.rounds.trust import Trust, cohort_complaint, roster_complaint, share_complaint
@@ -197,7 +197,7 @@ class Attempt:
         self._context = context(self._plan, answers)
         self.kappa = derived.kappa(commons, self._context).to_bytes()
 
-    def protect(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
+    def protect(self, layout: PayloadLayout, shards: Iterable[ShardBytes]) -> Iterator[ShardBytes]:
         """Yield this member's shards as they are sent: tagged and masked.
 
         Once per attempt: of two payloads under one mask, the difference would be in the open.

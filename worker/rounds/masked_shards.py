@@ -12,17 +12,17 @@ from common.ids import WorkerId
 from common.secagg.masks import Masks
 from common.secagg.ring import Ring
 from common.secagg.tags import Pads, Tagger, member_tags
-from common.shards import PayloadLayout, Piece, cut, pack_tags
+from common.shards import PayloadLayout, ShardBytes, cut, pack_tags
 
 
 def masked_shards(
     layout: PayloadLayout,
-    shards: Iterable[Piece],
+    shards: Iterable[ShardBytes],
     worker: WorkerId,
     masks: Masks,
     tagger: Tagger,
     pads: Pads,
-) -> Iterator[Piece]:
+) -> Iterator[ShardBytes]:
     """Yield what is sent, shard by shard.
 
     Args:
@@ -39,7 +39,7 @@ def masked_shards(
             own = member_tags(tagger, pads, worker, index, content)
             lanes = np.frombuffer(content, np.uint8).copy()
             masks.add_lanes(lanes, layout.within_lanes(index).start)
-            masked: Piece = lanes.tobytes()
+            masked: ShardBytes = lanes.tobytes()
         else:
             in_place = ring.in_place and isinstance(content, bytearray)
             words = np.frombuffer(content, ring.word) if in_place else ring.words(content)

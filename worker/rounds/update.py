@@ -32,7 +32,7 @@ from common.errors import BrokenUpdateError
 from common.ids import WorkerId
 from common.scales import energy
 from common.schema import BLOCK
-from common.shards import Piece, cut, pack_lanes
+from common.shards import ShardBytes, cut, pack_lanes
 from common.terms import Terms
 
 _LONGEST: Final = 2.0**60
@@ -93,7 +93,7 @@ def shards(
     noise_key: bytes,
     loss_2_20: int,
     own_clip: float = math.inf,
-) -> Iterator[Piece]:
+) -> Iterator[ShardBytes]:
     """Yield the payload's shards in order, data first, then lanes.
 
     Args:

@@ -87,12 +87,12 @@ class Played:
         return lanes, bytes(content)
 
 
-def shards_of(pieces: list[bytes]) -> ReadBytes:
+def shards_of(contents: list[bytes]) -> ReadBytes:
     """Return what reads a spooled payload, holes and all; never across two shards."""
 
     def read(offset: int, length: int) -> bytes:
         index, start = divmod(offset, SHARD_BYTES)
-        return pieces[index][start : start + length]
+        return contents[index][start : start + length]
 
     return read
 

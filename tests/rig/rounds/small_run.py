@@ -149,11 +149,11 @@ class Run:
             kept[start : start + len(values)] = values
 
         key = seed.to_bytes(16, "big")
-        pieces = shards(terms, worker, work, measure(terms, work), keep, key, loss_2_20)
+        plain = shards(terms, worker, work, measure(terms, work), keep, key, loss_2_20)
         spooled = bytearray(terms.layout.total_bytes)
-        for index, piece in enumerate(pieces):
+        for index, shard in enumerate(plain):
             offset, length = terms.layout.shard(index)
-            spooled[offset : offset + length] = piece
+            spooled[offset : offset + length] = shard
         return bytes(spooled), kept
 
     def commit(

@@ -147,8 +147,8 @@ def test_special_updates_are_sent_or_kept(codec: Codec, kind: str, alone: bool) 
     def keep(start: int, values: np.ndarray) -> None:
         kept[start : start + len(values)] = values
 
-    pieces = shards(terms, AWS, work, measure(terms, work), keep, bytes(16), 0)
-    payload = b"".join(pieces)
+    plain = shards(terms, AWS, work, measure(terms, work), keep, bytes(16), 0)
+    payload = b"".join(plain)
     spooled = payload[: terms.layout.data_bytes].ljust(terms.layout.lanes_offset, b"\0")
     spooled += payload[terms.layout.data_bytes :]
     content = bytearray()
