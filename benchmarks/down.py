@@ -4,7 +4,7 @@
 
 The sums are those of real encoders on gaussian updates, scales fitted as in a run that goes on:
 members that have nothing in common, and "alike" ones, any two of which correlate by a half. Each
-file is packed in pieces of 1 MiB, as it is sent. Ratios are of packed bytes to bytes, so less is
+file is packed in parts of 1 MiB, as it is sent. Ratios are of packed bytes to bytes, so less is
 better; "entropy" is what no code of single values can beat. Speeds are of one core, in MB of
 unpacked file.
 
@@ -30,7 +30,7 @@ from common.packing import unpack as unpacked_values
 from common.rotation import rotation_signs
 from common.scales import round_scales
 from common.schema import BLOCK
-from services.wire.compression import PIECE_BYTES, Packer, unpack
+from services.wire.compression import PART_BYTES, Packer, unpack
 
 _TILE: Final = 16
 _RADIUS: Final = 0.3
@@ -109,17 +109,17 @@ def entropy_bits(values: "np.typing.NDArray[np.generic]") -> float:
 
 
 def planes(floats: bytes) -> bytes:
-    """Return float32 values piece by piece, first the lowest bytes of all, then the next."""
-    pieces = (floats[i : i + PIECE_BYTES] for i in range(0, len(floats), PIECE_BYTES))
-    return b"".join(np.frombuffer(p, np.uint8).reshape(-1, 4).T.tobytes() for p in pieces)
+    """Return float32 values part by part, first the lowest bytes of all, then the next."""
+    parts = (floats[i : i + PART_BYTES] for i in range(0, len(floats), PART_BYTES))
+    return b"".join(np.frombuffer(p, np.uint8).reshape(-1, 4).T.tobytes() for p in parts)
 
 
 def deflate(level: int, strategy: int) -> Pack:
     """Return what packs with zlib, without its header."""
 
-    def pack(piece: bytes) -> bytes:
+    def pack(part: bytes) -> bytes:
         made = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
-        return made.compress(piece) + made.flush()
+        return made.compress(part) + made.flush()
 
     return pack
 
@@ -147,11 +147,11 @@ def _size(frame: bytes) -> int:
 
 def measured(content: bytes, pack: Pack, unpack_: Pack) -> tuple[float, float, float]:
     """Return (ratio, packing MB/s, unpacking MB/s)."""
-    pieces = [content[i : i + PIECE_BYTES] for i in range(0, len(content), PIECE_BYTES)]
+    parts = [content[i : i + PART_BYTES] for i in range(0, len(content), PART_BYTES)]
     start_s = time.process_time()
-    packed = [pack(piece) for piece in pieces]
+    packed = [pack(part) for part in parts]
     middle_s = time.process_time()
-    assert [unpack_(p) for p in packed] == pieces
+    assert [unpack_(p) for p in packed] == parts
     end_s = time.process_time()
     megabytes = len(content) / 1e6
     pack_s, unpack_s = max(middle_s - start_s, 1e-6), max(end_s - middle_s, 1e-6)

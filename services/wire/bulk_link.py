@@ -21,7 +21,7 @@ from protos.v1 import bulk_pb2
 from services.disk.data_store import DataStore
 from services.wire import framing
 from services.wire.backoff import RetryBackoff
-from services.wire.compression import piece_at, unpack
+from services.wire.compression import part_bytes, unpack
 from services.wire.credentials import explain_failed_call
 from services.wire.status import error_of, retry_after_s
 from services.wire.traffic import TrafficCounts
@@ -45,7 +45,7 @@ class GivenUpError(ProtocolError):
 
 
 class _BadPackingError(DamagedDataError):
-    """Packed pieces did not give the file: a damaged copy, which the file itself replaces."""
+    """Packed parts did not give the file: a damaged copy, which the file itself replaces."""
 
 
 class BulkLink:
@@ -203,7 +203,7 @@ class BulkLink:
                         )
                     if is_packed:
                         came_packed = True
-                        payload = _unpacked(payload, piece_at(writer.length, total))
+                        payload = _unpacked(payload, part_bytes(writer.length, total))
                     writer.append(payload)
 
             try:

@@ -232,14 +232,14 @@ def targets() -> tuple[Target, ...]:
     schema = canonical.encode(ModelSchema((TensorSpec("w", (3, 2)),)))
     named = tuple(k + b"\n" + canonical.encode(example(kind)) for k, kind in _BY_NAME.items())
     shards = tuple(framing.shard(bytes(16), i, bytes(n)) for i, n in ((0, 0), (1, 9), (300, 200)))
-    pieces = tuple(
+    parts = tuple(
         framing.download_response(t, bytes(n), packed=n == 9)
         for t, n in ((0, 0), (9, 9), (10**9, 200))
     )
     frames = (Packer().pack(bytes(range(250)) * 4), Packer().pack(bytes(1000)))
     return (
         Target("shard", shards, framing.split_shard, 0.25),
-        Target("piece", pieces, framing.split_download_response, 0.25),
+        Target("part", parts, framing.split_download_response, 0.25),
         Target("frame", frames, lambda c: unpack(c, 1000), 0.05),
         Target("request", _requests(), _request, 0.15),
         Target("document", (*named, b"ModelSchema\n" + schema), _decode_any, 0.25),

@@ -1,6 +1,6 @@
 """Aggregates as they are sent: packed once, at their commit, and kept beside the file.
 
-    <digest>.zst    its pieces' frames, one after the other; then uint32 little-endian: their sizes
+    <digest>.zst    its parts' frames, one after the other; then uint32 little-endian: their sizes
 
 It is never needed: where it is missing or damaged, or does not pay, the file itself is sent. So
 nothing that goes wrong here stops anything. It goes with its file (`DataStore.retain`).
@@ -18,7 +18,7 @@ from common.errors import OutOfDescriptorsError, StorageError
 from common.ids import Digest
 from services.disk.data_store import PACKED_SUFFIX, DataStore
 from services.disk.files import Draft, read_at
-from services.wire.compression import PIECE_BYTES, Packer, piece_at
+from services.wire.compression import PART_BYTES, Packer, part_bytes
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _LEAST_BYTES: Final = 2**16
 """Smaller files are one message in any case."""
 
 _MOST_RATIO: Final = 15 / 16
-_TRIED_BYTES: Final = 16 * PIECE_BYTES
+_TRIED_BYTES: Final = 16 * PART_BYTES
 """After so many bytes that packed no better than `_MOST_RATIO`, the rest is not tried."""
 
 _SIZES: Final = np.dtype("<u4")
@@ -51,12 +51,12 @@ class PackedFiles:
             return
         packer, sizes, done = Packer(), [], 0
         with Draft(self._store.root, "packed") as draft:
-            for offset in range(0, total, PIECE_BYTES):
-                piece = self._store.read_slice(digest, offset, piece_at(offset, total))
-                frame = packer.pack(piece)
+            for offset in range(0, total, PART_BYTES):
+                part = self._store.read_slice(digest, offset, part_bytes(offset, total))
+                frame = packer.pack(part)
                 draft.append(frame)
                 sizes.append(len(frame))
-                done += len(piece)
+                done += len(part)
                 is_last = done == total
                 if (is_last or done >= _TRIED_BYTES) and draft.length > _MOST_RATIO * done:
                     return
@@ -65,7 +65,7 @@ class PackedFiles:
 
     def open(self, digest: Digest, total: int) -> "PackedFile | None":
         """Return the packed copy of a file of `total` bytes, None if there is none."""
-        index_bytes = -(-total // PIECE_BYTES) * _SIZES.itemsize
+        index_bytes = -(-total // PART_BYTES) * _SIZES.itemsize
         path = self._path(digest)
         try:
             size = path.stat().st_size
@@ -93,8 +93,8 @@ class PackedFile:
         self._borders = [0, *accumulate(sizes)]
 
     def frame(self, offset: int) -> bytes | None:
-        """Return the frame of the piece at byte `offset` of the file; None if none begins there."""
-        index, rest = divmod(offset, PIECE_BYTES)
+        """Return the frame of the part at byte `offset` of the file; None if none begins there."""
+        index, rest = divmod(offset, PART_BYTES)
         if rest:
             return None
         start, stop = self._borders[index : index + 2]

@@ -95,17 +95,17 @@ def test_a_name_that_is_no_digest_is_refused(store: DataStore, name: str) -> Non
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=50)))
-def test_a_writer_gives_the_digest_of_all_its_pieces(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
+def test_a_writer_gives_the_digest_of_all_its_parts(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
 ) -> None:
     store = DataStore(tmp_path_factory.mktemp("data"))
     with store.writer() as writer:
-        for piece in pieces:
-            writer.append(memoryview(piece))
-        assert writer.length == sum(map(len, pieces))
+        for part in parts:
+            writer.append(memoryview(part))
+        assert writer.length == sum(map(len, parts))
         digest = writer.commit()
 
-    assert store.read(digest, verify=True) == b"".join(pieces)
+    assert store.read(digest, verify=True) == b"".join(parts)
     assert names(store) == [digest]
 
 

@@ -27,8 +27,8 @@ def encoded(terms: Terms, work: Sources, own_clip: float = math.inf) -> tuple[by
         kept[start : start + len(values)] = values
 
     lengths = measure(terms, work)
-    pieces = shards(terms, AWS, work, lengths, keep, KEY, 2**21, own_clip)
-    return b"".join(pieces), kept
+    plain = shards(terms, AWS, work, lengths, keep, KEY, 2**21, own_clip)
+    return b"".join(plain), kept
 
 
 def clipped_run(kind: str = "dense", bits: int = 16) -> tuple[Run, float]:
@@ -50,11 +50,11 @@ def test_shards_have_the_lengths_that_the_layout_says() -> None:
         terms = run.terms(run.plan())
         work = difference(run, random_vector(schema, 1, 0.01))
 
-        pieces = list(shards(terms, AWS, work, measure(terms, work), lambda *_: None, KEY, 0))
+        plain = list(shards(terms, AWS, work, measure(terms, work), lambda *_: None, KEY, 0))
 
         layout = terms.layout
-        assert [len(p) for p in pieces] == [layout.shard(i)[1] for i in range(layout.num_shards)]
-        assert len(pieces[0]) == min(SHARD_BYTES, layout.data_bytes)
+        assert [len(p) for p in plain] == [layout.shard(i)[1] for i in range(layout.num_shards)]
+        assert len(plain[0]) == min(SHARD_BYTES, layout.data_bytes)
 
 
 def test_the_same_noise_key_gives_the_same_shards_and_another_key_others() -> None:

@@ -6,7 +6,7 @@ import pytest
 from common.ids import Digest
 from services.coordinator.kept.compressed_files import PackedFiles
 from services.disk.data_store import DataStore
-from services.wire.compression import PIECE_BYTES, unpack
+from services.wire.compression import PART_BYTES, unpack
 
 
 @pytest.fixture
@@ -23,19 +23,19 @@ def packed(store: DataStore, digest: Digest) -> Path:
     return store.path(digest).with_suffix(".zst")
 
 
-def test_the_frames_of_a_packed_file_hold_its_pieces(store: DataStore) -> None:
-    content = levels(2 * PIECE_BYTES + 77, 20)
+def test_the_frames_of_a_packed_file_hold_its_parts(store: DataStore) -> None:
+    content = levels(2 * PART_BYTES + 77, 20)
     digest, files = store.write(content), PackedFiles(store)
     files.pack(digest)
 
     found = files.open(digest, len(content))
     assert found is not None
-    for offset in (0, PIECE_BYTES, 2 * PIECE_BYTES):
-        piece = content[offset : offset + PIECE_BYTES]
+    for offset in (0, PART_BYTES, 2 * PART_BYTES):
+        part = content[offset : offset + PART_BYTES]
         frame = found.frame(offset)
         assert frame is not None
-        assert unpack(frame, len(piece)) == piece
-    assert found.frame(1) is None  # where no piece begins, the file itself is sent
+        assert unpack(frame, len(part)) == part
+    assert found.frame(1) is None  # where no part begins, the file itself is sent
     assert packed(store, digest).stat().st_size < 0.85 * len(content)
 
 
@@ -48,7 +48,7 @@ def test_what_is_small_or_does_not_shrink_is_not_packed(store: DataStore, conten
 
 
 def test_what_does_not_shrink_at_first_is_given_up_early(store: DataStore) -> None:
-    content = np.random.default_rng(3).bytes(16 * PIECE_BYTES) + bytes(8 * PIECE_BYTES)
+    content = np.random.default_rng(3).bytes(16 * PART_BYTES) + bytes(8 * PART_BYTES)
     digest, files = store.write(content), PackedFiles(store)
     files.pack(digest)
     assert files.open(digest, len(content)) is None
