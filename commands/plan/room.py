@@ -97,7 +97,7 @@ def coordinator_data_bytes(genesis: Genesis, kept: Kept, num_survivors: int) -> 
 def coordinator_disk_peak(genesis: Genesis, snapshot_every: int, num_members: int) -> int:
     """Return the most of `data_dir`: one more version and aggregate, and a cohort's uploads.
 
-    Aggregates lie there packed as well, at worst hardly smaller.
+    Aggregates lie there compressed as well, at worst hardly smaller.
     """
     most = most_kept(snapshot_every)
     writing = Kept(most.versions + 1, most.aggregates + 1)

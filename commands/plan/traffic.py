@@ -24,12 +24,12 @@ def round_traffic(
     layout: PayloadLayout,
     num_members: int,
     talk: Conversation,
-    packed: float = 1.0,
+    compressed: float = 1.0,
 ) -> Traffic:
     """Return the bytes of one member of a committed round, its heartbeats not counted.
 
     Args:
-        packed: share of an aggregate's bytes that is left when it is packed.
+        compressed: share of an aggregate's bytes that is left when it is compressed.
     """
     tally = TrafficCounts()
     for direction, size in talk.round:
@@ -41,7 +41,7 @@ def round_traffic(
             tally.message("sent", "update", message, num)
     answer = bulk_pb2.PushShardsResponse()
     tally.message("received", "update", answer.ByteSize())
-    _download(tally, "aggregate", round(packed * layout.aggregate_bytes(num_members)))
+    _download(tally, "aggregate", round(compressed * layout.aggregate_bytes(num_members)))
     return _of(tally)
 
 

@@ -32,7 +32,7 @@ from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services.config.settings import CoordinatorSettings
 from services.coordinator.calls import Calls, StreamLimits
-from services.coordinator.kept.compressed_files import PackedFiles
+from services.coordinator.kept.compressed_files import CompressedFiles
 from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
     Carried,
@@ -150,7 +150,7 @@ class BulkService:
     ) -> None:
         self._spool = spool
         self._store = store
-        self._packed = PackedFiles(store)
+        self._compressed = CompressedFiles(store)
         self._members = members
         self._outbox = outbox
         self.calls = Calls(limits or StreamLimits())
@@ -201,14 +201,14 @@ class BulkService:
         if not self._store.has(digest):
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
-        packed = self._packed.open(digest, total) if request.packed else None
+        compressed = self._compressed.open(digest, total) if request.packed else None
         with self.calls.by(identity.name, context, upload=False) as call:
             offset = request.offset
             while offset < total:
                 num_bytes = part_bytes(offset, total)
-                frame = packed.frame(offset) if packed is not None else None
+                frame = compressed.frame(offset) if compressed is not None else None
                 part = self._part(digest, offset, num_bytes) if frame is None else frame
-                message = framing.download_response(total, part, packed=frame is not None)
+                message = framing.download_response(total, part, compressed=frame is not None)
                 yield message
                 offset += num_bytes
                 call.moved()

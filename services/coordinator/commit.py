@@ -38,7 +38,7 @@ from coordinator.ports import AbortReason, Secrets
 from coordinator.sums.aggregate import aggregate
 from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from coordinator.sums.saturation import expected_saturation
-from services.coordinator.kept.compressed_files import PackedFiles
+from services.coordinator.kept.compressed_files import CompressedFiles
 from services.coordinator.kept.fence import Fence
 from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
@@ -98,7 +98,7 @@ class Computer:
         self._genesis = genesis
         self._spool = spool
         self._store = store
-        self._packed = PackedFiles(store)
+        self._compressed = CompressedFiles(store)
         self._fence: Fence
 
     def work(self, order: object) -> object:
@@ -168,13 +168,13 @@ class Computer:
             aggregate_bytes=aggregate_bytes,
             signatures=order.signatures,
         )
-        packing = self._pool.submit(self._packed.pack, commit.aggregate)
+        compressing = self._pool.submit(self._compressed.compress, commit.aggregate)
         try:
             step_lengths: list[float] = []
             version = self._advance(base, commit, step_lengths.append)
             digest = self._store.write(canonical.encode(version))
         finally:
-            packing.result()
+            compressing.result()
         self._store.sync()
         return commit, digest, step_lengths[0], self._saturation(terms, commit), sum_s
 

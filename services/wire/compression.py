@@ -1,10 +1,10 @@
-"""Files packed for the wire, part by part: each part of a file is a Zstandard frame of its own.
+"""Compresses files for the wire, part by part: each part is a Zstandard frame of its own.
 
 So a download goes on at any part, and nobody holds more than one. Only what everybody may read is
-packed, sums above all: how well something packs tells an onlooker how it is distributed. Masked
-values are uniform and would only grow.
+compressed, sums above all: how far something shrinks tells an onlooker how it is distributed.
+Masked values are uniform and would only grow.
 
-Who unpacks believes no frame: its size is known before, and another one is refused unread.
+Who decompresses believes no frame: its size is known before, and another one is refused unread.
 """
 
 from typing import Final
@@ -21,18 +21,18 @@ _LEVEL: Final = 1
 """Higher ones look for repetitions, of which sums have none (`python -m benchmarks.down`)."""
 
 
-class Packer:
-    """Packs parts; for one thread."""
+class Compressor:
+    """Compresses parts; for one thread."""
 
     def __init__(self) -> None:
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
 
-    def pack(self, part: bytes) -> bytes:
+    def compress(self, part: bytes) -> bytes:
         """Return a part as a frame."""
         return self._compressor.compress(part)
 
 
-def unpack(frame: bytes | memoryview, num_bytes: int) -> bytes:
+def decompress(frame: bytes | memoryview, num_bytes: int) -> bytes:
     """Return the part of so many bytes that a frame holds.
 
     Raises:

@@ -25,7 +25,7 @@ from services.coordinator.sessions import convert
 from services.versions.replica import Position
 from services.wire import framing
 from services.wire.child import decode_line, encode_line
-from services.wire.compression import Packer, unpack
+from services.wire.compression import Compressor, decompress
 from services.worker import messages
 from services.worker.state import SAVED, Manifest, StateFolder
 from tests.unit.worker.training.fakes import FixedLearner
@@ -233,14 +233,14 @@ def targets() -> tuple[Target, ...]:
     named = tuple(k + b"\n" + canonical.encode(example(kind)) for k, kind in _BY_NAME.items())
     shards = tuple(framing.shard(bytes(16), i, bytes(n)) for i, n in ((0, 0), (1, 9), (300, 200)))
     parts = tuple(
-        framing.download_response(t, bytes(n), packed=n == 9)
+        framing.download_response(t, bytes(n), compressed=n == 9)
         for t, n in ((0, 0), (9, 9), (10**9, 200))
     )
-    frames = (Packer().pack(bytes(range(250)) * 4), Packer().pack(bytes(1000)))
+    frames = (Compressor().compress(bytes(range(250)) * 4), Compressor().compress(bytes(1000)))
     return (
         Target("shard", shards, framing.split_shard, 0.25),
         Target("part", parts, framing.split_download_response, 0.25),
-        Target("frame", frames, lambda c: unpack(c, 1000), 0.05),
+        Target("frame", frames, lambda c: decompress(c, 1000), 0.05),
         Target("request", _requests(), _request, 0.15),
         Target("document", (*named, b"ModelSchema\n" + schema), _decode_any, 0.25),
         Target("line", tuple(encode_line(example(k)) for k in lines),

@@ -35,7 +35,7 @@ ALGORITHM = {
 
 
 def gaussian(layout: PayloadLayout, seed: int) -> Callable[[int], bytes]:
-    """Return what reads the shards of an update as a codec makes it: it packs to four fifths."""
+    """Return what reads the shards of an update as a codec makes it: it shrinks to four fifths."""
     draw = np.random.default_rng(seed).standard_normal(layout.length)
     values = np.rint(20 * draw).clip(-127, 127).astype(np.int8).tobytes()
     energy = np.full(layout.num_blocks, 256, np.uint32)
@@ -146,7 +146,7 @@ def test_few_missed_commits_come_as_sums_many_as_a_version_and_a_newcomer_takes_
     with real_worker(coordinator, "aws"):
         came = received(coordinator, "aws", head.version)
         steps = (SNAPSHOT_EVERY + 1) * values
-        assert 0.75 * steps < came["aggregate"] < 0.85 * steps  # packed
+        assert 0.75 * steps < came["aggregate"] < 0.85 * steps  # compressed
         assert came["version"] < 0.1 * values  # its document, to compare
     check_files(coordinator, "aws", head)
     with real_worker(coordinator, "gcp"):

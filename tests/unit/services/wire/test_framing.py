@@ -35,8 +35,8 @@ def test_a_part_of_a_download_is_what_protobuf_would_write(total: int, payload: 
 
 
 @given(st.integers(0, 2**63), st.binary(min_size=1, max_size=3000))
-def test_a_packed_part_is_what_protobuf_would_write(total: int, frame: bytes) -> None:
-    ours = framing.download_response(total, frame, packed=True)
+def test_a_compressed_part_is_what_protobuf_would_write(total: int, frame: bytes) -> None:
+    ours = framing.download_response(total, frame, compressed=True)
     theirs = bulk_pb2.DownloadResponse(total_bytes=total, packed=frame)
     assert bulk_pb2.DownloadResponse.FromString(ours) == theirs
     assert framing.split_download_response(ours) == (total, frame, True)
