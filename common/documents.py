@@ -168,7 +168,7 @@ class Genesis:
 class Version:
     """Content of one version; its canonical digest is the version's digest.
 
-    All arrays are little-endian float32; each is a tuple of the digests of its leaves.
+    All arrays are little-endian float32; each is a tuple of the digests of its segments.
 
     Args:
         theta: parameters and buffers, [schema.length].

@@ -521,8 +521,8 @@ class SimulatedFederation:
             case Publish():
                 pass
 
-    def _given(self, worker: WorkerId, version: int, leaves: tuple[str, ...]) -> None:
-        self.verified.given(worker, version, leaves)
+    def _given(self, worker: WorkerId, version: int, segments: tuple[str, ...]) -> None:
+        self.verified.given(worker, version, segments)
 
     def _heard(self, worker: WorkerId, boot: str, message: session_pb2.ConnectRequest) -> None:
         assert self.onlooker is not None

@@ -76,8 +76,8 @@ def steps(worker: SimulatedWorker, records: list[Record], local_steps: I64) -> I
                 f"{counted} steps taken{when}"
             )
 
-    leaf = worker.store.read(worker.replica.version().theta[0])
-    base = np.frombuffer(leaf, "<f4").reshape(len(local_steps), -1)[:, learner.index]
+    segment = worker.store.read(worker.replica.version().theta[0])
+    base = np.frombuffer(segment, "<f4").reshape(len(local_steps), -1)[:, learner.index]
     moved = learner.counts - base
     for block in np.flatnonzero(np.abs(moved - local_steps) > _CLOSE):
         yield (

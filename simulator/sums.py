@@ -106,8 +106,8 @@ class Sums:
 
     def stands_on(self, version: Version, read_blob: ReadBlob) -> None:
         """Go on to a version."""
-        leaf = np.frombuffer(read_blob(version.theta[0]), "<f4").reshape(-1, BLOCK)
-        self._highest = np.maximum(self._highest, np.abs(leaf))
+        segment = np.frombuffer(read_blob(version.theta[0]), "<f4").reshape(-1, BLOCK)
+        self._highest = np.maximum(self._highest, np.abs(segment))
         scales = np.frombuffer(read_blob(version.scales[0]), "<f4")[: self._num_blocks]
         fragment = round_fragment(self._genesis.algorithm.codec, version.commits)
         found = round_selection(self._genesis, version.commits, fragment, scales)

@@ -69,9 +69,9 @@ class Verified:
                 if word.worker == worker:
                     self._vouches(worker, word)
 
-    def given(self, worker: WorkerId, version: int, leaves: Sequence[str]) -> None:
-        """See which leaves a trainer is given, and as which version."""
-        theta = tuple(Digest(Path(leaf).name) for leaf in leaves)
+    def given(self, worker: WorkerId, version: int, segments: Sequence[str]) -> None:
+        """See which segments a trainer is given, and as which version."""
+        theta = tuple(Digest(Path(segment).name) for segment in segments)
         if theta not in self._theta.get(version, set()):
             self._broken(f"(viii) {worker} trains on a version {version} that is in no true log")
             return

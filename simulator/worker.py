@@ -135,8 +135,8 @@ class SimulatedTrainer:
         await asyncio.sleep(_TRAINER_LAG_S)
         self._answer = None
         match message:
-            case Begin(clock, leaves) | Merge(clock, leaves) | Return(clock, leaves):
-                self._past.given(clock.version, leaves)
+            case Begin(clock, segments) | Merge(clock, segments) | Return(clock, segments):
+                self._past.given(clock.version, segments)
         if isinstance(message, Close) and self._counts:  # before it is written
             self._freeze(message.round)
         books = self._books_after(message) if self._counts else None

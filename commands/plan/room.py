@@ -11,7 +11,7 @@ from common.documents import Commit, Counters, Genesis, Lanes, Plan, Record
 from common.ids import Digest, RoundId
 from common.outer import has_momentum
 from common.progress import float32_bytes
-from common.schema import leaves
+from common.schema import segments
 from common.shards import PayloadLayout
 from common.terms import round_bits, round_fragment, round_layout
 from services.coordinator.kept.retention import Retention
@@ -44,8 +44,8 @@ def version_files(genesis: Genesis) -> list[int]:
     """Return the size of each file of a version, as if none were shared; its document last."""
     schema = genesis.schema
     vectors, per_block = (3, 2) if has_momentum(genesis.algorithm.outer) else (1, 1)
-    values = [_VALUE * (stop - start) for start, stop in leaves(schema.length)]
-    blocks = [_VALUE * (stop - start) for start, stop in leaves(schema.num_blocks)]
+    values = [_VALUE * (stop - start) for start, stop in segments(schema.length)]
+    blocks = [_VALUE * (stop - start) for start, stop in segments(schema.num_blocks)]
     files = [*values * vectors, *blocks * per_block]
     return [*files, _DIGEST_BYTES * len(files)]
 
@@ -134,7 +134,7 @@ def worker_memory_bytes(genesis: Genesis, optimizer_bytes: float) -> float:
     """Return memory of both processes on a CPU, activations of a batch not counted.
 
     Values, gradients, the inner optimiser's state; theta, base, residual and what is merged pass
-    through in leaves of 4 MiB.
+    through in segments of 4 MiB.
     """
     per_parameter = 2 * _VALUE + optimizer_bytes + _ALLOCATOR
     model = float32_bytes(genesis.schema) / _VALUE
@@ -144,7 +144,7 @@ def worker_memory_bytes(genesis: Genesis, optimizer_bytes: float) -> float:
 def evaluator_memory_bytes(genesis: Genesis) -> float:
     """Return memory of an evaluator on a CPU, activations of a batch not counted.
 
-    Values alone: versions pass through in leaves of 4 MiB, and there is nothing to train.
+    Values alone: versions pass through in segments of 4 MiB, and there is nothing to train.
     """
     return float32_bytes(genesis.schema) + _EVALUATOR_BYTES
 

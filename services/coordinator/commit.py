@@ -1,6 +1,6 @@
-"""The commit process: from sealed uploads to the next version's durable files. numpy, leaf by leaf.
+"""The commit process: from sealed uploads to the next version's durable files, in numpy.
 
-    read K uploads -> aggregate file -> replay it on the base -> write leaves -> fsync -> answer
+    read K uploads -> aggregate file -> replay it on the base -> write segments -> fsync -> answer
 
 It decides nothing: control appends the record after the answer, and that is the commit. Doing the
 same work again gives the same file names and the same bytes. What it deletes, it deletes behind the
@@ -90,7 +90,7 @@ class Computer:
     Args:
         spool: where sealed uploads lie; it is only read.
         store: where versions and aggregates lie.
-        pool: works on leaves; numpy, hashing and the disk all let other threads run.
+        pool: works on segments; numpy, hashing and the disk all let other threads run.
     """
 
     def __init__(self, genesis: Genesis, spool: Spool, store: DataStore, pool: Executor) -> None:
@@ -259,7 +259,7 @@ def main() -> int:
         settings, genesis, line = begin_child("commit", RECEIVES)
         store = DataStore(settings.data_dir / "data")
         settle()
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="segment") as pool:
             computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
             serve(line, computer)
     except StaleLeaderError as e:

@@ -52,7 +52,7 @@ Watch = Callable[[object], None]
 _ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",  # they have threads of their own; small products gain nothing
     "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "2",  # glibc's default lets every thread hoard freed shards and leaves
+    "MALLOC_ARENA_MAX": "2",  # glibc's default lets every thread hoard freed shards and segments
 }
 
 

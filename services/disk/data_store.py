@@ -1,4 +1,4 @@
-"""Files named by the SHA-256 of their content: leaves of versions, aggregates, manifests.
+"""Files named by the SHA-256 of their content: segments of versions, aggregates, manifests.
 
 Such a file never changes, so writing it twice is writing it once, and whoever holds a digest can
 tell a damaged file from a sound one. Several processes may share the folder. A file is durable once

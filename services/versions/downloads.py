@@ -57,7 +57,7 @@ class Downloads:
     def _begin(self, digest: Digest, store: DataStore) -> None:
         try:
             version = canonical.decode(store.read(digest), Version)
-        except MalformedDocumentError:  # a leaf that healed, say
+        except MalformedDocumentError:  # a segment that healed, say
             return
         total = version_bytes(self._genesis, version, store.has)
         progress = ShownProgress("files of the version", total, BYTES, self._now_s())

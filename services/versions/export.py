@@ -105,21 +105,21 @@ def load_version(
     """Write a version's theta into a learner's live tensors.
 
     Args:
-        advanced: is told the bytes of each leaf that was loaded.
+        advanced: is told the bytes of each segment that was loaded.
 
     Raises:
-        DamagedDataError: a leaf is missing, damaged, or not of the vector's layout.
+        DamagedDataError: a segment is missing, damaged, or not of the vector's layout.
     """
-    leaves = tuple(vector.schema.leaves())
-    if len(version.theta) != len(leaves):
+    segments = tuple(vector.schema.segments())
+    if len(version.theta) != len(segments):
         raise DamagedDataError(
-            f"the version has {len(version.theta)} leaves, the model {len(leaves)}"
+            f"the version has {len(version.theta)} segments, the model {len(segments)}"
         )
-    for (start, stop), digest in zip(leaves, version.theta, strict=True):
+    for (start, stop), digest in zip(segments, version.theta, strict=True):
         values = np.frombuffer(store.read(digest, verify=True), "<f4")
         if len(values) != stop - start:
             raise DamagedDataError(
-                f"leaf {digest[:12]} has {len(values)} values, not {stop - start}"
+                f"segment {digest[:12]} has {len(values)} values, not {stop - start}"
             )
         vector.write(start, values)
         advanced(values.nbytes)

@@ -20,7 +20,7 @@ import numpy as np
 from common.arrays import F32
 from common.documents import Genesis, Numbers, Plan, Version
 from common.ids import RoundId, WorkerId
-from common.schema import LEAF
+from common.schema import SEGMENT
 from common.shards import PayloadLayout, ShardBytes
 from common.terms import ReadBlob, Terms, round_terms
 from services.disk.files import read_at, storage_errors, write_at
@@ -87,21 +87,21 @@ class FlatFile:
 
 
 class BaseValues:
-    """Theta of a version, read leaf by leaf; holds one leaf."""
+    """Theta of a version, read segment by segment; holds one segment."""
 
     def __init__(self, version: Version, read_blob: ReadBlob) -> None:
-        self._leaves = version.theta
+        self._segments = version.theta
         self._read_blob = read_blob
         self._at = -1
-        self._leaf: F32 = np.empty(0, np.float32)
+        self._segment: F32 = np.empty(0, np.float32)
 
     def read(self, start: int, stop: int) -> F32:
-        """Return values [start, stop), float32, which must lie in one leaf."""
-        index = start // LEAF
+        """Return values [start, stop), float32, which must lie in one segment."""
+        index = start // SEGMENT
         if index != self._at:
-            content = self._read_blob(self._leaves[index])
-            self._at, self._leaf = index, np.frombuffer(content, "<f4")
-        return self._leaf[start - index * LEAF : stop - index * LEAF]
+            content = self._read_blob(self._segments[index])
+            self._at, self._segment = index, np.frombuffer(content, "<f4")
+        return self._segment[start - index * SEGMENT : stop - index * SEGMENT]
 
 
 class Payload:
@@ -190,7 +190,7 @@ def encode_payload(
 
 def _write_anchor(terms: Terms, work: Sources, anchor: FlatFile) -> None:
     """Write theta where it travelled, and the base elsewhere."""
-    for start, stop in terms.schema.leaves():
+    for start, stop in terms.schema.segments():
         values = work.base(start, stop).copy()
         for a, b in terms.selection.runs(*terms.selection.within(start, stop)):
             values[a - start : b - start] = work.theta(a, b)

@@ -133,7 +133,7 @@ def _state_targets(folder: Path) -> tuple[Target, ...]:
     good = folder / "good"
     good.mkdir()
     trainer = Trainer(learner, Algorithm())
-    trainer.begin(Standing(), [_leaf(folder)])
+    trainer.begin(Standing(), [_segment(folder)])
     trainer.step()
     trainer.close("r", good)
     trainer.step()
@@ -178,8 +178,8 @@ def _state_targets(folder: Path) -> tuple[Target, ...]:
             Target("manifest.json", seeds, manifest, 0.01))  # fmt: skip
 
 
-def _leaf(folder: Path) -> Path:
-    path = folder / "leaf"
+def _segment(folder: Path) -> Path:
+    path = folder / "segment"
     path.write_bytes(bytes(4 * 4096))
     return path
 

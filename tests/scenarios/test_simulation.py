@@ -69,7 +69,7 @@ def test_no_promise_is_broken_whatever_goes_wrong(
 
 async def keeps_its_anchor(self: Agent, round_id: RoundId, fate: Fate) -> None:
     await right_settle(self, round_id, fate)
-    self._anchor = self._replica.leaves()
+    self._anchor = self._replica.segments()
 
 
 async def ignores_pace(self: Agent, pace: Any) -> None:

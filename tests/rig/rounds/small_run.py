@@ -47,8 +47,8 @@ class Blobs:
         self.files[digest] = content
         return digest
 
-    def vector(self, leaves: Sequence[Digest]) -> F32:
-        return np.frombuffer(b"".join(self.files[d] for d in leaves), "<f4").astype(np.float32)
+    def vector(self, segments: Sequence[Digest]) -> F32:
+        return np.frombuffer(b"".join(self.files[d] for d in segments), "<f4").astype(np.float32)
 
 
 def values_of(vector: F32) -> ReadValues:

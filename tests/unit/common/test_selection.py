@@ -12,7 +12,7 @@ from common.chain import advance
 from common.codec import cyclic, heavy, randk
 from common.codec.selection import Selection, runs
 from common.documents import Algorithm, Codec, Outer
-from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
+from common.schema import BLOCK, SEGMENT, ModelSchema, TensorSpec
 from common.shards import unpack_lanes
 from common.terms import round_layout
 from tests.rig.rounds.small_run import TLS, Blobs, Run, bytes_of, random_vector
@@ -76,12 +76,12 @@ def test_heavy_blocks_are_those_with_the_largest_scales() -> None:
 
 
 @given(st.sets(st.integers(0, 600), min_size=1))
-def test_runs_cover_the_blocks_in_order_and_stay_in_a_leaf(chosen: set[int]) -> None:
+def test_runs_cover_the_blocks_in_order_and_stay_in_a_segment(chosen: set[int]) -> None:
     blocks = np.array(sorted(chosen))
     spans = list(runs(blocks))
     covered = [b for start, stop in spans for b in range(start // BLOCK, stop // BLOCK)]
     assert covered == blocks.tolist()
-    assert all(start // LEAF == (stop - 1) // LEAF for start, stop in spans)
+    assert all(start // SEGMENT == (stop - 1) // SEGMENT for start, stop in spans)
     assert len(spans) <= len(blocks)
 
 
