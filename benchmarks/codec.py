@@ -135,11 +135,11 @@ class CodecRound:
         content = bytearray()
         payload = memoryview(bytes(self._payload))
         read = dict.fromkeys(_WORKERS, lambda at, n: bytes(payload[at : at + n]))
-        lanes = aggregate(self._terms, read, content.extend)
+        side = aggregate(self._terms, read, content.extend)
         self._aggregate = memoryview(bytes(content))
         digest = canonical.digest_of(self._aggregate)
         self._commit = Commit(
-            self._plan, self._numbers, _WORKERS, lanes, digest, len(self._aggregate)
+            self._plan, self._numbers, _WORKERS, side, digest, len(self._aggregate)
         )
 
     def step(self) -> None:

@@ -364,7 +364,7 @@ class Attestation:
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class SideValues:
     """Sums over the survivors of what each sends beside its values: never one member's.
 
     Args:
@@ -428,7 +428,7 @@ class Commit:
     plan: Plan
     numbers: Mapping[WorkerId, Numbers]
     survivors: tuple[WorkerId, ...]
-    lanes: Lanes
+    lanes: SideValues
     aggregate: Digest
     aggregate_bytes: int
     signatures: Mapping[WorkerId, str] | None = None

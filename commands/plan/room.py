@@ -7,7 +7,7 @@ while a version is written beside those that are kept.
 from dataclasses import dataclass
 from typing import Final
 
-from common.documents import Commit, Counters, Genesis, Lanes, Plan, Record
+from common.documents import Commit, Counters, Genesis, Plan, Record, SideValues
 from common.ids import Digest, RoundId
 from common.outer import has_momentum
 from common.progress import float32_bytes
@@ -160,7 +160,7 @@ def _record(version: int) -> Record:
     """Return a commit's record, as far as `Retention` looks at it."""
     none = Digest("")
     plan = Plan("", RoundId(""), "", version - 1, none, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, ())
-    commit = Commit(plan, {}, (), Lanes(0, 0, 0), _digest(version), 0)
+    commit = Commit(plan, {}, (), SideValues(0, 0, 0), _digest(version), 0)
     return Record(version, none, 0, 0, version, _digest(version), 0.0, Counters(), commit=commit)
 
 

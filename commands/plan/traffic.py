@@ -35,7 +35,7 @@ def round_traffic(
     for direction, size in talk.round:
         tally.message(direction, "control", size)
     last = layout.num_shards - 1  # its number takes as many bytes as most do
-    for section in (layout.data_bytes, layout.lanes_bytes, layout.tags_bytes):
+    for section in (layout.data_bytes, layout.side_bytes, layout.tags_bytes):
         for length, num in _parts(section, layout.shard_bytes):
             message = len(framing.shard(bytes(16), last, bytes(length)))
             tally.message("sent", "update", message, num)

@@ -19,7 +19,7 @@ from common import canonical
 from common.arrays import ReadBytes
 from common.chain import advance
 from common.codec.dense import Dense
-from common.documents import Commit, Genesis, Lanes, Plan, Version
+from common.documents import Commit, Genesis, Plan, SideValues, Version
 from common.errors import (
     BadCommitError,
     BadNumbersError,
@@ -153,9 +153,9 @@ class Computer:
             }
             writer = open_files.enter_context(self._store.writer())
             if order.secrets is None:
-                lanes = aggregate(terms, uploads, writer.append)
+                side = aggregate(terms, uploads, writer.append)
             else:
-                lanes = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
+                side = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
             aggregate_bytes = writer.length
             aggregate_digest = writer.commit()
         sum_s = time.monotonic() - start_s
@@ -163,7 +163,7 @@ class Computer:
             plan=order.plan,
             numbers=numbers,
             survivors=order.survivors,
-            lanes=lanes,
+            lanes=side,
             aggregate=aggregate_digest,
             aggregate_bytes=aggregate_bytes,
             signatures=order.signatures,
@@ -194,7 +194,7 @@ class Computer:
         secrets: Secrets,
         uploads: Mapping[WorkerId, ReadBytes],
         write: Callable[[bytes], None],
-    ) -> Lanes:
+    ) -> SideValues:
         masks = sum_masks(plan, secrets)
         tagger = Tagger(terms.layout, (bytes.fromhex(secrets.context),))
         cap = terms.scales.energy_cap

@@ -417,7 +417,7 @@ class Eve:
         terms, secrets = self.run.terms(plan, numbers), self.secrets(plan, u2, survivors)
         uploads = {w: bytes_of(self.spooled(plan, w)) for w in secrets.own}
         content = bytearray()
-        lanes = masked_aggregate(
+        side = masked_aggregate(
             terms.layout,
             uploads,
             sum_masks(plan, secrets),
@@ -426,7 +426,7 @@ class Eve:
             content.extend,
         )
         file, s = bytes(content), tuple(sorted(secrets.own))
-        return Commit(plan, numbers, s, lanes, canonical.digest_of(file), len(file)), file
+        return Commit(plan, numbers, s, side, canonical.digest_of(file), len(file)), file
 
     def spooled(self, plan: Plan, worker: WorkerId) -> bytes:
         content = bytearray(self.layout(plan).total_bytes)

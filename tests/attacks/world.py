@@ -26,7 +26,6 @@ from common.documents import (
     Attestation,
     Commit,
     Control,
-    Lanes,
     Numbers,
     Offer,
     Origin,
@@ -34,6 +33,7 @@ from common.documents import (
     Record,
     Rollback,
     RollbackOrder,
+    SideValues,
     Version,
 )
 from common.errors import UnknownFileError
@@ -340,7 +340,7 @@ class World:
         tags = pack_tag_sums([(0, 0)] * terms.layout.num_tagged)
         content = data.astype(dtype).tobytes() + energies + tags
         size, aggregate = len(content), canonical.digest_of(content)
-        commit = Commit(plan, numbers, plan.roster, Lanes(v, 0, 0), aggregate, size)
+        commit = Commit(plan, numbers, plan.roster, SideValues(v, 0, 0), aggregate, size)
         self.run.blobs.write(content)
         read, write = self.run.blobs.read, self.run.blobs.write
         after = advance(self.run.genesis, base, commit, bytes_of(content), read, write)
@@ -386,7 +386,7 @@ class Played:
                 payload[index * SHARD_BYTES : index * SHARD_BYTES + len(shard)] = shard
             uploads[name] = bytes_of(bytes(payload))
         content = bytearray()
-        lanes = masked_aggregate(
+        side = masked_aggregate(
             terms.layout,
             uploads,
             sum_masks(plan, secrets),
@@ -396,7 +396,7 @@ class Played:
         )
         file = bytes(content)
         aggregate = canonical.digest_of(file)
-        return Commit(plan, numbers, plan.roster, lanes, aggregate, len(file)), file
+        return Commit(plan, numbers, plan.roster, side, aggregate, len(file)), file
 
     def kappa(self, of: WorkerId) -> bytes:
         """Return what a member knows and may give away."""

@@ -204,7 +204,7 @@ class Attempt:
 
         Args:
             layout: of the round, with tags.
-            shards: of values and lanes, in order.
+            shards: of values and side values, in order.
 
         Raises:
             RefusedError: rule 10: this attempt's masks are used up.

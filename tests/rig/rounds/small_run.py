@@ -12,10 +12,10 @@ from common.documents import (
     Algorithm,
     Commit,
     Genesis,
-    Lanes,
     Numbers,
     Offer,
     Plan,
+    SideValues,
     Stop,
     Version,
 )
@@ -172,8 +172,8 @@ class Run:
                 terms, worker, theta, seed=1000 * seed + i
             )
         content = bytearray()
-        lanes = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
-        return self._commit(plan, numbers, tuple(spool), lanes, bytes(content)), bytes(content)
+        side = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
+        return self._commit(plan, numbers, tuple(spool), side, bytes(content)), bytes(content)
 
     def advance(self, commit: Commit, content: bytes) -> Version:
         self.version = advance(
@@ -191,14 +191,14 @@ class Run:
         plan: Plan,
         numbers: Mapping[WorkerId, Numbers] | None,
         survivors: tuple[WorkerId, ...],
-        lanes: Lanes,
+        side: SideValues,
         content: bytes,
     ) -> Commit:
         return Commit(
             plan=plan,
             numbers=dict(numbers or self.numbers()),
             survivors=survivors,
-            lanes=lanes,
+            lanes=side,
             aggregate=canonical.digest_of(content),
             aggregate_bytes=len(content),
         )

@@ -195,15 +195,15 @@ def test_a_commit_that_does_not_follow_from_its_plan_is_refused(change: dict, me
 
 
 @pytest.mark.parametrize(
-    ("lane", "message"),
+    ("side_value", "message"),
     [({"v": 1}, "lanes.v"), ({"clipped": 1}, "lanes.clipped"), ({"loss_2_20": -1}, "lanes.loss")],
 )
-def test_lanes_that_cannot_be_are_refused(lane: dict, message: str) -> None:
+def test_side_values_that_cannot_be_are_refused(side_value: dict, message: str) -> None:
     run = Run()
     commit, content = run.commit(moved(run, 1))
 
     with pytest.raises(BadCommitError, match=message):
-        run.advance(replace(commit, lanes=replace(commit.lanes, **lane)), content)
+        run.advance(replace(commit, lanes=replace(commit.lanes, **side_value)), content)
 
 
 @pytest.mark.parametrize(

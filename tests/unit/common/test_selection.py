@@ -13,7 +13,7 @@ from common.codec import cyclic, heavy, randk
 from common.codec.selection import Selection, runs
 from common.documents import Algorithm, Codec, Outer
 from common.schema import BLOCK, SEGMENT, ModelSchema, TensorSpec
-from common.shards import unpack_lanes
+from common.shards import unpack_side_values
 from common.terms import round_layout
 from tests.rig.rounds.small_run import TLS, Blobs, Run, bytes_of, random_vector
 
@@ -210,12 +210,12 @@ def test_with_every_fragment_sent_once_the_head_has_moved_by_the_drift() -> None
     np.testing.assert_allclose(run.theta(), start - drift, atol=2e-4)
 
 
-def test_lanes_hold_every_block_that_travels() -> None:
+def test_side_values_hold_every_block_that_travels() -> None:
     for codec in CODECS:
         run = Run(algorithm(codec), WIDE)
         terms = run.terms(run.plan())
         payload, _ = run.payload(terms, run.workers[0], run.theta() - random_vector(WIDE, 1))
-        lanes = payload[terms.layout.lanes_offset :]
-        _, energy = unpack_lanes(lanes, terms.layout)
+        side = payload[terms.layout.side_offset :]
+        _, energy = unpack_side_values(side, terms.layout)
         assert len(energy) == len(terms.selection.blocks)
         assert (energy[:-2] > 0).all()

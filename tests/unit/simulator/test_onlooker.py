@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from common import canonical
-from common.documents import Abort, Answer, Commit, Counters, Lanes, Plan, Record
+from common.documents import Abort, Answer, Commit, Counters, Plan, Record, SideValues
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.transcript import abandon_content, list_content
 from protos.v1 import session_pb2
@@ -104,7 +104,7 @@ class Seen:
         self, plan: Plan, survivors: tuple[WorkerId, ...], signed: dict[WorkerId, str]
     ) -> None:
         numbers = dict.fromkeys(WORKERS, NUMBERS)
-        commit = Commit(plan, numbers, survivors, Lanes(1, 1, 0), Digest("aa" * 32), 1, signed)
+        commit = Commit(plan, numbers, survivors, SideValues(1, 1, 0), Digest("aa" * 32), 1, signed)
         self.onlooker.recorded(replace(RECORD, commit=commit))
 
 
