@@ -308,8 +308,8 @@ def _alike(phi: F32) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of neighbouring blocks that have the same phi."""
     if not len(phi):
         return
-    borders = [0, *(np.flatnonzero(np.diff(phi)) + 1).tolist(), len(phi)]
-    yield from itertools.pairwise(borders)
+    boundaries = [0, *(np.flatnonzero(np.diff(phi)) + 1).tolist(), len(phi)]
+    yield from itertools.pairwise(boundaries)
 
 
 @functools.lru_cache(maxsize=8)

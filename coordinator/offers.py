@@ -12,7 +12,7 @@ there both count organisations: one has offered where any of its workers has. Of
 older offer is taken, and the other waits for the next cohort.
 
 Neither closes below `min_cohort`. It knows nothing of rounds: a quorum may wait out its grace time
-while a round is open, and the run closes at the next border.
+while a round is open, and the run closes at the next boundary.
 """
 
 import math

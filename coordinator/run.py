@@ -1,7 +1,7 @@
 """One run: the coordinator's pure core. Events in; effects out, in the order to carry them out.
 
 `handle` first lets one event change something, then lets time pass: leases end, the open round goes
-on, and at a round border the run stops or closes the next cohort. One round is open at a time.
+on, and at a round boundary the run stops or closes the next cohort. One round is open at a time.
 
     Save phase -> Send                         before a member hears of a phase, it is saved
     Append -> Save -> Publish -> DropSpool      before anyone hears of an outcome, it is in the log
@@ -114,7 +114,7 @@ class Run:
         self._returning = PendingRollback(genesis, self._ledger)
         self._words = self._ledger.words
         self._backoff = Backoff()
-        self._border_s = 0.0
+        self._boundary_s = 0.0
         self._ending = False
         self._started = False
 
@@ -125,7 +125,7 @@ class Run:
             now_s: as in `handle`.
             found: what the store holds, whoever wrote it; empty tables may be missing.
         """
-        self._started, self._border_s = True, now_s
+        self._started, self._boundary_s = True, now_s
         if self._ledger.head.stopped:
             return (Finish(self._ledger.head.stopped),)
         former, forgotten = former_round(found, self._genesis, self._ledger.head)
@@ -175,7 +175,7 @@ class Run:
             words=self._words,
             backoff=self._backoff,
             ending=self._ending,
-            border_s=self._border_s,
+            boundary_s=self._boundary_s,
             words_due_s=self._timings.key_timeout_s,
             now_s=now_s,
         )
@@ -353,7 +353,7 @@ class Run:
         if event.command is not Command.STOP:
             self._backoff.end()  # a person has looked: try at once
             self._offers.skip_interval()
-            self._border_s = now_s
+            self._boundary_s = now_s
         elif self._gate.stop is not None and self._round is not None:
             self._round.abort(AbortReason.STOPPED, f"{event.by} asked a second time")
         return self._gate.operate(event, now_s)
@@ -362,7 +362,7 @@ class Run:
         self._returning.check(event.version)
         if complaint := self._returning.complaint(event):
             return self._returning.failed(RestoreFailed(event.version, complaint))
-        self._border_s = now_s
+        self._boundary_s = now_s
         self._offers.skip_interval()
         void = (Delete(Table.OFFERS, worker) for worker in self._offers.drop_all())
         return self._returning.restored(event, now_s, *void)
@@ -383,13 +383,13 @@ class Run:
         live = (m.worker for m in self._membership.live())
         ripe = self._offers.ripe((w for w in live if w not in left_out), now_s)
         if self._round is None:
-            effects += self._at_border(ripe, now_s)
+            effects += self._at_boundary(ripe, now_s)
         return tuple(effects)
 
     def _concluded(
         self, over: Round, outcome: Computed | Abort, now_s: float
     ) -> tuple[Effect, ...]:
-        self._round, self._border_s = None, now_s
+        self._round, self._boundary_s = None, now_s
         version = self._ledger.head.version + isinstance(outcome, Computed)
         seq = str(self._ledger.head.num_records).encode("ascii")
         stale = self._offers.drop_stale(version)
@@ -407,13 +407,13 @@ class Run:
             self._backoff.committed(over.survivors)
         return (*told, DropSpool(over.id)) if over.spool_open else told
 
-    def _at_border(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
+    def _at_boundary(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
         needed = self._words.needed(self._ledger.head)
         if (stop := self._gate.due(now_s)) is not None:  # the last version's words are durable, too
-            is_late = now_s >= self._border_s + self._timings.key_timeout_s
+            is_late = now_s >= self._boundary_s + self._timings.key_timeout_s
             return self._finish(stop, now_s) if is_late or not needed else ()
         if self._returning.asked is not None:
-            return () if self._ending else self._returning.at_border()
+            return () if self._ending else self._returning.at_boundary()
         waits = needed > 0 or self._gate.paused or self._ending or self._backoff.holds(now_s)
         return self._close(now_s) if ripe and not waits else ()
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from cryptography import x509
 
-from common.border import foreign
 from common.errors import BadKeyError, ConfigError, NotAMemberError
+from common.foreign import foreign
 from services.config.config_file import overridden, read_mapping
 from services.config.file_kind import process_in
 from services.config.settings import EvaluatorSettings

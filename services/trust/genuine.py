@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from common.border import foreign
 from common.errors import CrosscloudError, NotAMemberError
+from common.foreign import foreign
 from common.secagg.signatures import IdentityPublicKey
 from common.secagg.transcript import certified_key
 from services.config.renewed import Renewed

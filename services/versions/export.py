@@ -9,9 +9,9 @@ import numpy as np
 from safetensors import SafetensorError
 
 from common import canonical
-from common.border import border, why
 from common.documents import Genesis, Version
 from common.errors import ConfigError, DamagedDataError
+from common.foreign import boundary, why
 from common.ids import Digest
 from services.disk.data_store import DataStore
 from services.observe.progress import Outlet, shown
@@ -66,7 +66,7 @@ def export_model(
             f"an evaluator runs on {store.root} and went on from {_TRIES} versions while they were "
             "read: try again, or stop it for as long as that takes"
         )
-    with border("--out", f"{folder} cannot be written", "choose another folder"):
+    with boundary("--out", f"{folder} cannot be written", "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
     with shown(f"writing {folder}", out=out):
         _write(learner, genesis.learner, folder)
@@ -75,7 +75,7 @@ def export_model(
 def _write(learner: Learner, path: str, folder: Path) -> None:
     """Let the learner write; whoever may read the folder may read the weights, too."""
     fix = "free space there, or choose another folder; what is written of it is of no use"
-    with border("learner", f"{path!r} cannot be exported", "correct it", place=True):
+    with boundary("learner", f"{path!r} cannot be exported", "correct it", place=True):
         try:
             learner.export(folder)
             mode = folder.stat().st_mode & 0o666

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.border import border
 from common.errors import ConfigError
+from common.foreign import boundary
 from services.observe.amounts import human_bytes
 from services.observe.process_memory import peak_bytes
 from worker.training.learner import Step, Validation
@@ -61,7 +61,7 @@ def rehearse(
     Raises:
         ConfigError: it fails, or its loss is no number.
     """
-    with border("settings", "one step fails", _FIX, place=True):
+    with boundary("settings", "one step fails", _FIX, place=True):
         start_s = now_s()
         step = take()
         if step is None:

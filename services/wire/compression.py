@@ -11,8 +11,8 @@ from typing import Final
 
 import zstandard
 
-from common.border import foreign
 from common.errors import DamagedDataError
+from common.foreign import foreign
 
 PART_BYTES: Final = 2**20
 """Of a file, but for its last part."""

@@ -90,14 +90,14 @@ class CompressedFile:
 
     def __init__(self, path: Path, sizes: list[int]) -> None:
         self._path = path
-        self._borders = [0, *accumulate(sizes)]
+        self._boundaries = [0, *accumulate(sizes)]
 
     def frame(self, offset: int) -> bytes | None:
         """Return the frame of the part at byte `offset` of the file; None if none begins there."""
         index, rest = divmod(offset, PART_BYTES)
         if rest:
             return None
-        start, stop = self._borders[index : index + 2]
+        start, stop = self._boundaries[index : index + 2]
         return _read(self._path, start, stop - start)
 
 
