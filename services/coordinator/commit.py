@@ -120,7 +120,7 @@ class Computer:
         Raises:
             StaleLeaderError: another coordinator leads.
         """
-        drafts = self._store.drafts()  # none of a newer leader's: that has made its bin before
+        drafts = self._store.drafts()  # none of a newer leader's: that has made its trash before
         self._fence = Fence(self._store.root, epoch)
         num_files = self._fence.take_over()
         for draft in drafts:

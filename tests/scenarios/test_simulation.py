@@ -139,7 +139,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
         lambda: mock.patch.object(Fence, "delete", deletes_at_once),
         pauses("order Collect", 5.0),
     ),
-    "a new leader leaves the former one its bin": (
+    "a new leader leaves the former one its trash": (
         lambda: mock.patch.object(Fence, "_take_away", return_value=0),
         pauses("order Collect", 5.0),
     ),
