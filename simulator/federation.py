@@ -28,7 +28,6 @@ from protos.v1 import session_pb2
 from services.disk.data_store import DataStore
 from services.observe.metrics import WorkerMetrics
 from services.wire.child import ChildEndedError
-from simulator.aside import Killed
 from simulator.checks import violations, zeros
 from simulator.clock import NothingHappensError, VirtualLoop
 from simulator.coordinator import SimulatedCoordinator
@@ -54,10 +53,11 @@ from simulator.liar import Liar
 from simulator.memory_store import MemoryServer
 from simulator.network import Network
 from simulator.onlooker import Marks, Onlooker
-from simulator.past import WorkHistory
 from simulator.records import record_path, records_of, schema_of, told
 from simulator.runs import algorithm_of, num_blocks, num_workers
+from simulator.turn_thread import Killed
 from simulator.verified import Verified
+from simulator.work_history import WorkHistory
 from simulator.worker import SimulatedWorker
 
 CALM_S: Final = 40.0
@@ -80,7 +80,7 @@ class WorkerPlace:
     disk: Disk
     max_steps_per_s: float
     fates: list[KillWorker]
-    past: WorkHistory
+    history: WorkHistory
     life: SimulatedWorker | None = None
 
     def durable_marks(self) -> Marks:
@@ -148,7 +148,7 @@ class SimulatedFederation:
                 disk=Disk(self.root / name),
                 max_steps_per_s=self.rng.choice((1.5, 2.0, 3.0)),
                 fates=[f for f in self.faults if isinstance(f, KillWorker) and f.worker == i],
-                past=WorkHistory(
+                history=WorkHistory(
                     functools.partial(self._froze, name), functools.partial(self._given, name)
                 ),
             )
@@ -369,7 +369,7 @@ class SimulatedFederation:
                 network=self.network,
                 rng=self.rng,
                 metrics=_METRICS,
-                past=place.past,
+                history=place.history,
             )
             await self._outlive(host, place.life.run(), (StorageError,))
             await asyncio.sleep(self.rng.uniform(0.2, 2.0))

@@ -61,7 +61,7 @@ def steps(worker: SimulatedWorker, records: list[Record], local_steps: I64) -> I
 
     learner, local = worker.trainer.learner, worker.trainer.paced.trainer.ledger.steps
     for round_id in sorted(committed.keys() & learner.books.spent.keys()):
-        if not worker.past.waited_for(round_id):
+        if not worker.history.waited_for(round_id):
             yield f"(iv) {worker.name} spent what round {round_id[:8]} committed"
     spent = sum(n for r, n in learner.books.spent.items() if r not in committed)
     before = {r: n for r, n in learner.books.spent_before.items() if r not in committed}

@@ -92,7 +92,9 @@ class Sums:
         self._indices = {w.name: w.trainer.learner.index for w in self._workers.values()}
         self._num_blocks = genesis.schema.num_blocks
         self._left = {
-            w.name: {r: w.past.left[r] for r in w.trainer.learner.books.spent if r in w.past.left}
+            w.name: {
+                r: w.history.left[r] for r in w.trainer.learner.books.spent if r in w.history.left
+            }
             for w in self._workers.values()
         }
         self._kind = genesis.algorithm.codec.kind
@@ -206,8 +208,8 @@ class Sums:
     def _blocks(self, worker: SimulatedWorker, round_id: str) -> I64:
         """See `ledger.SentBy`: what is given up before it is encoded leaves every block."""
         base = self._bases.get((round_id, worker.name))
-        if base is None and round_id in worker.past.plans:
-            base = worker.past.plans[round_id].digest
+        if base is None and round_id in worker.history.plans:
+            base = worker.history.plans[round_id].digest
         if base is None:
             return np.arange(self._num_blocks)
         return self._selections[base].blocks
