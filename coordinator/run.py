@@ -26,9 +26,9 @@ from common.ids import RoundId, WorkerId
 from common.parties import Admits
 from coordinator.backoff import Backoff
 from coordinator.former import former_round
-from coordinator.gate import Lifecycle
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
+from coordinator.lifecycle import Lifecycle
 from coordinator.membership import Member, Membership, check_report
 from coordinator.offers import Offers
 from coordinator.plan import Timings, new_plan
@@ -110,8 +110,8 @@ class Run:
         self._membership = Membership(timings.lease_s)
         self._offers = Offers(genesis, timings.default_grace_s, admits)
         self._round: Round | None = None
-        self._gate = Lifecycle(genesis.stop, self._ledger)
-        self._returning = PendingRollback(genesis, self._ledger)
+        self._lifecycle = Lifecycle(genesis.stop, self._ledger)
+        self._rollback = PendingRollback(genesis, self._ledger)
         self._words = self._ledger.words
         self._backoff = Backoff()
         self._boundary_s = 0.0
@@ -170,8 +170,8 @@ class Run:
             membership=self._membership,
             offers=self._offers,
             open_round=self._round,
-            stopping=self._gate.stop is not None,
-            returning=self._returning.asked,
+            stopping=self._lifecycle.stop is not None,
+            rollback=self._rollback.asked,
             words=self._words,
             backoff=self._backoff,
             ending=self._ending,
@@ -237,15 +237,15 @@ class Run:
                 self._round_of(event.round).fail(event)
                 return ()
             case Evaluated():
-                return self._gate.evaluate(event.evaluation, now_s)
+                return self._lifecycle.evaluate(event.evaluation, now_s)
             case Operated():
                 return self._operated(event, now_s)
             case RollbackAsked():
-                return self._returning.ask(event)
+                return self._rollback.ask(event)
             case Restored():
                 return self._restored(event, now_s)
             case RestoreFailed():
-                return self._returning.failed(event)
+                return self._rollback.failed(event)
             case Draining():
                 self._ending = True
                 return ()
@@ -291,7 +291,7 @@ class Run:
         is_open = member.worker in self._offers or self._in_round(member)
         pace = Pace(
             local_steps=self._membership.local_steps(member, self._algorithm),
-            paused=self._gate.paused,
+            paused=self._lifecycle.paused,
             num_records=self._ledger.head.num_records,
             void_offer="" if is_open else event.offer_nonce,
         )
@@ -354,18 +354,18 @@ class Run:
             self._backoff.end()  # a person has looked: try at once
             self._offers.skip_interval()
             self._boundary_s = now_s
-        elif self._gate.stop is not None and self._round is not None:
+        elif self._lifecycle.stop is not None and self._round is not None:
             self._round.abort(AbortReason.STOPPED, f"{event.by} asked a second time")
-        return self._gate.operate(event, now_s)
+        return self._lifecycle.operate(event, now_s)
 
     def _restored(self, event: Restored, now_s: float) -> tuple[Effect, ...]:
-        self._returning.check(event.version)
-        if complaint := self._returning.complaint(event):
-            return self._returning.failed(RestoreFailed(event.version, complaint))
+        self._rollback.check(event.version)
+        if complaint := self._rollback.complaint(event):
+            return self._rollback.failed(RestoreFailed(event.version, complaint))
         self._boundary_s = now_s
         self._offers.skip_interval()
         void = (Delete(Table.OFFERS, worker) for worker in self._offers.drop_all())
-        return self._returning.restored(event, now_s, *void)
+        return self._rollback.restored(event, now_s, *void)
 
     # What time changes ----------------------------------------------------------------------------
 
@@ -409,12 +409,14 @@ class Run:
 
     def _at_boundary(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
         needed = self._words.needed(self._ledger.head)
-        if (stop := self._gate.due(now_s)) is not None:  # the last version's words are durable, too
+        if (
+            stop := self._lifecycle.due(now_s)
+        ) is not None:  # the last version's words are durable, too
             is_late = now_s >= self._boundary_s + self._timings.key_timeout_s
             return self._finish(stop, now_s) if is_late or not needed else ()
-        if self._returning.asked is not None:
-            return () if self._ending else self._returning.at_boundary()
-        waits = needed > 0 or self._gate.paused or self._ending or self._backoff.holds(now_s)
+        if self._rollback.asked is not None:
+            return () if self._ending else self._rollback.at_boundary()
+        waits = needed > 0 or self._lifecycle.paused or self._ending or self._backoff.holds(now_s)
         return self._close(now_s) if ripe and not waits else ()
 
     def _close(self, now_s: float) -> tuple[Effect, ...]:
@@ -453,7 +455,7 @@ class Run:
 
     def _finish(self, control: Control, now_s: float) -> tuple[Effect, ...]:
         effects = self._ledger.control(control, now_s)
-        effects += self._returning.over(self._ledger.head.stopped)
+        effects += self._rollback.over(self._ledger.head.stopped)
         drain = Dismiss(finished=True, reason=self._ledger.head.stopped)
         for member in self._membership.all():
             effects += _sends(member, drain)
@@ -465,7 +467,7 @@ class Run:
                 drain = Dismiss(finished=True, reason=self._ledger.head.stopped)
                 return (Send(event.session, drain),)
             case Evaluated():  # of the last version, most likely
-                return self._gate.evaluate(event.evaluation, now_s)
+                return self._lifecycle.evaluate(event.evaluation, now_s)
             case Operated(command=Command.STOP):
                 return (Finish(self._ledger.head.stopped),)
             case RollbackAsked():

@@ -86,7 +86,7 @@ def status_of(
     offers: Offers,
     open_round: Round | None,
     stopping: bool,
-    returning: RollbackAsked | None,
+    rollback: RollbackAsked | None,
     words: HeadWords,
     backoff: Backoff,
     ending: bool,
@@ -118,7 +118,7 @@ def status_of(
             membership,
             offers,
             open_round,
-            returning,
+            rollback,
             _waiting_for_words(words, head, late=now_s >= boundary_s + words_due_s),
             backoff.sentences(now_s),
             ending=ending,
@@ -164,7 +164,7 @@ def _waiting_for(
     membership: Membership,
     offers: Offers,
     open_round: Round | None,
-    returning: RollbackAsked | None,
+    rollback: RollbackAsked | None,
     words: tuple[str, ...],
     failed: tuple[str, ...],
     *,
@@ -180,8 +180,8 @@ def _waiting_for(
     no_round = f"no round {since}"
     if ending:
         return "; ".join((*words, "the next coordinator: this one is ending", no_round))
-    if returning is not None:
-        to = f"version {returning.version}, to which {returning.by} rolls back"
+    if rollback is not None:
+        to = f"version {rollback.version}, to which {rollback.by} rolls back"
         return f"the files of {to}; {no_round}"  # which needs nobody's word
     if head.paused_by:
         return "; ".join((*words, f"resume: paused by {head.paused_by}", no_round))
