@@ -228,11 +228,8 @@ class BulkLink:
             call.cancel()
 
     def _retried(self, attempt: Callable[[], T], give_up: Event) -> T:
-        patience, said_busy, said_broken = (
-            RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S),
-            False,
-            False,
-        )
+        backoff = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        said_busy = said_broken = False
         while True:
             if give_up.is_set() or self._closing.is_set():
                 raise GivenUpError("the transfer is not wanted any more")
@@ -250,7 +247,7 @@ class BulkLink:
                     log.warning("a transfer broke, and is tried again: %s", why)
                 said_busy |= busy_s is not None
                 said_broken |= busy_s is None
-            self._pause(patience.wait_s(busy_s), give_up)
+            self._pause(backoff.wait_s(busy_s), give_up)
 
     def _pause(self, seconds: float, give_up: Event) -> None:
         """Wait, but no longer than somebody wants the transfer."""
