@@ -73,17 +73,17 @@ def first_layout(genesis: Genesis) -> PayloadLayout:
 
 def kept_after(num_versions: int, snapshot_every: int) -> Kept:
     """Return what is kept once so many versions were committed."""
-    keeping = _keeping(num_versions, snapshot_every)
-    order = keeping.collect()
+    retention = _retention(num_versions, snapshot_every)
+    order = retention.collect()
     return Kept(len(order.versions), len(order.files))
 
 
 def most_kept(snapshot_every: int) -> Kept:
     """Return the most that is kept at any time."""
-    keeping, most = Retention(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
+    retention, most = Retention(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
     for version in range(1, 3 * snapshot_every + 1):
-        keeping.recorded(_record(version))
-        order = keeping.collect()
+        retention.recorded(_record(version))
+        order = retention.collect()
         most = Kept(max(most.versions, len(order.versions)), max(most.aggregates, len(order.files)))
     return most
 
@@ -149,11 +149,11 @@ def evaluator_memory_bytes(genesis: Genesis) -> float:
     return float32_bytes(genesis.schema) + _EVALUATOR_BYTES
 
 
-def _keeping(num_versions: int, snapshot_every: int) -> Retention:
-    keeping = Retention(_digest(0), snapshot_every, version_bytes=0)
+def _retention(num_versions: int, snapshot_every: int) -> Retention:
+    retention = Retention(_digest(0), snapshot_every, version_bytes=0)
     for version in range(1, num_versions + 1):
-        keeping.recorded(_record(version))
-    return keeping
+        retention.recorded(_record(version))
+    return retention
 
 
 def _record(version: int) -> Record:

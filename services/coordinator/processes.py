@@ -73,7 +73,7 @@ async def spawn_children(config: Path) -> tuple[Child, Child]:
     return started[0], started[1]
 
 
-class Half(Protocol):
+class ChildPort(Protocol):
     """`services.wire.child.Child`, the part that is used here."""
 
     async def send(self, message: object) -> None:
@@ -94,7 +94,11 @@ class Processes:
     """
 
     def __init__(
-        self, bulk: Half, commit: Half, feed: Callable[[Event], Awaitable[None]], watch: Watch
+        self,
+        bulk: ChildPort,
+        commit: ChildPort,
+        feed: Callable[[Event], Awaitable[None]],
+        watch: Watch,
     ) -> None:
         self._bulk = bulk
         self._commit = commit
@@ -138,7 +142,7 @@ class Processes:
         """
         await asyncio.gather(self._listen(self._bulk), self._listen(self._commit))
 
-    async def _listen(self, child: Half) -> None:
+    async def _listen(self, child: ChildPort) -> None:
         while True:
             answer = await child.receive()
             self._watch(answer)
