@@ -80,7 +80,7 @@ NOTHING: frozenset[Rule] = frozenset()
 Signed = npt.NDArray[np.int64]
 """Ring values as signed integers, int64[length]."""
 
-Known = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
+SharesOf = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
 
 
 def refused(rule: Rule) -> pytest.RaisesExc[RefusedError]:
@@ -304,8 +304,8 @@ class Eve:
     run: Run
     plans: Iterator[int] = field(default_factory=lambda: count(1))
     spool: dict[tuple[RoundId, WorkerId], list[bytes]] = field(default_factory=dict)
-    own: Known = field(default_factory=lambda: defaultdict(dict))
-    mask: Known = field(default_factory=lambda: defaultdict(dict))
+    own: SharesOf = field(default_factory=lambda: defaultdict(dict))
+    mask: SharesOf = field(default_factory=lambda: defaultdict(dict))
 
     def plan(self, *offers: Offer, **changes: object) -> Plan:
         return draft(self.run, next(self.plans), offers, **changes)
@@ -346,7 +346,7 @@ class Eve:
                 self.own[plan.round, of][c.name] = shares.of_self.to_bytes()
                 self.mask[plan.round, of][c.name] = shares.of_mask_key.to_bytes()
 
-    def put_together(self, plan: Plan, known: Known, of: WorkerId) -> bytes:
+    def put_together(self, plan: Plan, known: SharesOf, of: WorkerId) -> bytes:
         """Return a member's secret.
 
         Raises:
