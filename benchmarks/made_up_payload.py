@@ -33,14 +33,13 @@ class MadeUpPayload:
             assert layout.bits == 8
             most = levels(8, num_members)
             self._pool = draw.integers(-most, most, num_bytes, np.int8, endpoint=True).tobytes()
-        self._side_values = pack_side_values(
-            SideValues(v, 0, 0), np.full(layout.num_blocks, 256, np.uint32)
-        )
+        energy = np.full(layout.num_blocks, 256, np.uint32)
+        self._side = pack_side_values(SideValues(v, 0, 0), energy)
 
     def read_shard(self, index: int) -> bytes:
         """Return the bytes of one shard."""
         if index in self._layout.side_shards:
-            return self._side_values[self._layout.within_side_values(index)]
+            return self._side[self._layout.within_side_values(index)]
         _, length = self._layout.shard(index)
         at = index * _SEVEN_PAGES % (len(self._pool) - SHARD_BYTES)
         return self._pool[at : at + length]

@@ -1,4 +1,4 @@
-"""`crosscloud certs`: names from the command line to files."""
+"""`crosscloud certs`: makes the files of a federation's CA, certificates and member list."""
 
 from collections.abc import Sequence
 from pathlib import Path

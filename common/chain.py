@@ -1,4 +1,4 @@
-"""One commit replayed: the next version from its parent, the commit and the aggregate file.
+"""Replays one commit: the next version from its parent, the commit and the aggregate file.
 
 Coordinator and workers run this same code, segment by segment, and get the same bits. It touches no
 disk itself: files are bytes that come and go through the caller's functions. What it writes before

@@ -411,7 +411,7 @@ class Run:
         needed = self._words.needed(self._ledger.head)
         if (
             stop := self._lifecycle.due(now_s)
-        ) is not None:  # the last version's words are durable, too
+        ) is not None:  # words of the last version are durable
             is_late = now_s >= self._boundary_s + self._timings.key_timeout_s
             return self._finish(stop, now_s) if is_late or not needed else ()
         if self._rollback.asked is not None:

@@ -1,4 +1,4 @@
-"""Members' words for the newest version: kept, passed on, put into the log with the next record.
+"""Keeps members' words for the newest version, passes them on, puts them into the next record.
 
 Nobody can make one up, and the coordinator counts them only to know how it stands: no cohort closes
 on a version that too few vouch for, since nobody would stand on it. Words that a restart lost come

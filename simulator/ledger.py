@@ -1,4 +1,4 @@
-"""(iv) No work is lost or counted twice: what the books, the log and the parameters say of it.
+"""Checks (iv): no work is lost or counted twice, by what books, log and parameters say of it.
 
 Each step of worker w adds one to value w of every block, so its work is a whole number, and on the
 integers

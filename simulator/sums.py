@@ -1,4 +1,4 @@
-"""(iv) What the aggregates hold, against the steps that the workers' books say were taken off.
+"""Checks (iv): what the aggregates hold, against the steps that the workers' books took off.
 
 `ledger.py` says what of each block a round took off a worker; here is whether the sums have it.
 """

@@ -1,4 +1,4 @@
-"""(viii) No worker stands on, trains on, offers on or vouches for a version that is not believed.
+"""Checks (viii): no worker stands on, trains, offers or vouches for an unbelieved version.
 
 Believed is what the true log holds and, in the masked tier, what enough members of its round have
 said on the wire that they checked. This looks from outside: at what trainers are given, and at what

@@ -1,4 +1,4 @@
-"""The learner of a worker or an evaluator, tried on its own device and data, in a process apart.
+"""Tries a worker's or evaluator's learner on its own device and data, in a process apart.
 
     doctor --starts--> python -m commands.doctor.learning CONFIG OUT --one line per finding--> OUT
 

@@ -1,4 +1,4 @@
-"""One settings file in, findings out: which checks a process of each role needs.
+"""`crosscloud doctor`: one settings file in, findings out; which checks each role needs.
 
 Nothing here changes a run: a coordinator's lease, log and versions are left alone, and the folders
 get only short-lived files of its own.

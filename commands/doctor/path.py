@@ -1,4 +1,4 @@
-"""The way to the coordinator, step by step: name, TCP (or the proxy's CONNECT), TLS, gRPC, clock.
+"""Checks the way to the coordinator: name, TCP (or the proxy's CONNECT), TLS, gRPC, clock.
 
 gRPC itself says "unavailable" to most of what can be wrong here; so each step is tried alone, with
 sockets of our own, and the last one through gRPC as the processes do it.

@@ -1,4 +1,4 @@
-"""What kind of process a settings file is for: nobody has to say it again on the command line."""
+"""Tells from a settings file which kind of process it is for."""
 
 from contextlib import suppress
 from pathlib import Path

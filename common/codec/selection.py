@@ -17,7 +17,7 @@ from common.schema import BLOCK, SEGMENT
 
 I64 = npt.NDArray[np.int64]
 
-_BLOCKS_PER_SEGMENT = SEGMENT // BLOCK
+_PER_SEGMENT = SEGMENT // BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,11 @@ def runs(blocks: I64) -> Iterator[tuple[int, int]]:
     if not len(blocks):
         return
     first, last = int(blocks[0]), int(blocks[-1])
-    if (
-        last - first == len(blocks) - 1
-        and first // _BLOCKS_PER_SEGMENT == last // _BLOCKS_PER_SEGMENT
-    ):
+    if last - first == len(blocks) - 1 and first // _PER_SEGMENT == last // _PER_SEGMENT:
         yield first * BLOCK, (last + 1) * BLOCK
         return
     breaks = np.diff(blocks) != 1
-    breaks |= np.diff(blocks // _BLOCKS_PER_SEGMENT) != 0
+    breaks |= np.diff(blocks // _PER_SEGMENT) != 0
     starts = np.concatenate([[0], np.flatnonzero(breaks) + 1, [len(blocks)]]).tolist()
     for a, b in itertools.pairwise(starts):
         yield int(blocks[a]) * BLOCK, (int(blocks[b - 1]) + 1) * BLOCK

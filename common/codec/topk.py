@@ -1,4 +1,4 @@
-"""Of each block the k largest values: where they lie, and two bits each. Only for the tls tier.
+"""The topk codec: of each block the k largest values, a place and two bits each. Only tls tier.
 
     y  = factor * difference + carried                       not rotated: its tail is what counts
     picked = the k largest |y|                               k = BLOCK / one_in

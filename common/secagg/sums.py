@@ -1,4 +1,4 @@
-"""A published sum against its secret tags, which only the members of U2 can check.
+"""Checks a published sum against its secret tags, which only the members of U2 can.
 
 The aggregate of a masked round holds the sums of both tags of each shard. Its values lie there as
 a member's do; its side values are put together again from the record and the sums of z_B.

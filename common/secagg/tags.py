@@ -124,9 +124,7 @@ class Tagger:
         if len(content) != length:
             raise BadUpdateError(f"shard {shard} has {len(content)} bytes, must be {length}")
         if shard in self._layout.side_shards:
-            return self._side_value_tags(
-                shard, content, self._layout.within_side_values(shard).start
-            )
+            return self._side_tags(shard, content, self._layout.within_side_values(shard).start)
         known = words if self._ring.bits == 12 else None
         return self._data_tags(np.frombuffer(content, np.uint8), offset, known)
 
@@ -167,7 +165,7 @@ class Tagger:
         numbers = self._scratch[: len(content) // 2]
         return (np.bitwise_xor(content.view("<u2"), _BIAS[bits], out=numbers).view("<i2"),)
 
-    def _side_value_tags(self, shard: int, content: Content, offset: int) -> tuple[int, ...]:
+    def _side_tags(self, shard: int, content: Content, offset: int) -> tuple[int, ...]:
         head = max(0, min(SIDE_HEAD_BYTES - offset, len(content)))
         packed = np.frombuffer(content, np.uint8)
         if head and (largest := int(packed[:head].view("<u8").max())) >= _HEAD_BOUND:

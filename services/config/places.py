@@ -1,4 +1,4 @@
-"""Ports and folders that a process is given: tried at once, so that a setting is named, not a call.
+"""Tries the ports and folders of a process at once, so that a setting is named, not a call.
 
 A port that is taken, an address that is not of this machine, a folder on a read-only disk: each is
 one sentence with the field that has to change. Tried means tried: a port is bound and let go, a

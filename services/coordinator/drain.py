@@ -1,4 +1,4 @@
-"""Ending on purpose, within a stated time: what is under way ends well, nothing new begins.
+"""Ends a coordinator on purpose, in a stated time: what is under way ends well, nothing begins.
 
     no new session, download or cohort -> the open round and its uploads end, if they can in time
     -> sessions are told to dial again -> the process ends

@@ -47,6 +47,7 @@ from services.coordinator.messages import (
 )
 from services.wire.child import Child, spawn
 
+Feed = Callable[[Event], Awaitable[None]]
 Watch = Callable[[object], None]
 
 _ENVIRONMENT: Final = {
@@ -93,13 +94,7 @@ class Processes:
         watch: sees every answer, for metrics.
     """
 
-    def __init__(
-        self,
-        bulk: ChildPort,
-        commit: ChildPort,
-        feed: Callable[[Event], Awaitable[None]],
-        watch: Watch,
-    ) -> None:
+    def __init__(self, bulk: ChildPort, commit: ChildPort, feed: Feed, watch: Watch) -> None:
         self._bulk = bulk
         self._commit = commit
         self._feed = feed

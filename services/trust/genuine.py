@@ -1,4 +1,4 @@
-"""Whose certificate it is, where the federation's CA has signed it and it is valid now.
+"""Tells whose certificate one is, if the federation's CA has signed it and it is valid now.
 
 Whether its holder is wanted here is for the caller to say: by role, member list or pins.
 """

@@ -1,4 +1,4 @@
-"""One step before it counts: `genesis` takes one before a run is pinned, `doctor` before a start.
+"""Tries one step before it counts: `genesis` before a run is pinned, `doctor` before a start.
 
 What a library finds wrong only in its first step (a head too many, a table too short for the
 sequence, a batch that does not fit in memory) is found here, where somebody reads it.

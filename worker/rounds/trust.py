@@ -1,4 +1,4 @@
-"""What a worker's own file insists on, whatever the coordinator says.
+"""Checks a run and its plans against what a worker's own file insists on.
 
 A plan may be stricter, never weaker. Who may be a member is asked of `Admits`, which reads pinned
 keys or the federation's CA (`services/worker/trusted.py`): never of the coordinator.

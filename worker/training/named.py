@@ -1,4 +1,4 @@
-"""A model or a tokenizer that a run names: a local folder, or an id of Hugging Face.
+"""Guards the loading of a model or tokenizer by name: a local folder, or an id of Hugging Face.
 
 What comes from there is weights and words. Code of its own is never run, and nobody is asked
 whether it may be: every process of a run would ask, most of them where nobody reads it.

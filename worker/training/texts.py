@@ -1,4 +1,4 @@
-"""Files of text as they are out there: which are meant, and their documents piece by piece.
+"""Finds and reads files of text as they are out there: their documents, piece by piece.
 
 Nothing is read whole but a line of a .jsonl file. What is left out, or not read as it stands there,
 is noted (`worker/training/tally.py`); what cannot be meant is refused, with its file and line.
