@@ -169,7 +169,7 @@ class Offers:
             del self._waiting[worker]
         return stale
 
-    def ripe(self, live: Iterable[WorkerId], now_s: float) -> bool:
+    def is_due(self, live: Iterable[WorkerId], now_s: float) -> bool:
         """Return whether a cohort should close now; to be asked at every event."""
         live = frozenset(live)
         offered, most = self.apart(self._waiting.keys() & live), self.apart(live)

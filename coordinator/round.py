@@ -152,7 +152,7 @@ class Round:
     refused: bool = False
 
     @classmethod
-    def found(
+    def inherited(
         cls, saved: SavedRound, algorithm: Algorithm, resolve_timeout_s: float, detail: str
     ) -> "Round":
         """Return an earlier coordinator's round: it can only end."""

@@ -138,7 +138,7 @@ class Run:
             return (*forgotten, *told, *dropped)
         detail = f"{self._leader} took over in {former.phase}"
         timeout_s = self._timings.resolve_timeout_s
-        self._round = Round.found(former, self._algorithm, timeout_s, detail)
+        self._round = Round.inherited(former, self._algorithm, timeout_s, detail)
         strange = (
             Delete(Table.ROUND, f) for f in sorted(found[Table.ROUND].keys() - {OPEN, OUTCOME})
         )
@@ -381,9 +381,9 @@ class Run:
                 effects += self._concluded(self._round, self._round.outcome, now_s)
         left_out = self._backoff.left_out(now_s)
         live = (m.worker for m in self._membership.live())
-        ripe = self._offers.ripe((w for w in live if w not in left_out), now_s)
+        is_due = self._offers.is_due((w for w in live if w not in left_out), now_s)
         if self._round is None:
-            effects += self._at_boundary(ripe, now_s)
+            effects += self._at_boundary(is_due, now_s)
         return tuple(effects)
 
     def _concluded(
@@ -407,7 +407,7 @@ class Run:
             self._backoff.committed(over.survivors)
         return (*told, DropSpool(over.id)) if over.spool_open else told
 
-    def _at_boundary(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
+    def _at_boundary(self, is_due: bool, now_s: float) -> tuple[Effect, ...]:
         needed = self._words.needed(self._ledger.head)
         if (
             stop := self._lifecycle.due(now_s)
@@ -417,7 +417,7 @@ class Run:
         if self._rollback.asked is not None:
             return () if self._ending else self._rollback.at_boundary()
         waits = needed > 0 or self._lifecycle.paused or self._ending or self._backoff.holds(now_s)
-        return self._close(now_s) if ripe and not waits else ()
+        return self._close(now_s) if is_due and not waits else ()
 
     def _close(self, now_s: float) -> tuple[Effect, ...]:
         offers = self._offers.take(now_s, self._backoff.left_out(now_s))

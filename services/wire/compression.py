@@ -1,7 +1,7 @@
 """Compresses files for the wire, part by part: each part is a Zstandard frame of its own.
 
 So a download goes on at any part, and nobody holds more than one. Only what everybody may read is
-compressed, sums above all: how far something shrinks tells an onlooker how it is distributed.
+compressed, sums above all: how far something shrinks tells an eavesdropper how it is distributed.
 Masked values are uniform and would only grow.
 
 Who decompresses believes no frame: its size is known before, and another one is refused unread.

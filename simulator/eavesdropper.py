@@ -71,7 +71,7 @@ class _Attempt:
     record: Record | None = None
 
 
-class Onlooker:
+class Eavesdropper:
     """See the module docstring.
 
     Args:
