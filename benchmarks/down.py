@@ -145,15 +145,13 @@ def _size(frame: bytes) -> int:
     return zstandard.get_frame_parameters(frame).content_size
 
 
-def measured(
-    content: bytes, compress: Compress, decompress_: Compress
-) -> tuple[float, float, float]:
+def measured(content: bytes, compress: Compress, undo: Compress) -> tuple[float, float, float]:
     """Return (ratio, compressing MB/s, decompressing MB/s)."""
     parts = [content[i : i + PART_BYTES] for i in range(0, len(content), PART_BYTES)]
     start_s = time.process_time()
     compressed = [compress(part) for part in parts]
     middle_s = time.process_time()
-    assert [decompress_(p) for p in compressed] == parts
+    assert [undo(p) for p in compressed] == parts
     end_s = time.process_time()
     megabytes = len(content) / 1e6
     pack_s, unpack_s = max(middle_s - start_s, 1e-6), max(end_s - middle_s, 1e-6)

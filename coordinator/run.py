@@ -409,9 +409,7 @@ class Run:
 
     def _at_boundary(self, is_due: bool, now_s: float) -> tuple[Effect, ...]:
         needed = self._words.needed(self._ledger.head)
-        if (
-            stop := self._lifecycle.due(now_s)
-        ) is not None:  # words of the last version are durable
+        if (stop := self._lifecycle.due(now_s)) is not None:  # all words are durable, too
             is_late = now_s >= self._boundary_s + self._timings.key_timeout_s
             return self._finish(stop, now_s) if is_late or not needed else ()
         if self._rollback.asked is not None:
