@@ -35,8 +35,8 @@ from common.documents import Algorithm, Codec, Commit, Genesis, Numbers, Offer, 
 from common.ids import Digest, RoundId, WorkerId
 from common.packing import pack, ring_dtype, unpack
 from common.rotation import rotate_exactly, rotation_signs
-from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
-from common.shards import SHARD_BYTES, Piece
+from common.schema import BLOCK, SEGMENT, ModelSchema, TensorSpec
+from common.shards import SHARD_BYTES, ShardBytes
 from common.terms import Terms, round_terms
 from common.weight import threshold
 from coordinator.sums.aggregate import aggregate
@@ -58,15 +58,15 @@ _KEY: Final = bytes(16)
 
 
 class CodecRound:
-    """One round of three on a model of whole leaves, all in memory.
+    """One round of three on a model of whole segments, all in memory.
 
     Args:
         codec: of the run.
-        num_leaves: size of the model.
+        num_segments: size of the model.
     """
 
-    def __init__(self, codec: Codec, num_leaves: int) -> None:
-        algorithm, length = Algorithm(tier="tls", min_cohort=1, codec=codec), num_leaves * LEAF
+    def __init__(self, codec: Codec, num_segments: int) -> None:
+        algorithm, length = Algorithm(tier="tls", min_cohort=1, codec=codec), num_segments * SEGMENT
         schema = ModelSchema((TensorSpec("w", (length,)),))
         draw = np.random.default_rng(0)
         self._blobs: dict[Digest, bytes] = {}
@@ -95,8 +95,8 @@ class CodecRound:
             lambda a, b: self._residual[a:b],
         )
         self._payload = bytearray(self._terms.layout.total_bytes)
-        for i, piece in enumerate(self._shards()):
-            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(piece)] = piece
+        for i, shard in enumerate(self._shards()):
+            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(shard)] = shard
         self.add()
 
     def measure(self) -> Lengths:
@@ -126,7 +126,7 @@ class CodecRound:
         for _ in self._shards():
             pass
 
-    def _shards(self) -> Iterator[Piece]:
+    def _shards(self) -> Iterator[ShardBytes]:
         work, lengths = self._work, self.measure()
         return shards(self._terms, _WORKERS[0], work, lengths, lambda i, e: None, _KEY, 0)
 
@@ -135,11 +135,11 @@ class CodecRound:
         content = bytearray()
         payload = memoryview(bytes(self._payload))
         read = dict.fromkeys(_WORKERS, lambda at, n: bytes(payload[at : at + n]))
-        lanes = aggregate(self._terms, read, content.extend)
+        side = aggregate(self._terms, read, content.extend)
         self._aggregate = memoryview(bytes(content))
         digest = canonical.digest_of(self._aggregate)
         self._commit = Commit(
-            self._plan, self._numbers, _WORKERS, lanes, digest, len(self._aggregate)
+            self._plan, self._numbers, _WORKERS, side, digest, len(self._aggregate)
         )
 
     def step(self) -> None:
@@ -200,8 +200,8 @@ def main() -> int:
         ).returncode
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    num_leaves, num_runs = (2, 2) if quick else (8, 15)
-    rounds = {name: CodecRound(codec, num_leaves) for name, codec in _CODECS.items()}
+    num_segments, num_runs = (2, 2) if quick else (8, 15)
+    rounds = {name: CodecRound(codec, num_segments) for name, codec in _CODECS.items()}
     works = {(kind, name): one.work(kind) for name, one in rounds.items() for kind in _KINDS}
     found: dict[str, float] = {}
     for (kind, name), taken_s in _times(works, num_runs).items():

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from common import canonical
-from common.border import border
 from common.documents import Genesis
 from common.errors import ConfigError, MalformedDocumentError
+from common.foreign import boundary
 from services.config.genesis_file import MOST_BYTES
 from services.config.places import check_folder
 from services.config.settings import RunSettings, load_run
@@ -88,7 +88,7 @@ def _written(settings: RunSettings, out: Path) -> Genesis:
             f"{path} is of the same settings but of another first version: another machine, "
             "library or learner has made it; keep it, or choose an empty folder"
         )
-    with border("--out", f"{path} cannot be written", "choose another folder"):
+    with boundary("--out", f"{path} cannot be written", "choose another folder"):
         replace_file(path, canonical.encode(genesis), mode=0o666)
     return genesis
 
@@ -97,7 +97,7 @@ def _genesis_in(path: Path) -> Genesis | None:
     """Return the genesis that is there already; None where there is none."""
     if not os.path.lexists(path):
         return None
-    with border("--out", f"{path} cannot be read", "move it away, or choose another folder"):
+    with boundary("--out", f"{path} cannot be read", "move it away, or choose another folder"):
         content = read_small(path, MOST_BYTES).rstrip(b"\n")
     try:
         return canonical.decode(content, Genesis)

@@ -1,4 +1,4 @@
-"""Which algorithms make sense at all: an unsound mix is refused at start, with reason and fix.
+"""Refuses algorithms that make no sense, at start, with the reason and the fix.
 
 Each rule is one `if` under `complaints`; its sentence begins with the setting's path in run.yaml.
 The limits follow from the formulas in `common/weight.py` and the codecs. It changes nothing and

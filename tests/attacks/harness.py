@@ -46,7 +46,7 @@ from common.secagg.ring import Ring
 from common.secagg.shamir import Share, combine, x_coordinate
 from common.secagg.tags import Tagger
 from common.secagg.transcript import context, mask_key_of
-from common.shards import SHARD_BYTES, PayloadLayout, Piece
+from common.shards import SHARD_BYTES, PayloadLayout, ShardBytes
 from common.terms import round_bits
 from common.weight import threshold
 from coordinator.ports import Secrets
@@ -80,7 +80,7 @@ NOTHING: frozenset[Rule] = frozenset()
 Signed = npt.NDArray[np.int64]
 """Ring values as signed integers, int64[length]."""
 
-Known = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
+SharesOf = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
 
 
 def refused(rule: Rule) -> pytest.RaisesExc[RefusedError]:
@@ -239,16 +239,16 @@ class Cloud:
         def keep(start: int, values: F32) -> None:
             kept[start : start + len(values)] = values
 
-        pieces = shards(terms, self.name, work, lengths, keep, key, 2**20, self.tier.max_clip)
+        plain = shards(terms, self.name, work, lengths, keep, key, 2**20, self.tier.max_clip)
         data = bytearray()
 
-        def noted(pieces: Iterator[Piece]) -> Iterator[Piece]:
-            for index, piece in enumerate(pieces):
+        def noted(plain: Iterator[ShardBytes]) -> Iterator[ShardBytes]:
+            for index, shard in enumerate(plain):
                 if index < terms.layout.num_data_shards:
-                    data.extend(piece)
-                yield piece
+                    data.extend(shard)
+                yield shard
 
-        out = [bytes(s) for s in self.attempt.veil(terms.layout, noted(pieces))]
+        out = [bytes(s) for s in self.attempt.protect(terms.layout, noted(plain))]
         self.sent[plan.round] = bytes(data)
         return out
 
@@ -304,8 +304,8 @@ class Eve:
     run: Run
     plans: Iterator[int] = field(default_factory=lambda: count(1))
     spool: dict[tuple[RoundId, WorkerId], list[bytes]] = field(default_factory=dict)
-    own: Known = field(default_factory=lambda: defaultdict(dict))
-    mask: Known = field(default_factory=lambda: defaultdict(dict))
+    own: SharesOf = field(default_factory=lambda: defaultdict(dict))
+    mask: SharesOf = field(default_factory=lambda: defaultdict(dict))
 
     def plan(self, *offers: Offer, **changes: object) -> Plan:
         return draft(self.run, next(self.plans), offers, **changes)
@@ -346,7 +346,7 @@ class Eve:
                 self.own[plan.round, of][c.name] = shares.of_self.to_bytes()
                 self.mask[plan.round, of][c.name] = shares.of_mask_key.to_bytes()
 
-    def put_together(self, plan: Plan, known: Known, of: WorkerId) -> bytes:
+    def put_together(self, plan: Plan, known: SharesOf, of: WorkerId) -> bytes:
         """Return a member's secret.
 
         Raises:
@@ -417,7 +417,7 @@ class Eve:
         terms, secrets = self.run.terms(plan, numbers), self.secrets(plan, u2, survivors)
         uploads = {w: bytes_of(self.spooled(plan, w)) for w in secrets.own}
         content = bytearray()
-        lanes = masked_aggregate(
+        side = masked_aggregate(
             terms.layout,
             uploads,
             sum_masks(plan, secrets),
@@ -426,12 +426,12 @@ class Eve:
             content.extend,
         )
         file, s = bytes(content), tuple(sorted(secrets.own))
-        return Commit(plan, numbers, s, lanes, canonical.digest_of(file), len(file)), file
+        return Commit(plan, numbers, s, side, canonical.digest_of(file), len(file)), file
 
     def spooled(self, plan: Plan, worker: WorkerId) -> bytes:
         content = bytearray(self.layout(plan).total_bytes)
-        for index, piece in enumerate(self.spool[plan.round, worker]):
-            content[index * SHARD_BYTES : index * SHARD_BYTES + len(piece)] = piece
+        for index, shard in enumerate(self.spool[plan.round, worker]):
+            content[index * SHARD_BYTES : index * SHARD_BYTES + len(shard)] = shard
         return bytes(content)
 
     def record(self, seq: int = 0, **body: object) -> Record:

@@ -263,9 +263,9 @@ def stepped(clock: Standing) -> tuple[float, float]:
     """Take a step at a coordinator's clock; return its rate, and how far the parameters moved."""
     trainer = Trainer(SmallNetwork("aws"), ALGORITHM)
     trainer._standing = clock
-    before = np.concatenate([v.copy() for _, _, v in trainer.vector.leaves()])
+    before = np.concatenate([v.copy() for _, _, v in trainer.vector.segments()])
     trainer.step()
-    after = np.concatenate([v.copy() for _, _, v in trainer.vector.leaves()])
+    after = np.concatenate([v.copy() for _, _, v in trainer.vector.segments()])
     return trainer.pending().lr_sum, float(np.linalg.norm(after - before))
 
 

@@ -26,7 +26,6 @@ from common.documents import (
     Attestation,
     Commit,
     Control,
-    Lanes,
     Numbers,
     Offer,
     Origin,
@@ -34,6 +33,7 @@ from common.documents import (
     Record,
     Rollback,
     RollbackOrder,
+    SideValues,
     Version,
 )
 from common.errors import UnknownFileError
@@ -60,7 +60,7 @@ from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.small_run import Run, bytes_of
 from tests.unit.services.worker.test_agent import FakeTrainer
 
-Pieces = dict[RoundId, list[bytes]]
+Uploads = dict[RoundId, list[bytes]]
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Node:
     make_trainer: Callable[["Node"], Any] | None = None
     seat: Mapping[str, Any] = field(default_factory=dict)
     sent: list[session_pb2.ConnectRequest] = field(default_factory=list)
-    uploads: Pieces = field(default_factory=dict)
+    uploads: Uploads = field(default_factory=dict)
     withheld: set[Digest] = field(default_factory=set)
     num_redials: int = 0
 
@@ -340,7 +340,7 @@ class World:
         tags = pack_tag_sums([(0, 0)] * terms.layout.num_tagged)
         content = data.astype(dtype).tobytes() + energies + tags
         size, aggregate = len(content), canonical.digest_of(content)
-        commit = Commit(plan, numbers, plan.roster, Lanes(v, 0, 0), aggregate, size)
+        commit = Commit(plan, numbers, plan.roster, SideValues(v, 0, 0), aggregate, size)
         self.run.blobs.write(content)
         read, write = self.run.blobs.read, self.run.blobs.write
         after = advance(self.run.genesis, base, commit, bytes_of(content), read, write)
@@ -382,11 +382,11 @@ class Played:
         uploads = {}
         for name, node in self.nodes.items():
             payload = bytearray(terms.layout.total_bytes)
-            for index, piece in enumerate(node.uploads[plan.round]):
-                payload[index * SHARD_BYTES : index * SHARD_BYTES + len(piece)] = piece
+            for index, shard in enumerate(node.uploads[plan.round]):
+                payload[index * SHARD_BYTES : index * SHARD_BYTES + len(shard)] = shard
             uploads[name] = bytes_of(bytes(payload))
         content = bytearray()
-        lanes = masked_aggregate(
+        side = masked_aggregate(
             terms.layout,
             uploads,
             sum_masks(plan, secrets),
@@ -396,7 +396,7 @@ class Played:
         )
         file = bytes(content)
         aggregate = canonical.digest_of(file)
-        return Commit(plan, numbers, plan.roster, lanes, aggregate, len(file)), file
+        return Commit(plan, numbers, plan.roster, side, aggregate, len(file)), file
 
     def kappa(self, of: WorkerId) -> bytes:
         """Return what a member knows and may give away."""

@@ -67,7 +67,7 @@ def test_figure_4_with_one_dropout_in_each_round_gives_the_sum_of_u3() -> None:
     x, y = {u: inputs(run, terms, u) for u in u2}, {}
     for u in u2:
         attempts[u].named(answers, {v: told[v][1][u] for v in without(u2, u)})
-        y[u] = [bytes(piece) for piece in attempts[u].veil(terms.layout, x[u])]
+        y[u] = [bytes(shard) for shard in attempts[u].protect(terms.layout, x[u])]
     u3 = without(u2, GONE[2])
     assert all(y[u] != x[u] for u in u3)
 

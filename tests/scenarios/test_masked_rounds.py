@@ -16,10 +16,10 @@ from common.documents import (
     Codec,
     Commit,
     Counters,
-    Lanes,
     Numbers,
     Plan,
     Record,
+    SideValues,
 )
 from common.ids import Digest, WorkerId
 from common.packing import unpack
@@ -84,13 +84,13 @@ def check_sum(played: Played, u2: tuple[WorkerId, ...], survivors: tuple[WorkerI
     assert played.compute is not None
     assert played.terms is not None
     assert (played.u2, played.compute.survivors) == (u2, survivors)
-    lanes, content = played.aggregate()
+    side, content = played.aggregate()
     layout = played.terms.layout
 
     plain = replace(played.terms, layout=replace(layout, masked=False))
     expected = bytearray()
     uploads = {w: bytes_of(played.plain[w]) for w in survivors}
-    assert aggregate(plain, uploads, expected.extend) == lanes
+    assert aggregate(plain, uploads, expected.extend) == side
     assert content[: len(expected)] == expected  # values and energies, as the tls tier sums them
     values = [
         unpack(played.plain[w][: layout.data_bytes], layout.bits).astype(np.int64)
@@ -100,7 +100,7 @@ def check_sum(played: Played, u2: tuple[WorkerId, ...], survivors: tuple[WorkerI
         unpack(content[: layout.data_bytes], layout.bits).astype(np.int64), sum(values)
     )
     for worker in survivors:
-        check_aggregate(layout, lanes, survivors, played.kappas[worker], bytes_of(content))
+        check_aggregate(layout, side, survivors, played.kappas[worker], bytes_of(content))
 
 
 def check_commit(played: Played) -> None:
@@ -111,7 +111,7 @@ def check_commit(played: Played) -> None:
         plan=work.plan,
         numbers=work.numbers,
         survivors=work.survivors,
-        lanes=Lanes(0, 0, 0),
+        lanes=SideValues(0, 0, 0),
         aggregate=HEAD,
         aggregate_bytes=0,
         signatures=work.signatures,
@@ -200,8 +200,8 @@ def test_a_schedule_with_masks_and_without_gives_the_same_versions_to_the_bit() 
             assert len(losses) == 3
             continue
         survivors = played.compute.survivors
-        lanes, content = played.aggregate()
-        advance(masked, played.compute.plan, numbers, survivors, lanes, content)
+        side, content = played.aggregate()
+        advance(masked, played.compute.plan, numbers, survivors, side, content)
 
         terms = plain.terms(replace(plan, tier="tls"), numbers)
         summed, payloads = bytearray(), {}
@@ -209,8 +209,8 @@ def test_a_schedule_with_masks_and_without_gives_the_same_versions_to_the_bit() 
             number = 1000 * seed + plain.workers.index(w)
             payloads[w], residual = plain.payload(terms, w, thetas[w], number)
             plain.residuals[w], masked.residuals[w] = residual, played.residuals[w]
-        lanes = aggregate(terms, {w: bytes_of(p) for w, p in payloads.items()}, summed.extend)
-        advance(plain, replace(plan, tier="tls"), numbers, survivors, lanes, bytes(summed))
+        side = aggregate(terms, {w: bytes_of(p) for w, p in payloads.items()}, summed.extend)
+        advance(plain, replace(plan, tier="tls"), numbers, survivors, side, bytes(summed))
 
         steps += 1
         assert masked.version == plain.version  # theta, momentum, acc, scales, phi, C: by digest
@@ -226,9 +226,9 @@ def advance(
     plan: Plan,
     numbers: Mapping[WorkerId, Numbers],
     survivors: tuple[WorkerId, ...],
-    lanes: Lanes,
+    side: SideValues,
     content: bytes,
 ) -> None:
     digest = canonical.digest_of(content)
-    commit = Commit(plan, dict(numbers), survivors, lanes, digest, len(content))
+    commit = Commit(plan, dict(numbers), survivors, side, digest, len(content))
     run.advance(commit, content)

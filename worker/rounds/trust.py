@@ -1,4 +1,4 @@
-"""What a worker refuses, rule by rule; and what its own file insists on, whatever it is told.
+"""Says what a worker refuses, rule by rule; and what its own file insists on, whatever it is told.
 
 A plan may be stricter than that file, never weaker. Who may be a member is asked of `Admits`, which
 reads pinned keys or the federation's CA (`services/worker/trusted.py`): never of the coordinator.
@@ -15,7 +15,7 @@ folder stands it is this one.
      7  a plan while its last round has no outcome      round.accept
      8  keys or sealed shares that are none             attempt._keys_complaint, attempt._opened
      9  a U2 without its own answer, or a second one    round.name, attempt._unsigned
-    10  to mask twice                                   attempt.veil
+    10  to mask twice                                   attempt.protect
         more than an Abandon after a restart            services/worker/unmasking._attempt_of
     11  an S that cannot be, or a second one            attempt.survived
     12  an S other than U2 that too few signed          attempt.reveal

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from common.arrays import F32, ReadBytes
-from common.documents import Lanes, Numbers, Plan
+from common.documents import Numbers, Plan, SideValues
 from common.ids import SessionId, WorkerId
 from common.secagg.tags import Tagger
 from common.shards import SHARD_BYTES
@@ -69,14 +69,14 @@ class Played:
     compute: Compute | None = None
     terms: Terms | None = None
 
-    def aggregate(self) -> tuple[Lanes, bytes]:
+    def aggregate(self) -> tuple[SideValues, bytes]:
         """Unmask the sum, as the commit process does."""
         assert self.compute is not None
         assert self.compute.secrets is not None
         assert self.terms is not None
         content = bytearray()
         context = bytes.fromhex(self.compute.secrets.context)
-        lanes = masked_aggregate(
+        side = masked_aggregate(
             self.terms.layout,
             {w: shards_of(self.spool[w]) for w in self.compute.survivors},
             sum_masks(self.compute.plan, self.compute.secrets),
@@ -84,15 +84,15 @@ class Played:
             self.terms.scales.energy_cap,
             content.extend,
         )
-        return lanes, bytes(content)
+        return side, bytes(content)
 
 
-def shards_of(pieces: list[bytes]) -> ReadBytes:
+def shards_of(contents: list[bytes]) -> ReadBytes:
     """Return what reads a spooled payload, holes and all; never across two shards."""
 
     def read(offset: int, length: int) -> bytes:
         index, start = divmod(offset, SHARD_BYTES)
-        return pieces[index][start : start + length]
+        return contents[index][start : start + length]
 
     return read
 
@@ -213,7 +213,7 @@ class _Play:
             return
         numbers = {w: a.numbers for w, a in members.answers.items()}
         self.played.terms = terms = self.played.terms or self.run.terms(self.plan, numbers)
-        sent = [bytes(s) for s in attempt.veil(terms.layout, self.content(terms, worker))]
+        sent = [bytes(s) for s in attempt.protect(terms.layout, self.content(terms, worker))]
         if self.reaches(worker, Loss.LAST_SHARD):
             self.played.spool[worker] = sent
             self.played.round.upload(worker)

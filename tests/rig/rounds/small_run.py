@@ -12,10 +12,10 @@ from common.documents import (
     Algorithm,
     Commit,
     Genesis,
-    Lanes,
     Numbers,
     Offer,
     Plan,
+    SideValues,
     Stop,
     Version,
 )
@@ -47,8 +47,8 @@ class Blobs:
         self.files[digest] = content
         return digest
 
-    def vector(self, leaves: Sequence[Digest]) -> F32:
-        return np.frombuffer(b"".join(self.files[d] for d in leaves), "<f4").astype(np.float32)
+    def vector(self, segments: Sequence[Digest]) -> F32:
+        return np.frombuffer(b"".join(self.files[d] for d in segments), "<f4").astype(np.float32)
 
 
 def values_of(vector: F32) -> ReadValues:
@@ -149,11 +149,11 @@ class Run:
             kept[start : start + len(values)] = values
 
         key = seed.to_bytes(16, "big")
-        pieces = shards(terms, worker, work, measure(terms, work), keep, key, loss_2_20)
+        plain = shards(terms, worker, work, measure(terms, work), keep, key, loss_2_20)
         spooled = bytearray(terms.layout.total_bytes)
-        for index, piece in enumerate(pieces):
+        for index, shard in enumerate(plain):
             offset, length = terms.layout.shard(index)
-            spooled[offset : offset + length] = piece
+            spooled[offset : offset + length] = shard
         return bytes(spooled), kept
 
     def commit(
@@ -172,8 +172,8 @@ class Run:
                 terms, worker, theta, seed=1000 * seed + i
             )
         content = bytearray()
-        lanes = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
-        return self._commit(plan, numbers, tuple(spool), lanes, bytes(content)), bytes(content)
+        side = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
+        return self._commit(plan, numbers, tuple(spool), side, bytes(content)), bytes(content)
 
     def advance(self, commit: Commit, content: bytes) -> Version:
         self.version = advance(
@@ -191,14 +191,14 @@ class Run:
         plan: Plan,
         numbers: Mapping[WorkerId, Numbers] | None,
         survivors: tuple[WorkerId, ...],
-        lanes: Lanes,
+        side: SideValues,
         content: bytes,
     ) -> Commit:
         return Commit(
             plan=plan,
             numbers=dict(numbers or self.numbers()),
             survivors=survivors,
-            lanes=lanes,
+            lanes=side,
             aggregate=canonical.digest_of(content),
             aggregate_bytes=len(content),
         )
