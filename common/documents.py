@@ -1,9 +1,10 @@
 """The documents that every process reads alike: genesis, versions, offers, plans, log records.
 
 All are frozen dataclasses with one canonical encoding (`common/canonical.py`): they are hashed,
-stored and sent as those bytes. docs/protocol.md gives each field's meaning in a round; the formulas
-behind the numbers are in `common/weight.py` and `common/outer.py`. It is long because every
-document of the protocol stands on this one page.
+stored and sent as those bytes. docs/protocol.md gives each field's meaning in a round, and
+`common/constants.py` that of each constant of the algorithm; the formulas behind the numbers are in
+`common/weight.py` and `common/outer.py`. It is long because every document of the protocol stands
+on this one page.
 """
 
 from collections.abc import Mapping
@@ -26,19 +27,7 @@ TIERS: Final = ("tls", "masked")
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How updates lie on the wire.
-
-    Args:
-        kind: "dense" (every block in every round, rotated, in a b-bit ring), "cyclic" (one fragment
-            of the blocks after the other), "randk" (blocks drawn anew in each round), "heavy"
-            (those that moved most); only in the tls tier "topk" (the largest values of each block)
-            and "float32" (exact values).
-        bits: b, of a ring: 4, 8, 12 or 16. 2 for topk, 32 for float32.
-        first_bits: b of the first rounds, whose scales are only guessed.
-        one_in: how many blocks (topk: values) there are for each one that travels.
-        step_multiple: m: a ring of L levels spans m times a block's rms.
-        residual_decay: beta_e in [0, 1]: how much of what quantisation left out is sent next time.
-    """
+    """How updates lie on the wire."""
 
     kind: str = "dense"
     bits: int = 8
@@ -50,7 +39,7 @@ class Codec:
 
 @dataclass(frozen=True, slots=True)
 class Outer:
-    """The outer optimiser: kind "sgd" or "nesterov" (delayed), eta and mu."""
+    """The outer optimiser."""
 
     kind: str = "nesterov"
     learning_rate: float = 0.6
@@ -59,14 +48,7 @@ class Outer:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """The inner learning rate on the public clock.
-
-    Args:
-        peak: learning rate after warm-up.
-        warmup_steps: local steps of linear warm-up.
-        floor: fraction of `peak` at the end of the cosine.
-        horizon_tokens: the run's length where no other stop limit tells it; 0 = not needed.
-    """
+    """The inner learning rate on the public clock."""
 
     peak: float = 2e-3
     warmup_steps: int = 40
@@ -76,14 +58,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """When the run ends: the first limit reached. 0 = no such limit.
-
-    Args:
-        versions: committed versions.
-        tokens: tokens in committed updates.
-        hours: hours since the run began, coordinator down-time not counted.
-        loss: validation loss in nats that the evaluator must report.
-    """
+    """When the run ends: the first limit reached. 0 = no such limit."""
 
     versions: int = 0
     tokens: int = 0
@@ -93,25 +68,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """Every constant that decides what a round computes. All is under the genesis hash.
-
-    Args:
-        policy: cohort policy: "sync" (every live member) or "async" (quorum and grace).
-        max_cohort: most members of a cohort; the oldest offers go first.
-        quorum: of the live members, in (0, 1]; never fewer than `min_cohort`.
-        tier: privacy tier, one of TIERS.
-        min_cohort: m, fewest members in a sum; run.yaml's default is 3 + c.
-        colluding: c, colluding workers that the threshold allows for.
-        normalisation: g: "normalised" (tokens per learning rate), "tokens", "samples", "uniform".
-        staleness: s(tau): "poly" (1 + tau)**-a, "hinge", "constant".
-        staleness_exponent: a.
-        max_staleness: tau_max, in commits: older work is discarded.
-        max_share: most of a cohort's weight that one member may have.
-        max_policy_factor: rho >= 1, bound of a loss policy's factor; 1 = no loss policy.
-        clipping: whether updates longer than C*A are clipped.
-        local_steps: H, local steps per contribution of the fastest worker.
-        min_local_steps: fewest local steps of a slow one.
-    """
+    """Every constant that decides what a round computes. All is under the genesis hash."""
 
     policy: str = "async"
     max_cohort: int = 8

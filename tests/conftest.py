@@ -22,7 +22,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # "gw0": each has ports of 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--rewrite", action="store_true", help="rewrite golden scenario files from actual output"
+        "--rewrite", action="store_true", help="rewrite golden scenarios and tables of pages"
     )
     parser.addoption(
         "--histories", type=int, default=300, help="simulated histories to play (default: 300)"

@@ -29,6 +29,7 @@ from pydantic import (
 from typing_extensions import override
 
 from common import canonical
+from common.constants import CONSTANTS, Range
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from common.learners import BUILT_IN, refusal_of_former
@@ -344,7 +345,7 @@ class RunSettings(_WithFolders):
     )
     algorithm: Algorithm = Field(
         default=PRESETS[DEFAULT_PRESET].algorithm,
-        description="what differs from the preset; fields as in docs/protocol.md",
+        description="what differs from the preset; fields as in docs/arithmetic.md",
     )
     learner: LearnerPath = Field(
         default=BUILT_IN,
@@ -469,6 +470,13 @@ class _LearnerSettings(_WithFolders):
         return {**super().folders, "settings": str(self.genesis.parent)}
 
 
+def _as_usual(name: str, description: str) -> Any:
+    """Return a field with the bounds of a run's constant, and its usual value."""
+    may_be, usual = CONSTANTS[name].may_be, PRESETS[DEFAULT_PRESET].algorithm
+    assert isinstance(may_be, Range)
+    return Field(default=getattr(usual, name), description=description, **may_be.limits)
+
+
 class TrustSettings(_Settings):
     """What this worker insists on: a run may be stricter, never weaker."""
 
@@ -476,21 +484,15 @@ class TrustSettings(_Settings):
         default="masked",
         description="weakest privacy tier it works in; tls shows the coordinator every update",
     )
-    colluding: int = Field(
-        default=0, ge=0, description="fewest colluding workers that a threshold must allow for"
-    )
+    colluding: int = _as_usual("colluding", "fewest colluding workers a threshold must allow for")
     min_cohort: int | None = Field(
         default=None,
         ge=2,
         description="fewest members of a sum; none = 3 + colluding; with one fewer, each honest one"
         " and the colluding ones can compute the other's update",
     )
-    max_share: float = Field(
-        default=0.6, gt=0, lt=1, description="largest part of a sum that one member may be"
-    )
-    max_staleness: float = Field(
-        default=8.0, gt=0, description="largest max_staleness of a run, in commits"
-    )
+    max_share: float = _as_usual("max_share", "largest part of a sum that one member may be")
+    max_staleness: float = _as_usual("max_staleness", "largest max_staleness of a run, in commits")
     max_policy_factor: float = Field(
         default=1.0, ge=1, description="largest factor that a loss policy may give a member"
     )

@@ -1,69 +1,23 @@
 """Refuses algorithms that make no sense, at start, with the reason and the fix.
 
 Each rule is one `if` under `complaints`; its sentence begins with the setting's path in run.yaml.
-The limits follow from the formulas in `common/weight.py` and the codecs. It changes nothing and
-never repairs a setting.
+Words and ranges are those of `common/constants.py`; the other limits follow from the formulas in
+`common/weight.py` and the codecs. It changes nothing and never repairs a setting.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
-from operator import attrgetter
-from types import SimpleNamespace
 from typing import Final
 
 from common.codec.float32 import Float32
 from common.codec.topk import ONE_IN as TOPK_ONE_IN
 from common.codec.topk import TopK
+from common.constants import Range, values
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from common.scales import levels
-from common.terms import CODECS
 from common.thresholds import min_cohort
 from common.weight import threshold
-
-CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "policy": ("sync", "async"),
-    "tier": ("tls", "masked", "record_dp", "cloud_dp", "he"),
-    "normalisation": ("normalised", "tokens", "samples", "uniform"),
-    "staleness": ("poly", "hinge", "constant"),
-    "codec.kind": CODECS,
-    "outer.kind": ("sgd", "nesterov"),
-}
-"""Words that the algorithm's settings may be, by path."""
-
-_RANGES: Final[Mapping[str, str]] = {
-    "algorithm.max_cohort": "at least 1",
-    "algorithm.min_cohort": "at least 1",
-    "algorithm.colluding": "at least 0",
-    "algorithm.quorum": "in (0, 1]",
-    "algorithm.staleness_exponent": "at least 0",
-    "algorithm.max_staleness": "above 0",
-    "algorithm.max_share": "in (0, 1)",
-    "algorithm.min_local_steps": "at least 1",
-    "algorithm.codec.step_multiple": "above 0",
-    "algorithm.codec.residual_decay": "in [0, 1]",
-    "algorithm.outer.learning_rate": "above 0",
-    "algorithm.outer.momentum": "in [0, 1)",
-    "algorithm.schedule.peak": "above 0",
-    "algorithm.schedule.warmup_steps": "at least 0",
-    "algorithm.schedule.floor": "in [0, 1]",
-    "algorithm.schedule.horizon_tokens": "at least 0",
-    "stop.versions": "at least 0",
-    "stop.tokens": "at least 0",
-    "stop.hours": "at least 0",
-    "stop.loss": "at least 0",
-}
-"""Numbers that settings may be, by path in run.yaml."""
-
-_HOLDS: Final[Mapping[str, Callable[[float], bool]]] = {
-    "at least 0": lambda x: x >= 0,
-    "at least 1": lambda x: x >= 1,
-    "above 0": lambda x: x > 0,
-    "in (0, 1)": lambda x: 0 < x < 1,
-    "in (0, 1]": lambda x: 0 < x <= 1,
-    "in [0, 1)": lambda x: 0 <= x < 1,
-    "in [0, 1]": lambda x: 0 <= x <= 1,
-}
 
 _RING_BITS: Final = (4, 8, 12, 16)
 _EXACT_BITS: Final = {"float32": Float32.bits, "topk": TopK.bits}
@@ -118,7 +72,7 @@ def complaints(
     num_organisations: int | None = None,
 ) -> Iterator[str]:
     """Yield one sentence per broken rule; later rules assume that the earlier ones hold."""
-    yield from _words(a)
+    yield from _words(a, stop)
     yield from _ranges(a, stop)
     yield from _tier(a, allowed_tiers)
     yield from _codec(a)
@@ -128,19 +82,19 @@ def complaints(
     yield from _stop(a, stop)
 
 
-def _words(a: Algorithm) -> Iterator[str]:
-    for path, known in CHOICES.items():
-        if (value := attrgetter(path)(a)) not in known:
+def _words(a: Algorithm, stop: Stop) -> Iterator[str]:
+    for path, row, value in values(a, stop):
+        known = row.may_be
+        if isinstance(known, tuple) and value not in known:
             close = get_close_matches(str(value), known, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            yield f"algorithm.{path}: {value!r} is not known; {hint}one of {', '.join(known)}"
+            yield f"{path}: {value!r} is not known; {hint}one of {', '.join(known)}"
 
 
 def _ranges(a: Algorithm, stop: Stop) -> Iterator[str]:
-    for path, expected in _RANGES.items():
-        value = attrgetter(path)(SimpleNamespace(algorithm=a, stop=stop))
-        if not _HOLDS[expected](value):
-            yield f"{path}: {value!r} must be {expected}"
+    for path, row, value in values(a, stop):
+        if isinstance(row.may_be, Range) and value not in row.may_be:
+            yield f"{path}: {value!r} must be {row.may_be.words}"
     if a.local_steps < a.min_local_steps:
         yield (
             f"algorithm.local_steps: {a.local_steps} is below min_local_steps {a.min_local_steps}: "

@@ -44,6 +44,7 @@ from common.thresholds import is_sound, min_cohort
 from common.weight import influence, threshold
 
 _SLACK = 0.001
+_USUAL = Algorithm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ class Trust:
     tier: str = "masked"
     colluding: int = 0
     min_cohort: int | None = None
-    max_share: float = 0.6
-    max_staleness: float = 8.0
-    max_policy_factor: float = 1.0
+    max_share: float = _USUAL.max_share
+    max_staleness: float = _USUAL.max_staleness
+    max_policy_factor: float = _USUAL.max_policy_factor
     max_clip: float = math.inf
 
     @property

@@ -1,5 +1,4 @@
 import base64
-import dataclasses
 import hashlib
 import itertools
 import re
@@ -8,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from commands.report.configuration import MEANINGS
 from commands.report.page import page
 from commands.report.run_folder import genesis_hash, read_run
-from common.documents import TIERS, Algorithm, Codec, Outer, Schedule, Stop
+from common.constants import CONSTANTS
+from common.documents import TIERS
 from services.observe.privacy import PRIVACY, STATEMENTS
 from tests.rig.rounds.made_up_run import change_result, made_up_genesis, write_run
 
@@ -152,17 +151,9 @@ def test_an_unknown_tier_is_loud_and_promises_nothing(folder):
 def test_every_constant_is_told_with_its_meaning(folder):
     text = made(folder).sections["configuration"]
     assert genesis_hash(made_up_genesis("demo")) in text
-    names = {f.name for f in dataclasses.fields(Algorithm)} - {"codec", "outer", "schedule"}
-    for before, kind in (
-        ("codec", Codec),
-        ("outer", Outer),
-        ("schedule", Schedule),
-        ("stop", Stop),
-    ):
-        names |= {f"{before}.{f.name}" for f in dataclasses.fields(kind)}
-    assert names == set(MEANINGS)
-    for name in names:
-        assert name in text
+    for path, constant in CONSTANTS.items():
+        assert path in text
+        assert constant.sentence in text
     assert "model.hidden_size" in text
 
 

@@ -6,7 +6,7 @@ import pytest
 from common.documents import Algorithm, Codec, Outer, Schedule, Stop
 from common.errors import ConfigError
 from services.config.presets import PRESETS
-from services.config.soundness import loud, refuse_unsound
+from services.config.soundness import complaints, loud, refuse_unsound
 from tests.rig.rounds.small_run import TLS
 
 STOP = Stop(versions=20)
@@ -103,6 +103,28 @@ def test_a_number_out_of_range_is_refused_by_its_path(path: str, value: float) -
     parts: dict[str, Any] = {"codec": Codec(), "outer": Outer(), "schedule": Schedule()}
     changes = {group: replace(parts[group], **{name: value})} if group else {name: value}
     assert refused(**changes).startswith(f"algorithm.{path}: {value!r} must be ")
+
+
+def test_of_several_words_and_numbers_the_first_of_the_table_is_refused() -> None:
+    """Words first, and then numbers: what operators have seen does not change with the table."""
+    wrong = Algorithm(
+        *("x", 0, 0.0, "x", 0, -1, "x", "x", -1.0, 0.0, 0.0),
+        min_local_steps=0,
+        codec=Codec(kind="x", step_multiple=0.0, residual_decay=2.0),
+        outer=Outer("x", 0.0, 1.0),
+        schedule=Schedule(0.0, -1, 2.0, -1),
+    )
+    found = complaints(wrong, Stop(-1, -1, -1.0, -1.0), (), None)
+    words = ("policy", "tier", "normalisation", "staleness", "codec.kind", "outer.kind")
+    numbers = (
+        *("max_cohort", "min_cohort", "colluding", "quorum", "staleness_exponent", "max_staleness"),
+        *("max_share", "min_local_steps", "codec.step_multiple", "codec.residual_decay"),
+        *("outer.learning_rate", "outer.momentum", "schedule.peak", "schedule.warmup_steps"),
+        *("schedule.floor", "schedule.horizon_tokens"),
+    )
+    stops = ("versions", "tokens", "hours", "loss")
+    first = [*(f"algorithm.{n}" for n in (*words, *numbers)), *(f"stop.{n}" for n in stops)]
+    assert [next(found).partition(":")[0] for _ in first] == first
 
 
 def test_more_least_than_most_local_steps_is_refused() -> None:

@@ -1,0 +1,114 @@
+"""The table of the algorithm's constants: what each may be, what it means, its symbol and its unit.
+
+A constant is a field in `common/documents.py`, with its default, and a row here, by its path below
+`algorithm` in run.yaml, or that of a stop limit. `services/config/soundness.py` refuses by it, in
+the order of its rows, `crosscloud report` explains by it, and docs/arithmetic.md shows it (`pytest
+tests/docs --rewrite` after a change). What depends on several constants is a rule of soundness.
+"""
+
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Final
+
+from common.codec.topk import ONE_IN
+from common.documents import Algorithm, Stop
+from common.terms import CODECS
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers that a constant may be: in a refusal's words, and by the operators that must hold."""
+
+    words: str
+    limits: Mapping[str, Any]
+
+    def __contains__(self, number: float) -> bool:
+        """Return whether all limits hold; none does for NaN."""
+        return all(getattr(operator, name)(number, at) for name, at in self.limits.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one constant may be, and what it is.
+
+    Args:
+        may_be: a range, or the words to choose from; a text where soundness has a rule of its own.
+        symbol: in docs/arithmetic.md.
+    """
+
+    may_be: Range | tuple[str, ...] | str
+    meaning: str
+    symbol: str = ""
+    unit: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The meaning, after the unit."""
+        return f"{self.unit}; {self.meaning}" if self.unit else self.meaning
+
+
+_FROM_0: Final = Range("at least 0", {"ge": 0})
+_FROM_1: Final = Range("at least 1", {"ge": 1})
+_ABOVE_0: Final = Range("above 0", {"gt": 0})
+_SHARE: Final = Range("in (0, 1]", {"gt": 0, "le": 1})
+_INSIDE: Final = Range("in (0, 1)", {"gt": 0, "lt": 1})
+_PART: Final = Range("in [0, 1]", {"ge": 0, "le": 1})
+
+CONSTANTS: Final[Mapping[str, Row]] = {
+    "policy": Row(("sync", "async"), "who is in a cohort: all live members, or a quorum of them"),
+    "max_cohort": Row(_FROM_1, "most members of a cohort; oldest offers first", "", "workers"),
+    "min_cohort": Row(_FROM_1, "fewest members in a sum; masked: at least 2", "m", "workers"),
+    "colluding": Row(_FROM_0, "colluding ones that masks still withstand", "c", "workers"),
+    "quorum": Row(_SHARE, "share of live members that has to offer; never below min_cohort"),
+    "tier": Row(("tls", "masked", "record_dp", "cloud_dp", "he"), "who may see one update"),
+    "normalisation": Row(
+        ("normalised", "tokens", "samples", "uniform"),
+        "what an update weighs by; normalised: tokens per learning rate",
+        "g",
+    ),
+    "staleness": Row(("poly", "hinge", "constant"), "how old work is damped", "s(tau)"),
+    "staleness_exponent": Row(_FROM_0, "of (1 + tau)^-a", "a"),
+    "max_staleness": Row(_ABOVE_0, "older work is discarded", "tau_max", "commits"),
+    "max_share": Row(_INSIDE, "most of a cohort's weight that one member may have"),
+    "max_policy_factor": Row("1", "bound of a loss policy's factor; 1 = no loss policy", "rho"),
+    "clipping": Row("true, false", "whether updates longer than C*A are clipped"),
+    "local_steps": Row(
+        "min_local_steps or more", "of the fastest worker, per contribution", "H", "local steps"
+    ),
+    "min_local_steps": Row(_FROM_1, "fewest of a slow worker, per contribution", "", "local steps"),
+    "codec.kind": Row(CODECS, "how updates are compressed"),
+    "codec.bits": Row("4, 8, 12, 16; topk 2, float32 32", "of a value on the wire", "b", "bits"),
+    "codec.first_bits": Row("as bits", "b of first rounds, whose scales are guesses", "", "bits"),
+    "codec.one_in": Row(
+        f"1; cyclic a prime; randk, heavy 2 or more; topk {', '.join(map(str, ONE_IN))}",
+        "of so many blocks one is sent; topk: of so many values",
+        "F",
+    ),
+    "codec.step_multiple": Row(_ABOVE_0, "values are cut off at so many times a block's rms", "m"),
+    "codec.residual_decay": Row(_PART, "what is sent later of what compression left out", "beta_e"),
+    "outer.kind": Row(("sgd", "nesterov"), "outer optimiser; nesterov is delayed"),
+    "outer.learning_rate": Row(_ABOVE_0, "outer step", "eta"),
+    "outer.momentum": Row(Range("in [0, 1)", {"ge": 0, "lt": 1}), "outer momentum", "mu"),
+    "schedule.peak": Row(_ABOVE_0, "inner learning rate after warm-up"),
+    "schedule.warmup_steps": Row(_FROM_0, "of linear warm-up", "", "local steps"),
+    "schedule.floor": Row(_PART, "of the peak, at the end of the cosine"),
+    "schedule.horizon_tokens": Row(
+        _FROM_0, "the run's length where no stop limit tells it; 0 = not needed", "", "tokens"
+    ),
+    "stop.versions": Row(_FROM_0, "committed; 0 = no such limit", "", "versions"),
+    "stop.tokens": Row(_FROM_0, "in committed updates; 0 = no such limit", "", "tokens"),
+    "stop.hours": Row(
+        _FROM_0, "since the run began, without down-time; 0 = no such limit", "", "hours"
+    ),
+    "stop.loss": Row(_FROM_0, "validation loss; 0 = no such limit", "", "nats per token"),
+}
+
+
+def values(algorithm: Algorithm, stop: Stop) -> Iterator[tuple[str, Row, Any]]:
+    """Yield each constant's path in run.yaml, its row, and what a run sets it to."""
+    run = SimpleNamespace(algorithm=algorithm, stop=stop)
+    for name, row in CONSTANTS.items():
+        path = name if name.startswith("stop.") else f"algorithm.{name}"
+        yield path, row, operator.attrgetter(path)(run)
