@@ -17,7 +17,8 @@ from typing import Final
 from benchmarks.result import write_result
 from commands.demo.layout import free_ports
 from common.documents import Counters, WorkerCounters
-from services.observe.metrics import PHASES, CoordinatorMetrics, WorkerReport, add_health, serve
+from common.rounds import Phase
+from services.observe.metrics import CoordinatorMetrics, WorkerReport, add_health, serve
 from services.wire.traffic import Direction
 
 _INTERVAL_S: Final = 15.0
@@ -42,7 +43,7 @@ def filled(num_workers: int) -> CoordinatorMetrics:
             metrics.bytes_moved(name, direction, "control", 2**30)
     for outcome in ("committed", "aborted"):
         metrics.round_ended(outcome, "", 3.5, min(8, num_workers))
-    for phase in (*PHASES, "commit"):
+    for phase in (*(p.value for p in Phase if not p.is_over), "commit"):
         metrics.phase_took(phase, 0.5)
     metrics.store_answered(2**20, 2**30)
     counters = Counters(workers={name: WorkerCounters(contributions=5) for name in names})

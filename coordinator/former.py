@@ -12,15 +12,14 @@ from common import canonical
 from common.documents import Genesis, Plan
 from common.errors import MalformedDocumentError
 from common.ids import is_worker_id
+from common.rounds import Phase
 from common.text import printable
 from common.weight import threshold
 from coordinator.head import RunHead
 from coordinator.ports import Forgotten, Table
-from coordinator.round import OPEN, Phase, SavedRound
+from coordinator.round import OPEN, SavedRound
 
-_OPEN_PHASES: Final = frozenset(
-    phase.value for phase in (Phase.SHARE_KEYS, Phase.COLLECT_MASKED, Phase.UNMASK, Phase.ENDING)
-)
+_OPEN_PHASES: Final = {p.value for p in Phase if not p.is_over} - {Phase.COLLECTING_OFFERS.value}
 
 
 def former_round(

@@ -23,6 +23,7 @@ from common.documents import (
     RollbackOrder,
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
+from common.rounds import AbortReason
 
 # Events: from the control service ---------------------------------------------------------------
 
@@ -231,19 +232,6 @@ class Computed:
     round: RoundId
     commit: Commit
     digest: Digest
-
-
-class AbortReason(enum.Enum):
-    """Why a round gave up. Values are a metric label and stand in the log: small and stable."""
-
-    BELOW_THRESHOLD = "below_threshold"
-    BAD_UPDATE = "bad_update"
-    BAD_SHARES = "bad_shares"
-    DAMAGED_SHARD = "damaged_shard"
-    STORAGE_FULL = "storage_full"
-    STORAGE_FAILED = "storage_failed"
-    COORDINATOR_RESTARTED = "coordinator_restarted"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)

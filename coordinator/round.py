@@ -24,7 +24,6 @@ accepted and changes nothing. It appends nothing to the log: `outcome` says how 
 It is long because each phase ends in its own way, and what ends it stands in one place.
 """
 
-import enum
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,10 +33,10 @@ from common import canonical
 from common.documents import Abort, Algorithm, Answer, Numbers, Plan
 from common.errors import NotAMemberError, UnexpectedMessageError
 from common.ids import RoundId, SessionId, WorkerId
+from common.rounds import AbortReason, Phase
 from common.weight import check_numbers
 from coordinator.ending import Ending
 from coordinator.ports import (
-    AbortReason,
     Compute,
     Computed,
     ComputeFailed,
@@ -53,19 +52,6 @@ from coordinator.ports import (
     Table,
 )
 from coordinator.unmask import Unmasking, check_answer
-
-
-class Phase(enum.Enum):
-    """Where a round is. Values are stable: they are stored, shown and exported as metrics."""
-
-    COLLECTING_OFFERS = "collecting_offers"
-    SHARE_KEYS = "share_keys"
-    COLLECT_MASKED = "collect_masked"
-    UNMASK = "unmask"
-    ENDING = "ending"
-    COMMITTED = "committed"
-    ABORTED = "aborted"
-
 
 NEXT_PHASES: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.COLLECTING_OFFERS: frozenset({Phase.SHARE_KEYS}),

@@ -24,6 +24,7 @@ from common.errors import (
 )
 from common.ids import RoundId, WorkerId
 from common.parties import Admits
+from common.rounds import AbortReason
 from coordinator.backoff import Backoff
 from coordinator.former import former_round
 from coordinator.head import RunHead
@@ -34,7 +35,6 @@ from coordinator.offers import Offers
 from coordinator.plan import Timings, new_plan
 from coordinator.ports import (
     Abandoned,
-    AbortReason,
     Answered,
     Attested,
     Command,

@@ -6,12 +6,13 @@ from typing import Final
 
 from common.documents import Algorithm, Counters, Evaluation, WorkerCounters
 from common.ids import Digest, WorkerId
+from common.rounds import Phase
 from coordinator.backoff import Backoff
 from coordinator.head import RunHead
 from coordinator.membership import Member, Membership
 from coordinator.offers import Offers
 from coordinator.ports import RollbackAsked
-from coordinator.round import Phase, Round
+from coordinator.round import Round
 from coordinator.words import HeadWords
 
 

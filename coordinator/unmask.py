@@ -29,6 +29,7 @@ from common.errors import (
     UnexpectedMessageError,
 )
 from common.ids import WorkerId
+from common.rounds import AbortReason
 from common.secagg.commitments import COMMITTED_BYTES, matches
 from common.secagg.keys import MaskSecretKey
 from common.secagg.sealing import SEALED_BYTES
@@ -42,7 +43,7 @@ from common.secagg.transcript import (
     plan_hash,
     signed_content,
 )
-from coordinator.ports import AbortReason, Message, Secrets, Signatures, Survivors
+from coordinator.ports import Message, Secrets, Signatures, Survivors
 
 MAX_ATTEMPTS: Final = 64
 """Sets of shares that are tried where some of them are wrong."""

@@ -36,7 +36,7 @@ from coordinator.ports import Append, Effect
 from protos.v1 import session_pb2
 from services.config.soundness import refuse_unsound
 from services.disk.data_store import DataStore
-from services.observe.metrics import Phase, WorkerMetrics
+from services.observe.metrics import WorkerMetrics, WorkerPhase
 from services.process.exit_status import Exit
 from services.versions.export import build_learner, load_version
 from services.versions.genesis import make_genesis
@@ -276,7 +276,7 @@ class _Metrics(WorkerMetrics):
         self.waits_s: list[float] = []
 
     @override
-    def took(self, phase: Phase, seconds: float) -> None:
+    def took(self, phase: WorkerPhase, seconds: float) -> None:
         if phase == "words":
             self.waits_s.append(seconds)
 

@@ -37,14 +37,13 @@ from commands.report.parts import (
     time_scale,
 )
 from commands.report.run_folder import RoundLine, RunData, by_worker
+from common.rounds import Phase
 from services.observe.amounts import human_seconds
 
 PHASES: Final = {
-    "share_keys": "members answer with their numbers; masked: and share their keys",
-    "collect_masked": "members encode and upload their updates",
-    "unmask": "masked: survivors reveal what takes the masks off the sum",
+    **{p.value: p.sentence for p in (Phase.SHARE_KEYS, Phase.COLLECT_MASKED, Phase.UNMASK)},
     "commit": "the sum becomes a version on disk, and a record in the log",
-    "ending": "a round that failed: members say that they will reveal nothing",
+    Phase.ENDING.value: Phase.ENDING.sentence,
 }
 """What happens in each phase of a round, in order."""
 

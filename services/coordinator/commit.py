@@ -31,10 +31,11 @@ from common.errors import (
     ToldToEndError,
 )
 from common.ids import Digest, RoundId, WorkerId
+from common.rounds import AbortReason
 from common.secagg.tags import Tagger
 from common.shards import unpack_energy
 from common.terms import Terms, round_terms
-from coordinator.ports import AbortReason, Secrets
+from coordinator.ports import Secrets
 from coordinator.sums.aggregate import aggregate
 from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from coordinator.sums.saturation import expected_saturation

@@ -16,6 +16,7 @@ from common.errors import ProtocolError, UnknownFileError
 from common.ids import RoundId, SessionId
 from common.outer import has_momentum
 from common.parties import Admits
+from common.rounds import Phase
 from coordinator.head import RunHead
 from coordinator.plan import Timings
 from coordinator.ports import (
@@ -29,7 +30,6 @@ from coordinator.ports import (
     RestoreFailed,
     Seal,
 )
-from coordinator.round import Phase
 from coordinator.run import Run
 from coordinator.words import origin_of
 from services.coordinator.drain import drain

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final, Protocol, assert_never
 
 from common.ids import RoundId
+from common.rounds import AbortReason
 from coordinator.ports import (
-    AbortReason,
     Compute,
     Computed,
     ComputeFailed,

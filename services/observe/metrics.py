@@ -18,6 +18,7 @@ from typing import Final, Literal
 from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
+from common.rounds import AbortReason, Phase
 from services.observe.prometheus import Family, MetricsServer, Registry, Reported, Sampled, serve
 from services.wire.traffic import DIRECTIONS, KINDS, OTHER, Direction, TrafficCounts
 
@@ -30,23 +31,8 @@ __all__ = [
     "serve",
 ]
 
-Phase = Literal["close", "encode", "upload", "words", "merge"]
+WorkerPhase = Literal["close", "encode", "upload", "words", "merge"]
 """A part of a round that a worker times."""
-
-PHASES: Final = ("collecting_offers", "share_keys", "collect_masked", "unmask", "ending")
-"""What a run can be in."""
-
-ABORT_REASONS: Final = (
-    "below_threshold",
-    "bad_update",
-    "bad_shares",
-    "damaged_shard",
-    "storage_full",
-    "storage_failed",
-    "coordinator_restarted",
-    "stopped",
-)
-"""Why a round can abort: each has a series from the start, so that its first is an increase."""
 
 _Traffic = Mapping[Direction, Mapping[str, int]]
 
@@ -226,8 +212,8 @@ class CoordinatorMetrics:
         self._phase = r.gauge("round_phase", "1 for the current phase, else 0.", "phase")
         self._rounds = r.counter("rounds", "Rounds that ended.", "outcome", "reason")
         self._rounds.labels("committed", "")
-        for reason in ABORT_REASONS:
-            self._rounds.labels("aborted", reason)
+        for reason in AbortReason:  # from the start, so that the first of each is an increase
+            self._rounds.labels("aborted", reason.value)
         self._round_s = r.seconds("round_duration", "From close to outcome.", "outcome")
         self._phase_s = r.seconds("round_phase_duration", "Time in each phase.", "phase")
         self._rollbacks = r.counter("rollbacks", "Earlier versions that became the head again.")
@@ -243,7 +229,7 @@ class CoordinatorMetrics:
         self._sum_s = r.seconds("sum_duration", "Summing uploads and taking the masks off.")
         self._append_s = r.seconds("log_append_duration", "Making one record durable.")
         self._evaluation = _EvaluationGauges("evaluation", r)
-        self.round_phase(PHASES[0])
+        self.round_phase(Phase.COLLECTING_OFFERS.value)
 
     def worker_heartbeat(
         self,
@@ -322,12 +308,13 @@ class CoordinatorMetrics:
         self._reported.set("store_up", 0)
 
     def round_phase(self, phase: str) -> None:
-        """The run is in `phase`, one of PHASES."""
-        for p in PHASES:
-            self._phase.labels(p).set(int(p == phase))
+        """The run is in `phase`, a `Phase`'s value."""
+        for p in Phase:
+            if not p.is_over:
+                self._phase.labels(p.value).set(int(p.value == phase))
 
     def phase_took(self, phase: str, seconds: float) -> None:
-        """A round left this phase: one of PHASES, or "commit", the sum and its way to the disk."""
+        """A round left a `Phase`, by its value, or "commit", the sum and its way to the disk."""
         self._phase_s.labels(phase).observe(seconds)
 
     def round_ended(
@@ -434,7 +421,7 @@ class WorkerMetrics:
         """Frozen work became "contributed", "spent" or "free", or the plan was "refused"."""
         self._rounds.labels(fate).inc()
 
-    def took(self, phase: Phase, seconds: float) -> None:
+    def took(self, phase: WorkerPhase, seconds: float) -> None:
         """One part of a round took this long."""
         self._took.labels(phase).observe(seconds)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from coordinator.round import Phase
+from common.rounds import Phase
 
 PHASES: Final = tuple(
     p.value for p in (Phase.COLLECTING_OFFERS, Phase.SHARE_KEYS, Phase.COLLECT_MASKED, Phase.UNMASK)

@@ -36,13 +36,13 @@ from common.documents import (
     Stop,
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
+from common.rounds import AbortReason
 from common.schema import ModelSchema, TensorSpec
 from common.secagg.transcript import abandon_content, list_content, signed_content
 from coordinator.head import RunHead
 from coordinator.plan import Timings
 from coordinator.ports import (
     Abandoned,
-    AbortReason,
     Answered,
     Append,
     Attested,

@@ -61,3 +61,8 @@ def test_a_ranges_words_say_its_limits(words: str) -> None:
     }
     assert tuple(x for x in tried if x in RANGES[words]) == expected[words]
     assert nan not in RANGES[words]
+
+
+def test_a_sentence_begins_with_the_unit_where_there_is_one() -> None:
+    assert CONSTANTS["max_staleness"].sentence == "commits; older work is discarded"
+    assert CONSTANTS["outer.momentum"].sentence == "outer momentum"

@@ -7,8 +7,9 @@ from common import canonical
 from common.documents import Algorithm, Answer, Commit, Numbers, Offer, Plan, SideValues
 from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
-from coordinator.ports import AbortReason, Compute, Computed, OpenSpool, Save, Seal, Send
-from coordinator.round import NEXT_PHASES, Phase, Round
+from common.rounds import AbortReason, Phase
+from coordinator.ports import Compute, Computed, OpenSpool, Save, Seal, Send
+from coordinator.round import NEXT_PHASES, Round
 from tests.rig.rounds.run_script import numbers
 
 A, B, C, D = (WorkerId(x) for x in ("aws", "azure", "gcp", "onprem"))

@@ -12,9 +12,10 @@ from common.documents import Answer, Plan
 from common.errors import BadShareError, BadSignatureError, BadUpdateError, NotAMemberError
 from common.errors import UnexpectedMessageError as Unexpected
 from common.ids import WorkerId
+from common.rounds import AbortReason
 from common.secagg.commitments import matches
 from common.secagg.transcript import mask_key_of
-from coordinator.ports import AbortReason, Signatures, Survivors
+from coordinator.ports import Signatures, Survivors
 from coordinator.unmask import Unmasking, check_answer
 from tests.rig.rounds.masked_members import MASKED, Cloud, changed
 from tests.rig.rounds.masked_round import plan_of
