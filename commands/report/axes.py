@@ -1,6 +1,7 @@
 """Where values lie on an axis, and at which of them it carries a tick."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -59,7 +60,7 @@ def axis_of(
         room: leave some beyond the smallest and the largest.
     """
     low, high = min(values, default=0.0), max(values, default=1.0)
-    if log and low > 0:
+    if log and low >= sys.float_info.min:  # below it there are too few floats for a margin
         return Axis(low / 1.15, high * 1.15, log=True)
     margin = 0.07 * (high - low) or 0.05 * abs(high) or 0.5
     if from_zero and low >= 0:

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from commands.report.axes import axis_of, linear_ticks, log_ticks
@@ -9,6 +9,8 @@ from commands.report.axes import axis_of, linear_ticks, log_ticks
 NUMBERS = st.floats(min_value=-1e300, max_value=1e300, allow_nan=False)
 
 
+@example([5e-324], False, True, True)
+@example([2.3e-308], False, True, True)
 @given(st.lists(NUMBERS, max_size=5), st.booleans(), st.booleans(), st.booleans())
 def test_an_axis_holds_its_values_and_is_never_empty(values, from_zero, log, room):
     axis = axis_of(values, from_zero=from_zero, log=log, room=room)
