@@ -133,7 +133,7 @@ def _run(genesis: Genesis | None) -> str:
 
 
 def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bool) -> str:
-    identity = check_own(tls, run, (role,), name=name)
+    identity = check_own(tls, run, (role,), name=name).identity
     if signs:
         check_signs(tls)
     days, of_all = _days_left(tls.certificate), _days_left(tls.ca)

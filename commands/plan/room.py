@@ -71,13 +71,6 @@ def first_layout(genesis: Genesis) -> PayloadLayout:
     return round_layout(genesis, round_bits(codec, 0), round_fragment(codec, 0))
 
 
-def kept_after(num_versions: int, snapshot_every: int) -> Kept:
-    """Return what is kept once so many versions were committed."""
-    keeping = _keeping(num_versions, snapshot_every)
-    order = keeping.collect()
-    return Kept(len(order.versions), len(order.files))
-
-
 def most_kept(snapshot_every: int) -> Kept:
     """Return the most that is kept at any time."""
     keeping, most = Retention(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
@@ -147,13 +140,6 @@ def evaluator_memory_bytes(genesis: Genesis) -> float:
     Values alone: versions pass through in leaves of 4 MiB, and there is nothing to train.
     """
     return float32_bytes(genesis.schema) + _EVALUATOR_BYTES
-
-
-def _keeping(num_versions: int, snapshot_every: int) -> Retention:
-    keeping = Retention(_digest(0), snapshot_every, version_bytes=0)
-    for version in range(1, num_versions + 1):
-        keeping.recorded(_record(version))
-    return keeping
 
 
 def _record(version: int) -> Record:
