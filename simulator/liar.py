@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from common import canonical
 from common.documents import Attestation, Genesis, Plan, Record, Rollback, RollbackOrder, Version
-from common.ids import Digest, WorkerId
+from common.ids import Digest
 from common.log_head import KINDS as RECORD_KINDS
 from common.log_head import LogHead
 from protos.v1 import session_pb2
@@ -37,12 +37,10 @@ class Liar:
 
     Args:
         kind: one of KINDS.
-        victim: whom it lies to.
         read: a true file, None where it is not kept.
     """
 
     kind: str
-    victim: WorkerId
     genesis: Genesis
     rng: random.Random
     read: Callable[[Digest], bytes | None]
