@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 import typer
-from cryptography import x509
 
 from commands.doctor import disk, learning, path, ports
 from commands.doctor.findings import Finding, Stopwatch, found
 from commands.doctor.role import role_of
+from commands.plan import room
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
 from common.text import printable
@@ -40,6 +40,7 @@ from services.config.settings import (
 from services.config.store_options import loud_options
 from services.observe import progress
 from services.process.exit_status import Exit
+from services.trust.authority_file import certificate_in, read_certificate_file
 from services.trust.identity import Role
 from services.trust.own import check_own
 from services.trust.pins import read_pins
@@ -151,7 +152,7 @@ def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bo
 
 
 def _days_left(path: Path) -> int:
-    until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    until = certificate_in(read_certificate_file(path), path).not_valid_after_utc
     return (until - datetime.datetime.now(datetime.UTC)).days
 
 
@@ -162,10 +163,12 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
         return refuse_members(settings, genesis)
 
     folder = settings.data_dir
-    models = disk.coordinator_models(genesis, settings.snapshot_every)
+    needed = room.coordinator_disk_peak(
+        genesis, settings.snapshot_every, genesis.algorithm.max_cohort
+    )
     yield found("members", members)
     yield found("disk owner", lambda: _owner(settings, genesis))
-    yield found("disk room", lambda: disk.room(folder, genesis, models))
+    yield found("disk room", lambda: disk.room(folder, needed))
     yield found("disk fsync", lambda: disk.durable(folder))
     yield found("disk links", lambda: disk.exclusive(folder))
     runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
@@ -202,8 +205,12 @@ def _learning(
     yield found("disk owner", lambda: _owner(settings, genesis))
     if isinstance(settings, WorkerSettings):
         yield found("disk save", lambda: _save(settings.state_dir))
-    models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
-    yield found("disk room", lambda: disk.room(settings.state_dir, genesis, models))
+    needed = (
+        room.worker_disk_peak(genesis, room.ADAMW_BYTES)
+        if role is Role.WORKER
+        else room.evaluator_disk_peak(genesis)
+    )
+    yield found("disk room", lambda: disk.room(settings.state_dir, needed))
     yield found("disk fsync", lambda: disk.durable(settings.state_dir))
     if role is Role.WORKER:
         yield found("disk links", lambda: disk.exclusive(settings.state_dir))

@@ -19,6 +19,8 @@ from services.coordinator.kept.retention import Retention
 _DIGEST_BYTES: Final = 67  # 64 hexadecimal digits, quoted, and a comma
 _SUM_BYTES: Final = 16  # of a shard, beside an upload (`services/coordinator/kept/upload.py`)
 _VALUE: Final = 4
+ADAMW_BYTES: Final = 8.0
+"""Of AdamW's two moments, per parameter."""
 
 # Measured: benchmarks/results/worker_memory.json, and the processes of a coordinator without load.
 _LINK_BYTES: Final = 294 * 2**20
