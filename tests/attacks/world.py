@@ -40,14 +40,11 @@ from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
 from common.log_head import LogHead
 from common.progress import next_counters, progress
-from common.secagg.shamir import Share, combine, x_coordinate
 from common.secagg.tags import MODULUS, Tagger
-from common.secagg.transcript import context, signed_content
-from common.shards import SHARD_BYTES, pack_tag_sums, unpack_tags
+from common.secagg.transcript import signed_content
+from common.shards import pack_tag_sums, unpack_tags
 from common.terms import round_bits
 from common.words import run_state, word_about
-from coordinator.ports import Secrets
-from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from protos.v1 import session_pb2
 from services.disk.data_store import DataStore
 from services.observe.metrics import WorkerMetrics
@@ -55,10 +52,11 @@ from services.versions.replica import Replica, genesis_position
 from services.worker.agent import Agent
 from services.worker.messages import Begin, Merge, Return
 from services.worker.state import StateFolder
-from tests.attacks.harness import OPERATOR, Registry, Table, draft
+from tests.attacks.harness import OPERATOR, Answers, Eve, Registry, Table
 from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.small_run import Run, bytes_of
 from tests.unit.services.worker.test_agent import FakeTrainer
+from worker.rounds.attempt import RevealedShares
 
 Pieces = dict[RoundId, list[bytes]]
 
@@ -271,7 +269,7 @@ class World:
 
     def plan(self, offers: Iterable[Offer], **changes: Any) -> Plan:
         self.num_plans += 1
-        return draft(self.run, self.num_plans, offers, **{"version": self.number, **changes})
+        return self.run.draft(self.num_plans, offers, **{"version": self.number, **changes})
 
     async def exposed(self, nodes: Iterable[Node], **changes: Any) -> "Played":
         """Play a round up to what members send and reveal."""
@@ -359,44 +357,14 @@ class Played:
 
     async def summed(self) -> tuple[Commit, bytes]:
         """Have everybody reveal its shares, and sum."""
-        plan, run = self.plan, self.world.run
-        shares = {}
-        round_id = bytes.fromhex(plan.round)
+        plan, eve = self.plan, Eve(self.world.run)
+        told = session_pb2.Survivors(round_id=bytes.fromhex(plan.round), survivors=plan.roster)
         for name, node in self.nodes.items():
-            told = session_pb2.Survivors(round_id=round_id, survivors=plan.roster)
             await node.agent.unmasking.survived(told)
-            shares[name] = dict(node.last("shares").shares.shares)
-        own = {
-            w: combine(
-                [
-                    Share.from_bytes(x_coordinate(by, plan.roster), s[w].own)
-                    for by, s in shares.items()
-                ],
-                plan.threshold,
-            ).hex()
-            for w in plan.roster
-        }
-        secrets = Secrets(context=context(plan, self.answers).hex(), own=own, lost={})
-        numbers = {w: answer.numbers for w, answer in self.answers.items()}
-        terms = run.terms(plan, numbers)
-        uploads = {}
-        for name, node in self.nodes.items():
-            payload = bytearray(terms.layout.total_bytes)
-            for index, piece in enumerate(node.uploads[plan.round]):
-                payload[index * SHARD_BYTES : index * SHARD_BYTES + len(piece)] = piece
-            uploads[name] = bytes_of(bytes(payload))
-        content = bytearray()
-        lanes = masked_aggregate(
-            terms.layout,
-            uploads,
-            sum_masks(plan, secrets),
-            Tagger(terms.layout, (bytes.fromhex(secrets.context),)),
-            terms.scales.energy_cap,
-            content.extend,
-        )
-        file = bytes(content)
-        aggregate = canonical.digest_of(file)
-        return Commit(plan, numbers, plan.roster, lanes, aggregate, len(file)), file
+            own = {WorkerId(w): s.own for w, s in node.last("shares").shares.shares.items()}
+            eve.learn(plan, name, RevealedShares(own, {}))
+            eve.spool[plan.round, name] = node.uploads[plan.round]
+        return eve.commit(plan, Answers(dict(self.answers), {}), plan.roster)
 
     def kappa(self, of: WorkerId) -> bytes:
         """Return what a member knows and may give away."""
