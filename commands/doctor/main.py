@@ -94,7 +94,7 @@ def examine(config: Path) -> Iterator[Finding]:
     except CrosscloudError as e:
         yield Finding("configuration", False, masked(" ".join(str(e).split())))
         return
-    run = settings.run if isinstance(settings, OperatorSettings) else _run(genesis)
+    run = settings.run if isinstance(settings, OperatorSettings) else _given(genesis).run
     yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
     name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
     signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
@@ -127,10 +127,6 @@ def examine(config: Path) -> Iterator[Finding]:
 def _given(genesis: Genesis | None) -> Genesis:
     assert genesis is not None
     return genesis
-
-
-def _run(genesis: Genesis | None) -> str:
-    return _given(genesis).run
 
 
 def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bool) -> str:
