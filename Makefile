@@ -49,7 +49,7 @@ test-programs: $(STAMP)  ## Only tests, also slow ones, that use an optional pro
 	$(BIN)/pytest tests --programs $(addprefix --ignore=,$(LONG_TESTS)) $(ARGS)
 
 test-all: $(STAMP)  ## All tests: also killed processes, deployment, a bare machine
-	$(BIN)/pytest tests --histories 6000 --soak-minutes 10 $(ARGS)
+	$(BIN)/pytest tests --long --histories 6000 --soak-minutes 10 $(ARGS)
 
 test-prometheus: $(STAMP)  ## Dashboards and rules, under a real Prometheus where there is one
 	$(BIN)/pytest $(WATCH_TESTS) tests/deploy/test_prometheus.py $(ARGS)

@@ -36,8 +36,8 @@ from common.documents import Algorithm, Codec, Numbers
 from common.ids import Digest, WorkerId
 from common.packing import pack, ring_dtype, unpack
 from common.rotation import rotate_exactly, rotation_signs
-from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
-from common.shards import SHARD_BYTES, Piece
+from common.schema import BLOCK, SEGMENT, ModelSchema, TensorSpec
+from common.shards import SHARD_BYTES, ShardBytes
 from coordinator.sums.aggregate import aggregate
 from tests.rig.rounds.small_run import Blobs, Run
 from worker.rounds.update import Lengths, Sources, measure, shards
@@ -58,15 +58,15 @@ _KEY: Final = bytes(16)
 
 
 class CodecRound:
-    """One round of three on a model of whole leaves, all in memory.
+    """One round of three on a model of whole segments, all in memory.
 
     Args:
         codec: of the run.
-        num_leaves: size of the model.
+        num_segments: size of the model.
     """
 
-    def __init__(self, codec: Codec, num_leaves: int) -> None:
-        algorithm, length = Algorithm(tier="tls", min_cohort=1, codec=codec), num_leaves * LEAF
+    def __init__(self, codec: Codec, num_segments: int) -> None:
+        algorithm, length = Algorithm(tier="tls", min_cohort=1, codec=codec), num_segments * SEGMENT
         schema = ModelSchema((TensorSpec("w", (length,)),))
         draw = np.random.default_rng(0)
         self._base = draw.standard_normal(length, np.float32)
@@ -82,8 +82,8 @@ class CodecRound:
             lambda a, b: self._residual[a:b],
         )
         self._payload = bytearray(self._terms.layout.total_bytes)
-        for i, piece in enumerate(self._shards()):
-            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(piece)] = piece
+        for i, shard in enumerate(self._shards()):
+            self._payload[i * SHARD_BYTES : i * SHARD_BYTES + len(shard)] = shard
         self.add()
 
     def measure(self) -> Lengths:
@@ -113,7 +113,7 @@ class CodecRound:
         for _ in self._shards():
             pass
 
-    def _shards(self) -> Iterator[Piece]:
+    def _shards(self) -> Iterator[ShardBytes]:
         work, lengths = self._work, self.measure()
         return shards(self._terms, _WORKERS[0], work, lengths, lambda i, e: None, _KEY, 0)
 
@@ -122,10 +122,10 @@ class CodecRound:
         content = bytearray()
         payload = memoryview(bytes(self._payload))
         read = dict.fromkeys(_WORKERS, lambda at, n: bytes(payload[at : at + n]))
-        lanes = aggregate(self._terms, read, content.extend)
+        side = aggregate(self._terms, read, content.extend)
         self._aggregate = memoryview(bytes(content))
         self._commit = self._run.commit_of(
-            self._plan, self._numbers, _WORKERS, lanes, bytes(content)
+            self._plan, self._numbers, _WORKERS, side, bytes(content)
         )
 
     def step(self) -> None:
@@ -195,8 +195,8 @@ def main() -> int:
         ).returncode
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    num_leaves, num_runs = (2, 2) if quick else (8, 15)
-    rounds = {name: CodecRound(codec, num_leaves) for name, codec in _CODECS.items()}
+    num_segments, num_runs = (2, 2) if quick else (8, 15)
+    rounds = {name: CodecRound(codec, num_segments) for name, codec in _CODECS.items()}
     works = {(kind, name): one.work(kind) for name, one in rounds.items() for kind in _KINDS}
     found: dict[str, float] = {}
     for (kind, name), taken_s in _times(works, num_runs).items():

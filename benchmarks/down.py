@@ -1,12 +1,12 @@
-"""What packing saves on the wire, and what it costs: sums, versions, uploads.
+"""What compression saves on the wire, and what it costs: sums, versions, uploads.
 
     python -m benchmarks.down [--quick]
 
 The sums are those of real encoders on gaussian updates, scales fitted as in a run that goes on:
 members that have nothing in common, and "alike" ones, any two of which correlate by a half. Each
-file is packed in pieces of 1 MiB, as it is sent. Ratios are of packed bytes to bytes, so less is
-better; "entropy" is what no code of single values can beat. Speeds are of one core, in MB of
-unpacked file.
+file is compressed in parts of 1 MiB, as it is sent. Ratios are of compressed bytes to bytes, so
+less is better; "entropy" is what no code of single values can beat. Speeds are of one core, in MB
+of the file as it is.
 
 A masked upload is uniform: it shows that nothing is gained there, and nothing learnt.
 """
@@ -30,12 +30,12 @@ from common.packing import unpack as unpacked_values
 from common.rotation import rotation_signs
 from common.scales import round_scales
 from common.schema import BLOCK
-from services.wire.compression import PIECE_BYTES, Packer, unpack
+from services.wire.compression import PART_BYTES, Compressor, decompress
 
 _TILE: Final = 16
 _RADIUS: Final = 0.3
 
-Pack = Callable[[bytes], bytes]
+Compress = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class File:
 
 
 def files(num_blocks: int) -> Iterator[File]:
-    """Yield what may be packed, about `num_blocks` blocks of 4096 values of each."""
+    """Yield what may be compressed, about `num_blocks` blocks of 4096 values of each."""
     for bits, num_members in ((8, 3), (8, 4), (8, 8), (4, 3), (4, 4), (16, 4)):
         for common in (0.0, 0.5):
             codec, payloads = uploads(bits, num_members, num_blocks, common)
@@ -109,33 +109,33 @@ def entropy_bits(values: "np.typing.NDArray[np.generic]") -> float:
 
 
 def planes(floats: bytes) -> bytes:
-    """Return float32 values piece by piece, first the lowest bytes of all, then the next."""
-    pieces = (floats[i : i + PIECE_BYTES] for i in range(0, len(floats), PIECE_BYTES))
-    return b"".join(np.frombuffer(p, np.uint8).reshape(-1, 4).T.tobytes() for p in pieces)
+    """Return float32 values part by part, first the lowest bytes of all, then the next."""
+    parts = (floats[i : i + PART_BYTES] for i in range(0, len(floats), PART_BYTES))
+    return b"".join(np.frombuffer(p, np.uint8).reshape(-1, 4).T.tobytes() for p in parts)
 
 
-def deflate(level: int, strategy: int) -> Pack:
-    """Return what packs with zlib, without its header."""
+def deflate(level: int, strategy: int) -> Compress:
+    """Return what compresses with zlib, without its header."""
 
-    def pack(piece: bytes) -> bytes:
+    def compress(part: bytes) -> bytes:
         made = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
-        return made.compress(piece) + made.flush()
+        return made.compress(part) + made.flush()
 
-    return pack
-
-
-def inflate(packed: bytes) -> bytes:
-    """Return what `deflate` packed."""
-    return zlib.decompress(packed, -15)
+    return compress
 
 
-WAYS: Final[dict[str, tuple[Pack, Pack]]] = {
+def inflate(compressed: bytes) -> bytes:
+    """Return what `deflate` compressed."""
+    return zlib.decompress(compressed, -15)
+
+
+WAYS: Final[dict[str, tuple[Compress, Compress]]] = {
     "zlib_huffman": (deflate(1, zlib.Z_HUFFMAN_ONLY), inflate),
     "zlib_6": (deflate(6, zlib.Z_DEFAULT_STRATEGY), inflate),
-    "zstd_1": (Packer().pack, lambda frame: unpack(frame, _size(frame))),
+    "zstd_1": (Compressor().compress, lambda frame: decompress(frame, _size(frame))),
     "zstd_3": (
         zstandard.ZstdCompressor(level=3).compress,
-        lambda frame: unpack(frame, _size(frame)),
+        lambda frame: decompress(frame, _size(frame)),
     ),
 }
 """zstd_1 is what the coordinator does (`services/wire/compression.py`)."""
@@ -145,17 +145,17 @@ def _size(frame: bytes) -> int:
     return zstandard.get_frame_parameters(frame).content_size
 
 
-def measured(content: bytes, pack: Pack, unpack_: Pack) -> tuple[float, float, float]:
-    """Return (ratio, packing MB/s, unpacking MB/s)."""
-    pieces = [content[i : i + PIECE_BYTES] for i in range(0, len(content), PIECE_BYTES)]
+def measured(content: bytes, compress: Compress, undo: Compress) -> tuple[float, float, float]:
+    """Return (ratio, compressing MB/s, decompressing MB/s)."""
+    parts = [content[i : i + PART_BYTES] for i in range(0, len(content), PART_BYTES)]
     start_s = time.process_time()
-    packed = [pack(piece) for piece in pieces]
+    compressed = [compress(part) for part in parts]
     middle_s = time.process_time()
-    assert [unpack_(p) for p in packed] == pieces
+    assert [undo(p) for p in compressed] == parts
     end_s = time.process_time()
     megabytes = len(content) / 1e6
     pack_s, unpack_s = max(middle_s - start_s, 1e-6), max(end_s - middle_s, 1e-6)
-    return sum(map(len, packed)) / len(content), megabytes / pack_s, megabytes / unpack_s
+    return sum(map(len, compressed)) / len(content), megabytes / pack_s, megabytes / unpack_s
 
 
 def main() -> int:
@@ -164,7 +164,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small files, no result file")
     quick = parser.parse_args().quick
     found: dict[str, float] = {}
-    print("ratio, MB/s packing / unpacking       entropy", *(f"{way:>21}" for way in WAYS))
+    print("ratio, MB/s both ways                entropy", *(f"{way:>21}" for way in WAYS))
     for file in files(128 if quick else 1024):
         entropy = f"{file.entropy:8.3f}" if file.entropy else 8 * " "
         line = f"{file.name:36} {entropy}"

@@ -4,9 +4,9 @@ from typing import Final
 
 import numpy as np
 
-from common.documents import Lanes
+from common.documents import SideValues
 from common.scales import levels
-from common.shards import SHARD_BYTES, PayloadLayout, pack_lanes
+from common.shards import SHARD_BYTES, PayloadLayout, pack_side_values
 from tests.rig.workers.light_worker import LightWorker
 
 _SEVEN_PAGES: Final = 7 * 4096
@@ -19,7 +19,7 @@ class MadeUpPayload:
         layout: of the payload.
         codec: "dense" (8 bits) or "float32".
         num_members: of the cohort.
-        v: V of the worker's lanes.
+        v: V of the worker's side values.
     """
 
     def __init__(self, layout: PayloadLayout, codec: str, num_members: int, v: int) -> None:
@@ -33,12 +33,13 @@ class MadeUpPayload:
             assert layout.bits == 8
             most = levels(8, num_members)
             self._pool = draw.integers(-most, most, num_bytes, np.int8, endpoint=True).tobytes()
-        self._lanes = pack_lanes(Lanes(v, 0, 0), np.full(layout.num_blocks, 256, np.uint32))
+        energy = np.full(layout.num_blocks, 256, np.uint32)
+        self._side = pack_side_values(SideValues(v, 0, 0), energy)
 
     def read_shard(self, index: int) -> bytes:
         """Return the bytes of one shard."""
-        if index in self._layout.lanes_shards:
-            return self._lanes[self._layout.within_lanes(index)]
+        if index in self._layout.side_shards:
+            return self._side[self._layout.within_side_values(index)]
         _, length = self._layout.shard(index)
         at = index * _SEVEN_PAGES % (len(self._pool) - SHARD_BYTES)
         return self._pool[at : at + length]

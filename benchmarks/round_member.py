@@ -3,7 +3,7 @@
     python -m benchmarks.round_member WORKER.yaml VALUES
 
 VALUES holds theta.f32 and residual.f32, as a trainer leaves them at close. What a worker does with
-them is what `services/worker/agent.py` does: read, encode, veil, write the payload, send it. It
+them is what `services/worker/agent.py` does: read, encode, protect, write the payload, send it. It
 prints one line of JSON: when what happened, in seconds of the machine's monotonic clock.
 """
 
@@ -106,7 +106,7 @@ def _encoded(
         WorkerId(worker.name),
         2**20,
         own_clip=float("inf"),
-        veil=attempt.veil,
+        protect=attempt.protect,
         read_blob=blobs.read,
         theta=values / "theta.f32",
         residual=values / "residual.f32",

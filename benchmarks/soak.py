@@ -41,6 +41,7 @@ from benchmarks.slope import F64, Slope, slope
 from commands.demo.layout import COORDINATOR
 from common import canonical
 from common.documents import Record
+from services.coordinator.live.embedded_valkey import short_socket
 from tests.rig.chaos.processes import role_of
 
 NUM_WORKERS: Final = 64
@@ -179,7 +180,7 @@ def _sampled(
     rows: list[list[float]] = []
     next_s = time.monotonic()
     until_s = next_s + seconds
-    with Redis(unix_socket_path=str(state / "valkey" / "valkey.sock")) as valkey:
+    with short_socket(state / "valkey") as path, Redis(unix_socket_path=str(path)) as valkey:
         while time.monotonic() < until_s and all(crowd.poll() is None for crowd in crowds):
             pages = [1024.0 * memory_kib(pid, "RssAnon") for pid in family.values()]
             num_records, used = len(os.listdir(state / "log")), valkey.info("memory")["used_memory"]

@@ -25,7 +25,7 @@ class Texts:
 
 
 def wikitext(source: Path, out: Path, num_workers: int) -> Texts:
-    """Cut `test.txt` at borders of articles, neighbours together; `valid.txt` is held out.
+    """Cut `test.txt` at boundaries of articles, neighbours together; `valid.txt` is held out.
 
     The training split of WikiText-2 is not used: the two small ones are what the project's tests
     can carry.

@@ -25,7 +25,7 @@ TRAINER_BYTES: Final = 16
 """Of one parameter: float32 value, gradient, AdamW's two moments; the allocator keeps some more."""
 LINK_BYTES: Final = 0
 EVALUATOR_BYTES: Final = 4
-"""Of one parameter: its float32 value; versions pass leaf by leaf."""
+"""Of one parameter: its float32 value; versions pass segment by segment."""
 
 _LAYERS: Final = (5, 15)
 _QUICK_LAYERS: Final = (1, 2)

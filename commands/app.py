@@ -1,4 +1,4 @@
-"""Every command, and nothing else: each imports what it runs only when it is called.
+"""Declares every command; each imports what it runs only when it is called.
 
 So one command line serves images that hold different halves of the system. An error that we raise
 on purpose ends with one line and the status of `services/process/exit_status.py`; a bug keeps its

@@ -1,11 +1,11 @@
-"""`crosscloud certs`: names from the command line to files."""
+"""`crosscloud certs`: makes the files of a federation's CA, certificates and member list."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
-from common.border import border
+from common.foreign import boundary
 from common.text import printable
 from services.process.exit_status import Exit
 from services.trust import requests as cert_requests
@@ -53,7 +53,7 @@ def init(
 
 def request(folder: Path, run: str, role: str, name: str, *, hosts: tuple[str, ...]) -> Exit:
     """Make a key where it will be used, and a request to sign."""
-    with border("--role", f"{role!r} is none", f"give one of {', '.join(Role)}"):
+    with boundary("--role", f"{role!r} is none", f"give one of {', '.join(Role)}"):
         known = Role(role)
     path, shown = cert_requests.request(folder, cert_requests.holder(run, known, name), hosts)
     typer.echo(f"wrote {path}: send it to the authority, and read it this out:")

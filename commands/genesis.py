@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from common import canonical
-from common.border import border
 from common.documents import Genesis
 from common.errors import ConfigError
+from common.foreign import boundary
 from services.config.genesis_file import load_genesis
 from services.config.places import check_folder
 from services.config.settings import RunSettings, load_run
@@ -87,7 +87,7 @@ def _written(settings: RunSettings, out: Path) -> Genesis:
             f"{path} is of the same settings but of another first version: another machine, "
             "library or learner has made it; keep it, or choose an empty folder"
         )
-    with border("--out", f"{path} cannot be written", "choose another folder"):
+    with boundary("--out", f"{path} cannot be written", "choose another folder"):
         replace_file(path, canonical.encode(genesis), mode=0o666)
     return genesis
 

@@ -49,10 +49,10 @@ def status(config: Path, *, as_json: bool, watch: bool) -> Exit:
 
 
 def pause(config: Path) -> Exit:
-    """Pause at the next round border."""
+    """Pause at the next round boundary."""
     with _link(config) as link:
         link.pause()
-    typer.echo("pauses at the next round border")
+    typer.echo("pauses at the next round boundary")
     return Exit.OVER
 
 
@@ -65,7 +65,7 @@ def resume(config: Path) -> Exit:
 
 
 def stop(config: Path) -> Exit:
-    """Stop at the next round border; return once that is in the log."""
+    """Stop at the next round boundary; return once that is in the log."""
     with _link(config) as link, _waiting("asking for the run's end"):
         link.stop()
     typer.echo("the run is over")
@@ -73,7 +73,7 @@ def stop(config: Path) -> Exit:
 
 
 def rollback(config: Path, version: int) -> Exit:
-    """Return to an earlier version at the next round border; return once that is in the log."""
+    """Return to an earlier version at the next round boundary; return once that is in the log."""
     with _link(config) as link, _waiting(f"asking for version {version}"):
         link.rollback(version, shown=_show_order)
         now = link.status().version
@@ -119,7 +119,7 @@ def _waiting(what: str) -> Iterator[None]:
         yield
     except ToldToEndError:
         typer.echo(
-            "asked for, and not in the log yet: it takes effect at the next round border, unless "
+            "asked for, and not in the log yet: it takes effect at the next round boundary, unless "
             "the coordinator ends before; look at `crosscloud status`",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""The first line of every command: from here on SIGTERM, SIGHUP, Ctrl-C have a status of their own.
+"""Begins every command: from here on SIGTERM, SIGHUP, Ctrl-C have a status of their own.
 
 What takes time to import comes after it.
 """

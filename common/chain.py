@@ -1,8 +1,8 @@
-"""One commit replayed: the next version from its parent, the commit and the aggregate file.
+"""Replays one commit: the next version from its parent, the commit and the aggregate file.
 
-Coordinator and workers run this same code, leaf by leaf, and get the same bits. It touches no disk
-itself: files are bytes that come and go through the caller's functions. What it writes before it
-refuses is never named by a version, and so is garbage.
+Coordinator and workers run this same code, segment by segment, and get the same bits. It touches no
+disk itself: files are bytes that come and go through the caller's functions. What it writes before
+it refuses is never named by a version, and so is garbage.
 """
 
 import functools
@@ -23,13 +23,13 @@ from common.errors import DamagedDataError
 from common.ids import Digest, WorkerId
 from common.outer import OuterStep, has_momentum
 from common.scales import drifting_scales, next_clip, next_scales
-from common.schema import BLOCK, LEAF, ModelSchema, leaves
+from common.schema import BLOCK, SEGMENT, ModelSchema, segments
 from common.shards import unpack_energy
 from common.terms import DRIFTING, ReadBlob, Terms, first_scales, num_fragments, round_terms
 from common.weight import share
 
 TILE: Final = 16 * BLOCK
-"""Values that are worked on at once: they fit the cache, and divide a leaf."""
+"""Values that are worked on at once: they fit the cache, and divide a segment."""
 
 WriteBlob = Callable[[bytes], Digest]
 """Stores a file under its SHA-256, and returns that."""
@@ -61,23 +61,23 @@ def genesis_version(
         DamagedDataError: the padding is not zero.
     """
     theta = []
-    for start, stop in schema.leaves():
-        leaf = read_theta(start, stop).astype("<f4")
+    for start, stop in schema.segments():
+        segment = read_theta(start, stop).astype("<f4")
         for a, b in schema.padding():
-            if leaf[max(a - start, 0) : max(b - start, 0)].any():
+            if segment[max(a - start, 0) : max(b - start, 0)].any():
                 raise DamagedDataError("the padding of the first version is not zero")
-        theta.append(write_blob(leaf.tobytes()))
+        theta.append(write_blob(segment.tobytes()))
     zeros: tuple[Digest, ...] = ()
     phi: tuple[Digest, ...] = ()
     if has_momentum(algorithm.outer):
-        zeros = tuple(write_blob(bytes(4 * (stop - start))) for start, stop in schema.leaves())
-        phi = _write_leaves(np.zeros(schema.num_blocks, np.float32), write_blob)
+        zeros = tuple(write_blob(bytes(4 * (stop - start))) for start, stop in schema.segments())
+        phi = _write_segments(np.zeros(schema.num_blocks, np.float32), write_blob)
     scales = first_scales(algorithm.codec, schema.num_blocks, seed)
     return Version(
         theta=tuple(theta),
         momentum=zeros,
         acc=zeros,
-        scales=_write_leaves(scales, write_blob),
+        scales=_write_segments(scales, write_blob),
         phi=phi,
         clip=0.0,
         commits=0,
@@ -103,7 +103,7 @@ def advance(
         read_aggregate: reads the aggregate file, whose digest the caller has checked or will check.
         read_blob: reads a file of the parent.
         write_blob: receives every new file.
-        pool: works on several leaves at once, where the three functions may be called from its
+        pool: works on several segments at once, where the three functions may be called from its
             threads; the bits are the same. Each thread holds about 24 MiB.
         note_step: receives the euclidean length of the step in theta, about.
 
@@ -120,19 +120,19 @@ def advance(
 
     measures = note_step is not None
     replay = _Replay(terms, version, commit, step, measures, read_aggregate, read_blob, write_blob)
-    over_leaves = map if pool is None else pool.map
-    moved = list(over_leaves(replay.leaf, genesis.schema.leaves()))
-    check_length(terms, commit.survivors, (x for leaf in moved for x in leaf.squares))
+    over_segments = map if pool is None else pool.map
+    moved = list(over_segments(replay.segment, genesis.schema.segments()))
+    check_length(terms, commit.survivors, (x for segment in moved for x in segment.squares))
     if note_step is not None:
-        note_step(math.sqrt(sum(leaf.step_square for leaf in moved)))
+        note_step(math.sqrt(sum(segment.step_square for segment in moved)))
 
     energy = replay.energy()
     return Version(
-        theta=tuple(leaf.theta for leaf in moved),
-        momentum=tuple(leaf.momentum for leaf in moved if leaf.momentum),
-        acc=tuple(leaf.acc for leaf in moved if leaf.acc),
-        scales=_write_leaves(_next_scales(terms, energy, commit), write_blob),
-        phi=_write_leaves(step.next_phi(replay.phi), write_blob) if version.phi else (),
+        theta=tuple(segment.theta for segment in moved),
+        momentum=tuple(segment.momentum for segment in moved if segment.momentum),
+        acc=tuple(segment.acc for segment in moved if segment.acc),
+        scales=_write_segments(_next_scales(terms, energy, commit), write_blob),
+        phi=_write_segments(step.next_phi(replay.phi), write_blob) if version.phi else (),
         clip=_next_clip(terms, energy, commit),
         commits=version.commits + 1,
     )
@@ -163,8 +163,8 @@ def _next_clip(terms: Terms, energy: U32, commit: Commit) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Leaf:
-    """New digests of one leaf, "" where the version has none.
+class _Segment:
+    """New digests of one segment, "" where the version has none.
 
     Args:
         squares: squared lengths of its blocks of the mean.
@@ -179,7 +179,7 @@ class _Leaf:
 
 
 class _Replay:
-    """The work of one `advance`, leaf by leaf.
+    """The work of one `advance`, segment by segment.
 
     Args:
         phi: as the step finds it: with this commit's share where blocks travelled.
@@ -211,18 +211,18 @@ class _Replay:
         offset = layout.num_blocks * self._block_bytes
         return unpack_energy(_exactly(self._read_aggregate, offset, layout.energy_bytes))
 
-    def leaf(self, span: tuple[int, int]) -> _Leaf:
-        """Move what travelled of the leaf that lies at `span`, tile by tile.
+    def segment(self, span: tuple[int, int]) -> _Segment:
+        """Move what travelled of the segment that lies at `span`, tile by tile.
 
         Each tile is in the cache once.
         """
         (start, stop), version = span, self._version
-        i, num = start // LEAF, stop - start
+        i, num = start // SEGMENT, stop - start
         momentum_digest = version.momentum[i] if version.momentum else Digest("")
         acc_digest = version.acc[i] if version.acc else Digest("")
         first, last = self._terms.selection.within(start, stop)
         if first == last:
-            return _Leaf(version.theta[i], momentum_digest, acc_digest, [], 0.0)
+            return _Segment(version.theta[i], momentum_digest, acc_digest, [], 0.0)
         theta = self._values(version.theta[i], num)
         acc = self._values(acc_digest, num) if acc_digest else None
         momentum = None
@@ -242,7 +242,7 @@ class _Replay:
         if momentum is not None:
             momentum_digest = self._write(_bytes(momentum))
         theta_digest = self._write(_bytes(theta))
-        return _Leaf(theta_digest, momentum_digest, acc_digest, squares, step_square)
+        return _Segment(theta_digest, momentum_digest, acc_digest, squares, step_square)
 
     def _completes(self, first: int, last: int) -> bool:
         """Return whether any of these wire blocks takes a momentum step."""
@@ -299,7 +299,7 @@ class _Replay:
         """Return the values of several files; none = zeros."""
         if not files:
             return np.zeros(num, np.float32)
-        spans = leaves(num)
+        spans = segments(num)
         parts = [self._values(d, b - a) for d, (a, b) in zip(files, spans, strict=True)]
         return np.concatenate(parts)
 
@@ -308,8 +308,8 @@ def _alike(phi: F32) -> Iterator[tuple[int, int]]:
     """Yield (first, last) of neighbouring blocks that have the same phi."""
     if not len(phi):
         return
-    borders = [0, *(np.flatnonzero(np.diff(phi)) + 1).tolist(), len(phi)]
-    yield from itertools.pairwise(borders)
+    boundaries = [0, *(np.flatnonzero(np.diff(phi)) + 1).tolist(), len(phi)]
+    yield from itertools.pairwise(boundaries)
 
 
 @functools.lru_cache(maxsize=8)
@@ -317,8 +317,8 @@ def _zeros_digest(num: int) -> Digest:
     return digest_of(bytes(4 * num))
 
 
-def _write_leaves(values: F32, write_blob: WriteBlob) -> tuple[Digest, ...]:
-    return tuple(write_blob(_bytes(values[a:b])) for a, b in leaves(len(values)))
+def _write_segments(values: F32, write_blob: WriteBlob) -> tuple[Digest, ...]:
+    return tuple(write_blob(_bytes(values[a:b])) for a, b in segments(len(values)))
 
 
 def _bytes(values: F32) -> bytes:

@@ -14,7 +14,7 @@ from common.terms import Terms, round_bits, round_fragment
 from common.weight import share, threshold
 
 MAX_LOSS_2_20 = 2**40
-"""Largest loss lane of one member: 2**20 nats."""
+"""Largest loss of one member among the side values: 2**20 nats."""
 
 _SLACK = 1 + 2.0**-10  # the workers' float32 roundings
 
@@ -58,7 +58,7 @@ def check_plan(genesis: Genesis, version: Version, plan: Plan) -> None:
 
 
 def check_commit(commit: Commit, terms: Terms) -> None:
-    """Refuse a commit whose survivors, lanes or sizes do not follow from its plan and numbers.
+    """Refuse a commit whose survivors, side values or sizes do not follow from plan and numbers.
 
     Args:
         commit: its plan is already checked by `check_plan`.
@@ -67,7 +67,7 @@ def check_commit(commit: Commit, terms: Terms) -> None:
     Raises:
         BadCommitError: names the field.
     """
-    plan, lanes, s = commit.plan, commit.lanes, commit.survivors
+    plan, side, s = commit.plan, commit.lanes, commit.survivors
     _refuse_unless(
         (commit.numbers.keys() <= set(plan.roster), "numbers of workers that are not in the plan"),
         (s == tuple(sorted(set(s))), "survivors are not sorted, each once"),
@@ -79,14 +79,14 @@ def check_commit(commit: Commit, terms: Terms) -> None:
     most_clipped = len(s) if terms.clip > 0 else 0
     _refuse_unless(
         (0 < part <= 1, f"share is {part}, must be above 0 and at most 1"),
-        (lanes.v == sum_v, f"lanes.v is {lanes.v}, the numbers give {sum_v}"),
+        (side.v == sum_v, f"lanes.v is {side.v}, the numbers give {sum_v}"),
         (
-            0 <= lanes.loss_2_20 <= len(s) * MAX_LOSS_2_20,
-            f"lanes.loss_2_20 is {lanes.loss_2_20}, out of range",
+            0 <= side.loss_2_20 <= len(s) * MAX_LOSS_2_20,
+            f"lanes.loss_2_20 is {side.loss_2_20}, out of range",
         ),
         (
-            0 <= lanes.clipped <= most_clipped,
-            f"lanes.clipped is {lanes.clipped}, at most {most_clipped} can be",
+            0 <= side.clipped <= most_clipped,
+            f"lanes.clipped is {side.clipped}, at most {most_clipped} can be",
         ),
         (
             commit.aggregate_bytes == aggregate_bytes,

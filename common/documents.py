@@ -168,7 +168,7 @@ class Genesis:
 class Version:
     """Content of one version; its canonical digest is the version's digest.
 
-    All arrays are little-endian float32; each is a tuple of the digests of its leaves.
+    All arrays are little-endian float32; each is a tuple of the digests of its segments.
 
     Args:
         theta: parameters and buffers, [schema.length].
@@ -364,7 +364,7 @@ class Attestation:
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class SideValues:
     """Sums over the survivors of what each sends beside its values: never one member's.
 
     Args:
@@ -428,7 +428,7 @@ class Commit:
     plan: Plan
     numbers: Mapping[WorkerId, Numbers]
     survivors: tuple[WorkerId, ...]
-    lanes: Lanes
+    lanes: SideValues
     aggregate: Digest
     aggregate_bytes: int
     signatures: Mapping[WorkerId, str] | None = None

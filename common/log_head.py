@@ -1,4 +1,4 @@
-"""How far a log was read, and what it says there; which record can be the next one.
+"""The head of a log, as one reader has it: which record can be the next one.
 
 Numbers are nobody's to choose: seq and version count up by one, a round starts from the head before
 it, counters and progress follow from the commits. Only elapsed seconds are the coordinator's own,

@@ -1,4 +1,4 @@
-"""Whether an operator's order is for this very roll-back, and signed by whom it says.
+"""Checks that an operator's order is for this very roll-back, and signed by whom it says.
 
 Whoever leads a run writes its log. That it may not choose the base of a sum at will, a worker of
 the masked tier takes a roll-back only with an operator's signature, and each signature once.

@@ -1,4 +1,4 @@
-"""Whose certificate it is: the question that both sides ask before they believe a signature.
+"""Asks whose certificate one is, as both sides do before they believe a signature.
 
 Who answers it reads files of its own: a worker its pins or the federation's CA
 (`services/worker/trusted.py`), the coordinator the CA and the member list

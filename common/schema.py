@@ -2,7 +2,7 @@
 
 Parameters come first, in the learner's order, one after the other; zeros pad them to a whole number
 of blocks; float buffers follow, padded in the same way. A block is 4096 values: the unit of
-rotation and of scales. A leaf is 2**20 values: the unit of hashing, storing and healing.
+rotation and of scales. A segment is 2**20 values: the unit of hashing, storing and healing.
 
 Tied weights stand once, under the first name the learner gives. Integer buffers never move: their
 hash is in `constants`, so that models which differ in them do not share a schema.
@@ -19,8 +19,8 @@ from common.ids import Digest
 BLOCK: Final = 4096
 """Values per block."""
 
-LEAF: Final = 2**20
-"""Values per leaf: 256 blocks, 4 MiB of float32."""
+SEGMENT: Final = 2**20
+"""Values per segment: 256 blocks, 4 MiB of float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ class ModelSchema:
         """Blocks in the whole vector."""
         return self.length // BLOCK
 
-    def leaves(self) -> Iterator[tuple[int, int]]:
-        """Yield (start, stop) of each leaf, in values; the last one may be shorter."""
-        yield from leaves(self.length)
+    def segments(self) -> Iterator[tuple[int, int]]:
+        """Yield (start, stop) of each segment, in values; the last one may be shorter."""
+        yield from segments(self.length)
 
     def padding(self) -> tuple[tuple[int, int], ...]:
         """Return (start, stop) of the values that belong to no tensor and stay zero."""
@@ -102,10 +102,10 @@ class ModelSchema:
         return canonical.digest(self)
 
 
-def leaves(num_values: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of each leaf of a vector; the last one may be shorter."""
-    for start in range(0, num_values, LEAF):
-        yield start, min(start + LEAF, num_values)
+def segments(num_values: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of each segment of a vector; the last one may be shorter."""
+    for start in range(0, num_values, SEGMENT):
+        yield start, min(start + SEGMENT, num_values)
 
 
 def _padded(values: int) -> int:

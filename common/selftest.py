@@ -19,11 +19,11 @@ from common.documents import (
     Codec,
     Commit,
     Genesis,
-    Lanes,
     Numbers,
     Offer,
     Outer,
     Plan,
+    SideValues,
     Stop,
     Version,
 )
@@ -94,7 +94,7 @@ def _replayed(codec: Codec, optimiser: str) -> Digest:
             plan=plan,
             numbers=_NUMBERS,
             survivors=_SURVIVORS,
-            lanes=_lanes(algorithm, plan.threshold),
+            lanes=_side_values(algorithm, plan.threshold),
             aggregate=canonical.digest_of(content),
             aggregate_bytes=len(content),
         )
@@ -126,9 +126,9 @@ def _plan(genesis: Genesis, version: Version) -> Plan:
     )
 
 
-def _lanes(algorithm: Algorithm, num_needed: int) -> Lanes:
+def _side_values(algorithm: Algorithm, num_needed: int) -> SideValues:
     v = weights(_NUMBERS, algorithm, num_needed).v
-    return Lanes(sum(v[w] for w in _SURVIVORS), 2**20, 0)
+    return SideValues(sum(v[w] for w in _SURVIVORS), 2**20, 0)
 
 
 def _aggregate(genesis: Genesis, plan: Plan, commit: int) -> bytes:

@@ -2,7 +2,7 @@
 
     data section      block after block, those that travel: bits/8 bytes a value, or as sparse
     (hole)            up to the next multiple of `shard_bytes`; belongs to no shard, never sent
-    lanes section     3 x uint64 (V, loss, clipped), then z_B as uint32 per block that travels,
+    side values       3 x uint64 (V, loss, clipped), then z_B as uint32 per block that travels,
                       zeros up to a multiple of 48 bytes; all little-endian
     (hole)
     tags section      masked tier only: per shard of the two sections above, two uint64: the public
@@ -13,7 +13,7 @@ short. A data shard holds whole blocks: `shard_bytes` is SHARD_BYTES at every ri
 fits of whole blocks where they are sparse.
 
 An aggregate is the summed data section (of sparse blocks the survivors', beside each other), the
-sums of z_B as uint32, and in the masked tier the sums of the tags; no hole, no lanes.
+sums of z_B as uint32, and in the masked tier the sums of the tags; no hole, no side values.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 
 from common.arrays import U32
-from common.documents import Lanes
+from common.documents import SideValues
 from common.errors import BadUpdateError
 from common.schema import BLOCK
 
@@ -31,17 +31,17 @@ SHARD_BYTES: Final = 983040
 """240 * 4096: a multiple of 48 and of a block at 4, 8, 12, 16 and 32 bits."""
 
 _ALIGNMENT: Final = 48
-_LANES: Final = np.dtype("<u8")
+_SIDE: Final = np.dtype("<u8")
 _ENERGY: Final = np.dtype("<u4")
 
-Piece = bytes | bytearray
+ShardBytes = bytes | bytearray
 """A shard's bytes; whoever makes it does not keep it."""
 
 TAGS_BYTES: Final = 16
 """Of one shard: its public and its secret tag."""
 
-LANES_HEAD_BYTES: Final = 3 * _LANES.itemsize
-"""V, loss, clipped; what follows in the lanes section is 32-bit."""
+SIDE_HEAD_BYTES: Final = 3 * _SIDE.itemsize
+"""V, loss, clipped; what follows of the side values is 32-bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +80,24 @@ class PayloadLayout:
         return self.num_blocks * self.block_bytes
 
     @property
-    def lanes_offset(self) -> int:
-        """Where the lanes section begins: the next shard border."""
+    def side_offset(self) -> int:
+        """Where the side values begin: the next shard boundary."""
         return _rounded_up(self.data_bytes, self.shard_bytes)
 
     @property
-    def lanes_bytes(self) -> int:
-        """Bytes of the lanes section."""
-        size = LANES_HEAD_BYTES + self.energy_bytes
+    def side_bytes(self) -> int:
+        """Bytes of the side values, padding included."""
+        size = SIDE_HEAD_BYTES + self.energy_bytes
         return _rounded_up(size, _ALIGNMENT)
 
     @property
     def tags_offset(self) -> int:
-        """Where the tags section begins, or would: the next shard border."""
-        return _rounded_up(self.lanes_offset + self.lanes_bytes, self.shard_bytes)
+        """Where the tags section begins, or would: the next shard boundary."""
+        return _rounded_up(self.side_offset + self.side_bytes, self.shard_bytes)
 
     @property
     def num_tagged(self) -> int:
-        """Shards of values and lanes: those that have tags."""
+        """Shards of values and side values: those that have tags."""
         return self.tags_offset // self.shard_bytes
 
     @property
@@ -108,13 +108,13 @@ class PayloadLayout:
     @property
     def total_bytes(self) -> int:
         """Size of a spooled payload, its holes included."""
-        end_of_lanes = self.lanes_offset + self.lanes_bytes
-        return self.tags_offset + self.tags_bytes if self.masked else end_of_lanes
+        end_of_side_values = self.side_offset + self.side_bytes
+        return self.tags_offset + self.tags_bytes if self.masked else end_of_side_values
 
     @property
     def sent_bytes(self) -> int:
         """Bytes that one upload sends."""
-        return self.data_bytes + self.lanes_bytes + self.tags_bytes
+        return self.data_bytes + self.side_bytes + self.tags_bytes
 
     @property
     def energy_bytes(self) -> int:
@@ -134,11 +134,11 @@ class PayloadLayout:
     @property
     def num_data_shards(self) -> int:
         """Shards of values."""
-        return self.lanes_offset // self.shard_bytes
+        return self.side_offset // self.shard_bytes
 
     @property
-    def lanes_shards(self) -> range:
-        """Indices of the lanes' shards."""
+    def side_shards(self) -> range:
+        """Indices of the side values' shards."""
         return range(self.num_data_shards, self.num_tagged)
 
     @property
@@ -158,22 +158,22 @@ class PayloadLayout:
             )
         offset = index * self.shard_bytes
         end = self.total_bytes
-        if offset < self.lanes_offset:
+        if offset < self.side_offset:
             end = self.data_bytes
         elif offset < self.tags_offset:
-            end = self.lanes_offset + self.lanes_bytes
+            end = self.side_offset + self.side_bytes
         return offset, min(self.shard_bytes, end - offset)
 
-    def within_lanes(self, index: int) -> slice:
-        """Return which bytes of the lanes section a shard of lanes holds.
+    def within_side_values(self, index: int) -> slice:
+        """Return which of the side values' bytes a shard of them holds.
 
         Raises:
-            BadUpdateError: there is no such shard, or it holds no lanes.
+            BadUpdateError: there is no such shard, or it holds no side values.
         """
         offset, length = self.shard(index)
-        start = offset - self.lanes_offset
-        if not 0 <= start < self.lanes_bytes:
-            raise BadUpdateError(f"shard {index} holds no lanes")
+        start = offset - self.side_offset
+        if not 0 <= start < self.side_bytes:
+            raise BadUpdateError(f"shard {index} holds no side values")
         return slice(start, start + length)
 
 
@@ -183,31 +183,31 @@ def cut(section: bytes, layout: PayloadLayout) -> Iterator[bytes]:
         yield section[at : at + layout.shard_bytes]
 
 
-def pack_lanes(lanes: Lanes, energy: U32) -> bytes:
-    """Return the lanes section.
+def pack_side_values(side: SideValues, energy: U32) -> bytes:
+    """Return the side values as they are sent.
 
     Args:
-        lanes: of one member.
+        side: of one member.
         energy: z_B, uint32[num_blocks].
     """
-    head = np.array([lanes.v, lanes.loss_2_20, lanes.clipped], _LANES).tobytes()
+    head = np.array([side.v, side.loss_2_20, side.clipped], _SIDE).tobytes()
     content = head + energy.astype(_ENERGY).tobytes()
     return content + bytes(-len(content) % _ALIGNMENT)
 
 
-def unpack_lanes(content: bytes, layout: PayloadLayout) -> tuple[Lanes, U32]:
-    """Return the lanes and z_B, uint32[num_blocks].
+def unpack_side_values(content: bytes, layout: PayloadLayout) -> tuple[SideValues, U32]:
+    """Return the side values and z_B, uint32[num_blocks].
 
     Raises:
         BadUpdateError: wrong length, or the padding is not zero.
     """
-    if len(content) != layout.lanes_bytes:
-        raise BadUpdateError(f"lanes have {len(content)} bytes, must be {layout.lanes_bytes}")
-    v, loss_2_20, clipped = np.frombuffer(content, _LANES, 3).tolist()
-    used = LANES_HEAD_BYTES + layout.energy_bytes
+    if len(content) != layout.side_bytes:
+        raise BadUpdateError(f"side values have {len(content)} bytes, must be {layout.side_bytes}")
+    v, loss_2_20, clipped = np.frombuffer(content, _SIDE, 3).tolist()
+    used = SIDE_HEAD_BYTES + layout.energy_bytes
     if any(content[used:]):
-        raise BadUpdateError("the padding of the lanes is not zero")
-    return Lanes(v, loss_2_20, clipped), unpack_energy(content[LANES_HEAD_BYTES:used])
+        raise BadUpdateError("the padding of the side values is not zero")
+    return SideValues(v, loss_2_20, clipped), unpack_energy(content[SIDE_HEAD_BYTES:used])
 
 
 def pack_tags(tags: Iterable[tuple[int, ...]], layout: PayloadLayout) -> bytes:
@@ -218,7 +218,7 @@ def pack_tags(tags: Iterable[tuple[int, ...]], layout: PayloadLayout) -> bytes:
 
 def pack_tag_sums(tags: Iterable[tuple[int, ...]]) -> bytes:
     """Return (public, secret) of each shard in order as they lie in an aggregate."""
-    return np.array(list(tags), _LANES).tobytes()
+    return np.array(list(tags), _SIDE).tobytes()
 
 
 def unpack_tags(content: bytes, layout: PayloadLayout) -> list[tuple[int, ...]]:
@@ -227,7 +227,7 @@ def unpack_tags(content: bytes, layout: PayloadLayout) -> list[tuple[int, ...]]:
     Args:
         content: the tags section, or the tags of an aggregate.
     """
-    tags = np.frombuffer(content[: layout.num_tagged * TAGS_BYTES], _LANES).reshape(-1, 2)
+    tags = np.frombuffer(content[: layout.num_tagged * TAGS_BYTES], _SIDE).reshape(-1, 2)
     return [tuple(pair) for pair in tags.tolist()]
 
 

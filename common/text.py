@@ -1,4 +1,4 @@
-"""Strings of others, as they may be shown: in logs, on terminals, in labels, on the report's page.
+"""Makes strings of others fit to be shown: in logs, on terminals, in labels, on the report's page.
 
 Whoever writes a sentence must not also write the next line of a log, move a terminal's cursor or
 turn the direction of what stands behind it.

@@ -11,7 +11,7 @@ Only IEEE float64 `+ - * / sqrt`, in written order, over members sorted by name:
     V = clamp(round(65535*g/u_max), 1, 65535)    what the sum is divided by
     a = rms(s*g/u_max*A)                         the unit of the round's scales
 
-`round` is to the nearest integer, ties to even. There is no loss policy yet: phi = 1.
+`round` is to the nearest integer, ties to even. There is no loss policy yet: its factor is 1.
 """
 
 import math
@@ -142,7 +142,7 @@ def weights(numbers: Mapping[WorkerId, Numbers], algorithm: Algorithm, num_neede
 def influence(
     numbers: Mapping[WorkerId, Numbers], algorithm: Algorithm, num_needed: int
 ) -> dict[WorkerId, float]:
-    """Return v = s*g*A of each member of U2, g as capped: its part of the sum, but for phi.
+    """Return v = s*g*A of each member of U2, g as capped: its part of the sum before a loss policy.
 
     Raises:
         BadNumbersError: as `weights`.

@@ -1,4 +1,4 @@
-"""Members' words for what their round made: enough of them, and a version is believed.
+"""Counts members' words for what their round made: enough of them, and a version is believed.
 
     word  =  signature over (genesis, plan, member, version, digest, state of the run)
     a     =  floor((K + c)/2) + 1 of the K members of the plan

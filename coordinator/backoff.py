@@ -1,4 +1,4 @@
-"""Waiting after rounds that would fail again: a full disk is not emptied by filling it again.
+"""Waits after rounds that would fail again: a full disk is not emptied by filling it again.
 
 The next round waits 1 s, then 2 s, 4 s, ... 60 s after each that failed in a row: because its sum
 could not become a version, because shares did not fit, or because too few were left after somebody

@@ -1,4 +1,4 @@
-"""The end of a masked round that failed: whose work is free again.
+"""Decides whose work is free again after a masked round that failed.
 
 Once members were named, any of them may have sent masked bytes, and shares that take a mask off may
 be under way. An abort alone proves nothing: only if so many members signed that they will never

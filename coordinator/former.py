@@ -1,4 +1,4 @@
-"""The round that an earlier coordinator left open, as the store tells of it.
+"""Reads which round an earlier coordinator left open, as the store tells of it.
 
 The store is a cache, and whoever writes it is not asked who they are: what is found there is
 believed only as far as the log and the genesis bear it out. What does not pass counts as lost, as

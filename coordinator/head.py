@@ -32,7 +32,7 @@ class RunHead:
         stopped: why the run is over; "" = it is not.
         num_aborts: rounds that ended without a step.
         outcome_seq: seq of the newest commit or abort; -1 before any.
-        made: the commit that made the head; None where it is version 0, or a roll-back's.
+        made_by: the commit that made the head; None where it is version 0, or a roll-back's.
         words: members' words for it that are in the log.
     """
 
@@ -51,7 +51,7 @@ class RunHead:
     stopped: str = ""
     num_aborts: int = 0
     outcome_seq: int = -1
-    made: Record | None = None
+    made_by: Record | None = None
     words: Mapping[WorkerId, str] = field(default_factory=dict)
 
     @classmethod
@@ -83,14 +83,14 @@ class RunHead:
         )
         if record.commit is not None:
             commits = self.commits + 1
-            return replace(head, outcome_seq=record.seq, commits=commits, made=record, words={})
+            return replace(head, outcome_seq=record.seq, commits=commits, made_by=record, words={})
         if record.rollback is not None:
             return replace(
                 head,
                 rolled_back=record.version,
                 rolled_back_seq=record.seq,
                 commits=record.rollback.commits,
-                made=None,
+                made_by=None,
                 words={},
             )
         if record.abort is not None:

@@ -1,4 +1,4 @@
-"""The coordinator's end of the log: it makes every record, and always in the same three steps.
+"""Makes every record of the log, always in the same three steps: append, save, publish.
 
     Append (the commit point) -> Save (the store's copy of the head) -> Publish
 

@@ -12,7 +12,7 @@ there both count organisations: one has offered where any of its workers has. Of
 older offer is taken, and the other waits for the next cohort.
 
 Neither closes below `min_cohort`. It knows nothing of rounds: a quorum may wait out its grace time
-while a round is open, and the run closes at the next border.
+while a round is open, and the run closes at the next boundary.
 """
 
 import math
@@ -169,7 +169,7 @@ class Offers:
             del self._waiting[worker]
         return stale
 
-    def ripe(self, live: Iterable[WorkerId], now_s: float) -> bool:
+    def is_due(self, live: Iterable[WorkerId], now_s: float) -> bool:
         """Return whether a cohort should close now; to be asked at every event."""
         live = frozenset(live)
         offered, most = self.apart(self._waiting.keys() & live), self.apart(live)

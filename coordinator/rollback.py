@@ -1,6 +1,6 @@
-"""Rolling back: an earlier version's whole state becomes the head again, at a round border.
+"""Rolling back: an earlier version's whole state becomes the head again, at a round boundary.
 
-    asked --border--> restoring --its files are complete--> recorded
+    asked --boundary--> restoring --its files are complete--> recorded
                           '--they cannot be had any more--> forgotten, and said so
 
 Only the record counts: a coordinator that ends before it has forgotten that it was asked. So
@@ -73,7 +73,7 @@ class PendingRollback:
         if complaint:
             raise BadSignatureError(f"{event.by}: {complaint}")
 
-    def at_border(self) -> tuple[Effect, ...]:
+    def at_boundary(self) -> tuple[Effect, ...]:
         """No round is open: have the files made complete, once."""
         assert self.asked is not None
         if self._restoring:

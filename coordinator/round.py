@@ -19,10 +19,9 @@ A member's session is fixed when the cohort closes: a worker that joins anew is 
 A member whose upload is complete stays in the sum even if it is lost later, unless it is expelled.
 
 Messages that are late, foreign or for another phase raise and change nothing; a repeated one is
-accepted and changes nothing. It appends nothing to the log: `outcome` says how the round ended. It
-is long because each phase ends in its own way, and what ends it stands in one place.
+accepted and changes nothing. It appends nothing to the log: `outcome` says how the round ended.
 
-It is long because each message, and each passing of time, has its method here and nowhere else.
+It is long because each phase ends in its own way, and what ends it stands in one place.
 """
 
 import enum
@@ -153,7 +152,7 @@ class Round:
     refused: bool = False
 
     @classmethod
-    def found(
+    def inherited(
         cls, saved: SavedRound, algorithm: Algorithm, resolve_timeout_s: float, detail: str
     ) -> "Round":
         """Return an earlier coordinator's round: it can only end."""

@@ -1,7 +1,7 @@
 """One run: the coordinator's pure core. Events in; effects out, in the order to carry them out.
 
 `handle` first lets one event change something, then lets time pass: leases end, the open round goes
-on, and at a round border the run stops or closes the next cohort. One round is open at a time.
+on, and at a round boundary the run stops or closes the next cohort. One round is open at a time.
 
     Save phase -> Send                         before a member hears of a phase, it is saved
     Append -> Save -> Publish -> DropSpool      before anyone hears of an outcome, it is in the log
@@ -26,9 +26,9 @@ from common.ids import RoundId, WorkerId
 from common.parties import Admits
 from coordinator.backoff import Backoff
 from coordinator.former import former_round
-from coordinator.gate import Lifecycle
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
+from coordinator.lifecycle import Lifecycle
 from coordinator.membership import Member, Membership, check_report
 from coordinator.offers import Offers
 from coordinator.plan import Timings, new_plan
@@ -110,11 +110,11 @@ class Run:
         self._membership = Membership(timings.lease_s)
         self._offers = Offers(genesis, timings.default_grace_s, admits)
         self._round: Round | None = None
-        self._gate = Lifecycle(genesis.stop, self._ledger)
-        self._returning = PendingRollback(genesis, self._ledger)
+        self._lifecycle = Lifecycle(genesis.stop, self._ledger)
+        self._rollback = PendingRollback(genesis, self._ledger)
         self._words = self._ledger.words
         self._backoff = Backoff()
-        self._border_s = 0.0
+        self._boundary_s = 0.0
         self._ending = False
         self._started = False
 
@@ -125,7 +125,7 @@ class Run:
             now_s: as in `handle`.
             found: what the store holds, whoever wrote it; empty tables may be missing.
         """
-        self._started, self._border_s = True, now_s
+        self._started, self._boundary_s = True, now_s
         if self._ledger.head.stopped:
             return (Finish(self._ledger.head.stopped),)
         former, forgotten = former_round(found, self._genesis, self._ledger.head)
@@ -138,7 +138,7 @@ class Run:
             return (*forgotten, *told, *dropped)
         detail = f"{self._leader} took over in {former.phase}"
         timeout_s = self._timings.resolve_timeout_s
-        self._round = Round.found(former, self._algorithm, timeout_s, detail)
+        self._round = Round.inherited(former, self._algorithm, timeout_s, detail)
         strange = (
             Delete(Table.ROUND, f) for f in sorted(found[Table.ROUND].keys() - {OPEN, OUTCOME})
         )
@@ -170,12 +170,12 @@ class Run:
             membership=self._membership,
             offers=self._offers,
             open_round=self._round,
-            stopping=self._gate.stop is not None,
-            returning=self._returning.asked,
+            stopping=self._lifecycle.stop is not None,
+            rollback=self._rollback.asked,
             words=self._words,
             backoff=self._backoff,
             ending=self._ending,
-            border_s=self._border_s,
+            boundary_s=self._boundary_s,
             words_due_s=self._timings.key_timeout_s,
             now_s=now_s,
         )
@@ -237,15 +237,15 @@ class Run:
                 self._round_of(event.round).fail(event)
                 return ()
             case Evaluated():
-                return self._gate.evaluate(event.evaluation, now_s)
+                return self._lifecycle.evaluate(event.evaluation, now_s)
             case Operated():
                 return self._operated(event, now_s)
             case RollbackAsked():
-                return self._returning.ask(event)
+                return self._rollback.ask(event)
             case Restored():
                 return self._restored(event, now_s)
             case RestoreFailed():
-                return self._returning.failed(event)
+                return self._rollback.failed(event)
             case Draining():
                 self._ending = True
                 return ()
@@ -291,7 +291,7 @@ class Run:
         is_open = member.worker in self._offers or self._in_round(member)
         pace = Pace(
             local_steps=self._membership.local_steps(member, self._algorithm),
-            paused=self._gate.paused,
+            paused=self._lifecycle.paused,
             num_records=self._ledger.head.num_records,
             void_offer="" if is_open else event.offer_nonce,
         )
@@ -353,19 +353,19 @@ class Run:
         if event.command is not Command.STOP:
             self._backoff.end()  # a person has looked: try at once
             self._offers.skip_interval()
-            self._border_s = now_s
-        elif self._gate.stop is not None and self._round is not None:
+            self._boundary_s = now_s
+        elif self._lifecycle.stop is not None and self._round is not None:
             self._round.abort(AbortReason.STOPPED, f"{event.by} asked a second time")
-        return self._gate.operate(event, now_s)
+        return self._lifecycle.operate(event, now_s)
 
     def _restored(self, event: Restored, now_s: float) -> tuple[Effect, ...]:
-        self._returning.check(event.version)
-        if complaint := self._returning.complaint(event):
-            return self._returning.failed(RestoreFailed(event.version, complaint))
-        self._border_s = now_s
+        self._rollback.check(event.version)
+        if complaint := self._rollback.complaint(event):
+            return self._rollback.failed(RestoreFailed(event.version, complaint))
+        self._boundary_s = now_s
         self._offers.skip_interval()
         void = (Delete(Table.OFFERS, worker) for worker in self._offers.drop_all())
-        return self._returning.restored(event, now_s, *void)
+        return self._rollback.restored(event, now_s, *void)
 
     # What time changes ----------------------------------------------------------------------------
 
@@ -381,15 +381,15 @@ class Run:
                 effects += self._concluded(self._round, self._round.outcome, now_s)
         left_out = self._backoff.left_out(now_s)
         live = (m.worker for m in self._membership.live())
-        ripe = self._offers.ripe((w for w in live if w not in left_out), now_s)
+        is_due = self._offers.is_due((w for w in live if w not in left_out), now_s)
         if self._round is None:
-            effects += self._at_border(ripe, now_s)
+            effects += self._at_boundary(is_due, now_s)
         return tuple(effects)
 
     def _concluded(
         self, over: Round, outcome: Computed | Abort, now_s: float
     ) -> tuple[Effect, ...]:
-        self._round, self._border_s = None, now_s
+        self._round, self._boundary_s = None, now_s
         version = self._ledger.head.version + isinstance(outcome, Computed)
         seq = str(self._ledger.head.num_records).encode("ascii")
         stale = self._offers.drop_stale(version)
@@ -407,15 +407,15 @@ class Run:
             self._backoff.committed(over.survivors)
         return (*told, DropSpool(over.id)) if over.spool_open else told
 
-    def _at_border(self, ripe: bool, now_s: float) -> tuple[Effect, ...]:
+    def _at_boundary(self, is_due: bool, now_s: float) -> tuple[Effect, ...]:
         needed = self._words.needed(self._ledger.head)
-        if (stop := self._gate.due(now_s)) is not None:  # the last version's words are durable, too
-            is_late = now_s >= self._border_s + self._timings.key_timeout_s
+        if (stop := self._lifecycle.due(now_s)) is not None:  # all words are durable, too
+            is_late = now_s >= self._boundary_s + self._timings.key_timeout_s
             return self._finish(stop, now_s) if is_late or not needed else ()
-        if self._returning.asked is not None:
-            return () if self._ending else self._returning.at_border()
-        waits = needed > 0 or self._gate.paused or self._ending or self._backoff.holds(now_s)
-        return self._close(now_s) if ripe and not waits else ()
+        if self._rollback.asked is not None:
+            return () if self._ending else self._rollback.at_boundary()
+        waits = needed > 0 or self._lifecycle.paused or self._ending or self._backoff.holds(now_s)
+        return self._close(now_s) if is_due and not waits else ()
 
     def _close(self, now_s: float) -> tuple[Effect, ...]:
         offers = self._offers.take(now_s, self._backoff.left_out(now_s))
@@ -453,7 +453,7 @@ class Run:
 
     def _finish(self, control: Control, now_s: float) -> tuple[Effect, ...]:
         effects = self._ledger.control(control, now_s)
-        effects += self._returning.over(self._ledger.head.stopped)
+        effects += self._rollback.over(self._ledger.head.stopped)
         drain = Dismiss(finished=True, reason=self._ledger.head.stopped)
         for member in self._membership.all():
             effects += _sends(member, drain)
@@ -465,7 +465,7 @@ class Run:
                 drain = Dismiss(finished=True, reason=self._ledger.head.stopped)
                 return (Send(event.session, drain),)
             case Evaluated():  # of the last version, most likely
-                return self._gate.evaluate(event.evaluation, now_s)
+                return self._lifecycle.evaluate(event.evaluation, now_s)
             case Operated(command=Command.STOP):
                 return (Finish(self._ledger.head.stopped),)
             case RollbackAsked():

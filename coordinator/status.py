@@ -86,22 +86,22 @@ def status_of(
     offers: Offers,
     open_round: Round | None,
     stopping: bool,
-    returning: RollbackAsked | None,
+    rollback: RollbackAsked | None,
     words: HeadWords,
     backoff: Backoff,
     ending: bool,
-    border_s: float,
+    boundary_s: float,
     words_due_s: float,
     now_s: float,
 ) -> Status:
     """Return the picture of a run; see `Status`.
 
     Args:
-        border_s: when the last round ended.
+        boundary_s: when the last round ended.
         words_due_s: after so long without a round people are told what to do about words that are
             missing; before, they are on their way.
     """
-    since_s = border_s if open_round is None else open_round.since_s
+    since_s = boundary_s if open_round is None else open_round.since_s
     waits = not head.stopped and (open_round is not None or not head.paused_by)
     waiting_s = now_s - since_s if waits else 0.0
     phase = Phase.COLLECTING_OFFERS if open_round is None else open_round.phase
@@ -118,11 +118,11 @@ def status_of(
             membership,
             offers,
             open_round,
-            returning,
-            _waiting_for_words(words, head, late=now_s >= border_s + words_due_s),
+            rollback,
+            _waiting_for_words(words, head, late=now_s >= boundary_s + words_due_s),
             backoff.sentences(now_s),
             ending=ending,
-            border_s=border_s,
+            boundary_s=boundary_s,
             now_s=now_s,
         ),
         waiting_s=waiting_s,
@@ -164,15 +164,15 @@ def _waiting_for(
     membership: Membership,
     offers: Offers,
     open_round: Round | None,
-    returning: RollbackAsked | None,
+    rollback: RollbackAsked | None,
     words: tuple[str, ...],
     failed: tuple[str, ...],
     *,
     ending: bool,
-    border_s: float,
+    boundary_s: float,
     now_s: float,
 ) -> str:
-    since = f"for {now_s - border_s:.1f} s"
+    since = f"for {now_s - boundary_s:.1f} s"
     if head.stopped:
         return f"nothing: {head.stopped}"
     if open_round is not None:
@@ -180,8 +180,8 @@ def _waiting_for(
     no_round = f"no round {since}"
     if ending:
         return "; ".join((*words, "the next coordinator: this one is ending", no_round))
-    if returning is not None:
-        to = f"version {returning.version}, to which {returning.by} rolls back"
+    if rollback is not None:
+        to = f"version {rollback.version}, to which {rollback.by} rolls back"
         return f"the files of {to}; {no_round}"  # which needs nobody's word
     if head.paused_by:
         return "; ".join((*words, f"resume: paused by {head.paused_by}", no_round))

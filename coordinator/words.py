@@ -1,4 +1,4 @@
-"""Members' words for the newest version: kept, passed on, put into the log with the next record.
+"""Keeps members' words for the newest version, passes them on, puts them into the next record.
 
 Nobody can make one up, and the coordinator counts them only to know how it stands: no cohort closes
 on a version that too few vouch for, since nobody would stand on it. Words that a restart lost come
@@ -33,14 +33,14 @@ class HeadWords:
         Raises:
             BadSignatureError: it is not the word of whom it names.
         """
-        if head.made is None:
+        if head.made_by is None:
             return False
-        commit = _commit_of(head.made)
+        commit = _commit_of(head.made_by)
         heard = self._of(head)
         is_known = word.worker in heard or word.worker in head.words
         if is_known or word.worker not in commit.plan.roster:
             return False
-        expected = word_about(self._id, head.made, word.worker)
+        expected = word_about(self._id, head.made_by, word.worker)
         if replace(word, signature=None) != expected:
             return False
         if not is_word(commit.plan, word):
@@ -51,11 +51,11 @@ class HeadWords:
 
     def all(self, head: RunHead) -> tuple[Attestation, ...]:
         """Return the words for the head."""
-        if head.made is None:
+        if head.made_by is None:
             return ()
         said = {**self._of(head), **head.words}
         return tuple(
-            replace(word_about(self._id, head.made, worker), signature=signature)
+            replace(word_about(self._id, head.made_by, worker), signature=signature)
             for worker, signature in sorted(said.items())
         )
 
@@ -66,21 +66,21 @@ class HeadWords:
 
     def needed(self, head: RunHead) -> int:
         """Return how many words are missing until the head is believed."""
-        if head.made is None:
+        if head.made_by is None:
             return 0
-        enough = agreement(self._genesis, _commit_of(head.made).plan)
+        enough = agreement(self._genesis, _commit_of(head.made_by).plan)
         return max(0, enough - len(self.all(head)))
 
     def missing(self, head: RunHead) -> tuple[WorkerId, ...]:
         """Return whose update is in the head, and who has said nothing: they can check it."""
-        if head.made is None:
+        if head.made_by is None:
             return ()
         said = {word.worker for word in self.all(head)}
-        return tuple(w for w in _commit_of(head.made).survivors if w not in said)
+        return tuple(w for w in _commit_of(head.made_by).survivors if w not in said)
 
     def _of(self, head: RunHead) -> dict[WorkerId, str]:
-        if self._about is not head.made:
-            self._about, self._heard = head.made, {}
+        if self._about is not head.made_by:
+            self._about, self._heard = head.made_by, {}
         return self._heard
 
 

@@ -1,4 +1,4 @@
-"""What begins every command: a folder that hides one of our packages is named, with the way out.
+"""Refuses to start where a folder hides one of our packages, and says the way out.
 
 Names such as `common` and `worker` are popular, and whatever stands earlier on Python's search path
 wins over ours. It imports nothing of ours, since that is what may not be found; so it is the one

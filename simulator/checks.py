@@ -6,7 +6,7 @@
     vi   files, spool, memory and sessions are bounded
 
 The second and the seventh are checked while the history runs (`federation.py`), and so is the
-fifth, what members of masked rounds let out (`onlooker.py`).
+fifth, what members of masked rounds let out (`eavesdropper.py`).
 """
 
 from collections.abc import Iterator

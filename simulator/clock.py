@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 from typing_extensions import override
 
-from simulator.aside import TurnThread
 from simulator.host import HOST, NOBODY, PAUSED, Host
+from simulator.turn_thread import TurnThread
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -116,30 +116,30 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _do(self, future: asyncio.Future[T], call: Callable[[], T]) -> None:
         if future.done():
             return
-        host, aside = HOST.get(), TurnThread(call)
+        host, thread = HOST.get(), TurnThread(call)
         if host is not None and host.may_pause:
-            self._go_on(future, call, host, aside)
+            self._go_on(future, call, host, thread)
         else:
-            aside.run()
-            self._done(future, call, aside)
+            thread.run()
+            self._done(future, call, thread)
 
     def _go_on(
-        self, future: asyncio.Future[T], call: Callable[[], T], host: Host, aside: TurnThread
+        self, future: asyncio.Future[T], call: Callable[[], T], host: Host, thread: TurnThread
     ) -> None:
-        if aside.go_on():
-            self._done(future, call, aside)
+        if thread.go_on():
+            self._done(future, call, thread)
         else:
-            host.stopped = functools.partial(self._go_on, future, call, host, aside)
+            host.stopped = functools.partial(self._go_on, future, call, host, thread)
 
-    def _done(self, future: asyncio.Future[T], call: Callable[[], T], aside: TurnThread) -> None:
-        if isinstance(aside.error, TryAgainError):
-            self.call_later(aside.error.after_s, self._do, future, call)
+    def _done(self, future: asyncio.Future[T], call: Callable[[], T], thread: TurnThread) -> None:
+        if isinstance(thread.error, TryAgainError):
+            self.call_later(thread.error.after_s, self._do, future, call)
         elif future.done():
             pass
-        elif aside.error is not None:
-            future.set_exception(aside.error)
+        elif thread.error is not None:
+            future.set_exception(thread.error)
         else:
-            future.set_result(aside.result)
+            future.set_result(thread.result)
 
 
 def _task_of_host(

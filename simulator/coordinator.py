@@ -45,7 +45,7 @@ from services.coordinator.messages import (
 )
 from services.coordinator.sessions.admission import Admission
 from services.coordinator.sessions.servicers import OperatorService
-from services.coordinator.sessions.streams import Door, LogTail, Sessions
+from services.coordinator.sessions.streams import LogTail, Sessions, StreamQuota
 from services.coordinator.watch.reports import Reports
 from services.coordinator.watch.status import StatusSource
 from services.disk.data_store import DataStore
@@ -198,7 +198,7 @@ class SimulatedCoordinator:
             now_s=self._now_s,
             unix_offset_s=0.0,
             reports=Reports(),
-            door=Door(),
+            quota=StreamQuota(),
             watch=lambda effect, _: self._watch(self, effect),
             recall=lambda _: None,
             admits=identities().admits,
@@ -228,9 +228,9 @@ class SimulatedCoordinator:
             members=members,
             genuine=identities().genuine,
             status=status,
-            keeping=leading.keeping,
+            retention=leading.retention,
         )
-        self._keeping = leading.keeping
+        self._retention = leading.retention
         outbox = Outbox(cast("Any", SimpleNamespace(send=bulk.answer)))
         self._uploads = BulkService(self._spool, self._data, members, outbox)
         tasks = [
@@ -322,7 +322,7 @@ class SimulatedCoordinator:
             by,
             genesis=canonical.digest(self._genesis),
             version=version,
-            digest=self._keeping.digest_of(version),
+            digest=self._retention.digest_of(version),
             num_records=self.tail.num_records,
         )
         request = operator_pb2.RollbackRequest(version=version, order=canonical.encode(order))

@@ -28,11 +28,11 @@ from protos.v1 import session_pb2
 from services.disk.data_store import DataStore
 from services.observe.metrics import WorkerMetrics
 from services.wire.child import ChildEndedError
-from simulator.aside import Killed
 from simulator.checks import violations, zeros
 from simulator.clock import NothingHappensError, VirtualLoop
 from simulator.coordinator import SimulatedCoordinator
 from simulator.disk import Disk, watched
+from simulator.eavesdropper import Eavesdropper, Marks
 from simulator.faults import (
     BadLinks,
     CutStream,
@@ -53,11 +53,11 @@ from simulator.identities import RUN, WORKERS, identities
 from simulator.liar import Liar
 from simulator.memory_store import MemoryServer
 from simulator.network import Network
-from simulator.onlooker import Marks, Onlooker
-from simulator.past import WorkHistory
-from simulator.records import record_path, records_of, schema_of, told
+from simulator.records import record_path, records_of, schema_of, summary
 from simulator.runs import algorithm_of, num_blocks, num_workers
+from simulator.turn_thread import Killed
 from simulator.verified import Verified
+from simulator.work_history import WorkHistory
 from simulator.worker import SimulatedWorker
 
 CALM_S: Final = 40.0
@@ -80,7 +80,7 @@ class WorkerPlace:
     disk: Disk
     max_steps_per_s: float
     fates: list[KillWorker]
-    past: WorkHistory
+    history: WorkHistory
     life: SimulatedWorker | None = None
 
     def durable_marks(self) -> Marks:
@@ -148,7 +148,7 @@ class SimulatedFederation:
                 disk=Disk(self.root / name),
                 max_steps_per_s=self.rng.choice((1.5, 2.0, 3.0)),
                 fates=[f for f in self.faults if isinstance(f, KillWorker) and f.worker == i],
-                past=WorkHistory(
+                history=WorkHistory(
                     functools.partial(self._froze, name), functools.partial(self._given, name)
                 ),
             )
@@ -160,13 +160,13 @@ class SimulatedFederation:
         self.network = Network(self.rng, self._said)
         self.verified = Verified(self.genesis, version, self._break)
         self.network.heard = lambda worker, _, message: self.verified.sent(worker, message)
-        self.onlooker: Onlooker | None = None
+        self.eavesdropper: Eavesdropper | None = None
         if algorithm.masked:
             places = {p.name: p for p in self.places}
-            self.onlooker = Onlooker(
+            self.eavesdropper = Eavesdropper(
                 algorithm, places, lambda name: places[name].durable_marks(), self._break
             )
-            self.network.heard, self.network.uploads = self._heard, self.onlooker.uploads
+            self.network.heard, self.network.uploads = self._heard, self.eavesdropper.uploads
         for fault in self.faults:
             if isinstance(fault, BadLinks):
                 self.network.duplicates, self.network.cuts = fault.duplicates, fault.cuts
@@ -369,7 +369,7 @@ class SimulatedFederation:
                 network=self.network,
                 rng=self.rng,
                 metrics=_METRICS,
-                past=place.past,
+                history=place.history,
             )
             await self._outlive(host, place.life.run(), (StorageError,))
             await asyncio.sleep(self.rng.uniform(0.2, 2.0))
@@ -514,31 +514,31 @@ class SimulatedFederation:
                 if self.is_rewound:
                     self.former.append(self.server.copy())
             case Append(record):
-                self.tell(f"{coordinator.host.name} appended {told(record)}")
+                self.tell(f"{coordinator.host.name} appended {summary(record)}")
                 self._saw(record)
             case Send(_, message):
                 self.tell(f"{coordinator.host.name} sent {type(message).__name__}")
             case Publish():
                 pass
 
-    def _given(self, worker: WorkerId, version: int, leaves: tuple[str, ...]) -> None:
-        self.verified.given(worker, version, leaves)
+    def _given(self, worker: WorkerId, version: int, segments: tuple[str, ...]) -> None:
+        self.verified.given(worker, version, segments)
 
     def _heard(self, worker: WorkerId, boot: str, message: session_pb2.ConnectRequest) -> None:
-        assert self.onlooker is not None
+        assert self.eavesdropper is not None
         self.verified.sent(worker, message)
-        self.onlooker.sent(worker, boot, message)
+        self.eavesdropper.sent(worker, boot, message)
 
     def _froze(self, worker: WorkerId, round_id: RoundId, steps: frozenset[int]) -> None:
-        if self.onlooker is not None:
-            self.onlooker.froze(worker, round_id, steps)
+        if self.eavesdropper is not None:
+            self.eavesdropper.froze(worker, round_id, steps)
 
     def _saw(self, record: Record) -> None:
         data = DataStore(self.disk.root / "data")
         read = functools.partial(data.read, record.digest)
         self.verified.recorded(record, lambda: canonical.decode(read(), Version))
-        if self.onlooker is not None:
-            self.onlooker.recorded(record)
+        if self.eavesdropper is not None:
+            self.eavesdropper.recorded(record)
         if record.commit is not None and record.commit.aggregate not in self.aggregates:
             path = self.disk.root / "data" / record.commit.aggregate
             if path.is_file():
@@ -546,8 +546,8 @@ class SimulatedFederation:
 
     def _said(self, worker: WorkerId, message: session_pb2.ConnectResponse) -> None:
         self.verified.told(message)
-        if self.onlooker is not None:
-            self.onlooker.told(message)
+        if self.eavesdropper is not None:
+            self.eavesdropper.told(message)
         kind = message.WhichOneof("message")
         if kind == "outcome":
             content = message.outcome.record

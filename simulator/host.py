@@ -11,8 +11,8 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from simulator.aside import Killed, this_aside
 from simulator.faults import Loss
+from simulator.turn_thread import Killed, this_thread
 
 
 @dataclass(eq=False)
@@ -70,8 +70,8 @@ class Host:
             asyncio.get_running_loop().call_later(
                 self.paused_for_s, self._go_on, context=NOBODY.copy()
             )
-            if (aside := this_aside()) is not None:
-                aside.stop()
+            if (thread := this_thread()) is not None:
+                thread.stop()
                 if not self.alive:
                     raise Killed
 

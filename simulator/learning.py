@@ -49,7 +49,7 @@ from simulator.host import Host
 from simulator.identities import RUN
 from simulator.memory_store import MemoryServer
 from simulator.network import Network
-from simulator.past import WorkHistory
+from simulator.work_history import WorkHistory
 from simulator.worker import SimulatedWorker
 from worker.training.learner import Learner, LearnerContext, Validation
 from worker.training.model import ParameterVector
@@ -192,7 +192,7 @@ class _Learning:
             network=self._network,
             rng=self._rng,
             metrics=self._metrics[name],
-            past=WorkHistory(_nothing, _nothing),
+            history=WorkHistory(_nothing, _nothing),
         )
         worker.cloud, worker.tally = cloud, self._tally[name]
         return worker

@@ -1,4 +1,4 @@
-"""(iv) No work is lost or counted twice: what the books, the log and the parameters say of it.
+"""Checks (iv): no work is lost or counted twice, by what books, log and parameters say of it.
 
 Each step of worker w adds one to value w of every block, so its work is a whole number, and on the
 integers
@@ -61,7 +61,7 @@ def steps(worker: SimulatedWorker, records: list[Record], local_steps: I64) -> I
 
     learner, local = worker.trainer.learner, worker.trainer.paced.trainer.ledger.steps
     for round_id in sorted(committed.keys() & learner.books.spent.keys()):
-        if not worker.past.waited_for(round_id):
+        if not worker.history.waited_for(round_id):
             yield f"(iv) {worker.name} spent what round {round_id[:8]} committed"
     spent = sum(n for r, n in learner.books.spent.items() if r not in committed)
     before = {r: n for r, n in learner.books.spent_before.items() if r not in committed}
@@ -76,8 +76,8 @@ def steps(worker: SimulatedWorker, records: list[Record], local_steps: I64) -> I
                 f"{counted} steps taken{when}"
             )
 
-    leaf = worker.store.read(worker.replica.version().theta[0])
-    base = np.frombuffer(leaf, "<f4").reshape(len(local_steps), -1)[:, learner.index]
+    segment = worker.store.read(worker.replica.version().theta[0])
+    base = np.frombuffer(segment, "<f4").reshape(len(local_steps), -1)[:, learner.index]
     moved = learner.counts - base
     for block in np.flatnonzero(np.abs(moved - local_steps) > _CLOSE):
         yield (

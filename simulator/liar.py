@@ -148,10 +148,10 @@ class Liar:
         if content is None:
             return true
         version = canonical.decode(content, Version)
-        leaf = self.read(version.theta[0])
-        if leaf is None:
+        segment = self.read(version.theta[0])
+        if segment is None:
             return true
-        other = bytes(len(leaf))
+        other = bytes(len(segment))
         digest = canonical.digest_of(other)
         crafted = canonical.encode(replace(version, theta=(digest, *version.theta[1:])))
         self.files |= {digest: other, canonical.digest_of(crafted): crafted}

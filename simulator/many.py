@@ -1,4 +1,4 @@
-"""Many histories, and what is said of those that break a promise: seed, faults, transcript."""
+"""Plays many histories; says of those that break a promise their seed, faults and transcript."""
 
 import functools
 import logging

@@ -18,9 +18,9 @@ from common.errors import CrosscloudError, ProtocolError
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
 from services.wire.status import status_of
-from simulator.aside import Killed
 from simulator.host import NOBODY, Host, happens
 from simulator.liar import Liar
+from simulator.turn_thread import Killed
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ def records_of(log: Path) -> list[Record]:
     return [canonical.decode(p.read_bytes(), Record) for p in sorted(log.glob("*.json"))]
 
 
-def told(record: Record) -> str:
+def summary(record: Record) -> str:
     """Return a record in a few words."""
     if record.commit is not None:
         what = f"version {record.version} by {', '.join(record.commit.survivors)}"

@@ -1,4 +1,4 @@
-"""(iv) What the aggregates hold, against the steps that the workers' books say were taken off.
+"""Checks (iv): what the aggregates hold, against the steps that the workers' books took off.
 
 `ledger.py` says what of each block a round took off a worker; here is whether the sums have it.
 """
@@ -92,7 +92,9 @@ class Sums:
         self._indices = {w.name: w.trainer.learner.index for w in self._workers.values()}
         self._num_blocks = genesis.schema.num_blocks
         self._left = {
-            w.name: {r: w.past.left[r] for r in w.trainer.learner.books.spent if r in w.past.left}
+            w.name: {
+                r: w.history.left[r] for r in w.trainer.learner.books.spent if r in w.history.left
+            }
             for w in self._workers.values()
         }
         self._kind = genesis.algorithm.codec.kind
@@ -106,8 +108,8 @@ class Sums:
 
     def stands_on(self, version: Version, read_blob: ReadBlob) -> None:
         """Go on to a version."""
-        leaf = np.frombuffer(read_blob(version.theta[0]), "<f4").reshape(-1, BLOCK)
-        self._highest = np.maximum(self._highest, np.abs(leaf))
+        segment = np.frombuffer(read_blob(version.theta[0]), "<f4").reshape(-1, BLOCK)
+        self._highest = np.maximum(self._highest, np.abs(segment))
         scales = np.frombuffer(read_blob(version.scales[0]), "<f4")[: self._num_blocks]
         fragment = round_fragment(self._genesis.algorithm.codec, version.commits)
         found = round_selection(self._genesis, version.commits, fragment, scales)
@@ -206,8 +208,8 @@ class Sums:
     def _blocks(self, worker: SimulatedWorker, round_id: str) -> I64:
         """See `ledger.SentBy`: what is given up before it is encoded leaves every block."""
         base = self._bases.get((round_id, worker.name))
-        if base is None and round_id in worker.past.plans:
-            base = worker.past.plans[round_id].digest
+        if base is None and round_id in worker.history.plans:
+            base = worker.history.plans[round_id].digest
         if base is None:
             return np.arange(self._num_blocks)
         return self._selections[base].blocks

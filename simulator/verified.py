@@ -1,4 +1,4 @@
-"""(viii) No worker stands on, trains on, offers on or vouches for a version that is not believed.
+"""Checks (viii): no worker stands on, trains, offers or vouches for an unbelieved version.
 
 Believed is what the true log holds and, in the masked tier, what enough members of its round have
 said on the wire that they checked. This looks from outside: at what trainers are given, and at what
@@ -68,9 +68,9 @@ class Verified:
                 if word.worker == worker:
                     self._vouches(worker, word)
 
-    def given(self, worker: WorkerId, version: int, leaves: Sequence[str]) -> None:
-        """See which leaves a trainer is given, and as which version."""
-        theta = tuple(Digest(Path(leaf).name) for leaf in leaves)
+    def given(self, worker: WorkerId, version: int, segments: Sequence[str]) -> None:
+        """See which segments a trainer is given, and as which version."""
+        theta = tuple(Digest(Path(segment).name) for segment in segments)
         if theta not in self._theta.get(version, set()):
             self._broken(f"(viii) {worker} trains on a version {version} that is in no true log")
             return

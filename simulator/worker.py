@@ -46,7 +46,7 @@ from simulator.host import Host, happens
 from simulator.identities import identities
 from simulator.learner import Books, Counting
 from simulator.network import Network, NoAnswerError
-from simulator.past import WorkHistory, residual_in
+from simulator.work_history import WorkHistory, residual_in
 from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.tls_tier import TlsTier
@@ -61,7 +61,7 @@ class SimulatedTrainer:
     """`services.worker.trainer.TrainerLink` and the process behind it, between two awaits.
 
     Args:
-        past: is told what happens to work.
+        history: is told what happens to work.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class SimulatedTrainer:
         build: Build,
         now_s: Callable[[], float],
         progressed: Callable[[], None],
-        past: WorkHistory,
+        history: WorkHistory,
     ) -> None:
-        self._past = past
+        self._history = history
         self.progress: Progress | None = None
         self.paced = PacedTrainer(self, build, now_s)
         self.ready = self.paced.ready
@@ -135,8 +135,8 @@ class SimulatedTrainer:
         await asyncio.sleep(_TRAINER_LAG_S)
         self._answer = None
         match message:
-            case Begin(clock, leaves) | Merge(clock, leaves) | Return(clock, leaves):
-                self._past.given(clock.version, leaves)
+            case Begin(clock, segments) | Merge(clock, segments) | Return(clock, segments):
+                self._history.given(clock.version, segments)
         if isinstance(message, Close) and self._counts:  # before it is written
             self._freeze(message.round)
         books = self._books_after(message) if self._counts else None
@@ -151,7 +151,7 @@ class SimulatedTrainer:
 
     def _freeze(self, round_id: str) -> None:
         learner = self.learner
-        self._past.froze(round_id, learner.books.pending, self._now_s())
+        self._history.froze(round_id, learner.books.pending, self._now_s())
         learner.books = learner.books.freeze(round_id)
 
     def _books_after(self, message: object) -> Books | None:
@@ -164,7 +164,7 @@ class SimulatedTrainer:
         match message:
             case Merge(round=round_id, fate=fate) | Release(round=round_id, fate=fate):
                 if fate == "spent" and isinstance(message, Merge):
-                    self._past.spent(round_id, Path(message.anchor[0]).parent, self._now_s())
+                    self._history.spent(round_id, Path(message.anchor[0]).parent, self._now_s())
                 steps = ledger.frozen.get(round_id, Work()).steps
                 return books.release(round_id, fate, steps)
             case Return():
@@ -180,7 +180,7 @@ class SimulatedWorker:
 
     Args:
         metrics: shared by the lives of all workers: nobody reads them.
-        past: of all lives of this worker.
+        history: of all lives of this worker.
     """
 
     def __init__(
@@ -195,10 +195,10 @@ class SimulatedWorker:
         network: Network,
         rng: random.Random,
         metrics: WorkerMetrics,
-        past: WorkHistory,
+        history: WorkHistory,
     ) -> None:
         self.name = name
-        self.past = past
+        self.history = history
         self.host = host
         self._genesis = genesis
         self._network = network
@@ -210,7 +210,7 @@ class SimulatedWorker:
         self._inbox = Inbox(metrics)
         self._root = root
         build = Build(genesis, name, data, max_steps_per_s=max_steps_per_s)
-        self.trainer = SimulatedTrainer(build, now_s, self._inbox.progressed, past)
+        self.trainer = SimulatedTrainer(build, now_s, self._inbox.progressed, history)
         self.agent: Agent
         self.replica: Replica
         self.state: StateFolder

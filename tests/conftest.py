@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak-minutes", type=float, default=1.0, help="length of the soak (default: 1)"
     )
+    parser.addoption("--long", action="store_true", help="also tests that are marked `long`")
     parser.addoption(
         "--programs", action="store_true", help="only tests that use an optional program"
     )
@@ -37,12 +38,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
+        "markers", "long(reason): only with --long, since a test without the mark does as well"
+    )
+    config.addinivalue_line(
         "markers", "program(*names, required=True): uses them; skipped without them if required"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what cannot run here, and say why; with --programs, drop what would use none."""
+    """Skip what cannot run here, and say why; drop what was not asked for."""
+    if not config.getoption("--long"):
+        _drop(config, items, {i.nodeid for i in items if i.get_closest_marker("long")})
     using = []
     for item in items:
         for mark in item.iter_markers("program"):
@@ -52,9 +58,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if is_required or not reason:
                 using.append(item)
     if config.getoption("--programs"):
-        kept = {item.nodeid for item in using}
-        config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in kept])
-        items[:] = [i for i in items if i.nodeid in kept]
+        _drop(config, items, {i.nodeid for i in items} - {i.nodeid for i in using})
+
+
+def _drop(config: pytest.Config, items: list[pytest.Item], ids: set[str]) -> None:
+    config.hook.pytest_deselected(items=[i for i in items if i.nodeid in ids])
+    items[:] = [i for i in items if i.nodeid not in ids]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Who of a run's workers has not joined, and when to say so. Pure: time is an argument."""
+"""Tells which workers have not joined yet, and when to say so. Pure: time is an argument."""
 
 from collections.abc import Sequence
 

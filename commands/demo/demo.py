@@ -28,8 +28,8 @@ from commands.demo.processes import ProcessFailedError
 from commands.demo.table import joining_line, live_table, plain_line, saved
 from commands.report.main import REPORT, write_report
 from commands.report.run_folder import GENESIS
-from common.border import border
 from common.errors import ConfigError
+from common.foreign import boundary
 from services.config.names import check_name
 from services.config.places import check_folder
 from services.disk.files import keep_files_private
@@ -215,7 +215,7 @@ def _clear(folder: Path) -> None:
     run = folder / "run.yaml"
     if not run.is_file() or not run.read_bytes().startswith(HEADER.encode()):
         raise ConfigError(f"{folder} was not made by a demo: give another --name")
-    with border("--name", f"{folder} cannot be replaced", "give another"):
+    with boundary("--name", f"{folder} cannot be replaced", "give another"):
         shutil.rmtree(folder)
 
 

@@ -1,4 +1,4 @@
-"""Where everything of one local federation lies, and what its processes are told.
+"""Lays a local federation out: where its files lie, and what its processes are told.
 
     <folder>/run.yaml                      what the run is; genesis/ is made from it
              coordinator.yaml ...          one settings file per process, one for the operator

@@ -1,4 +1,4 @@
-"""Processes of one federation on this machine: started apart, ended in order, nothing left behind.
+"""Starts the processes of a federation on this machine, and ends them in order, all of them.
 
 Each runs in a session of its own: Ctrl-C reaches only the parent, which then ends them. Their own
 children are on a leash (`services/wire/child.py`) and end with them.

@@ -1,4 +1,4 @@
-"""How a run looks on a terminal of 80 columns, and as plain lines where there is none.
+"""Shows a run on a terminal of 80 columns, and as plain lines where there is none.
 
 Pure: a status in, text out.
 """

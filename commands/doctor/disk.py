@@ -1,4 +1,4 @@
-"""Does a folder have what its process needs: room, fsync, and for a log exclusive hard links?"""
+"""Checks that a folder has what its process needs: room, fsync, and for a log hard links."""
 
 import os
 import secrets

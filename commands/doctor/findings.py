@@ -18,7 +18,7 @@ class Finding:
     sentence: str
 
 
-def found(check: str, look: Callable[[], str]) -> Finding:
+def checked(check: str, look: Callable[[], str]) -> Finding:
     """Run one check: it returns what it found, or raises one of our errors."""
     try:
         return Finding(check, True, look())

@@ -1,4 +1,4 @@
-"""The learner of a worker or an evaluator, tried on its own device and data, in a process apart.
+"""Tries a worker's or evaluator's learner on its own device and data, in a process apart.
 
     doctor --starts--> python -m commands.doctor.learning CONFIG OUT --one line per finding--> OUT
 
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from commands.doctor.findings import Finding, found
+from commands.doctor.findings import Finding, checked
 from commands.doctor.role import role_of
 from common.errors import ConfigError
 from services.config.genesis_file import load_genesis
@@ -62,7 +62,7 @@ def examine(config: Path) -> Iterator[Finding]:
         learners.append(made)
         return f"{name} builds the run's model"
 
-    yield found("learner", learner)
+    yield checked("learner", learner)
     if not learners:
         return
     made = learners[0]
@@ -74,7 +74,7 @@ def examine(config: Path) -> Iterator[Finding]:
             return _said(rehearse(lambda: made.train(0.0), again=True), "a full batch")
         return _said(rehearse(made.evaluate), "the validation shard")
 
-    yield found("step", step)
+    yield checked("step", step)
 
 
 def _said(rehearsed: Rehearsal | None, what: str) -> str:

@@ -1,4 +1,4 @@
-"""One settings file in, findings out: which checks a process of each role needs.
+"""`crosscloud doctor`: one settings file in, findings out; which checks each role needs.
 
 Nothing here changes a run: a coordinator's lease, log and versions are left alone, and the folders
 get only short-lived files of its own.
@@ -17,7 +17,7 @@ from typing import Final
 import typer
 
 from commands.doctor import disk, learning, path, ports
-from commands.doctor.findings import Finding, Stopwatch, found
+from commands.doctor.findings import Finding, Stopwatch, checked
 from commands.doctor.role import role_of
 from commands.plan import room
 from common.documents import Genesis
@@ -98,7 +98,7 @@ def examine(config: Path) -> Iterator[Finding]:
     yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
     name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
     signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
-    own = found("certificate", lambda: _certificate(settings.tls, run, role, name, signs=signs))
+    own = checked("certificate", lambda: _certificate(settings.tls, run, role, name, signs=signs))
     yield own
     match settings:
         case CoordinatorSettings():
@@ -162,14 +162,14 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
     needed = room.coordinator_disk_peak(
         genesis, settings.snapshot_every, genesis.algorithm.max_cohort
     )
-    yield found("members", members)
-    yield found("disk owner", lambda: _owner(settings, genesis))
-    yield found("disk room", lambda: disk.room(folder, needed))
-    yield found("disk fsync", lambda: disk.durable(folder))
-    yield found("disk links", lambda: disk.exclusive(folder))
+    yield checked("members", members)
+    yield checked("disk owner", lambda: _owner(settings, genesis))
+    yield checked("disk room", lambda: disk.room(folder, needed))
+    yield checked("disk fsync", lambda: disk.durable(folder))
+    yield checked("disk links", lambda: disk.exclusive(folder))
     runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
-    yield found("ports", lambda: ports.own_ports(settings, Role.COORDINATOR, runs=runs))
-    yield found("redis", lambda: _redis(settings, genesis.run))
+    yield checked("ports", lambda: ports.own_ports(settings, Role.COORDINATOR, runs=runs))
+    yield checked("redis", lambda: _redis(settings, genesis.run))
 
 
 def _owner(
@@ -198,27 +198,27 @@ def _save(folder: Path) -> str:
 def _learning(
     config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
 ) -> Iterator[Finding]:
-    yield found("disk owner", lambda: _owner(settings, genesis))
+    yield checked("disk owner", lambda: _owner(settings, genesis))
     if isinstance(settings, WorkerSettings):
-        yield found("disk save", lambda: _save(settings.state_dir))
+        yield checked("disk save", lambda: _save(settings.state_dir))
     needed = (
         room.worker_disk_peak(genesis, room.ADAMW_BYTES)
         if role is Role.WORKER
         else room.evaluator_disk_peak(genesis)
     )
-    yield found("disk room", lambda: disk.room(settings.state_dir, needed))
-    yield found("disk fsync", lambda: disk.durable(settings.state_dir))
+    yield checked("disk room", lambda: disk.room(settings.state_dir, needed))
+    yield checked("disk fsync", lambda: disk.durable(settings.state_dir))
     if role is Role.WORKER:
-        yield found("disk links", lambda: disk.exclusive(settings.state_dir))
+        yield checked("disk links", lambda: disk.exclusive(settings.state_dir))
     runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
-    yield found("ports", lambda: ports.own_ports(settings, role, runs=runs))
+    yield checked("ports", lambda: ports.own_ports(settings, role, runs=runs))
     yield from learning.look(config)
     if isinstance(settings, WorkerSettings) and settings.trust.pins and genesis.algorithm.masked:
         from services.worker.trusted import trust_of
 
         pins, fewest = settings.trust.pins, trust_of(settings.trust).fewest
         needed = max(fewest, genesis.algorithm.min_cohort)
-        yield found("pins", lambda: _pinned(pins, needed))
+        yield checked("pins", lambda: _pinned(pins, needed))
 
 
 def _pinned(path: Path, needed: int) -> str:

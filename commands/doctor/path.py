@@ -1,4 +1,4 @@
-"""The way to the coordinator, step by step: name, TCP (or the proxy's CONNECT), TLS, gRPC, clock.
+"""Checks the way to the coordinator: name, TCP (or the proxy's CONNECT), TLS, gRPC, clock.
 
 gRPC itself says "unavailable" to most of what can be wrong here; so each step is tried alone, with
 sockets of our own, and the last one through gRPC as the processes do it.
@@ -14,7 +14,7 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from commands.doctor.findings import Finding, Stopwatch, found, or_else
+from commands.doctor.findings import Finding, Stopwatch, checked, or_else
 from common.errors import ConfigError
 from services.config.addresses import joined, parsed
 from services.config.settings import TlsSettings
@@ -42,7 +42,7 @@ def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
         ("tls", lambda: _tls(hop, host, port, proxy, tls)),
     )
     for step, look in steps:
-        finding = found(f"{what} {step}", look)
+        finding = checked(f"{what} {step}", look)
         yield finding
         if not finding.ok:
             return
@@ -51,14 +51,14 @@ def reach(what: str, address: str, tls: TlsSettings) -> Iterator[Finding]:
 def health(address: str, credentials: grpc.ChannelCredentials) -> Iterator[Finding]:
     """Yield whether the control port answers in gRPC, and how far apart the two clocks are."""
     skews: list[float] = []
-    yield found("control grpc", lambda: _health(address, credentials, skews))
+    yield checked("control grpc", lambda: _health(address, credentials, skews))
     if skews:
-        yield found("clock", lambda: _clock(skews[0]))
+        yield checked("clock", lambda: _clock(skews[0]))
 
 
 def is_bulk(address: str, credentials: grpc.ChannelCredentials) -> Finding:
     """Find out whether the bulk port is one: a control port tells its health."""
-    return found("bulk grpc", lambda: _bulk(address, credentials))
+    return checked("bulk grpc", lambda: _bulk(address, credentials))
 
 
 def _name(host: str, proxy: Proxy | None) -> str:

@@ -1,4 +1,4 @@
-"""Are the ports that a process is to listen on free, or does it run on them already?"""
+"""Checks that the ports of a process are free, or that it runs on them already."""
 
 from collections.abc import Callable
 

@@ -21,8 +21,8 @@ from cryptography import x509
 
 from commands.doctor.findings import or_else
 from commands.doctor.role import role_of
-from common.border import foreign
 from common.errors import BadKeyError, ConfigError, CrosscloudError, NotAMemberError
+from common.foreign import foreign
 from common.text import printable
 from services.config.addresses import here, joined
 from services.config.settings import (

@@ -1,4 +1,4 @@
-"""What kind of process a settings file is for: nobody has to say it again on the command line."""
+"""Tells from a settings file which kind of process it is for."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 from cryptography import x509
 
-from common.border import foreign
 from common.errors import BadKeyError, ConfigError, NotAMemberError
+from common.foreign import foreign
 from services.config.config_file import overridden, read_mapping
 from services.config.file_kind import process_in
 from services.config.settings import EvaluatorSettings

@@ -20,11 +20,11 @@ from common.documents import (
     Counters,
     Evaluation,
     Genesis,
-    Lanes,
     Numbers,
     Offer,
     Plan,
     Record,
+    SideValues,
     WorkerCounters,
 )
 from common.ids import Digest, RoundId, WorkerId
@@ -109,7 +109,7 @@ def _play(
         plan=plan,
         numbers=dict.fromkeys(tiers, numbers),
         survivors=tuple(tiers),
-        lanes=Lanes(65535 * len(tiers), 3 * 2**20 * len(tiers), 0),
+        lanes=SideValues(65535 * len(tiers), 3 * 2**20 * len(tiers), 0),
         aggregate=_DIGEST,
         aggregate_bytes=genesis.schema.length,
     )

@@ -1,4 +1,4 @@
-"""What clouds charge for traffic that leaves them. What comes in is free.
+"""Prices the traffic that leaves a cloud. What comes in is free.
 
 The coordinator pays for what everybody downloads, each worker for what it uploads, whether or not
 two of them stand in the same cloud.

@@ -99,8 +99,8 @@ class PlanOptions(_PlanSettings):
         default=1.0,
         gt=0,
         le=1,
-        description="share of an aggregate's bytes that is left when it is packed for the wire: 0.6"
-        " to 0.9, as the data will have it (ADR 0007); 1 = the most",
+        description="share of an aggregate's bytes that is left when it is compressed for the wire:"
+        " 0.6 to 0.9, as the data will have it (ADR 0007); 1 = the most",
     )
     encode_s_per_gb: float = Field(
         default=1.2, ge=0, description="seconds of a worker per 10^9 bytes of float32 model"

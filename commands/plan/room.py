@@ -7,11 +7,11 @@ while a version is written beside those that are kept.
 from dataclasses import dataclass
 from typing import Final
 
-from common.documents import Commit, Counters, Genesis, Lanes, Plan, Record
+from common.documents import Commit, Counters, Genesis, Plan, Record, SideValues
 from common.ids import Digest, RoundId
 from common.outer import has_momentum
 from common.progress import float32_bytes
-from common.schema import leaves
+from common.schema import segments
 from common.shards import PayloadLayout
 from common.terms import round_bits, round_fragment, round_layout
 from services.coordinator.kept.retention import Retention
@@ -46,8 +46,8 @@ def version_files(genesis: Genesis) -> list[int]:
     """Return the size of each file of a version, as if none were shared; its document last."""
     schema = genesis.schema
     vectors, per_block = (3, 2) if has_momentum(genesis.algorithm.outer) else (1, 1)
-    values = [_VALUE * (stop - start) for start, stop in leaves(schema.length)]
-    blocks = [_VALUE * (stop - start) for start, stop in leaves(schema.num_blocks)]
+    values = [_VALUE * (stop - start) for start, stop in segments(schema.length)]
+    blocks = [_VALUE * (stop - start) for start, stop in segments(schema.num_blocks)]
     files = [*values * vectors, *blocks * per_block]
     return [*files, _DIGEST_BYTES * len(files)]
 
@@ -75,10 +75,10 @@ def first_layout(genesis: Genesis) -> PayloadLayout:
 
 def most_kept(snapshot_every: int) -> Kept:
     """Return the most that is kept at any time."""
-    keeping, most = Retention(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
+    retention, most = Retention(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
     for version in range(1, 3 * snapshot_every + 1):
-        keeping.recorded(_record(version))
-        order = keeping.collect()
+        retention.recorded(_record(version))
+        order = retention.collect()
         most = Kept(max(most.versions, len(order.versions)), max(most.aggregates, len(order.files)))
     return most
 
@@ -92,7 +92,7 @@ def coordinator_data_bytes(genesis: Genesis, kept: Kept, num_survivors: int) -> 
 def coordinator_disk_peak(genesis: Genesis, snapshot_every: int, num_members: int) -> int:
     """Return the most of `data_dir`: one more version and aggregate, and a cohort's uploads.
 
-    Aggregates lie there packed as well, at worst hardly smaller.
+    Aggregates lie there compressed as well, at worst hardly smaller.
     """
     most = most_kept(snapshot_every)
     writing = Kept(most.versions + 1, most.aggregates + 1)
@@ -129,7 +129,7 @@ def worker_memory_bytes(genesis: Genesis, optimizer_bytes: float) -> float:
     """Return memory of both processes on a CPU, activations of a batch not counted.
 
     Values, gradients, the inner optimiser's state; theta, base, residual and what is merged pass
-    through in leaves of 4 MiB.
+    through in segments of 4 MiB.
     """
     per_parameter = 2 * _VALUE + optimizer_bytes + _ALLOCATOR
     model = float32_bytes(genesis.schema) / _VALUE
@@ -139,7 +139,7 @@ def worker_memory_bytes(genesis: Genesis, optimizer_bytes: float) -> float:
 def evaluator_memory_bytes(genesis: Genesis) -> float:
     """Return memory of an evaluator on a CPU, activations of a batch not counted.
 
-    Values alone: versions pass through in leaves of 4 MiB, and there is nothing to train.
+    Values alone: versions pass through in segments of 4 MiB, and there is nothing to train.
     """
     return float32_bytes(genesis.schema) + _EVALUATOR_BYTES
 
@@ -148,7 +148,7 @@ def _record(version: int) -> Record:
     """Return a commit's record, as far as `Retention` looks at it."""
     none = Digest("")
     plan = Plan("", RoundId(""), "", version - 1, none, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, ())
-    commit = Commit(plan, {}, (), Lanes(0, 0, 0), _digest(version), 0)
+    commit = Commit(plan, {}, (), SideValues(0, 0, 0), _digest(version), 0)
     return Record(version, none, 0, 0, version, _digest(version), 0.0, Counters(), commit=commit)
 
 

@@ -12,7 +12,7 @@ from common.documents import Genesis
 from common.shards import PayloadLayout
 from protos.v1 import bulk_pb2
 from services.wire import framing
-from services.wire.compression import PIECE_BYTES
+from services.wire.compression import PART_BYTES
 from services.wire.traffic import Direction, TrafficCounts
 
 Traffic = Mapping[Direction, Mapping[str, int]]
@@ -20,24 +20,24 @@ Traffic = Mapping[Direction, Mapping[str, int]]
 
 
 def round_traffic(
-    layout: PayloadLayout, num_members: int, talk: Conversation, packed: float = 1.0
+    layout: PayloadLayout, num_members: int, talk: Conversation, compressed: float = 1.0
 ) -> Traffic:
     """Return the bytes of one member of a committed round, its heartbeats not counted.
 
     Args:
-        packed: share of an aggregate's bytes that is left when it is packed.
+        compressed: share of an aggregate's bytes that is left when it is compressed.
     """
     tally = TrafficCounts()
     for direction, size in talk.round:
         tally.message(direction, "control", size)
     last = layout.num_shards - 1  # its number takes as many bytes as most do
-    for section in (layout.data_bytes, layout.lanes_bytes, layout.tags_bytes):
-        for length, num in _pieces(section, layout.shard_bytes):
+    for section in (layout.data_bytes, layout.side_bytes, layout.tags_bytes):
+        for length, num in _parts(section, layout.shard_bytes):
             message = len(framing.shard(bytes(16), last, bytes(length)))
             tally.message("sent", "update", message, num)
     answer = bulk_pb2.PushShardsResponse()
     tally.message("received", "update", answer.ByteSize())
-    _download(tally, "aggregate", round(packed * layout.aggregate_bytes(num_members)))
+    _download(tally, "aggregate", round(compressed * layout.aggregate_bytes(num_members)))
     return _of(tally)
 
 
@@ -52,12 +52,12 @@ def download_traffic(kind: str, files: Iterable[int]) -> Traffic:
 def _download(tally: TrafficCounts, kind: str, size: int, num_files: int = 1) -> None:
     request = bulk_pb2.DownloadRequest(digest=bytes(32), packed=True)
     tally.message("sent", kind, request.ByteSize(), num_files)
-    for length, num in _pieces(size, PIECE_BYTES):
+    for length, num in _parts(size, PART_BYTES):
         message = len(framing.download_response(size, bytes(length)))
         tally.message("received", kind, message, num * num_files)
 
 
-def _pieces(size: int, most: int) -> Iterator[tuple[int, int]]:
+def _parts(size: int, most: int) -> Iterator[tuple[int, int]]:
     """Yield the lengths of what a body is cut into, and how many there are of each."""
     num_whole, rest = divmod(size, most)
     if num_whole:

@@ -1,4 +1,4 @@
-"""What the run was told: every constant by its name, the model, the stop, the genesis hash."""
+"""The page on what the run was told: every constant, the model, the stop, the genesis hash."""
 
 import dataclasses
 import json

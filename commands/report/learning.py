@@ -1,4 +1,4 @@
-"""How the model got better: loss, perplexity, accuracy, over time and over bytes."""
+"""The page on how the model got better: loss, perplexity, accuracy, over time and over bytes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

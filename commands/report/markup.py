@@ -1,4 +1,4 @@
-"""Building the page as a tree: every text and attribute is escaped by the one serialiser.
+"""Builds the page as a tree: every text and attribute is escaped by the one serialiser.
 
 There is no way to put markup in as text: who wants an element makes one with `el`. The serialiser
 is the standard library's; what it lets pass and a browser may not (control characters, halves of

@@ -1,4 +1,4 @@
-"""The page: every part in its place, in one file that asks nobody for anything.
+"""Puts the page together: every part in its place, in one file that loads nothing else.
 
 No script, no link, no font, no image from elsewhere; the content security policy allows the one
 style sheet by its hash and nothing else. The same folder and price give the same bytes.

@@ -1,4 +1,4 @@
-"""Reading what a run left on disk: `result.json`, `metrics.jsonl`, and the genesis if it is there.
+"""Reads what a run left on disk: `result.json`, `metrics.jsonl`, and the genesis if it is there.
 
 Nothing in these files is trusted: each value is checked for its type and range here, and every
 text is escaped by `markup.py`. What an older coordinator did not write yet is None, and the page

@@ -1,4 +1,4 @@
-"""Rounds and workers along the run's time: outcomes, phases, contributions, staleness."""
+"""The page on rounds and workers over time: outcomes, phases, contributions, staleness."""
 
 import statistics
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What the run moved, by kind and by worker, against float32 FedAvg, and what that costs."""
+"""The page on what the run moved: by kind, by worker, against float32 FedAvg, and its cost."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""One fragment after the other: a permutation of the blocks, cut into F parts.
+"""Selects one fragment after the other: a permutation of the blocks, cut into F parts.
 
 Every fragment has blocks of all layers, and the rounds take them in turn: commit n moves fragment
 n mod F. A worker's parameters go on drifting from the base where they were not sent, so that a

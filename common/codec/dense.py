@@ -1,4 +1,4 @@
-"""Every value in a ring of b bits: rotated, quantised with stochastic rounding, error fed back.
+"""The dense codec: every value in a ring of b bits, rotated, rounded at random, error fed back.
 
     y  = H . diag(signs) . (factor * difference) + carried
     q  = clip(round(y/step_B + noise), -L, L)             x = q mod 2**b

@@ -1,4 +1,4 @@
-"""Every value as it is: no rotation, no residual, added as float32. Only for the tls tier.
+"""The float32 codec: every value as it is, no rotation, no residual. Only for the tls tier.
 
 x = factor * difference
 mean = ((0 + x_1) + x_2 + ...) * float32(65535/sum V)      survivors sorted by name

@@ -1,4 +1,4 @@
-"""The blocks that should have moved most: those with the largest scales.
+"""Selects the blocks that should have moved most: those with the largest scales.
 
 What everybody knows needs no index bytes. As in `cyclic.py` a worker's parameters drift on where
 they were not sent. How far is nobody's to tell (`common/scales.py`): a scale was measured when its

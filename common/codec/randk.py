@@ -1,4 +1,4 @@
-"""Blocks drawn at random, anew in every round, from a seed that everybody knows.
+"""Selects blocks at random, anew in every round, from a seed that everybody knows.
 
 As in `cyclic.py` a worker's parameters drift on where they were not sent. How long that has been
 differs from block to block, so a version keeps it, and scales grow by it (`common/scales.py`).

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from common.schema import BLOCK, LEAF
+from common.schema import BLOCK, SEGMENT
 
 I64 = npt.NDArray[np.int64]
 
-_BLOCKS_PER_LEAF = LEAF // BLOCK
+_PER_SEGMENT = SEGMENT // BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +52,21 @@ class Selection:
     def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield (start, stop), in values of the vector, of wire blocks `first` to `last`, in order.
 
-        A run is as long as it can be within one leaf.
+        A run is as long as it can be within one segment.
         """
         yield from runs(self.blocks[first:last])
 
 
 def runs(blocks: I64) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop), in values, of consecutive blocks; a run stays within one leaf."""
+    """Yield (start, stop), in values, of consecutive blocks; a run stays within one segment."""
     if not len(blocks):
         return
     first, last = int(blocks[0]), int(blocks[-1])
-    if last - first == len(blocks) - 1 and first // _BLOCKS_PER_LEAF == last // _BLOCKS_PER_LEAF:
+    if last - first == len(blocks) - 1 and first // _PER_SEGMENT == last // _PER_SEGMENT:
         yield first * BLOCK, (last + 1) * BLOCK
         return
     breaks = np.diff(blocks) != 1
-    breaks |= np.diff(blocks // _BLOCKS_PER_LEAF) != 0
+    breaks |= np.diff(blocks // _PER_SEGMENT) != 0
     starts = np.concatenate([[0], np.flatnonzero(breaks) + 1, [len(blocks)]]).tolist()
     for a, b in itertools.pairwise(starts):
         yield int(blocks[a]) * BLOCK, (int(blocks[b - 1]) + 1) * BLOCK

@@ -1,4 +1,4 @@
-"""Of each block the k largest values: where they lie, and two bits each. Only for the tls tier.
+"""The topk codec: of each block the k largest values, a place and two bits each. Only tls tier.
 
     y  = factor * difference + carried                       not rotated: its tail is what counts
     picked = the k largest |y|                               k = BLOCK / one_in
@@ -202,15 +202,15 @@ def _largest(sizes: F32, num: int) -> Positions:
 def _levels(sizes: F32) -> tuple[Flags, Any]:
     """Return which sizes are high, bool[n, k], and both means, float16[n, 2].
 
-    One of Lloyd's (1982) iterations from the mean: the border lies half-way between the levels.
+    One of Lloyd's (1982) iterations from the mean: the boundary lies half-way between the levels.
     """
     sizes = np.minimum(sizes, np.float32(LARGEST))
-    border = sizes.mean(axis=1, keepdims=True)
+    boundary = sizes.mean(axis=1, keepdims=True)
     for _ in range(2):
-        high = sizes > border
+        high = sizes > boundary
         count = high.sum(axis=1, keepdims=True)
         upper = np.where(high, sizes, 0).sum(axis=1, keepdims=True) / np.maximum(count, 1)
         lower = np.where(high, 0, sizes).sum(axis=1, keepdims=True)
         lower /= np.maximum(sizes.shape[1] - count, 1)
-        border = (upper + lower) / 2
+        boundary = (upper + lower) / 2
     return high, np.hstack([upper, lower]).astype(_SCALES)

@@ -1,12 +1,12 @@
-"""Masks: what hides one member's values, lanes and tags, and what is left of them in a sum.
+"""Masks: what hides one member's values, side values and tags, and what is left of them in a sum.
 
     Y_i = x_i + PRG(self_i) + sum_{j>i} PRG(pair_ij) - sum_{j<i} PRG(pair_ij)     over U2, by name
     sum over S of Y_i = sum of x_i + sum over S of PRG(self_i)
                         + sum over i in S, j lost: PRG(pair_ij) if j > i else -PRG(pair_ij)
 
-(Bonawitz et al. 2017, section 6.) `member_masks` makes the first line's, which a member adds;
+(Bonawitz et al. 2017, figure 4.) `member_masks` makes the first line's, which a member adds;
 `remaining_masks` the second's, which the coordinator subtracts. Three streams of each seed: "data"
-for the words of the data section, "lanes", and "tag" for the two tags of each shard.
+for the words of the data section, "lanes" for the side values, "tag" for the tags of each shard.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from common.keystream import TILE_BYTES
 from common.secagg.labels import StreamPurpose
 from common.secagg.ring import Ring, Words
 from common.secagg.streams import Stream
-from common.shards import LANES_HEAD_BYTES
+from common.shards import SIDE_HEAD_BYTES
 
 NUM_TAGS: Final = 2
 """Per shard: the public and the secret one; together one AES block of the stream "tag"."""
@@ -39,7 +39,7 @@ class Masks:
     def __init__(self, ring: Ring, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
         self._ring = ring
         self._data = _signed(plus, minus, "data")
-        self._lanes = _signed(plus, minus, "lanes")
+        self._side_values = _signed(plus, minus, "lanes")
         self._tag = _signed(plus, minus, "tag")
         self._tile = np.empty(TILE_BYTES, np.uint8)
 
@@ -56,18 +56,18 @@ class Masks:
         """Subtract what `add` adds."""
         self._apply_to_words(words, offset, add=False)
 
-    def add_lanes(self, content: U8, offset: int) -> None:
-        """Add the masks to lanes in place: modulo 2**64 in the head, 2**32 in what follows.
+    def add_side_values(self, content: U8, offset: int) -> None:
+        """Add the masks to side values in place: modulo 2**64 in the head, 2**32 in what follows.
 
         Args:
-            content: uint8[n], a shard of the lanes section; the padding is masked too.
-            offset: where it begins in the lanes section, in bytes.
+            content: uint8[n], a shard of the side values; the padding is masked too.
+            offset: where it begins among the side values, in bytes.
         """
-        self._apply_to_lanes(content, offset, add=True)
+        self._apply_to_side_values(content, offset, add=True)
 
-    def subtract_lanes(self, content: U8, offset: int) -> None:
-        """Subtract what `add_lanes` adds."""
-        self._apply_to_lanes(content, offset, add=False)
+    def subtract_side_values(self, content: U8, offset: int) -> None:
+        """Subtract what `add_side_values` adds."""
+        self._apply_to_side_values(content, offset, add=False)
 
     def add_tags(self, shard: int, tags: Sequence[int]) -> tuple[int, ...]:
         """Return a shard's tags plus their masks, modulo 2**64.
@@ -102,10 +102,10 @@ class Masks:
                 else:
                     np.subtract(part, mask, out=part)
 
-    def _apply_to_lanes(self, content: U8, offset: int, *, add: bool) -> None:
-        head = max(0, min(LANES_HEAD_BYTES - offset, len(content)))
-        self._apply(self._lanes, content[:head].view("<u8"), offset, add=add)
-        self._apply(self._lanes, content[head:].view("<u4"), offset + head, add=add)
+    def _apply_to_side_values(self, content: U8, offset: int, *, add: bool) -> None:
+        head = max(0, min(SIDE_HEAD_BYTES - offset, len(content)))
+        self._apply(self._side_values, content[:head].view("<u8"), offset, add=add)
+        self._apply(self._side_values, content[head:].view("<u4"), offset + head, add=add)
 
     def _with_tag_masks(self, shard: int, tags: Sequence[int], *, add: bool) -> tuple[int, ...]:
         words = np.array(tags, "<u8")

@@ -26,7 +26,7 @@ r and s are odd, so a change within one word (or 32-bit value) never goes unnoti
 made without knowing a and z, does with a chance below 2**-45 (32 bits: 2**-29): what counts is the
 largest power of two that divides all of it, at most 2**15 (2**31).
 
-Lanes are unsigned, 64 bits each in the head, then 32 (z_B, padding), and each number has an odd
+Side values are unsigned, 64 bits each in the head, then 32 (z_B, padding), and each has an odd
 64-bit a_j of its own. Here a change of several numbers by multiples of 2**k goes unnoticed with a
 chance of 2**(k-63): so a head of 2**48 or more is refused, and the caller bounds it further.
 """
@@ -43,7 +43,7 @@ from common.ids import WorkerId
 from common.packing import signed12, unpack12
 from common.secagg.ring import Ring, Words
 from common.secagg.streams import Stream
-from common.shards import LANES_HEAD_BYTES, PayloadLayout
+from common.shards import SIDE_HEAD_BYTES, PayloadLayout
 
 MODULUS: Final = 2**64
 
@@ -71,7 +71,7 @@ class Coefficients:
         self.places = (self._low.astype(np.float64), self._high.astype(np.float64))
         """s_j's lower and upper half, float64[num_places]."""
         self._groups = Stream(seed, "tag-group")
-        self._lanes = Stream(seed, "tag-lanes")
+        self._side_values = Stream(seed, "tag-lanes")
 
     @property
     def place_sum(self) -> int:
@@ -82,9 +82,9 @@ class Coefficients:
         """Return r_g, uint64[num], from group `first` of the data section on."""
         return self._groups.integers(first, num) | _ONE
 
-    def lanes(self, first: int, num: int) -> U64:
-        """Return the lanes' coefficients, uint64[num], from number `first` of the section on."""
-        return self._lanes.integers(first, num) | _ONE
+    def side_values(self, first: int, num: int) -> U64:
+        """Return the side values' coefficients, uint64[num], from number `first` on."""
+        return self._side_values.integers(first, num) | _ONE
 
 
 class Tagger:
@@ -113,18 +113,18 @@ class Tagger:
 
         Args:
             shard: its index.
-            content: the packed signed values, or the lanes: one member's, or a sum.
+            content: the packed signed values, or the side values: one member's, or a sum.
             words: of a data shard, where the caller has its ring words: 12-bit values are then not
                 unpacked again.
 
         Raises:
-            BadUpdateError: there is no such shard, or it has another length, or a lane is no sum.
+            BadUpdateError: there is no such shard, or it has another length, or is no sum.
         """
         offset, length = self._layout.shard(shard)
         if len(content) != length:
             raise BadUpdateError(f"shard {shard} has {len(content)} bytes, must be {length}")
-        if shard in self._layout.lanes_shards:
-            return self._lane_tags(shard, content, self._layout.within_lanes(shard).start)
+        if shard in self._layout.side_shards:
+            return self._side_tags(shard, content, self._layout.within_side_values(shard).start)
         known = words if self._ring.bits == 12 else None
         return self._data_tags(np.frombuffer(content, np.uint8), offset, known)
 
@@ -165,17 +165,17 @@ class Tagger:
         numbers = self._scratch[: len(content) // 2]
         return (np.bitwise_xor(content.view("<u2"), _BIAS[bits], out=numbers).view("<i2"),)
 
-    def _lane_tags(self, shard: int, content: Content, offset: int) -> tuple[int, ...]:
-        head = max(0, min(LANES_HEAD_BYTES - offset, len(content)))
+    def _side_tags(self, shard: int, content: Content, offset: int) -> tuple[int, ...]:
+        head = max(0, min(SIDE_HEAD_BYTES - offset, len(content)))
         packed = np.frombuffer(content, np.uint8)
         if head and (largest := int(packed[:head].view("<u8").max())) >= _HEAD_BOUND:
             raise BadUpdateError(
-                f"shard {shard}: a lane is {largest}, no sum reaches {_HEAD_BOUND}"
+                f"shard {shard}: a side value is {largest}, no sum reaches {_HEAD_BOUND}"
             )
         numbers = np.concatenate([packed[:head].view("<u8"), packed[head:].view("<u4")])
-        first = 0 if head else _HEAD_NUMBERS + (offset - LANES_HEAD_BYTES) // 4
+        first = 0 if head else _HEAD_NUMBERS + (offset - SIDE_HEAD_BYTES) // 4
         return tuple(
-            int((c.lanes(first, len(numbers)) * numbers).sum()) for c in self._coefficients
+            int((c.side_values(first, len(numbers)) * numbers).sum()) for c in self._coefficients
         )
 
 

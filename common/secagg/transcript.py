@@ -15,9 +15,9 @@ from typing import Final, Literal
 from cryptography import x509
 
 from common import canonical
-from common.border import foreign
 from common.documents import Answer, Attestation, Offer, Plan, RollbackOrder
 from common.errors import BadKeyError, BadSignatureError
+from common.foreign import foreign
 from common.ids import WorkerId
 from common.secagg import labels, signatures
 from common.secagg.keys import KEY_BYTES, EncPublicKey, MaskPublicKey

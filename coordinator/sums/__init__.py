@@ -1,1 +1,1 @@
-"""Ways of adding up."""
+"""Adds up the survivors' uploads, plain or masked."""

@@ -12,18 +12,18 @@ import numpy as np
 from common.arrays import U32, ReadBytes
 from common.chain import tiles
 from common.checks import MAX_LOSS_2_20
-from common.documents import Lanes
+from common.documents import SideValues
 from common.errors import BadUpdateError
 from common.ids import WorkerId
 from common.schema import BLOCK
-from common.shards import pack_energy, unpack_lanes
+from common.shards import pack_energy, unpack_side_values
 from common.terms import Terms
 
 
 def aggregate(
     terms: Terms, uploads: Mapping[WorkerId, ReadBytes], write: Callable[[bytes], None]
-) -> Lanes:
-    """Write the aggregate in order of its bytes; return the summed lanes.
+) -> SideValues:
+    """Write the aggregate in order of its bytes; return the summed side values.
 
     Args:
         terms: of the round.
@@ -34,7 +34,7 @@ def aggregate(
         BadUpdateError: names the worker; what was written is to be thrown away.
     """
     survivors = sorted(uploads)
-    lanes, energy = _sum_of_lanes(terms, survivors, uploads)  # first: they are small
+    side, energy = _sum_of_side_values(terms, survivors, uploads)  # first: they are small
     codec, layout = terms.codec, terms.layout
     for start, stop in tiles(0, layout.length):
         first, last = start // BLOCK, stop // BLOCK
@@ -45,31 +45,31 @@ def aggregate(
                 total = codec.add(total, uploads[worker](offset, num_bytes))
         write(codec.pack(total))
     write(pack_energy(energy))
-    return lanes
+    return side
 
 
-def _sum_of_lanes(
+def _sum_of_side_values(
     terms: Terms, survivors: list[WorkerId], uploads: Mapping[WorkerId, ReadBytes]
-) -> tuple[Lanes, U32]:
+) -> tuple[SideValues, U32]:
     v = loss_2_20 = clipped = 0
     energy = np.zeros(terms.layout.num_blocks, np.uint32)
     for worker in survivors:
-        content = uploads[worker](terms.layout.lanes_offset, terms.layout.lanes_bytes)
+        content = uploads[worker](terms.layout.side_offset, terms.layout.side_bytes)
         with _blaming(worker):
-            lanes, own_energy = unpack_lanes(content, terms.layout)
-            _check_lanes(terms, worker, lanes, int(own_energy.max()))
-        v, loss_2_20, clipped = v + lanes.v, loss_2_20 + lanes.loss_2_20, clipped + lanes.clipped
+            side, own_energy = unpack_side_values(content, terms.layout)
+            _check_side_values(terms, worker, side, int(own_energy.max()))
+        v, loss_2_20, clipped = v + side.v, loss_2_20 + side.loss_2_20, clipped + side.clipped
         energy += own_energy
-    return Lanes(v, loss_2_20, clipped), energy
+    return SideValues(v, loss_2_20, clipped), energy
 
 
-def _check_lanes(terms: Terms, worker: WorkerId, lanes: Lanes, energy: int) -> None:
-    if lanes.v != terms.weights.v[worker]:
-        raise BadUpdateError(f"V is {lanes.v}, its numbers give {terms.weights.v[worker]}")
-    if lanes.loss_2_20 > MAX_LOSS_2_20:
-        raise BadUpdateError(f"loss is {lanes.loss_2_20}/2**20 nats, at most {MAX_LOSS_2_20}")
-    if lanes.clipped > (1 if terms.clip > 0 else 0):
-        raise BadUpdateError(f"clipped is {lanes.clipped} while C is {terms.clip}")
+def _check_side_values(terms: Terms, worker: WorkerId, side: SideValues, energy: int) -> None:
+    if side.v != terms.weights.v[worker]:
+        raise BadUpdateError(f"V is {side.v}, its numbers give {terms.weights.v[worker]}")
+    if side.loss_2_20 > MAX_LOSS_2_20:
+        raise BadUpdateError(f"loss is {side.loss_2_20}/2**20 nats, at most {MAX_LOSS_2_20}")
+    if side.clipped > (1 if terms.clip > 0 else 0):
+        raise BadUpdateError(f"clipped is {side.clipped} while C is {terms.clip}")
     if energy > terms.scales.energy_cap:
         raise BadUpdateError(f"a block's energy is {energy}, at most {terms.scales.energy_cap}")
 

@@ -1,6 +1,6 @@
 """Adds the survivors' masked uploads, and takes the masks off their sum: never off one of them.
 
-One shard at a time: its memory does not grow with the model (but for lanes and tags) or with the
+One shard at a time: its memory does not grow with the model (side values and tags do) or with the
 cohort. What comes out is what `aggregate.py` makes of the same updates in the tls tier, and the
 sums of the tags. It refuses a sum that does not match its public tags, naming the shard.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from common.arrays import U8, ReadBytes
 from common.checks import MAX_LOSS_2_20
-from common.documents import Lanes, Plan
+from common.documents import Plan, SideValues
 from common.errors import BadUpdateError
 from common.ids import WorkerId
 from common.secagg.keys import MaskSecretKey, pair_seed, self_seed
@@ -21,11 +21,11 @@ from common.secagg.ring import Ring
 from common.secagg.tags import MODULUS, Tagger, check_public
 from common.secagg.transcript import mask_key_of
 from common.shards import (
-    LANES_HEAD_BYTES,
+    SIDE_HEAD_BYTES,
     PayloadLayout,
     pack_energy,
     pack_tag_sums,
-    unpack_lanes,
+    unpack_side_values,
     unpack_tags,
 )
 from coordinator.ports import Secrets
@@ -54,8 +54,8 @@ def masked_aggregate(
     tagger: Tagger,
     energy_cap: int,
     write: Callable[[bytes], None],
-) -> Lanes:
-    """Write the aggregate in order of its bytes; return the summed lanes.
+) -> SideValues:
+    """Write the aggregate in order of its bytes; return the summed side values.
 
     Args:
         layout: of the round, with tags.
@@ -69,13 +69,13 @@ def masked_aggregate(
         BadUpdateError: names the shard; what was written is to be thrown away.
     """
     tags = _summed_tags(layout, uploads, masks)
-    content = _summed_lanes(layout, uploads, masks)
-    for shard in layout.lanes_shards:
-        check_public(tagger, shard, content[layout.within_lanes(shard)], tags[shard][0])
-    lanes, energy = unpack_lanes(content, layout)
+    content = _summed_side_values(layout, uploads, masks)
+    for shard in layout.side_shards:
+        check_public(tagger, shard, content[layout.within_side_values(shard)], tags[shard][0])
+    side, energy = unpack_side_values(content, layout)
     most = len(uploads)
-    _check(lanes.loss_2_20 <= most * MAX_LOSS_2_20, f"the losses sum up to {lanes.loss_2_20}")
-    _check(lanes.clipped <= most, f"{lanes.clipped} of {most} updates are clipped")
+    _check(side.loss_2_20 <= most * MAX_LOSS_2_20, f"the losses sum up to {side.loss_2_20}")
+    _check(side.clipped <= most, f"{side.clipped} of {most} updates are clipped")
     _check(int(energy.max()) <= most * energy_cap, "a block's energy is beyond its cap")
     ring = Ring(layout.bits)
     for shard in range(layout.num_data_shards):
@@ -89,7 +89,7 @@ def masked_aggregate(
         write(payload)
     write(pack_energy(energy))
     write(pack_tag_sums(tags))
-    return lanes
+    return side
 
 
 def _summed_tags(
@@ -104,18 +104,18 @@ def _summed_tags(
     return [masks.subtract_tags(shard, pair) for shard, pair in enumerate(sums)]
 
 
-def _summed_lanes(
+def _summed_side_values(
     layout: PayloadLayout, uploads: Mapping[WorkerId, ReadBytes], masks: Masks
 ) -> bytes:
-    total: U8 = np.zeros(layout.lanes_bytes, np.uint8)
-    head, tail = total[:LANES_HEAD_BYTES].view("<u8"), total[LANES_HEAD_BYTES:].view("<u4")
+    total: U8 = np.zeros(layout.side_bytes, np.uint8)
+    head, tail = total[:SIDE_HEAD_BYTES].view("<u8"), total[SIDE_HEAD_BYTES:].view("<u4")
     for read in uploads.values():
-        own = np.frombuffer(read(layout.lanes_offset, layout.lanes_bytes), np.uint8)
-        head += own[:LANES_HEAD_BYTES].view("<u8")
-        tail += own[LANES_HEAD_BYTES:].view("<u4")
-    for shard in layout.lanes_shards:
-        part = layout.within_lanes(shard)
-        masks.subtract_lanes(total[part], part.start)
+        own = np.frombuffer(read(layout.side_offset, layout.side_bytes), np.uint8)
+        head += own[:SIDE_HEAD_BYTES].view("<u8")
+        tail += own[SIDE_HEAD_BYTES:].view("<u4")
+    for shard in layout.side_shards:
+        part = layout.within_side_values(shard)
+        masks.subtract_side_values(total[part], part.start)
     return total.tobytes()
 
 

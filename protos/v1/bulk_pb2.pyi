@@ -32,7 +32,7 @@ class Shard(_message.Message):
     index: _builtins.int
     """byte offset in the payload = index * 983040"""
     payload: _builtins.bytes
-    """ring values, little-endian, packed as the codec says, or lanes; last, so"""
+    """ring values, little-endian, packed as the codec says, or side values;"""
     def __init__(
         self,
         *,
@@ -124,7 +124,7 @@ class DownloadRequest(_message.Message):
     offset: _builtins.int
     """to go on after a broken download"""
     packed: _builtins.bool
-    """whoever asks can unpack: what lies packed may come so"""
+    """whoever asks can decompress: what lies compressed may come so"""
     def __init__(
         self,
         *,
@@ -142,7 +142,7 @@ Global___DownloadRequest: _TypeAlias = DownloadRequest  # noqa: Y015
 
 @_typing.final
 class DownloadResponse(_message.Message):
-    """Either payload or packed; never of an upload."""
+    """Either payload or packed, which is compressed; never of an upload."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -150,9 +150,9 @@ class DownloadResponse(_message.Message):
     PACKED_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     total_bytes: _builtins.int
-    """of the file, not packed"""
+    """of the file, not compressed"""
     packed: _builtins.bytes
-    """one Zstandard frame: the next piece of the file, which is 1048576 bytes from"""
+    """one Zstandard frame: the next part of the file, which is 1048576 bytes from"""
     payload: _builtins.bytes
     """a multiple of that on, fewer at its end; the frame says how many
     consecutive bytes from offset on

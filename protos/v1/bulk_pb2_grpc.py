@@ -72,7 +72,7 @@ class BulkServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Download(self, request, context):
-        """Anyone admitted: a file by its content. Aggregates, version manifests and leaves.
+        """Anyone admitted: a file by its content. Aggregates, version manifests and segments.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class BulkStub:
     ListMissing: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.ListMissingRequest, _bulk_pb2.ListMissingResponse]
     """Member -> coordinator: what has not arrived, so that a broken upload goes on with just that."""
     Download: _grpc.UnaryStreamMultiCallable[_bulk_pb2.DownloadRequest, _bulk_pb2.DownloadResponse]
-    """Anyone admitted: a file by its content. Aggregates, version manifests and leaves."""
+    """Anyone admitted: a file by its content. Aggregates, version manifests and segments."""
 
 @_typing.type_check_only
 class BulkAsyncStub(BulkStub):
@@ -54,7 +54,7 @@ class BulkAsyncStub(BulkStub):
     ListMissing: _aio.UnaryUnaryMultiCallable[_bulk_pb2.ListMissingRequest, _bulk_pb2.ListMissingResponse]  # type: ignore[assignment]
     """Member -> coordinator: what has not arrived, so that a broken upload goes on with just that."""
     Download: _aio.UnaryStreamMultiCallable[_bulk_pb2.DownloadRequest, _bulk_pb2.DownloadResponse]  # type: ignore[assignment]
-    """Anyone admitted: a file by its content. Aggregates, version manifests and leaves."""
+    """Anyone admitted: a file by its content. Aggregates, version manifests and segments."""
 
 class BulkServicer(metaclass=_abc_1.ABCMeta):
     """Large bodies, on a port of their own, so that an upload never delays a heartbeat."""
@@ -83,6 +83,6 @@ class BulkServicer(metaclass=_abc_1.ABCMeta):
         request: _bulk_pb2.DownloadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_bulk_pb2.DownloadResponse], _abc.AsyncIterator[_bulk_pb2.DownloadResponse]]:
-        """Anyone admitted: a file by its content. Aggregates, version manifests and leaves."""
+        """Anyone admitted: a file by its content. Aggregates, version manifests and segments."""
 
 def add_BulkServicer_to_server(servicer: BulkServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

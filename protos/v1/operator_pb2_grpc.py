@@ -84,7 +84,7 @@ class OperatorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Pause(self, request, context):
-        """These take effect at the next round border and return once their record is in the log.
+        """These take effect at the next round boundary and return once their record is in the log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,7 @@ class OperatorStub:
     GetStatus: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]
     GetVersion: _grpc.UnaryUnaryMultiCallable[_operator_pb2.GetVersionRequest, _operator_pb2.GetVersionResponse]
     Pause: _grpc.UnaryUnaryMultiCallable[_operator_pb2.PauseRequest, _operator_pb2.PauseResponse]
-    """These take effect at the next round border and return once their record is in the log."""
+    """These take effect at the next round boundary and return once their record is in the log."""
     Resume: _grpc.UnaryUnaryMultiCallable[_operator_pb2.ResumeRequest, _operator_pb2.ResumeResponse]
     Stop: _grpc.UnaryUnaryMultiCallable[_operator_pb2.StopRequest, _operator_pb2.StopResponse]
     Rollback: _grpc.UnaryUnaryMultiCallable[_operator_pb2.RollbackRequest, _operator_pb2.RollbackResponse]
@@ -49,7 +49,7 @@ class OperatorAsyncStub(OperatorStub):
     GetStatus: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetStatusRequest, _operator_pb2.GetStatusResponse]  # type: ignore[assignment]
     GetVersion: _aio.UnaryUnaryMultiCallable[_operator_pb2.GetVersionRequest, _operator_pb2.GetVersionResponse]  # type: ignore[assignment]
     Pause: _aio.UnaryUnaryMultiCallable[_operator_pb2.PauseRequest, _operator_pb2.PauseResponse]  # type: ignore[assignment]
-    """These take effect at the next round border and return once their record is in the log."""
+    """These take effect at the next round boundary and return once their record is in the log."""
     Resume: _aio.UnaryUnaryMultiCallable[_operator_pb2.ResumeRequest, _operator_pb2.ResumeResponse]  # type: ignore[assignment]
     Stop: _aio.UnaryUnaryMultiCallable[_operator_pb2.StopRequest, _operator_pb2.StopResponse]  # type: ignore[assignment]
     Rollback: _aio.UnaryUnaryMultiCallable[_operator_pb2.RollbackRequest, _operator_pb2.RollbackResponse]  # type: ignore[assignment]
@@ -77,7 +77,7 @@ class OperatorServicer(metaclass=_abc_1.ABCMeta):
         request: _operator_pb2.PauseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operator_pb2.PauseResponse, _abc.Awaitable[_operator_pb2.PauseResponse]]:
-        """These take effect at the next round border and return once their record is in the log."""
+        """These take effect at the next round boundary and return once their record is in the log."""
 
     @_abc_1.abstractmethod
     def Resume(

@@ -1,4 +1,4 @@
-"""One YAML file and the environment into one settings model; what is wrong is named with its fix.
+"""Reads a YAML file and the environment into settings; what is wrong is named with its fix.
 
 A variable `CROSSCLOUD_<PROCESS>__<FIELD>[__<FIELD>]` overrides the file:
 CROSSCLOUD_WORKER__TLS__KEY sets `tls.key` of a worker. Lists and mappings are written as YAML or

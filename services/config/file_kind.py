@@ -1,4 +1,4 @@
-"""Which of our files a file is, by its keys: who gives the wrong one is told so, not of a key.
+"""Tells which of our files a file is, by its keys: who gives the wrong one is told just that.
 
 A worker's and an evaluator's have the same fields, but those that only a worker's may have: where
 none of these stands there, it may be either.

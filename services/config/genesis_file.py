@@ -1,4 +1,4 @@
-"""Reading genesis.json: the document that a process pins as its run."""
+"""Reads genesis.json: the document that a process pins as its run."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""Ports and folders that a process is given: tried at once, so that a setting is named, not a call.
+"""Tries the ports and folders of a process at once, so that a setting is named, not a call.
 
 A port that is taken, an address that is not of this machine, a folder on a read-only disk: each is
 one sentence with the field that has to change. Tried means tried: a port is bound and let go, a
@@ -14,8 +14,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
-from common.border import border
 from common.errors import ConfigError, StorageFullError
+from common.foreign import boundary
 from services.disk.files import is_full
 
 _TRIES: Final = 10
@@ -69,7 +69,7 @@ def listening(setting: str, host: str, port: int) -> socket.socket:
         ConfigError: it cannot; names the setting.
     """
     fix = "end what listens there, or give another port, or an address of this machine"
-    with border(setting, f"cannot listen on {host}, port {port}", fix):
+    with boundary(setting, f"cannot listen on {host}, port {port}", fix):
         bare = host.strip("[]")
         family, *_ = socket.getaddrinfo(
             bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -84,7 +84,7 @@ def check_folder(setting: str, folder: Path) -> None:
         ConfigError: it cannot be made or written in.
         StorageFullError: the disk is full, which is no setting's fault.
     """
-    with border(
+    with boundary(
         setting, f"{folder} cannot be written in", "choose another, or let this user write"
     ):
         try:

@@ -1,4 +1,4 @@
-"""Files that change while a process runs are read again; unfit ones change nothing."""
+"""Reads files again that change while a process runs; unfit ones change nothing."""
 
 import logging
 import os

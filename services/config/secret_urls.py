@@ -1,4 +1,4 @@
-"""URLs that hold a password: how they may be shown, and what is wrong with one, without it.
+"""Shows URLs that hold a password without it, and says what is wrong with one.
 
 No part of a faulty URL is ever repeated: where the password ends cannot be known, and what its
 reader would call the host may be half of it.

@@ -1,12 +1,14 @@
-"""Which algorithms make sense at all: an unsound mix is refused at start, with reason and fix.
+"""Refuses algorithms that make no sense, at start, with the reason and the fix.
 
 Each rule is one `if` under `complaints`; its sentence begins with the setting's path in run.yaml.
 The limits follow from the formulas in `common/weight.py` and the codecs. It changes nothing and
 never repairs a setting.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from difflib import get_close_matches
+from operator import attrgetter
+from types import SimpleNamespace
 from typing import Final
 
 from common.codec.float32 import Float32
@@ -28,6 +30,40 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "outer.kind": ("sgd", "nesterov"),
 }
 """Words that the algorithm's settings may be, by path."""
+
+_RANGES: Final[Mapping[str, str]] = {
+    "algorithm.max_cohort": "at least 1",
+    "algorithm.min_cohort": "at least 1",
+    "algorithm.colluding": "at least 0",
+    "algorithm.quorum": "in (0, 1]",
+    "algorithm.staleness_exponent": "at least 0",
+    "algorithm.max_staleness": "above 0",
+    "algorithm.max_share": "in (0, 1)",
+    "algorithm.min_local_steps": "at least 1",
+    "algorithm.codec.step_multiple": "above 0",
+    "algorithm.codec.residual_decay": "in [0, 1]",
+    "algorithm.outer.learning_rate": "above 0",
+    "algorithm.outer.momentum": "in [0, 1)",
+    "algorithm.schedule.peak": "above 0",
+    "algorithm.schedule.warmup_steps": "at least 0",
+    "algorithm.schedule.floor": "in [0, 1]",
+    "algorithm.schedule.horizon_tokens": "at least 0",
+    "stop.versions": "at least 0",
+    "stop.tokens": "at least 0",
+    "stop.hours": "at least 0",
+    "stop.loss": "at least 0",
+}
+"""Numbers that settings may be, by path in run.yaml."""
+
+_HOLDS: Final[Mapping[str, Callable[[float], bool]]] = {
+    "at least 0": lambda x: x >= 0,
+    "at least 1": lambda x: x >= 1,
+    "above 0": lambda x: x > 0,
+    "in (0, 1)": lambda x: 0 < x < 1,
+    "in (0, 1]": lambda x: 0 < x <= 1,
+    "in [0, 1)": lambda x: 0 <= x < 1,
+    "in [0, 1]": lambda x: 0 <= x <= 1,
+}
 
 _RING_BITS: Final = (4, 8, 12, 16)
 _EXACT_BITS: Final = {"float32": Float32.bits, "topk": TopK.bits}
@@ -94,70 +130,16 @@ def complaints(
 
 def _words(a: Algorithm) -> Iterator[str]:
     for path, known in CHOICES.items():
-        value: object = a
-        for name in path.split("."):
-            value = getattr(value, name)
-        if value not in known:
+        if (value := attrgetter(path)(a)) not in known:
             close = get_close_matches(str(value), known, 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             yield f"algorithm.{path}: {value!r} is not known; {hint}one of {', '.join(known)}"
 
 
 def _ranges(a: Algorithm, stop: Stop) -> Iterator[str]:
-    rules = (
-        ("algorithm.max_cohort", a.max_cohort, a.max_cohort >= 1, "at least 1"),
-        ("algorithm.min_cohort", a.min_cohort, a.min_cohort >= 1, "at least 1"),
-        ("algorithm.colluding", a.colluding, a.colluding >= 0, "at least 0"),
-        ("algorithm.quorum", a.quorum, 0 < a.quorum <= 1, "in (0, 1]"),
-        (
-            "algorithm.staleness_exponent",
-            a.staleness_exponent,
-            a.staleness_exponent >= 0,
-            "at least 0",
-        ),
-        ("algorithm.max_staleness", a.max_staleness, a.max_staleness > 0, "above 0"),
-        ("algorithm.max_share", a.max_share, 0 < a.max_share < 1, "in (0, 1)"),
-        ("algorithm.min_local_steps", a.min_local_steps, a.min_local_steps >= 1, "at least 1"),
-        (
-            "algorithm.codec.step_multiple",
-            a.codec.step_multiple,
-            a.codec.step_multiple > 0,
-            "above 0",
-        ),
-        (
-            "algorithm.codec.residual_decay",
-            a.codec.residual_decay,
-            0 <= a.codec.residual_decay <= 1,
-            "in [0, 1]",
-        ),
-        (
-            "algorithm.outer.learning_rate",
-            a.outer.learning_rate,
-            a.outer.learning_rate > 0,
-            "above 0",
-        ),
-        ("algorithm.outer.momentum", a.outer.momentum, 0 <= a.outer.momentum < 1, "in [0, 1)"),
-        ("algorithm.schedule.peak", a.schedule.peak, a.schedule.peak > 0, "above 0"),
-        (
-            "algorithm.schedule.warmup_steps",
-            a.schedule.warmup_steps,
-            a.schedule.warmup_steps >= 0,
-            "at least 0",
-        ),
-        ("algorithm.schedule.floor", a.schedule.floor, 0 <= a.schedule.floor <= 1, "in [0, 1]"),
-        (
-            "algorithm.schedule.horizon_tokens",
-            a.schedule.horizon_tokens,
-            a.schedule.horizon_tokens >= 0,
-            "at least 0",
-        ),
-        ("stop.versions", stop.versions, stop.versions >= 0, "at least 0"),
-        ("stop.tokens", stop.tokens, stop.tokens >= 0, "at least 0"),
-        ("stop.hours", stop.hours, stop.hours >= 0, "at least 0"),
-        ("stop.loss", stop.loss, stop.loss >= 0, "at least 0"),
-    )
-    for path, value, holds, expected in rules:
-        if not holds:
+    for path, expected in _RANGES.items():
+        value = attrgetter(path)(SimpleNamespace(algorithm=a, stop=stop))
+        if not _HOLDS[expected](value):
             yield f"{path}: {value!r} must be {expected}"
     if a.local_steps < a.min_local_steps:
         yield (

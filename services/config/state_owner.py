@@ -1,4 +1,4 @@
-"""Whose a state folder is, and that one process at a time keeps its state in it.
+"""Sees to it that a state folder has one owner, and is kept by one process at a time.
 
     genesis.sha256   the run: two runs may have one name, their genesis' digests differ
     owner            the role and name that keeps it, as "worker aws"

@@ -1,4 +1,4 @@
-"""What may stand after the ? of a store's URL, by scheme: the one table, and what options mean.
+"""Lists what may stand after the ? of a store's URL, by scheme, and what the options mean.
 
 A client library drops some options without a word and fails on others at its first connection, with
 words of its own. So here is what both of our connections take, a blocking one and one for asyncio;

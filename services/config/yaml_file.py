@@ -1,4 +1,4 @@
-"""YAML that says what its reader thinks it says: the one way in and out of every file people write.
+"""Reads and writes every YAML file of people's, so that it says what its reader thinks it says.
 
 PyYAML finds the structure; what a value is, is decided here, by YAML 1.2's core schema:
 

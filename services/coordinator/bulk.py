@@ -32,7 +32,7 @@ from common.terms import round_layout
 from protos.v1 import bulk_pb2
 from services.config.settings import CoordinatorSettings
 from services.coordinator.calls import Calls, StreamLimits
-from services.coordinator.kept.compressed_files import PackedFiles
+from services.coordinator.kept.compressed_files import CompressedFiles
 from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
     Carried,
@@ -56,7 +56,7 @@ from services.trust.identity import MemberList, Role, identity_of
 from services.wire import framing
 from services.wire.channels import bounded, server_options
 from services.wire.child import Line
-from services.wire.compression import piece_at
+from services.wire.compression import part_bytes
 from services.wire.credentials import server_credentials
 from services.wire.framing import round_id
 from services.wire.reflection import reflect
@@ -150,7 +150,7 @@ class BulkService:
     ) -> None:
         self._spool = spool
         self._store = store
-        self._packed = PackedFiles(store)
+        self._compressed = CompressedFiles(store)
         self._members = members
         self._outbox = outbox
         self.calls = Calls(limits or StreamLimits())
@@ -201,20 +201,20 @@ class BulkService:
         if not self._store.has(digest):
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
-        packed = self._packed.open(digest, total) if request.packed else None
+        compressed = self._compressed.open(digest, total) if request.packed else None
         with self.calls.by(identity.name, context, upload=False) as call:
             offset = request.offset
             while offset < total:
-                num_bytes = piece_at(offset, total)
-                frame = packed.frame(offset) if packed is not None else None
-                piece = self._piece(digest, offset, num_bytes) if frame is None else frame
-                message = framing.download_response(total, piece, packed=frame is not None)
+                num_bytes = part_bytes(offset, total)
+                frame = compressed.frame(offset) if compressed is not None else None
+                part = self._part(digest, offset, num_bytes) if frame is None else frame
+                message = framing.download_response(total, part, compressed=frame is not None)
                 yield message
                 offset += num_bytes
                 call.moved()
                 self._outbox.sent(identity.name, len(message))
 
-    def _piece(self, digest: Digest, offset: int, length: int) -> bytes:
+    def _part(self, digest: Digest, offset: int, length: int) -> bytes:
         try:
             return self._store.read_slice(digest, offset, length)
         except DamagedDataError:
@@ -226,7 +226,7 @@ class BulkService:
         return WorkerId(self._members.admit(identity_of(context), Role.WORKER).name)
 
     def handler(self) -> Any:
-        """Return the methods as gRPC wants them. Shards and pieces are not parsed by protobuf."""
+        """Return the methods as gRPC wants them. Shards and parts are not parsed by protobuf."""
         methods: dict[str, Any] = {
             "PushShards": grpc.stream_unary_rpc_method_handler(
                 self.push_shards,

@@ -1,4 +1,4 @@
-"""Transfers under way by caller: how many there may be, and whom they are taken away from.
+"""Counts transfers by caller: how many there may be, and whom they are taken away from.
 
 A stream beyond the limits is refused at once, with a time to come back: nobody queues behind the
 streams of others. A caller that is taken off the member list is cut off, and so is a stream that

@@ -1,6 +1,6 @@
-"""The commit process: from sealed uploads to the next version's durable files. numpy, leaf by leaf.
+"""The commit process: from sealed uploads to the next version's durable files, in numpy.
 
-    read K uploads -> aggregate file -> replay it on the base -> write leaves -> fsync -> answer
+    read K uploads -> aggregate file -> replay it on the base -> write segments -> fsync -> answer
 
 It decides nothing: control appends the record after the answer, and that is the commit. Doing the
 same work again gives the same file names and the same bytes. What it deletes, it deletes behind the
@@ -19,7 +19,7 @@ from common import canonical
 from common.arrays import ReadBytes
 from common.chain import advance
 from common.codec.dense import Dense
-from common.documents import Commit, Genesis, Lanes, Plan, Version
+from common.documents import Commit, Genesis, Plan, SideValues, Version
 from common.errors import (
     BadCommitError,
     BadNumbersError,
@@ -38,7 +38,7 @@ from coordinator.ports import AbortReason, Secrets
 from coordinator.sums.aggregate import aggregate
 from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from coordinator.sums.saturation import expected_saturation
-from services.coordinator.kept.compressed_files import PackedFiles
+from services.coordinator.kept.compressed_files import CompressedFiles
 from services.coordinator.kept.fence import Fence
 from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
@@ -90,7 +90,7 @@ class Computer:
     Args:
         spool: where sealed uploads lie; it is only read.
         store: where versions and aggregates lie.
-        pool: works on leaves; numpy, hashing and the disk all let other threads run.
+        pool: works on segments; numpy, hashing and the disk all let other threads run.
     """
 
     def __init__(self, genesis: Genesis, spool: Spool, store: DataStore, pool: Executor) -> None:
@@ -98,7 +98,7 @@ class Computer:
         self._genesis = genesis
         self._spool = spool
         self._store = store
-        self._packed = PackedFiles(store)
+        self._compressed = CompressedFiles(store)
         self._fence: Fence
 
     def work(self, order: object) -> object:
@@ -120,7 +120,7 @@ class Computer:
         Raises:
             StaleLeaderError: another coordinator leads.
         """
-        drafts = self._store.drafts()  # none of a newer leader's: that has made its bin before
+        drafts = self._store.drafts()  # none of a newer leader's: that has made its trash before
         self._fence = Fence(self._store.root, epoch)
         num_files = self._fence.take_over()
         for draft in drafts:
@@ -153,9 +153,9 @@ class Computer:
             }
             writer = open_files.enter_context(self._store.writer())
             if order.secrets is None:
-                lanes = aggregate(terms, uploads, writer.append)
+                side = aggregate(terms, uploads, writer.append)
             else:
-                lanes = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
+                side = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
             aggregate_bytes = writer.length
             aggregate_digest = writer.commit()
         sum_s = time.monotonic() - start_s
@@ -163,18 +163,18 @@ class Computer:
             plan=order.plan,
             numbers=numbers,
             survivors=order.survivors,
-            lanes=lanes,
+            lanes=side,
             aggregate=aggregate_digest,
             aggregate_bytes=aggregate_bytes,
             signatures=order.signatures,
         )
-        packing = self._pool.submit(self._packed.pack, commit.aggregate)
+        compressing = self._pool.submit(self._compressed.compress, commit.aggregate)
         try:
             step_lengths: list[float] = []
             version = self._advance(base, commit, step_lengths.append)
             digest = self._store.write(canonical.encode(version))
         finally:
-            packing.result()
+            compressing.result()
         self._store.sync()
         return commit, digest, step_lengths[0], self._saturation(terms, commit), sum_s
 
@@ -194,7 +194,7 @@ class Computer:
         secrets: Secrets,
         uploads: Mapping[WorkerId, ReadBytes],
         write: Callable[[bytes], None],
-    ) -> Lanes:
+    ) -> SideValues:
         masks = sum_masks(plan, secrets)
         tagger = Tagger(terms.layout, (bytes.fromhex(secrets.context),))
         cap = terms.scales.energy_cap
@@ -259,7 +259,7 @@ def main() -> int:
         settings, genesis, line = begin_child("commit", RECEIVES)
         store = DataStore(settings.data_dir / "data")
         settle()
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="leaf") as pool:
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="segment") as pool:
             computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
             serve(line, computer)
     except StaleLeaderError as e:

@@ -1,4 +1,4 @@
-"""Ending on purpose, within a stated time: what is under way ends well, nothing new begins.
+"""Ends a coordinator on purpose, in a stated time: what is under way ends well, nothing begins.
 
     no new session, download or cohort -> the open round and its uploads end, if they can in time
     -> sessions are told to dial again -> the process ends
@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from coordinator.ports import Draining, Event
-from services.coordinator.sessions.streams import Door, Sessions
+from services.coordinator.sessions.streams import Sessions, StreamQuota
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _LOOK_EVERY_S: Final = 0.1
 async def drain(
     drain_s: float,
     *,
-    door: Door,
+    quota: StreamQuota,
     sessions: Sessions,
     feed: Callable[[Event], Awaitable[None]],
     streams_end: Callable[[], Awaitable[None]],
@@ -45,7 +45,7 @@ async def drain(
         feed: gives the core an event; waits with a store that does not answer.
         streams_end: returns once no upload or download is open.
     """
-    door.close()
+    quota.close()
 
     async def everything_ended() -> None:
         await feed(Draining())

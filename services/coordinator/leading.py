@@ -39,11 +39,11 @@ from services.coordinator.kept.retention import Retention
 from services.coordinator.kept.spool import Spool
 from services.coordinator.live.resilient_store import ResilientStore
 from services.coordinator.messages import TakeOver
-from services.coordinator.processes import Half, Processes, Watch
+from services.coordinator.processes import ChildPort, Processes, Watch
 from services.coordinator.sessions import convert
 from services.coordinator.sessions.admission import Admission
 from services.coordinator.sessions.servicers import Moved, SessionService, nowhere
-from services.coordinator.sessions.streams import Door, LogTail, Sessions
+from services.coordinator.sessions.streams import LogTail, Sessions, StreamQuota
 from services.coordinator.watch.reports import Reports
 from services.trust.identity import MemberList
 
@@ -65,7 +65,7 @@ class Leading:
         now_s: seconds of a clock that never goes back.
         unix_offset_s: Unix time minus that clock.
         reports: what workers say of themselves.
-        door: to the control port.
+        quota: of streams of the control port.
         watch: sees every effect that was carried out, and how long it took.
         recall: sees every record that the log holds already.
         admits: says whose certificate it is that a worker sent.
@@ -85,7 +85,7 @@ class Leading:
         now_s: Callable[[], float],
         unix_offset_s: float,
         reports: Reports,
-        door: Door,
+        quota: StreamQuota,
         watch: Callable[[Effect, float], None],
         recall: Callable[[Record], None],
         admits: Admits,
@@ -98,8 +98,8 @@ class Leading:
         self._timings = timings
         self.reports = reports
         self.sessions = Sessions()
-        self._door = door
-        self.keeping = Retention(genesis.version0, snapshot_every, _version_bytes(genesis))
+        self._quota = quota
+        self.retention = Retention(genesis.version0, snapshot_every, _version_bytes(genesis))
         self.core = Run(
             genesis,
             head=self._fold_log(recall),
@@ -112,7 +112,7 @@ class Leading:
         self.tail = LogTail(
             commit_log.num_records,
             commit_log.read,
-            (self.keeping.start_seq, self.keeping.first_start_seq),
+            (self.retention.start_seq, self.retention.first_start_seq),
             commit_log.ends_with_ours,
         )
         self.driver = Driver(
@@ -128,7 +128,7 @@ class Leading:
         for content in self._log.records():
             record = canonical.decode(content, Record)
             head = head.after(record)
-            self.keeping.recorded(record)
+            self.retention.recorded(record)
             recall(record)
         return head
 
@@ -150,13 +150,13 @@ class Leading:
             tail=self.tail,
             heartbeat_interval_s=heartbeat_interval_s,
             lease_s=self._timings.lease_s,
-            door=self._door,
+            quota=self._quota,
             moved=moved,
         )
 
     # The life of a leader -------------------------------------------------------------------------
 
-    async def start(self, bulk: Half, commit: Half, watch: Watch) -> None:
+    async def start(self, bulk: ChildPort, commit: ChildPort, watch: Watch) -> None:
         """Take the lead in the log.
 
         Args:
@@ -193,7 +193,7 @@ class Leading:
         """End on purpose; see `services/coordinator/drain.py`."""
         await drain(
             drain_s,
-            door=self._door,
+            quota=self._quota,
             sessions=self.sessions,
             feed=self.feed_late,
             streams_end=self._processes.drain,
@@ -216,7 +216,7 @@ class Leading:
         """Feed a process' answer; of a version that returns, say also why it is believed."""
         is_masked = self._genesis.algorithm.masked
         if isinstance(event, Restored) and is_masked and event.version > 0:
-            contents = self._log.records(self.keeping.seq_of(event.version))
+            contents = self._log.records(self.retention.seq_of(event.version))
             records = (canonical.decode(content, Record) for content in contents)
             event = replace(event, origin=origin_of(records))
         await self.feed_late(event)
@@ -234,7 +234,7 @@ class Leading:
     async def restore(self, version: int) -> None:
         """Have the commit process make an earlier version whole."""
         try:
-            order = self.keeping.restoring(version, self._log.commit)
+            order = self.retention.restoring(version, self._log.commit)
         except UnknownFileError as e:  # the round that was open has committed meanwhile
             failed = RestoreFailed(version, str(e))
             self._tasks.append(asyncio.create_task(self.feed_late(failed)))  # the driver is busy
@@ -252,12 +252,12 @@ class Leading:
         """
         if record.takeover is not None:
             await self._processes.to_commit(TakeOver(record.epoch))
-        made = self.keeping.recorded(record)
-        starts = (self.keeping.start_seq, self.keeping.first_start_seq)
+        made = self.retention.recorded(record)
+        starts = (self.retention.start_seq, self.retention.first_start_seq)
         await self.tail.grow(record.seq + 1, starts)
         self.sessions.wake()
         if made:
-            await self._processes.to_commit(self.keeping.collect())
+            await self._processes.to_commit(self.retention.collect())
 
 
 def _version_bytes(genesis: Genesis) -> int:

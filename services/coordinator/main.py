@@ -52,7 +52,7 @@ from services.coordinator.processes import spawn_children
 from services.coordinator.sessions.admission import Admission
 from services.coordinator.sessions.listed import listed_workers
 from services.coordinator.sessions.servicers import OperatorService
-from services.coordinator.sessions.streams import Door
+from services.coordinator.sessions.streams import StreamQuota
 from services.coordinator.start import begin, import_version0, listen, settle, try_ports
 from services.coordinator.watch.observer import Observer
 from services.coordinator.watch.own_certificate import OwnCertificate
@@ -126,7 +126,7 @@ class Coordinator:
             now_s=time.monotonic,
             unix_offset_s=time.time() - time.monotonic(),
             reports=self.reports,
-            door=Door(settings.limits.max_sessions, settings.limits.max_sessions_per_name),
+            quota=StreamQuota(settings.limits.max_sessions, settings.limits.max_sessions_per_name),
             watch=self._observer.effect,
             recall=self._observer.recalled,
             admits=listed_workers(self.genuine, self.members),
@@ -339,7 +339,7 @@ def _control_server(
             members=coordinator.members,
             genuine=coordinator.genuine,
             status=coordinator.status,
-            keeping=coordinator.leading.keeping,
+            retention=coordinator.leading.retention,
         ),
         server,
     )

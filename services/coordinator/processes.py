@@ -47,12 +47,13 @@ from services.coordinator.messages import (
 )
 from services.wire.child import Child, spawn
 
+Feed = Callable[[Event], Awaitable[None]]
 Watch = Callable[[object], None]
 
 _ENVIRONMENT: Final = {
     "OPENBLAS_NUM_THREADS": "1",  # they have threads of their own; small products gain nothing
     "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "2",  # glibc's default lets every thread hoard freed shards and leaves
+    "MALLOC_ARENA_MAX": "2",  # glibc's default lets every thread hoard freed shards and segments
 }
 
 
@@ -73,7 +74,7 @@ async def spawn_children(config: Path) -> tuple[Child, Child]:
     return started[0], started[1]
 
 
-class Half(Protocol):
+class ChildPort(Protocol):
     """`services.wire.child.Child`, the part that is used here."""
 
     async def send(self, message: object) -> None:
@@ -93,9 +94,7 @@ class Processes:
         watch: sees every answer, for metrics.
     """
 
-    def __init__(
-        self, bulk: Half, commit: Half, feed: Callable[[Event], Awaitable[None]], watch: Watch
-    ) -> None:
+    def __init__(self, bulk: ChildPort, commit: ChildPort, feed: Feed, watch: Watch) -> None:
         self._bulk = bulk
         self._commit = commit
         self._feed = feed
@@ -138,7 +137,7 @@ class Processes:
         """
         await asyncio.gather(self._listen(self._bulk), self._listen(self._commit))
 
-    async def _listen(self, child: Half) -> None:
+    async def _listen(self, child: ChildPort) -> None:
         while True:
             answer = await child.receive()
             self._watch(answer)

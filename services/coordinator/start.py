@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 
 from common import canonical
-from common.border import border
 from common.documents import Genesis, Version
 from common.errors import ConfigError
+from common.foreign import boundary
 from services.config.addresses import joined
 from services.config.genesis_file import load_genesis
 from services.config.places import await_ports, check_folder
@@ -145,7 +145,7 @@ def listen(
         ConfigError: nothing can listen there; names the field.
     """
     address = joined(host, port)
-    with border(setting, f"cannot listen on {address}", "end what listens there"):
+    with boundary(setting, f"cannot listen on {address}", "end what listens there"):
         return server.add_secure_port(address, credentials)
 
 

@@ -1,4 +1,4 @@
-"""Files named by the SHA-256 of their content: leaves of versions, aggregates, manifests.
+"""Files named by the SHA-256 of their content: segments of versions, aggregates, manifests.
 
 Such a file never changes, so writing it twice is writing it once, and whoever holds a digest can
 tell a damaged file from a sound one. Several processes may share the folder. A file is durable once
@@ -25,11 +25,11 @@ from common.errors import DamagedDataError, MalformedDocumentError
 from common.ids import Digest
 from services.disk.files import Bytes, Draft, make_folder, read_at, storage_errors, sync_folder
 
-PACKED_SUFFIX: Final = ".zst"
-"""Of a packed copy beside a file (`services/coordinator/kept/compressed_files.py`)."""
+COMPRESSED_SUFFIX: Final = ".zst"
+"""Of a compressed copy beside a file (`services/coordinator/kept/compressed_files.py`)."""
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_NAME: Final = re.compile(rf"({_DIGEST.pattern})({re.escape(PACKED_SUFFIX)})?")
+_NAME: Final = re.compile(rf"({_DIGEST.pattern})({re.escape(COMPRESSED_SUFFIX)})?")
 
 
 class DataStore:
@@ -146,7 +146,7 @@ class DataStore:
         sync_folder(self._root)
 
     def retain(self, keep: Collection[Digest], delete: Callable[[Path], int] | None = None) -> int:
-        """Delete every other file and its packed copy; return the bytes freed.
+        """Delete every other file and its compressed copy; return the bytes freed.
 
         Only while no version is being computed or fetched: a file that was just written, and is not
         in `keep`, would be lost.

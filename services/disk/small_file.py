@@ -7,8 +7,8 @@ gigabytes takes the machine's memory before anything can be said of it.
 from pathlib import Path
 from typing import Final
 
-from common.border import is_special
 from common.errors import ConfigError
+from common.foreign import is_special
 
 MOST_BYTES: Final = 10**6
 """Of settings, lists, keys and certificates; a second of parsing, thousands of lines."""

@@ -198,7 +198,7 @@ class Evaluator:
 
     def _follow(self) -> None:
         """Put every record of the log into the queue, for ever; None at the end."""
-        patience = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        backoff = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         next_seq = None if self._position is None else self._position.next_seq
         while not self._closing.is_set():
             told_s, heard = None, False
@@ -208,7 +208,7 @@ class Evaluator:
                     self._bulk.tally.message("received", "control", response.ByteSize())
                     heard, record = True, canonical.decode(response.record, Record)
                     next_seq = record.seq + 1
-                    patience.reset()
+                    backoff.reset()
                     self._records.put(record)
             except grpc.RpcError as e:
                 if (refusal := error_of(e)) is not None:
@@ -224,7 +224,7 @@ class Evaluator:
                     log.warning("the run's log cannot be followed: %s", why)
             except ValueError:  # the channel was closed by the main thread
                 break
-            self._closing.wait(patience.wait_s(told_s))
+            self._closing.wait(backoff.wait_s(told_s))
         self._records.put(None)
 
 

@@ -70,7 +70,7 @@ class WorkerReport:
         float32_sent, float32_received: what their content would be as float32, by kind.
         resident_bytes: memory of its processes.
         merges_total: versions that it moved onto.
-        healed_leaves_total: damaged leaves that it fetched again.
+        healed_leaves_total: damaged segments that it fetched again.
     """
 
     version: int
@@ -106,7 +106,7 @@ def _report_families(owner: str, *labels: str) -> tuple[Family, ...]:
         *_traffic_families(owner, *labels),
         family("resident_memory_bytes", "Memory of the worker's processes."),
         family("merges_total", "Versions that the worker moved onto."),
-        family("healed_leaves_total", "Damaged leaves that the worker fetched again."),
+        family("healed_leaves_total", "Damaged segments that the worker fetched again."),
     )
 
 

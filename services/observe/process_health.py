@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from common.border import foreign
 from common.errors import BadKeyError
+from common.foreign import foreign
 from services.config.settings import TlsSettings
 
 Sample = tuple[str, float, tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""How far something is that takes longer than two seconds: one mechanism for all of them.
+"""Shows how far something is that takes longer than two seconds: one mechanism for all of them.
 
 On a terminal one line is written over and is gone at the end; elsewhere, and in the log of a
 process, a line comes every ten seconds. A line says what is done of how much, the share, and the

@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from common.border import border
+from common.foreign import boundary
 from common.text import printable
 from services.observe.metrics_server import BoundedServer
 
@@ -157,7 +157,7 @@ def serve(registry: CollectorRegistry, host: str, port: int) -> MetricsServer:
     if not port:
         return MetricsServer(0, None)
     fix = "end what listens there, or give metrics.port or metrics.host another value"
-    with border("metrics.port", f"cannot listen on {host}, port {port}", fix):
+    with boundary("metrics.port", f"cannot listen on {host}, port {port}", fix):
         server = BoundedServer(host.strip("[]"), port, make_wsgi_app(registry))
     threading.Thread(target=server.serve_forever, daemon=True, name="metrics").start()
     return MetricsServer(port, server)

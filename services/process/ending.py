@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C, SIGHUP: from a process's first line to its last, whatever it is at by then.
+"""Handles SIGTERM, Ctrl-C, SIGHUP from a process's first line to its last.
 
 `begin` is the command line's first act: from then on a signal raises `ToldToEndError` where the
 main thread is, so that what is half done is undone on the way out. A process with an event loop

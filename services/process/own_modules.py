@@ -1,4 +1,4 @@
-"""How a process of ours starts another: with this Python, and the search path that this one has.
+"""The command line and the search path with which a process of ours starts another.
 
 The child imports what we import, from wherever we were started, and nothing besides: `-P` keeps it
 from looking first in a working folder of its own, where somebody else's `worker.py` may lie.

@@ -1,4 +1,4 @@
-"""Standard input, output and error, where whoever started this process closed them, or filled them.
+"""Mends standard input, output and error where whoever started us closed or filled them.
 
 Daemons and schedulers close them. Python has no such streams then, and whatever is opened next, a
 record of the log or a connection, gets their numbers: what a library writes "to standard error"

@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C, SIGHUP in a process with an event loop: one future, and what it cuts short."""
+"""Handles SIGTERM, Ctrl-C, SIGHUP in an event loop: one future, and what it cuts short."""
 
 import asyncio
 import logging

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from common.border import border
 from common.errors import ConfigError, CrosscloudError, NotAMemberError
+from common.foreign import boundary
 from services.config.addresses import checked_host
 from services.config.names import check_name
 from services.config.places import check_folder
@@ -196,7 +196,7 @@ def authority_in(folder: Path, run: str, now: datetime.datetime) -> Authority | 
     certificate_path, key_path = folder / CA_CERTIFICATE, folder / CA_KEY
     if not os.path.lexists(certificate_path) and not os.path.lexists(key_path):
         return None
-    with border(folder, "an authority is there but cannot be used", _RESTORE):
+    with boundary(folder, "an authority is there but cannot be used", _RESTORE):
         certificate = x509.load_pem_x509_certificate(read_small(certificate_path))
         key = serialization.load_pem_private_key(read_small(key_path), password=None)
         uris = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -257,7 +257,7 @@ def _is_there(
     if authority is None:
         raise ConfigError(f"{certificate_path} is there without its authority: {_RESTORE}")
     doing = f"it and {key_path.name} are there but are no pair of this authority"
-    with border(certificate_path, doing, "delete both to get new ones"):
+    with boundary(certificate_path, doing, "delete both to get new ones"):
         certificate = x509.load_pem_x509_certificate(read_small(certificate_path))
         key = serialization.load_pem_private_key(read_small(key_path), password=None)
         if key.public_key() != certificate.public_key():

@@ -12,8 +12,8 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from common.border import foreign
 from common.errors import BadKeyError, ConfigError
+from common.foreign import foreign
 from services.disk.small_file import read_small
 
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9]+ )?CERTIFICATE-----")

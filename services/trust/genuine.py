@@ -1,4 +1,4 @@
-"""Whose certificate it is, where the federation's CA has signed it and it is valid now.
+"""Tells whose certificate one is, if the federation's CA has signed it and it is valid now.
 
 Whether its holder is wanted here is for the caller to say: by role, member list or pins.
 """
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from common.border import foreign
 from common.errors import CrosscloudError, NotAMemberError
+from common.foreign import foreign
 from common.secagg.signatures import IdentityPublicKey
 from common.secagg.transcript import certified_key
 from services.config.renewed import Renewed

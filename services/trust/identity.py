@@ -15,12 +15,12 @@ from typing import Final, Protocol, Self
 
 from cryptography import x509
 
-from common.border import foreign
 from common.errors import (
     ConfigError,
     NotAMemberError,
     NotPermittedError,
 )
+from common.foreign import foreign
 from services.config.members_file import Entry, read_entries
 from services.config.names import check_name
 from services.config.renewed import Renewed

@@ -12,8 +12,8 @@ from typing import Final
 
 from cryptography import x509
 
-from common.border import foreign
 from common.errors import ConfigError
+from common.foreign import foreign
 from common.secagg import signatures
 from services.config import yaml_file
 from services.config.members_file import read_entries

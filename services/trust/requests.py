@@ -18,8 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from common.border import border, foreign
 from common.errors import BadKeyError, ConfigError, NotAMemberError
+from common.foreign import boundary, foreign
 from common.secagg import signatures
 from services.config.places import check_folder
 from services.disk.files import replace_file
@@ -171,7 +171,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey:
         with os.fdopen(descriptor, "wb") as file:
             file.write(certs.private_pem(made))
         return made
-    with border(path, "cannot be used", "move it away to get a new key"):
+    with boundary(path, "cannot be used", "move it away to get a new key"):
         found = serialization.load_pem_private_key(read_small(path), password=None)
     if not isinstance(found, ec.EllipticCurvePrivateKey):
         raise ConfigError(f"{path} is no elliptic-curve key: move it away to get a new one")

@@ -1,4 +1,4 @@
-"""A version that comes whole, told of in the log while it does: to a newcomer that is a long time.
+"""Logs how a whole version's download goes: to a newcomer that is a long time.
 
 A version's document comes before its files and names them all. Each file is small beside a version,
 so a line is due whenever one has come. An aggregate is one file, as long as an upload.
@@ -57,7 +57,7 @@ class Downloads:
     def _begin(self, digest: Digest, store: DataStore) -> None:
         try:
             version = canonical.decode(store.read(digest), Version)
-        except MalformedDocumentError:  # a leaf that healed, say
+        except MalformedDocumentError:  # a segment that healed, say
             return
         total = version_bytes(self._genesis, version, store.has)
         progress = ShownProgress("files of the version", total, BYTES, self._now_s())

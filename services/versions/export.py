@@ -9,9 +9,9 @@ import numpy as np
 from safetensors import SafetensorError
 
 from common import canonical
-from common.border import border, why
 from common.documents import Genesis, Version
 from common.errors import ConfigError, DamagedDataError
+from common.foreign import boundary, why
 from common.ids import Digest
 from services.config.settings import EvaluatorSettings, WorkerSettings
 from services.disk.data_store import DataStore
@@ -67,7 +67,7 @@ def export_model(
             f"an evaluator runs on {store.root} and went on from {_TRIES} versions while they were "
             "read: try again, or stop it for as long as that takes"
         )
-    with border("--out", f"{folder} cannot be written", "choose another folder"):
+    with boundary("--out", f"{folder} cannot be written", "choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
     with shown(f"writing {folder}", out=out):
         _write(learner, genesis.learner, folder)
@@ -76,7 +76,7 @@ def export_model(
 def _write(learner: Learner, path: str, folder: Path) -> None:
     """Let the learner write; whoever may read the folder may read the weights, too."""
     fix = "free space there, or choose another folder; what is written of it is of no use"
-    with border("learner", f"{path!r} cannot be exported", "correct it", place=True):
+    with boundary("learner", f"{path!r} cannot be exported", "correct it", place=True):
         try:
             learner.export(folder)
             mode = folder.stat().st_mode & 0o666
@@ -125,21 +125,21 @@ def load_version(
     """Write a version's theta into a learner's live tensors.
 
     Args:
-        advanced: is told the bytes of each leaf that was loaded.
+        advanced: is told the bytes of each segment that was loaded.
 
     Raises:
-        DamagedDataError: a leaf is missing, damaged, or not of the vector's layout.
+        DamagedDataError: a segment is missing, damaged, or not of the vector's layout.
     """
-    leaves = tuple(vector.schema.leaves())
-    if len(version.theta) != len(leaves):
+    segments = tuple(vector.schema.segments())
+    if len(version.theta) != len(segments):
         raise DamagedDataError(
-            f"the version has {len(version.theta)} leaves, the model {len(leaves)}"
+            f"the version has {len(version.theta)} segments, the model {len(segments)}"
         )
-    for (start, stop), digest in zip(leaves, version.theta, strict=True):
+    for (start, stop), digest in zip(segments, version.theta, strict=True):
         values = np.frombuffer(store.read(digest, verify=True), "<f4")
         if len(values) != stop - start:
             raise DamagedDataError(
-                f"leaf {digest[:12]} has {len(values)} values, not {stop - start}"
+                f"segment {digest[:12]} has {len(values)} values, not {stop - start}"
             )
         vector.write(start, values)
         advanced(values.nbytes)

@@ -1,4 +1,4 @@
-"""Version 0 made again from the run's seed, where a learner is built anyway: nobody has to send it.
+"""Makes version 0 from the run's seed, where a learner is built anyway: nobody has to send it.
 
 Machines need not compute the same initial parameters, and a learner of one's own may not: the
 digest in the genesis says whether they are these. Else version 0 is downloaded like any other.

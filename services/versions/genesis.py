@@ -50,7 +50,7 @@ def make_genesis(
         settings: the learner's own.
         algorithm: what a round computes.
         stop: when the run ends.
-        store: gets the version's leaves and its document; synced.
+        store: gets the version's segments and its document; synced.
         out: where people see how far it is.
         folders: as `LearnerContext` has them.
 

@@ -1,4 +1,4 @@
-"""One step before it counts: `genesis` takes one before a run is pinned, `doctor` before a start.
+"""Tries one step before it counts: `genesis` before a run is pinned, `doctor` before a start.
 
 What a library finds wrong only in its first step (a head too many, a table too short for the
 sequence, a batch that does not fit in memory) is found here, where somebody reads it.
@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.border import border
 from common.errors import ConfigError
+from common.foreign import boundary
 from services.observe.amounts import human_bytes
 from services.observe.process_memory import peak_bytes
 from worker.training.learner import Step, Validation
@@ -61,7 +61,7 @@ def rehearse(
     Raises:
         ConfigError: it fails, or its loss is no number.
     """
-    with border("settings", "one step fails", _FIX, place=True):
+    with boundary("settings", "one step fails", _FIX, place=True):
         start_s = now_s()
         step = take()
         if step is None:

@@ -25,7 +25,7 @@ from common.documents import Commit, Genesis, Record, Version
 from common.errors import DivergedError, UnknownFileError
 from common.ids import Digest
 from common.log_head import LogHead
-from common.schema import LEAF
+from common.schema import SEGMENT
 from common.secagg.sums import check_aggregate
 from common.terms import round_layout
 from services.disk.data_store import DataStore
@@ -33,7 +33,7 @@ from worker.rounds.catch_up import are_cheap, step_bytes, version_bytes, ways
 
 log = logging.getLogger(__name__)
 
-_LEAF_BYTES: Final = 4 * LEAF
+_SEGMENT_BYTES: Final = 4 * SEGMENT
 
 Fetch = Callable[[Digest, Literal["aggregate", "version"], int], None]
 """Download one file of at most so many bytes; UnknownFileError where it is no longer kept."""
@@ -88,15 +88,15 @@ class Replica:
         self._store = store
         self._fetch = fetch
         self.position = position
-        self.healed_leaves = 0
+        self.healed_segments = 0
         self._tried: Digest | None = None  # what a step gave here that is not stood on yet
 
     def version(self) -> Version:
         """Return the version that the replica stands on, fetching whatever of it is missing."""
         return self._complete(self.position.digest)
 
-    def leaves(self) -> tuple[str, ...]:
-        """Return the paths of theta's leaves, in order."""
+    def segments(self) -> tuple[str, ...]:
+        """Return the paths of theta's segments, in order."""
         return tuple(str(self._store.path(d)) for d in self.version().theta)
 
     def start_at(self, record: Record) -> None:
@@ -278,7 +278,7 @@ class Replica:
             )
         for digest in damaged:
             self._fetch(digest, "version", max(MAX_DOCUMENT_BYTES, commit.aggregate_bytes))
-        self.healed_leaves += len(damaged)
+        self.healed_segments += len(damaged)
         log.warning("healed %d damaged file(s) of version %d", len(damaged), commit.plan.version)
         if (found := self._advance(version, commit)) != record.digest:
             raise DivergedError(f"version {record.version}: healing did not help: {found[:16]}...")
@@ -309,7 +309,7 @@ class Replica:
         version = self._document(digest)
         for blob in dict.fromkeys(version.blobs()):
             if not self._store.has(blob):
-                self._fetch(blob, "version", _LEAF_BYTES)
+                self._fetch(blob, "version", _SEGMENT_BYTES)
         return version
 
     def _document(self, digest: Digest) -> Version:

@@ -1,4 +1,4 @@
-"""Is the model that a learner builds here the run's? Asked before a coordinator refuses it."""
+"""Checks that the model a learner builds here is the run's, before a coordinator refuses it."""
 
 from common.documents import Genesis
 from common.errors import ConfigError

@@ -21,7 +21,7 @@ from protos.v1 import bulk_pb2
 from services.disk.data_store import DataStore
 from services.wire import framing
 from services.wire.backoff import RetryBackoff
-from services.wire.compression import piece_at, unpack
+from services.wire.compression import decompress, part_bytes
 from services.wire.credentials import explain_failed_call
 from services.wire.status import error_of, retry_after_s
 from services.wire.traffic import TrafficCounts
@@ -44,8 +44,8 @@ class GivenUpError(ProtocolError):
     """Nobody wants this transfer any more: the round is over, or the process ends."""
 
 
-class _BadPackingError(DamagedDataError):
-    """Packed pieces did not give the file: a damaged copy, which the file itself replaces."""
+class _BadCompressionError(DamagedDataError):
+    """Compressed parts did not give the file: a damaged copy, which the file itself replaces."""
 
 
 class BulkLink:
@@ -176,34 +176,34 @@ class BulkLink:
             GivenUpError: the process ends.
         """
         try:
-            self._fetch(digest, kind, store, most_bytes, packed=True)
-        except _BadPackingError as e:
-            log.warning("file %s... is fetched again, not packed: %s", digest[:16], e)
-            self._fetch(digest, kind, store, most_bytes, packed=False)
+            self._fetch(digest, kind, store, most_bytes, compressed=True)
+        except _BadCompressionError as e:
+            log.warning("file %s... is fetched again, not compressed: %s", digest[:16], e)
+            self._fetch(digest, kind, store, most_bytes, compressed=False)
 
     def _fetch(
-        self, digest: Digest, kind: str, store: DataStore, most_bytes: int, *, packed: bool
+        self, digest: Digest, kind: str, store: DataStore, most_bytes: int, *, compressed: bool
     ) -> None:
-        came_packed = False
+        came_compressed = False
         with store.writer() as writer:
 
             def attempt() -> None:
-                nonlocal came_packed
+                nonlocal came_compressed
                 request = bulk_pb2.DownloadRequest(
-                    digest=bytes.fromhex(digest), offset=writer.length, packed=packed
+                    digest=bytes.fromhex(digest), offset=writer.length, packed=compressed
                 )
                 self.tally.message("sent", kind, request.ByteSize())
                 for message in self._downloaded(request):
                     self.tally.message("received", kind, len(message))
-                    total, payload, is_packed = framing.split_download_response(message)
-                    length = writer.length + (0 if is_packed else len(payload))
+                    total, payload, is_compressed = framing.split_download_response(message)
+                    length = writer.length + (0 if is_compressed else len(payload))
                     if max(total, length) > most_bytes:
                         raise DamagedDataError(
                             f"file {digest[:16]}... would be longer than its {most_bytes} bytes"
                         )
-                    if is_packed:
-                        came_packed = True
-                        payload = _unpacked(payload, piece_at(writer.length, total))
+                    if is_compressed:
+                        came_compressed = True
+                        payload = _decompressed(payload, part_bytes(writer.length, total))
                     writer.append(payload)
 
             try:
@@ -211,7 +211,7 @@ class BulkLink:
             except NotFoundError as e:
                 raise UnknownFileError(str(e)) from None
             if (found := writer.commit()) != digest:
-                kind_of_error = _BadPackingError if came_packed else DamagedDataError
+                kind_of_error = _BadCompressionError if came_compressed else DamagedDataError
                 raise kind_of_error(f"asked for file {digest[:16]}..., got {found[:16]}...")
 
     def _downloaded(self, request: bulk_pb2.DownloadRequest) -> Iterator[bytes]:
@@ -228,11 +228,8 @@ class BulkLink:
             call.cancel()
 
     def _retried(self, attempt: Callable[[], T], give_up: Event) -> T:
-        patience, said_busy, said_broken = (
-            RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S),
-            False,
-            False,
-        )
+        backoff = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        said_busy = said_broken = False
         while True:
             if give_up.is_set() or self._closing.is_set():
                 raise GivenUpError("the transfer is not wanted any more")
@@ -250,7 +247,7 @@ class BulkLink:
                     log.warning("a transfer broke, and is tried again: %s", why)
                 said_busy |= busy_s is not None
                 said_broken |= busy_s is None
-            self._pause(patience.wait_s(busy_s), give_up)
+            self._pause(backoff.wait_s(busy_s), give_up)
 
     def _pause(self, seconds: float, give_up: Event) -> None:
         """Wait, but no longer than somebody wants the transfer."""
@@ -260,8 +257,8 @@ class BulkLink:
                 return
 
 
-def _unpacked(frame: memoryview, num_bytes: int) -> memoryview:
+def _decompressed(frame: memoryview, num_bytes: int) -> memoryview:
     try:
-        return memoryview(unpack(frame, num_bytes))
+        return memoryview(decompress(frame, num_bytes))
     except DamagedDataError as e:
-        raise _BadPackingError(str(e)) from None
+        raise _BadCompressionError(str(e)) from None

@@ -1,39 +1,39 @@
-"""Files packed for the wire, piece by piece: each piece of a file is a Zstandard frame of its own.
+"""Compresses files for the wire, part by part: each part is a Zstandard frame of its own.
 
-So a download goes on at any piece, and nobody holds more than one. Only what everybody may read is
-packed, sums above all: how well something packs tells an onlooker how it is distributed. Masked
-values are uniform and would only grow.
+So a download goes on at any part, and nobody holds more than one. Only what everybody may read is
+compressed, sums above all: how far something shrinks tells an eavesdropper how it is distributed.
+Masked values are uniform and would only grow.
 
-Who unpacks believes no frame: its size is known before, and another one is refused unread.
+Who decompresses believes no frame: its size is known before, and another one is refused unread.
 """
 
 from typing import Final
 
 import zstandard
 
-from common.border import foreign
 from common.errors import DamagedDataError
+from common.foreign import foreign
 
-PIECE_BYTES: Final = 2**20
-"""Of a file, but for its last piece."""
+PART_BYTES: Final = 2**20
+"""Of a file, but for its last part."""
 
 _LEVEL: Final = 1
 """Higher ones look for repetitions, of which sums have none (`python -m benchmarks.down`)."""
 
 
-class Packer:
-    """Packs pieces; for one thread."""
+class Compressor:
+    """Compresses parts; for one thread."""
 
     def __init__(self) -> None:
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
 
-    def pack(self, piece: bytes) -> bytes:
-        """Return a piece as a frame."""
-        return self._compressor.compress(piece)
+    def compress(self, part: bytes) -> bytes:
+        """Return a part as a frame."""
+        return self._compressor.compress(part)
 
 
-def unpack(frame: bytes | memoryview, num_bytes: int) -> bytes:
-    """Return the piece of so many bytes that a frame holds.
+def decompress(frame: bytes | memoryview, num_bytes: int) -> bytes:
+    """Return the part of so many bytes that a frame holds.
 
     Raises:
         DamagedDataError: it does not hold just that.
@@ -42,14 +42,14 @@ def unpack(frame: bytes | memoryview, num_bytes: int) -> bytes:
         found = zstandard.get_frame_parameters(frame)
         if (found.content_size, found.dict_id) != (num_bytes, 0):
             raise DamagedDataError(f"a frame of {found.content_size} bytes, must be {num_bytes}")
-        piece = zstandard.ZstdDecompressor().decompress(
+        part = zstandard.ZstdDecompressor().decompress(
             frame, max_output_size=num_bytes, allow_extra_data=False
         )
-    if len(piece) != num_bytes:
-        raise DamagedDataError(f"a frame holds {len(piece)} bytes, must be {num_bytes}")
-    return piece
+    if len(part) != num_bytes:
+        raise DamagedDataError(f"a frame holds {len(part)} bytes, must be {num_bytes}")
+    return part
 
 
-def piece_at(offset: int, total: int) -> int:
-    """Return how many bytes a file of `total` has from `offset` to the end of that piece."""
-    return min(PIECE_BYTES - offset % PIECE_BYTES, total - offset)
+def part_bytes(offset: int, total: int) -> int:
+    """Return how many bytes a file of `total` has from `offset` to the end of that part."""
+    return min(PART_BYTES - offset % PART_BYTES, total - offset)

@@ -18,7 +18,7 @@ from protos.v1 import bulk_pb2
 _ROUND_ID_TAG: Final = 0x0A  # field 1, bytes
 _VARINT_1_TAG: Final = 0x08  # field 1, varint
 _INDEX_TAG: Final = 0x10  # field 2, varint
-_PACKED_TAG: Final = 0x72  # field 14, bytes
+_COMPRESSED_TAG: Final = 0x72  # field 14, bytes
 _PAYLOAD_TAG: Final = 0x7A  # field 15, bytes
 
 
@@ -52,16 +52,16 @@ def split_shard(message: bytes) -> tuple[bytes, int, memoryview]:
 
 
 def download_response(
-    total_bytes: int, payload: bytes | memoryview, *, packed: bool = False
+    total_bytes: int, payload: bytes | memoryview, *, compressed: bool = False
 ) -> bytes:
-    """Return the wire form of a `DownloadResponse`; `payload` is one frame where it is packed."""
+    """Return the wire form of a `DownloadResponse`; compressed, `payload` is one frame."""
     head = bytes((_VARINT_1_TAG,)) + _varint(total_bytes) if total_bytes else b""
-    tag = _PACKED_TAG if packed else _PAYLOAD_TAG
+    tag = _COMPRESSED_TAG if compressed else _PAYLOAD_TAG
     return b"".join((head, bytes((tag,)), _varint(len(payload)), payload))
 
 
 def split_download_response(message: bytes) -> tuple[int, memoryview, bool]:
-    """Return (total_bytes, payload, whether that is packed) of a `DownloadResponse`.
+    """Return (total_bytes, payload, whether that is compressed) of a `DownloadResponse`.
 
     Raises:
         MalformedDocumentError: not a `DownloadResponse`.
@@ -70,9 +70,10 @@ def split_download_response(message: bytes) -> tuple[int, memoryview, bool]:
     with contextlib.suppress(IndexError):
         if view[0] == _VARINT_1_TAG:
             total, at = _read_varint(view, 1)
-            packed = view[at] == _PACKED_TAG
-            if (payload := _payload(view, at, _PACKED_TAG if packed else _PAYLOAD_TAG)) is not None:
-                return total, payload, packed
+            compressed = view[at] == _COMPRESSED_TAG
+            tag = _COMPRESSED_TAG if compressed else _PAYLOAD_TAG
+            if (payload := _payload(view, at, tag)) is not None:
+                return total, payload, compressed
     try:
         parsed = bulk_pb2.DownloadResponse.FromString(message)
     except DecodeError:

@@ -28,7 +28,7 @@ from services.wire.proxies import proxy_for
 from services.wire.status import raise_for
 
 _OPTIONS: Final = channel_options(ping_s=10.0, timeout_s=10.0, longest_redial_s=1.0)
-"""A call that waits for a round border finds out within 20 s that nobody is there any more; and
+"""A call that waits for a round boundary finds out within 20 s that nobody is there any more; and
 whoever asks again and again is a person who waits."""
 
 
@@ -152,7 +152,7 @@ class OperatorLink:
             self._stub.Resume(operator_pb2.ResumeRequest(), timeout=self._timeout_s)
 
     def stop(self, within_s: float | None = None) -> None:
-        """End the run at the next round border; return once that is in the log.
+        """End the run at the next round boundary; return once that is in the log.
 
         Args:
             within_s: None = as long as it takes.
@@ -160,7 +160,7 @@ class OperatorLink:
         Raises:
             NotRecordedError: no answer came within that time, or the coordinator ended.
         """
-        with self._border():
+        with self._boundary():
             self._stub.Stop(operator_pb2.StopRequest(), timeout=within_s)
 
     def rollback(
@@ -169,7 +169,7 @@ class OperatorLink:
         within_s: float | None = None,
         shown: Callable[[RollbackOrder], None] = lambda _: None,
     ) -> None:
-        """Make an earlier version's state the head at the next round border. As `stop`.
+        """Make an earlier version's state the head at the next round boundary. As `stop`.
 
         The order is signed for the log as it is now, and good for one roll-back.
 
@@ -178,9 +178,9 @@ class OperatorLink:
 
         Raises:
             NotRecordedError: as `stop`.
-            NotFoundError: it is not kept, or not any more at the border.
+            NotFoundError: it is not kept, or not any more at the boundary.
         """
-        with self._border() as status:
+        with self._boundary() as status:
             request = operator_pb2.RollbackRequest(version=version)
             if self._tls is not None:
                 asked = operator_pb2.GetVersionRequest(version=version)
@@ -197,8 +197,8 @@ class OperatorLink:
             self._stub.Rollback(request, timeout=within_s)
 
     @contextmanager
-    def _border(self) -> Iterator[RunStatus]:
-        """Something that waits for a round border: first see that somebody is there."""
+    def _boundary(self) -> Iterator[RunStatus]:
+        """Something that waits for a round boundary: first see that somebody is there."""
         status = self.status()
         try:
             yield status

@@ -364,7 +364,7 @@ class Agent:
             self._worker,
             self._loss_2_20,
             own_clip=self._tier.max_clip,
-            veil=attempt.veil,
+            protect=attempt.protect,
             read_blob=self._replica.read,
             theta=folder / "theta.f32",
             residual=self._residual,
@@ -524,7 +524,7 @@ class Agent:
     async def _move(self) -> None:
         """Move the parameters onto the replica's version, and save: then the outcome is held."""
         fate = "contributed" if self._contributed else "none"
-        head = await asyncio.to_thread(self._replica.leaves)
+        head = await asyncio.to_thread(self._replica.segments)
         clock, began_s = self._clock(), self._now_s()
         if self._replica.position.rolled_back:
             log.warning("rolled back: version %d, without local work", clock.version)
@@ -590,7 +590,7 @@ class Agent:
             self._upload = None
 
     async def _begin(self, resume: str) -> None:
-        self._anchor = await asyncio.to_thread(self._replica.leaves)
+        self._anchor = await asyncio.to_thread(self._replica.segments)
         await self._trainer.tell(Begin(self._clock(), self._anchor, resume))
         self.begun = True
         await self._tell_pace()

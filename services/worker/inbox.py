@@ -1,4 +1,4 @@
-"""What a worker's link process hears, one thing at a time and in order: see `agent.py`."""
+"""Hands on what a worker's link process hears, one thing at a time and in order: see `agent.py`."""
 
 import asyncio
 import logging

@@ -127,7 +127,7 @@ class Link:
         Raises:
             EndedError: the coordinator refuses this worker for good.
         """
-        patience = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+        backoff = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             self._welcomed, self._over, self._come_back_s = False, False, None
             try:
@@ -147,8 +147,8 @@ class Link:
                     log.warning("no stream to %s: %s", self._target, why)
             self._inbox(None)
             if self._welcomed:
-                patience.reset()
-            await asyncio.sleep(patience.wait_s(self._come_back_s))
+                backoff.reset()
+            await asyncio.sleep(backoff.wait_s(self._come_back_s))
 
     async def leave(self, reason: str) -> None:
         """Say good-bye, if there is anyone to say it to."""

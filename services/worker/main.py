@@ -275,7 +275,7 @@ class Worker:
             float32_received=self._tally.float32("received"),
             resident_bytes=(0 if progress is None else progress.resident_bytes) + resident_bytes(),
             merges_total=self._agent.merges,
-            healed_leaves_total=self._replica.healed_leaves,
+            healed_leaves_total=self._replica.healed_segments,
         )
 
     def _heartbeat(self) -> session_pb2.Heartbeat:

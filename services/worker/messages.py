@@ -2,8 +2,8 @@
 
 The link owns the network, the head's files and the encoding; the trainer owns the learner and the
 live parameters. Tensors never travel in messages: both sides name files (little-endian float32 in
-the layout of `common/schema.py`; `leaves` are the files of a version, in order; a `.f32` file is a
-whole vector).
+the layout of `common/schema.py`; `leaves` are the files of a version, one a segment, in order; a
+`.f32` file is a whole vector).
 """
 
 from collections.abc import Mapping
@@ -97,8 +97,8 @@ class Merge:
     """theta += head - anchor, block by block; then stand on `clock`. Answer `Merged`.
 
     Args:
-        head: leaves of the new base.
-        anchor: leaves of the old base, or one `.f32` file: theta at close.
+        head: segments of the new base.
+        anchor: segments of the old base, or one `.f32` file: theta at close.
         round: whose frozen work this ends, or "".
         fate: of that work: "contributed" and "spent" forget its numbers, "free" makes them pending
             again. "none" where `round` is "".

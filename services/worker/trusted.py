@@ -1,4 +1,4 @@
-"""Whom this worker takes for a member of a sum, and for an operator: from its own files alone.
+"""Tells whom this worker takes for a member of a sum, or an operator: from its own files alone.
 
 A certificate has to be signed by the federation's CA and name a worker, or an operator, of this
 run. With pins, it must also hold the very key that this worker's own file gives that name and

@@ -19,8 +19,8 @@ import numpy as np
 from common.arrays import F32
 from common.documents import Genesis, Numbers, Plan, Version
 from common.ids import RoundId, WorkerId
-from common.schema import LEAF
-from common.shards import PayloadLayout, Piece
+from common.schema import SEGMENT
+from common.shards import PayloadLayout, ShardBytes
 from common.terms import ReadBlob, Terms, round_terms
 from services.disk.files import read_at, storage_errors, write_at
 from worker.rounds.update import Sources, measure, shards
@@ -48,7 +48,7 @@ class Upload:
     task: asyncio.Task[None]
 
 
-Veil = Callable[[PayloadLayout, Iterable[Piece]], Iterator[Piece]]
+Protect = Callable[[PayloadLayout, Iterable[ShardBytes]], Iterator[ShardBytes]]
 """What the privacy tier makes of shards."""
 
 
@@ -84,21 +84,21 @@ class FlatFile:
 
 
 class BaseValues:
-    """Theta of a version, read leaf by leaf; holds one leaf."""
+    """Theta of a version, read segment by segment; holds one segment."""
 
     def __init__(self, version: Version, read_blob: ReadBlob) -> None:
-        self._leaves = version.theta
+        self._segments = version.theta
         self._read_blob = read_blob
         self._at = -1
-        self._leaf: F32 = np.empty(0, np.float32)
+        self._segment: F32 = np.empty(0, np.float32)
 
     def read(self, start: int, stop: int) -> F32:
-        """Return values [start, stop), float32, which must lie in one leaf."""
-        index = start // LEAF
+        """Return values [start, stop), float32, which must lie in one segment."""
+        index = start // SEGMENT
         if index != self._at:
-            content = self._read_blob(self._leaves[index])
-            self._at, self._leaf = index, np.frombuffer(content, "<f4")
-        return self._leaf[start - index * LEAF : stop - index * LEAF]
+            content = self._read_blob(self._segments[index])
+            self._at, self._segment = index, np.frombuffer(content, "<f4")
+        return self._segment[start - index * SEGMENT : stop - index * SEGMENT]
 
 
 class Payload:
@@ -140,7 +140,7 @@ def encode_payload(
     next_residual: Path,
     anchor: Path,
     payload: Path,
-    veil: Veil,
+    protect: Protect,
     own_clip: float,
 ) -> Payload:
     """Encode the work frozen in `theta` against the base `version`.
@@ -155,7 +155,7 @@ def encode_payload(
         anchor: where only some blocks travel, theta at close in those and the base in the others
             is written here: what this worker's parameters are without what was sent.
         payload: the shards are written here.
-        veil: makes of the shards what is sent.
+        protect: makes of the shards what is sent.
         own_clip: C_max, this worker's own bound on C.
 
     Raises:
@@ -174,10 +174,10 @@ def encode_payload(
         work = Sources(base.read, own.read, e)
         lengths = measure(terms, work)
         key = secrets.token_bytes(16)
-        pieces = shards(terms, worker, work, lengths, kept.write, key, loss_2_20, own_clip)
+        plain = shards(terms, worker, work, lengths, kept.write, key, loss_2_20, own_clip)
         out = files.enter_context(payload.open("wb", buffering=0))
-        for index, piece in enumerate(veil(terms.layout, pieces)):
-            write_at(out.fileno(), piece, terms.layout.shard(index)[0])
+        for index, shard in enumerate(protect(terms.layout, plain)):
+            write_at(out.fileno(), shard, terms.layout.shard(index)[0])
         if not terms.selection.is_whole:
             _write_anchor(terms, work, files.enter_context(FlatFile(anchor, write=True)))
     return Payload(payload, terms.layout)
@@ -185,7 +185,7 @@ def encode_payload(
 
 def _write_anchor(terms: Terms, work: Sources, anchor: FlatFile) -> None:
     """Write theta where it travelled, and the base elsewhere."""
-    for start, stop in terms.schema.leaves():
+    for start, stop in terms.schema.segments():
         values = work.base(start, stop).copy()
         for a, b in terms.selection.runs(*terms.selection.within(start, stop)):
             values[a - start : b - start] = work.theta(a, b)

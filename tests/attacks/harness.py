@@ -72,7 +72,7 @@ def now() -> datetime.datetime:
 Signed = npt.NDArray[np.int64]
 """Ring values as signed integers, int64[length]."""
 
-Known = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
+SharesOf = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ class Eve:
     run: Run
     plans: Iterator[int] = field(default_factory=lambda: count(1))
     spool: dict[tuple[RoundId, WorkerId], list[bytes]] = field(default_factory=dict)
-    own: Known = field(default_factory=lambda: defaultdict(dict))
-    mask: Known = field(default_factory=lambda: defaultdict(dict))
+    own: SharesOf = field(default_factory=lambda: defaultdict(dict))
+    mask: SharesOf = field(default_factory=lambda: defaultdict(dict))
 
     def plan(self, *offers: Offer, **changes: object) -> Plan:
         return self.run.draft(next(self.plans), offers, **changes)
@@ -244,7 +244,7 @@ class Eve:
                 self.own[plan.round, of][c.name] = shares.of_self.to_bytes()
                 self.mask[plan.round, of][c.name] = shares.of_mask_key.to_bytes()
 
-    def put_together(self, plan: Plan, known: Known, of: WorkerId) -> bytes:
+    def put_together(self, plan: Plan, known: SharesOf, of: WorkerId) -> bytes:
         """Return a member's secret.
 
         Raises:
@@ -314,8 +314,8 @@ class Eve:
         numbers = {w: a.numbers for w, a in u2.answers.items()}
         terms, secrets = self.run.terms(plan, numbers), self.secrets(plan, u2, survivors)
         spool = {w: self.spool[plan.round, w] for w in secrets.own}
-        lanes, content = unmasked(terms, plan, secrets, spool)
-        return self.run.commit_of(plan, numbers, tuple(sorted(spool)), lanes, content), content
+        side, content = unmasked(terms, plan, secrets, spool)
+        return self.run.commit_of(plan, numbers, tuple(sorted(spool)), side, content), content
 
     def record(self, seq: int = 0, **body: object) -> Record:
         version, digest = self.run.version.commits, canonical.digest(self.run.version)

@@ -58,7 +58,7 @@ class InProcessTrainer:
 
     @property
     def theta(self) -> F32:
-        return np.concatenate([v.copy() for _, _, v in self._paced.trainer.vector.leaves()])
+        return np.concatenate([v.copy() for _, _, v in self._paced.trainer.vector.segments()])
 
 
 class Federation:
@@ -78,7 +78,7 @@ class Federation:
         **seat: Any,
     ) -> None:
         vector = ParameterVector(SmallNetwork(""))
-        theta = np.concatenate([v.copy() for _, _, v in vector.leaves()])
+        theta = np.concatenate([v.copy() for _, _, v in vector.segments()])
         learner = "tests.attacks.small_network:build"
 
         def run(algorithm: Algorithm) -> Run:

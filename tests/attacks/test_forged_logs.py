@@ -1,5 +1,7 @@
 """Rules 5 and 14 against a coordinator that writes each worker a log of its own.
 
+A model of its own for each member is the attack of Pasquini et al. 2022.
+
 Whatever it shows, withholds or says again: nobody trains on, saves, offers on or vouches for a
 version that too few members of its round vouched for, and nobody goes back without an operator's
 order. Each attack works where only the check that it is about is off; with it on the worker

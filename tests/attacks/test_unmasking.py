@@ -42,7 +42,8 @@ def noise(found: np.ndarray, secret: np.ndarray) -> bool:
     return chi_squared < 400 and abs(likeness) < 5 / len(found) ** 0.5 and same < 10
 
 
-# Rule 11: two survivor lists, each properly signed
+# Rule 11: two survivor lists, each properly signed. What ConsistencyCheck is for in figure 4 of
+# Bonawitz et al. 2017: of each user it reveals shares of b_u or of the mask key, never of both
 
 
 def two_lists(table: Table, *clouds: Cloud) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common import canonical
-from common.documents import Commit, Lanes
+from common.documents import Commit, SideValues
 from common.errors import BadCommitError, BadUpdateError
 from common.secagg.tags import MODULUS
 from common.shards import PayloadLayout, pack_tag_sums, unpack_tags
@@ -112,17 +112,17 @@ def test_rule_14_without_it_the_coordinator_scales_the_step_as_it_likes(
     assert float(wrong @ honest / (honest @ honest)) == pytest.approx(2, abs=0.01)
 
 
-def changed_lanes(**lanes: int) -> Forge:
+def changed_side_values(**side: int) -> Forge:
     def forge(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
-        return replace(commit, lanes=replace(commit.lanes, **lanes)), content
+        return replace(commit, lanes=replace(commit.lanes, **side)), content
 
     return forge
 
 
 def without_one(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
     v = commit.lanes.v * 3 // 4
-    lanes = Lanes(v, commit.lanes.loss_2_20, commit.lanes.clipped)
-    return replace(commit, survivors=commit.survivors[1:], lanes=lanes), content
+    side = SideValues(v, commit.lanes.loss_2_20, commit.lanes.clipped)
+    return replace(commit, survivors=commit.survivors[1:], lanes=side), content
 
 
 def faster(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
@@ -132,8 +132,8 @@ def faster(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
 @pytest.mark.parametrize(
     ("forge", "sentence"),
     [
-        (changed_lanes(v=1), "lanes.v is 1, the numbers give"),
-        (changed_lanes(clipped=1), "lanes.clipped is 1"),
+        (changed_side_values(v=1), "lanes.v is 1, the numbers give"),
+        (changed_side_values(clipped=1), "lanes.clipped is 1"),
         (faster, "live_speed is 1"),
     ],
 )
@@ -145,8 +145,8 @@ def test_rule_14_scalars_that_do_not_follow_are_refused_by_whoever_replays(
         step(registry, tmp_path, forge, {Rule.RECORD})
 
 
-@pytest.mark.parametrize("forge", [changed_lanes(loss_2_20=5), without_one])
-def test_rule_14_lanes_and_survivors_are_under_the_tags(
+@pytest.mark.parametrize("forge", [changed_side_values(loss_2_20=5), without_one])
+def test_rule_14_side_values_and_survivors_are_under_the_tags(
     registry: Registry, tmp_path: Path, forge: Forge
 ) -> None:
     step(registry, tmp_path / "adopted", forge, {Rule.RECORD})
@@ -157,9 +157,9 @@ def test_rule_14_lanes_and_survivors_are_under_the_tags(
 # The public tags: what an honest coordinator sees of damage below masks
 
 
-@pytest.mark.parametrize(("piece", "named"), [(0, "shard 0"), (1, "shard 1"), (2, "shard 0")])
+@pytest.mark.parametrize(("shard", "named"), [(0, "shard 0"), (1, "shard 1"), (2, "shard 0")])
 def test_a_flipped_bit_in_a_masked_shard_is_named_and_nothing_is_committed(
-    table: Table, piece: int, named: str
+    table: Table, shard: int, named: str
 ) -> None:
     eve, clouds = table.eve, [table.cloud(w) for w in (A, B, C, V)]
     plan = eve.plan(*(c.offer() for c in clouds))
@@ -167,12 +167,12 @@ def test_a_flipped_bit_in_a_masked_shard_is_named_and_nothing_is_committed(
     eve.collect(plan, u2, *clouds)
     eve.ask(plan, plan.roster, *clouds)
     intact = eve.sum_of(plan, u2, plan.roster)
-    pieces = eve.spool[plan.round, B]
-    damaged = bytearray(pieces[piece])
-    damaged[0 if piece == 2 else 30] ^= 4
-    pieces[piece] = bytes(damaged)
+    sent = eve.spool[plan.round, B]
+    damaged = bytearray(sent[shard])
+    damaged[0 if shard == 2 else 30] ^= 4
+    sent[shard] = bytes(damaged)
 
     with pytest.raises(BadUpdateError, match=f"{named}: the sum is not that of its public tags"):
         eve.commit(plan, u2, plan.roster)
     wrong = eve.sum_of(plan, u2, plan.roster)  # what would have been committed without them
-    assert np.count_nonzero(wrong - intact) == (piece == 0)
+    assert np.count_nonzero(wrong - intact) == (shard == 0)

@@ -45,7 +45,8 @@ def likeness(found: np.ndarray, victim: Cloud) -> float:
     return float(np.corrcoef(found, victim.update)[0, 1])
 
 
-# Rule 5: a model for each member, made so that only the victim learns from it
+# Rule 5: a model for each member, made so that only the victim learns from it (Pasquini et al.
+# 2022)
 
 
 def dead_end() -> Run:
@@ -146,7 +147,7 @@ def test_rule_6_refuses_again_where_losses_make_it_nearly_all(registry: Registry
     assert clouds[-1].survived(plan.roster) is None
 
 
-# Rule 7: the same work in two sums
+# Rule 7: the same work in two sums (So et al. 2021)
 
 
 def offered_again(table: Table, others: list[Cloud], *, aborted: bool = False) -> np.ndarray:

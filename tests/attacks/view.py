@@ -79,7 +79,7 @@ def in_tls() -> list[Guess]:
     encoded, _ = run.payload(terms, V, base - update)
     layout = PayloadLayout(run.schema.length, run.plan().bits)
     secret = encoded[: layout.data_bytes]
-    (found,) = map(bytes, TlsAttempt(V, run.plan()).veil(layout, [secret]))
+    (found,) = map(bytes, TlsAttempt(V, run.plan()).protect(layout, [secret]))
     weight = round(65535 * terms.weights.wire(V))
     parameters = terms.codec.mean(0, terms.layout.num_blocks, found, weight).reshape(-1)
     likeness = float(np.corrcoef(parameters, update)[0, 1])

@@ -27,13 +27,13 @@ from common.documents import (
     Attestation,
     Commit,
     Control,
-    Lanes,
     Numbers,
     Offer,
     Origin,
     Plan,
     Record,
     RollbackOrder,
+    SideValues,
     Version,
 )
 from common.ids import Digest, RoundId, WorkerId
@@ -54,7 +54,7 @@ from tests.rig.rounds.small_run import Run, bytes_of
 from tests.unit.services.worker.test_agent import FakeTrainer
 from worker.rounds.attempt import RevealedShares
 
-Pieces = dict[RoundId, list[bytes]]
+Uploads = dict[RoundId, list[bytes]]
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Node:
     make_trainer: Callable[["Node"], Any] | None = None
     seat: Mapping[str, Any] = field(default_factory=dict)
     sent: list[session_pb2.ConnectRequest] = field(default_factory=list)
-    uploads: Pieces = field(default_factory=dict)
+    uploads: Uploads = field(default_factory=dict)
     withheld: set[Digest] = field(default_factory=set)
     num_redials: int = 0
 
@@ -303,7 +303,7 @@ class World(Coordinator):
         tags = pack_tag_sums([(0, 0)] * terms.layout.num_tagged)
         content = data.astype(dtype).tobytes() + energies + tags
         size, aggregate = len(content), canonical.digest_of(content)
-        commit = Commit(plan, numbers, plan.roster, Lanes(v, 0, 0), aggregate, size)
+        commit = Commit(plan, numbers, plan.roster, SideValues(v, 0, 0), aggregate, size)
         self.run.blobs.write(content)
         read, write = self.run.blobs.read, self.run.blobs.write
         after = advance(self.run.genesis, base, commit, bytes_of(content), read, write)

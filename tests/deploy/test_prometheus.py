@@ -9,7 +9,6 @@ import math
 import os
 import re
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from redis import Redis
 
 from commands.demo.federation import Federation
 from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
+from services.coordinator.live.embedded_valkey import short_socket
 from services.wire.operator_link import RunStatus
 from tests.deploy.conftest import dashboards, panels, rules
 from tests.deploy.prometheus_server import JOBS, Prometheus, prometheus_server
@@ -87,11 +87,8 @@ def abort_a_round(federation: Federation) -> None:
 def limit_memory(federation: Federation) -> None:
     """Give the coordinator's own Valkey a maxmemory, as an operator's server has one."""
     (lock,) = federation.layout.state(COORDINATOR).glob("**/server.lock")
-    with tempfile.TemporaryDirectory() as short:  # the system limits a socket's path
-        link = Path(short) / "valkey"
-        link.symlink_to(lock.parent)
-        with Redis(unix_socket_path=str(link / "valkey.sock")) as server:
-            server.config_set("maxmemory", 64 * 2**20)
+    with short_socket(lock.parent) as path, Redis(unix_socket_path=str(path)) as server:
+        server.config_set("maxmemory", 64 * 2**20)
 
 
 def restart_coordinator(federation: Federation) -> None:

@@ -25,7 +25,7 @@ from services.coordinator.sessions import convert
 from services.versions.replica import Position
 from services.wire import framing
 from services.wire.child import decode_line, encode_line
-from services.wire.compression import Packer, unpack
+from services.wire.compression import Compressor, decompress
 from services.worker import messages
 from services.worker.state import SAVED, Manifest, StateFolder
 from tests.unit.worker.training.fakes import FixedLearner
@@ -133,7 +133,7 @@ def _state_targets(folder: Path) -> tuple[Target, ...]:
     good = folder / "good"
     good.mkdir()
     trainer = Trainer(learner, Algorithm())
-    trainer.begin(Standing(), [_leaf(folder)])
+    trainer.begin(Standing(), [_segment(folder)])
     trainer.step()
     trainer.close("r", good)
     trainer.step()
@@ -178,8 +178,8 @@ def _state_targets(folder: Path) -> tuple[Target, ...]:
             Target("manifest.json", seeds, manifest, 0.01))  # fmt: skip
 
 
-def _leaf(folder: Path) -> Path:
-    path = folder / "leaf"
+def _segment(folder: Path) -> Path:
+    path = folder / "segment"
     path.write_bytes(bytes(4 * 4096))
     return path
 
@@ -232,15 +232,15 @@ def targets() -> tuple[Target, ...]:
     schema = canonical.encode(ModelSchema((TensorSpec("w", (3, 2)),)))
     named = tuple(k + b"\n" + canonical.encode(example(kind)) for k, kind in _BY_NAME.items())
     shards = tuple(framing.shard(bytes(16), i, bytes(n)) for i, n in ((0, 0), (1, 9), (300, 200)))
-    pieces = tuple(
-        framing.download_response(t, bytes(n), packed=n == 9)
+    parts = tuple(
+        framing.download_response(t, bytes(n), compressed=n == 9)
         for t, n in ((0, 0), (9, 9), (10**9, 200))
     )
-    frames = (Packer().pack(bytes(range(250)) * 4), Packer().pack(bytes(1000)))
+    frames = (Compressor().compress(bytes(range(250)) * 4), Compressor().compress(bytes(1000)))
     return (
         Target("shard", shards, framing.split_shard, 0.25),
-        Target("piece", pieces, framing.split_download_response, 0.25),
-        Target("frame", frames, lambda c: unpack(c, 1000), 0.05),
+        Target("part", parts, framing.split_download_response, 0.25),
+        Target("frame", frames, lambda c: decompress(c, 1000), 0.05),
         Target("request", _requests(), _request, 0.15),
         Target("document", (*named, b"ModelSchema\n" + schema), _decode_any, 0.25),
         Target("line", tuple(encode_line(example(k)) for k in lines),

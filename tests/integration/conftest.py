@@ -18,8 +18,8 @@ from redis import Redis
 
 from commands.demo.layout import COORDINATOR, OPERATOR, FederationSpec, Layout, WorkerSpec
 from commands.demo.processes import LocalProcess
-from common.documents import Genesis, Lanes, Plan, Record
-from common.shards import pack_lanes
+from common.documents import Genesis, Plan, Record, SideValues
+from common.shards import pack_side_values
 from services.config.genesis_file import load_genesis
 from services.config.settings import load_operator
 from services.trust.identity import Role
@@ -188,8 +188,8 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneCoordi
 def good_shards(worker: LightWorker, plan: Plan) -> list[tuple[bytes, int, bytes]]:
     """Return the payload of an update of zeros."""
     layout = worker.layout(plan)
-    lanes = pack_lanes(Lanes(65535, 0, 0), np.zeros(layout.num_blocks, np.uint32))
-    payload = bytes(layout.lanes_offset) + lanes
+    side = pack_side_values(SideValues(65535, 0, 0), np.zeros(layout.num_blocks, np.uint32))
+    payload = bytes(layout.side_offset) + side
     raw_id = bytes.fromhex(plan.round)
     spans = [layout.shard(i) for i in range(layout.num_shards)]
     return [(raw_id, i, payload[a : a + n]) for i, (a, n) in enumerate(spans)]

@@ -26,7 +26,7 @@ from services.disk.data_store import DataStore
 from services.trust.identity import Role
 from services.wire import framing
 from services.wire.bulk_link import BulkLink, GivenUpError
-from services.wire.compression import PIECE_BYTES, Packer
+from services.wire.compression import PART_BYTES, Compressor
 from services.wire.credentials import renewed_credentials
 from services.wire.renewed_channel import RenewedChannel
 from services.wire.status import StatusInterceptor
@@ -45,7 +45,7 @@ class Other:
         self.troubles: list[Exception] = []
         self.break_after = 0  # messages; 0 = never
         self.content = b""
-        self.pieces: list[list[tuple[bool, bytes]]] = []
+        self.parts: list[list[tuple[bool, bytes]]] = []
         self.asked: list[bulk_pb2.DownloadRequest] = []
         self.cuts = 0
         self.drips = False
@@ -68,9 +68,9 @@ class Other:
         if self.troubles:
             raise self.troubles.pop(0)
         self.asked.append(request)
-        if self.pieces:  # (packed, bytes)
-            for packed, content in self.pieces.pop(0):
-                yield framing.download_response(len(self.content), content, packed=packed)
+        if self.parts:  # (compressed, bytes)
+            for compressed, content in self.parts.pop(0):
+                yield framing.download_response(len(self.content), content, compressed=compressed)
             if self.cuts:
                 self.cuts -= 1
                 context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
@@ -210,12 +210,12 @@ def test_content_of_another_digest_is_refused(link: BulkLink, other: Other, tmp_
         link.fetch(digest_of(b"something else"), "version", DataStore(tmp_path), MOST)
 
 
-def test_a_packed_download_is_unpacked_and_counted_as_it_came(
+def test_a_compressed_download_is_decompressed_and_counted_as_it_came(
     link: BulkLink, other: Other, tmp_path: Path
 ) -> None:
-    other.content, store = bytes(PIECE_BYTES) + b"the end", DataStore(tmp_path)
-    frames = [Packer().pack(other.content[i : i + PIECE_BYTES]) for i in (0, PIECE_BYTES)]
-    other.pieces = [[(True, frame) for frame in frames]]
+    other.content, store = bytes(PART_BYTES) + b"the end", DataStore(tmp_path)
+    frames = [Compressor().compress(other.content[i : i + PART_BYTES]) for i in (0, PART_BYTES)]
+    other.parts = [[(True, frame) for frame in frames]]
     digest = digest_of(other.content)
     link.fetch(digest, "aggregate", store, len(other.content))
     assert store.read(digest) == other.content
@@ -223,46 +223,46 @@ def test_a_packed_download_is_unpacked_and_counted_as_it_came(
     assert link.tally.wire("received")["aggregate"] < 700
 
 
-def test_a_broken_packed_download_goes_on_at_the_next_piece_packed_or_not(
+def test_a_broken_compressed_download_goes_on_at_the_next_part_compressed_or_not(
     link: BulkLink, other: Other, tmp_path: Path
 ) -> None:
-    other.content, store = bytes(PIECE_BYTES) + b"the end", DataStore(tmp_path)
-    first = (True, Packer().pack(other.content[:PIECE_BYTES]))
-    other.pieces = [[first, (False, b"the")], [(False, b" end")]]
+    other.content, store = bytes(PART_BYTES) + b"the end", DataStore(tmp_path)
+    first = (True, Compressor().compress(other.content[:PART_BYTES]))
+    other.parts = [[first, (False, b"the")], [(False, b" end")]]
     other.cuts = 1
     digest = digest_of(other.content)
     link.fetch(digest, "aggregate", store, len(other.content))
     assert store.read(digest) == other.content
-    assert [asked.offset for asked in other.asked] == [0, PIECE_BYTES + 3]
+    assert [asked.offset for asked in other.asked] == [0, PART_BYTES + 3]
 
 
 @pytest.mark.parametrize(
     "bad",
     [
         b"no frame",
-        Packer().pack(b"the enc"),  # another content
-        Packer().pack(b"the end, and more"),
-        Packer().pack(bytes(2**24)),  # 16 MiB in 2 kB
+        Compressor().compress(b"the enc"),  # another content
+        Compressor().compress(b"the end, and more"),
+        Compressor().compress(bytes(2**24)),  # 16 MiB in 2 kB
     ],
 )
-def test_a_bad_frame_is_not_unpacked_and_the_file_comes_as_it_is(
+def test_a_bad_frame_is_not_decompressed_and_the_file_comes_as_it_is(
     link: BulkLink, other: Other, tmp_path: Path, bad: bytes
 ) -> None:
     other.content, store = b"the end", DataStore(tmp_path)
-    other.pieces = [[(True, bad)], [(False, other.content)]]
+    other.parts = [[(True, bad)], [(False, other.content)]]
     digest = digest_of(other.content)
     link.fetch(digest, "aggregate", store, MOST)
     assert store.read(digest) == other.content
     assert [asked.packed for asked in other.asked] == [True, False]
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
 def test_more_than_a_file_may_have_is_not_taken(
-    link: BulkLink, other: Other, tmp_path: Path, packed: bool
+    link: BulkLink, other: Other, tmp_path: Path, compressed: bool
 ) -> None:
     other.content = bytes(1000)
-    content = Packer().pack(other.content) if packed else other.content
-    other.pieces = [[(packed, content)]]
+    content = Compressor().compress(other.content) if compressed else other.content
+    other.parts = [[(compressed, content)]]
     with pytest.raises(DamagedDataError, match="longer than its 999 bytes"):
         link.fetch(digest_of(other.content), "aggregate", DataStore(tmp_path), 999)
     assert not [p for p in tmp_path.iterdir() if p.stat().st_size]

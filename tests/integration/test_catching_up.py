@@ -14,8 +14,8 @@ import numpy as np
 
 from commands.demo.layout import COORDINATOR
 from common import canonical
-from common.documents import Lanes, Record
-from common.shards import PayloadLayout, pack_lanes
+from common.documents import Record, SideValues
+from common.shards import PayloadLayout, pack_side_values
 from services.disk.data_store import DataStore
 from services.process.exit_status import Exit
 from services.worker.state import Manifest, StateFolder
@@ -35,12 +35,12 @@ ALGORITHM = {
 
 
 def gaussian(layout: PayloadLayout, seed: int) -> Callable[[int], bytes]:
-    """Return what reads the shards of an update as a codec makes it: it packs to four fifths."""
+    """Return what reads the shards of an update as a codec makes it: it shrinks to four fifths."""
     draw = np.random.default_rng(seed).standard_normal(layout.length)
     values = np.rint(20 * draw).clip(-127, 127).astype(np.int8).tobytes()
     energy = np.full(layout.num_blocks, 256, np.uint32)
-    lanes = pack_lanes(Lanes(65535, 0, 0), energy)
-    payload = values + bytes(layout.lanes_offset - len(values)) + lanes
+    side = pack_side_values(SideValues(65535, 0, 0), energy)
+    payload = values + bytes(layout.side_offset - len(values)) + side
 
     def read(index: int) -> bytes:
         offset, length = layout.shard(index)
@@ -146,7 +146,7 @@ def test_few_missed_commits_come_as_sums_many_as_a_version_and_a_newcomer_takes_
     with real_worker(coordinator, "aws"):
         came = received(coordinator, "aws", head.version)
         steps = (SNAPSHOT_EVERY + 1) * values
-        assert 0.75 * steps < came["aggregate"] < 0.85 * steps  # packed
+        assert 0.75 * steps < came["aggregate"] < 0.85 * steps  # compressed
         assert came["version"] < 0.1 * values  # its document, to compare
     check_files(coordinator, "aws", head)
     with real_worker(coordinator, "gcp"):

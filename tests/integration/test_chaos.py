@@ -6,7 +6,7 @@ import pytest
 
 from tests.rig.chaos.harness import Chaos
 
-NUM_FAULTS = 17
+NUM_FAULTS = 12
 SEED = 5
 
 

@@ -33,7 +33,14 @@ TEXT = {"a.txt": "the quick brown fox jumps over the lazy dog. " * 400}
 NAMES = ("aws", "azure", "gcp", "onprem")
 PATIENCE_S = 110.0
 MASKED: dict[str, Any] = {"tier": "masked", "min_cohort": 3}
-TIERS = pytest.mark.parametrize("tier", [{}, MASKED], ids=["tls", "masked"])
+TIERS = pytest.mark.parametrize(
+    "tier",
+    [
+        pytest.param({}, marks=pytest.mark.long("the masked tier is the longer way"), id="tls"),
+        pytest.param(MASKED, id="masked"),
+    ],
+)
+CODECS = pytest.mark.long("tests/integration/test_learning.py plays each codec without processes")
 
 
 def spec(
@@ -111,12 +118,18 @@ def theta(store: DataStore, digest: Digest) -> np.ndarray:
             "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
         },
         MASKED,
-        {**MASKED, "codec": {"kind": "cyclic", "bits": 4, "one_in": 3}, "max_cohort": 3},
+        pytest.param(
+            {**MASKED, "codec": {"kind": "cyclic", "bits": 4, "one_in": 3}, "max_cohort": 3},
+            marks=CODECS,
+        ),
         {**MASKED, "codec": {"kind": "heavy", "bits": 8, "one_in": 2}},
-        {
-            "codec": {"kind": "topk", "bits": 2, "first_bits": 2, "one_in": 16},
-            "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
-        },
+        pytest.param(
+            {
+                "codec": {"kind": "topk", "bits": 2, "first_bits": 2, "one_in": 16},
+                "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
+            },
+            marks=CODECS,
+        ),
     ],
     ids=["async 8-bit nesterov", "sync float32 sgd", "masked", "fragments", "heavy", "topk"],
 )
@@ -320,7 +333,14 @@ def check_ledger(federation: Federation, log: list[Record]) -> None:
     assert sum(w.tokens for w in counters.workers.values()) == counters.tokens
 
 
-@pytest.mark.parametrize("environ", [{}, {"no_proxy": "example.org"}], ids=str)
+@pytest.mark.parametrize(
+    "environ",
+    [
+        pytest.param({}, marks=pytest.mark.long("the other environment has the same proxy")),
+        {"no_proxy": "example.org"},
+    ],
+    ids=str,
+)
 def test_an_http_proxy_in_the_environment_does_not_reach_a_run_on_loopback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
 ) -> None:

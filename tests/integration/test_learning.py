@@ -100,6 +100,7 @@ def _genesis(codec: Codec) -> Genesis:
 
 
 def test_one_worker_with_a_plain_mean_trains_as_if_it_were_alone(tmp_path: Path) -> None:
+    """FedAvg (McMahan et al. 2017, algorithm 1) of one is SGD."""
     algorithm = replace(SYNC, min_cohort=1, max_cohort=1, codec=EXACT, outer=PLAIN)
     run = replace(RUN, algorithm=algorithm, clouds=RUN.clouds[:1])
     found = learn(run, tmp_path)

@@ -34,7 +34,7 @@ members:
 """
 
 
-class Door(operator_pb2_grpc.OperatorServicer):
+class Greeter(operator_pb2_grpc.OperatorServicer):
     """Answers operators on the list with their name."""
 
     def __init__(self, members: MemberList) -> None:
@@ -47,7 +47,7 @@ class Door(operator_pb2_grpc.OperatorServicer):
         return operator_pb2.GetStatusResponse(run=found.name)
 
 
-class AioDoor(Door):
+class AioGreeter(Greeter):
     async def GetStatus(  # type: ignore[override]  # noqa: N802 - gRPC's name
         self, request: operator_pb2.GetStatusRequest, context: Any
     ) -> operator_pb2.GetStatusResponse:
@@ -82,8 +82,8 @@ def members(tmp_path: Path) -> MemberList:
 def serving(members: MemberList, credentials: grpc.ServerCredentials | None) -> Iterator[int]:
     pool = futures.ThreadPoolExecutor(2)
     server = grpc.server(pool, interceptors=[StatusInterceptor()])
-    door = Door(members)  # type: ignore[abstract]  # nobody makes the other calls
-    operator_pb2_grpc.add_OperatorServicer_to_server(door, server)
+    greeter = Greeter(members)  # type: ignore[abstract]  # nobody makes the other calls
+    operator_pb2_grpc.add_OperatorServicer_to_server(greeter, server)
     if credentials is None:
         port = server.add_insecure_port("127.0.0.1:0")
     else:
@@ -241,8 +241,8 @@ async def test_the_aio_server_keeps_the_same_door(
 ) -> None:
     theirs = tls_files(tmp_path / "c", ca, Role.COORDINATOR, "main", hosts=("127.0.0.1",))
     server = grpc.aio.server(interceptors=(AioStatusInterceptor(),))
-    door = AioDoor(members)  # type: ignore[abstract]  # nobody makes the other calls
-    operator_pb2_grpc.add_OperatorServicer_to_server(door, server)
+    greeter = AioGreeter(members)  # type: ignore[abstract]  # nobody makes the other calls
+    operator_pb2_grpc.add_OperatorServicer_to_server(greeter, server)
     port = server.add_secure_port("127.0.0.1:0", server_credentials(theirs, RUN))
     await server.start()
     try:

@@ -78,7 +78,7 @@ class Run:
     def version0(self) -> Version:
         return canonical.decode(self.store.read(self.genesis.version0), Version)
 
-    def leaves(self) -> tuple[str, ...]:
+    def segments(self) -> tuple[str, ...]:
         return tuple(str(self.store.path(d)) for d in self.version0.theta)
 
     def build(self, **changes) -> Build:
@@ -86,7 +86,7 @@ class Run:
         return Build(**{"genesis": self.genesis, "name": "aws", "data": data, **changes})
 
     def shifted_leaves(self, delta: float) -> tuple[str, ...]:
-        """Return leaves of version 0 plus `delta` everywhere."""
+        """Return segments of version 0 plus `delta` everywhere."""
         moved = [
             np.frombuffer(self.store.read(d), "<f4") + np.float32(delta)
             for d in self.version0.theta
@@ -111,7 +111,7 @@ async def started(run: Run, resume: str = "", clock: Clock | None = None, **chan
     assert isinstance(ready, Ready)
     assert ready.schema_hash == run.genesis.schema.hash
     assert "1 file, 1 document, 4,801 tokens" in ready.remarks[0]
-    await child.send(Begin(clock or Clock(0, 0.0, 0.0), run.leaves(), resume))
+    await child.send(Begin(clock or Clock(0, 0.0, 0.0), run.segments(), resume))
     return child
 
 
@@ -258,7 +258,7 @@ async def test_a_trainer_without_its_state_makes_another_update_from_the_same_ve
         await child.send(SaveTo(str(tmp_path / str(begun))))
         await until(child, Saved)
         await child.end()
-        base = np.concatenate([np.fromfile(p, "<f4") for p in run.leaves()])
+        base = np.concatenate([np.fromfile(p, "<f4") for p in run.segments()])
         updates.append(theta(tmp_path / str(begun)) - base)
 
     same, again, anew = updates
@@ -322,7 +322,7 @@ async def test_a_damaged_save_is_explained(numpy_run, tmp_path):
 def test_version_0_exports_to_a_folder_that_its_users_load(run, tmp_path):
     export_model(run.genesis, run.genesis.version0, run.store, tmp_path / "model")
 
-    theta0 = np.concatenate([np.fromfile(p, "<f4") for p in run.leaves()])
+    theta0 = np.concatenate([np.fromfile(p, "<f4") for p in run.segments()])
     if run.genesis.learner == LEARNERS["torch"][0]:
         from transformers import AutoModelForCausalLM
 

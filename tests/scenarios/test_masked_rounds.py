@@ -15,8 +15,8 @@ from common.documents import (
     Codec,
     Commit,
     Counters,
-    Lanes,
     Record,
+    SideValues,
 )
 from common.ids import Digest, WorkerId
 from common.packing import unpack
@@ -81,13 +81,13 @@ def check_sum(played: Played, u2: tuple[WorkerId, ...], survivors: tuple[WorkerI
     assert played.compute is not None
     assert played.terms is not None
     assert (played.u2, played.compute.survivors) == (u2, survivors)
-    lanes, content = played.aggregate()
+    side, content = played.aggregate()
     layout = played.terms.layout
 
     plain = replace(played.terms, layout=replace(layout, masked=False))
     expected = bytearray()
     uploads = {w: bytes_of(played.plain(w)) for w in survivors}
-    assert aggregate(plain, uploads, expected.extend) == lanes
+    assert aggregate(plain, uploads, expected.extend) == side
     assert content[: len(expected)] == expected  # values and energies, as the tls tier sums them
     values = [
         unpack(played.plain(w)[: layout.data_bytes], layout.bits).astype(np.int64)
@@ -97,7 +97,7 @@ def check_sum(played: Played, u2: tuple[WorkerId, ...], survivors: tuple[WorkerI
         unpack(content[: layout.data_bytes], layout.bits).astype(np.int64), sum(values)
     )
     for worker in survivors:
-        check_aggregate(layout, lanes, survivors, played.kappa(worker), bytes_of(content))
+        check_aggregate(layout, side, survivors, played.kappa(worker), bytes_of(content))
 
 
 def check_commit(played: Played) -> None:
@@ -108,7 +108,7 @@ def check_commit(played: Played) -> None:
         plan=work.plan,
         numbers=work.numbers,
         survivors=work.survivors,
-        lanes=Lanes(0, 0, 0),
+        lanes=SideValues(0, 0, 0),
         aggregate=HEAD,
         aggregate_bytes=0,
         signatures=work.signatures,
@@ -198,8 +198,8 @@ def test_a_schedule_with_masks_and_without_gives_the_same_versions_to_the_bit() 
             assert len(losses) == 3
             continue
         survivors = played.compute.survivors
-        lanes, content = played.aggregate()
-        masked.advance(masked.commit_of(plan, numbers, survivors, lanes, content), content)
+        side, content = played.aggregate()
+        masked.advance(masked.commit_of(plan, numbers, survivors, side, content), content)
 
         terms = plain.terms(replace(plan, tier="tls"), numbers)
         summed, payloads = bytearray(), {}
@@ -210,10 +210,8 @@ def test_a_schedule_with_masks_and_without_gives_the_same_versions_to_the_bit() 
             kept = played.members[w].residual
             assert kept is not None
             masked.residuals[w] = kept
-        lanes = aggregate(terms, {w: bytes_of(p) for w, p in payloads.items()}, summed.extend)
-        commit = plain.commit_of(
-            replace(plan, tier="tls"), numbers, survivors, lanes, bytes(summed)
-        )
+        side = aggregate(terms, {w: bytes_of(p) for w, p in payloads.items()}, summed.extend)
+        commit = plain.commit_of(replace(plan, tier="tls"), numbers, survivors, side, bytes(summed))
         plain.advance(commit, bytes(summed))
 
         steps += 1

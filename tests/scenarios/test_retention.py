@@ -25,7 +25,7 @@ from services.coordinator.sessions.streams import LogTail
 from simulator.federation import SimulatedFederation
 
 SEED = 4
-FIRST, LAST = 12, 42
+FIRST, LAST = 12, 30
 """Versions: by the first one every snapshot was replaced."""
 MOMENTS = 8  # between two rounds there is least
 SURROUNDINGS = ("simulator", "asyncio", "_asyncio", "logging")

@@ -45,14 +45,14 @@ def spends_and_keeps(self: WorkLedger, round_id: str, fate: str) -> None:
     right_release(self, round_id, "free" if fate == "spent" else fate)
 
 
-def keeps_the_inner_state(self: Trainer, standing: Any, leaves: Any) -> None:
+def keeps_the_inner_state(self: Trainer, standing: Any, segments: Any) -> None:
     self.ledger = LedgerDocument(Work(), {}).ledger()
-    self.begin(standing, leaves)
+    self.begin(standing, segments)
 
 
-def keeps_local_work(self: Trainer, standing: Any, leaves: Any) -> None:
+def keeps_local_work(self: Trainer, standing: Any, segments: Any) -> None:
     ledger = self.ledger
-    right_roll_back(self, standing, leaves)
+    right_roll_back(self, standing, segments)
     self.ledger = ledger
 
 

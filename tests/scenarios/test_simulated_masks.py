@@ -50,7 +50,7 @@ async def uploads_anew(self: Agent) -> None:
     stage = self._round.stage
     if stage is not None and stage.exposed:
         attempt = ATTEMPTS[self._worker, stage.plan.round]
-        attempt._veiled = False
+        attempt._protected = False
         work = self._upload_round(stage.plan, stage.answers, attempt, Event())
         self._resent = asyncio.create_task(work)  # type: ignore[attr-defined]
 

@@ -69,7 +69,7 @@ def test_no_promise_is_broken_whatever_goes_wrong(
 
 async def keeps_its_anchor(self: Agent, round_id: RoundId, fate: Fate) -> None:
     await right_settle(self, round_id, fate)
-    self._anchor = self._replica.leaves()
+    self._anchor = self._replica.segments()
 
 
 async def ignores_pace(self: Agent, pace: Any) -> None:
@@ -139,7 +139,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
         lambda: mock.patch.object(Fence, "delete", deletes_at_once),
         pauses("order Collect", 5.0),
     ),
-    "a new leader leaves the former one its bin": (
+    "a new leader leaves the former one its trash": (
         lambda: mock.patch.object(Fence, "_take_away", return_value=0),
         pauses("order Collect", 5.0),
     ),

@@ -80,9 +80,9 @@ def member_answer(bits: int, shard: int) -> tuple[str, ...]:
     masks = member_masks(ring, names[1], SEED, {WorkerId(n): s for n, s in pairs.items()})
     tagger = Tagger(layout, [bytes(32), SEED])
     tags = masks.add_tags(shard, member_tags(tagger, Pads(SEED, names), names[1], shard, payload))
-    if offset >= layout.lanes_offset:
+    if offset >= layout.side_offset:
         content = np.frombuffer(payload, np.uint8).copy()
-        masks.add_lanes(content, 0)
+        masks.add_side_values(content, 0)
         sent = content.tobytes()
     else:
         words = ring.words(payload)

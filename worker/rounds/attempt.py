@@ -46,7 +46,7 @@ from common.secagg.transcript import (
     plan_hash,
     signed_content,
 )
-from common.shards import PayloadLayout, Piece
+from common.shards import PayloadLayout, ShardBytes
 from worker.rounds.masked_shards import masked_shards
 from worker.rounds.round import RefusedError, Rule
 from worker.rounds.trust import Trust, cohort_complaint, roster_complaint, share_complaint
@@ -136,7 +136,7 @@ class Attempt:
         self._answers: Mapping[WorkerId, Answer] = {}
         self._shares: dict[WorkerId, SealedShares] = {}
         self._survivors: tuple[WorkerId, ...] = ()
-        self._abandoned = self._veiled = False
+        self._abandoned = self._protected = False
         self._context = Context(b"")
         self.kappa = b""
 
@@ -197,20 +197,20 @@ class Attempt:
         self._context = context(self._plan, answers)
         self.kappa = derived.kappa(commons, self._context).to_bytes()
 
-    def veil(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
+    def protect(self, layout: PayloadLayout, shards: Iterable[ShardBytes]) -> Iterator[ShardBytes]:
         """Yield this member's shards as they are sent: tagged and masked.
 
         Once per attempt: of two payloads under one mask, the difference would be in the open.
 
         Args:
             layout: of the round, with tags.
-            shards: of values and lanes, in order.
+            shards: of values and side values, in order.
 
         Raises:
             RefusedError: rule 10: this attempt's masks are used up.
         """
-        self._refuse_if(Rule.REPEATED, "its masks were used before" * self._veiled)
-        self._veiled = True
+        self._refuse_if(Rule.REPEATED, "its masks were used before" * self._protected)
+        self._protected = True
         masks = self._masks(Ring(layout.bits))
         tagger = Tagger(layout, (self._context, self.kappa))
         pads = Pads(self.kappa, self._answers)

@@ -1,4 +1,4 @@
-"""Which of the records that a worker holds it follows next, and onto what: words decide.
+"""Decides which of the records that it holds a worker follows next, and onto what, by words.
 
     records held --words--> the last one that is believed --> all up to it are followed, together
          |                                                     (`Follow`: stand on the last one)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from common.documents import Genesis, Record, Version
 from common.ids import Digest
-from common.schema import leaves
+from common.schema import segments
 from common.terms import num_scales
 
 Has = Callable[[Digest], bool]
@@ -71,7 +71,7 @@ def version_bytes(genesis: Genesis, version: Version, has: Has) -> int:
     sizes = {
         digest: 4 * (stop - start)
         for files, num in vectors
-        for digest, (start, stop) in zip(files, leaves(num), strict=False)
+        for digest, (start, stop) in zip(files, segments(num), strict=False)
     }
     return sum(num_bytes for digest, num_bytes in sizes.items() if not has(digest))
 
@@ -79,7 +79,7 @@ def version_bytes(genesis: Genesis, version: Version, has: Has) -> int:
 def are_cheap(genesis: Genesis, steps: Sequence[int | None]) -> bool:
     """Return whether steps are fewer bytes than theta alone, so that no version need be asked for.
 
-    A version that shares leaves with the base may be less: that is not looked for.
+    A version that shares segments with the base may be less: that is not looked for.
     """
     return None not in steps and _sum(steps) <= 4 * genesis.schema.length
 

@@ -1,4 +1,4 @@
-"""Records that were read and are not followed yet: whether they are a log, and what is next.
+"""Holds records that were read and are not followed yet: are they a log, and what is next?
 
     read --> held --next move--> followed          `worker/rounds/belief.py` says which move
                '--the session ends--> read again, from a coordinator that may be another

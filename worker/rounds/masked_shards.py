@@ -12,22 +12,22 @@ from common.ids import WorkerId
 from common.secagg.masks import Masks
 from common.secagg.ring import Ring
 from common.secagg.tags import Pads, Tagger, member_tags
-from common.shards import PayloadLayout, Piece, cut, pack_tags
+from common.shards import PayloadLayout, ShardBytes, cut, pack_tags
 
 
 def masked_shards(
     layout: PayloadLayout,
-    shards: Iterable[Piece],
+    shards: Iterable[ShardBytes],
     worker: WorkerId,
     masks: Masks,
     tagger: Tagger,
     pads: Pads,
-) -> Iterator[Piece]:
+) -> Iterator[ShardBytes]:
     """Yield what is sent, shard by shard.
 
     Args:
         layout: of the round, with tags.
-        shards: of values and lanes, in order, as the tls tier would send them; overwritten.
+        shards: of values and side values, in order, as the tls tier would send them; overwritten.
         worker: this member's name.
         masks: of this member and this attempt; they are used up.
         tagger: of the public seed and kappa.
@@ -35,11 +35,11 @@ def masked_shards(
     """
     ring, tags = Ring(layout.bits), list[tuple[int, ...]]()
     for index, content in enumerate(shards):
-        if index in layout.lanes_shards:
+        if index in layout.side_shards:
             own = member_tags(tagger, pads, worker, index, content)
-            lanes = np.frombuffer(content, np.uint8).copy()
-            masks.add_lanes(lanes, layout.within_lanes(index).start)
-            masked: Piece = lanes.tobytes()
+            side = np.frombuffer(content, np.uint8).copy()
+            masks.add_side_values(side, layout.within_side_values(index).start)
+            masked: ShardBytes = side.tobytes()
         else:
             in_place = ring.in_place and isinstance(content, bytearray)
             words = np.frombuffer(content, ring.word) if in_place else ring.words(content)

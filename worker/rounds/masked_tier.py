@@ -1,4 +1,4 @@
-"""The masked tier beside its rounds: an offer's keys, and what a version is believed on."""
+"""The masked tier outside its rounds: an offer's keys, and what a version is believed on."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

@@ -11,8 +11,8 @@ signed, or an abort that enough members abandoned (`coordinator/ending.py`). Oth
 for work that is in two sums shows itself in their difference.
 
 A plan may only use the worker's own open offer, byte for byte, on exactly the base that it stands
-on; an offer is used up by the first plan accepted. The rules' numbers are those of
-docs/protocol.md. Nothing here reads a clock or sends a message: `services/worker/agent.py` does.
+on; an offer is used up by the first plan accepted. What each rule refuses is listed at the head of
+`trust.py`. Nothing here reads a clock or sends a message: `services/worker/agent.py` does.
 """
 
 import contextlib

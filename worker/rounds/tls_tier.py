@@ -10,7 +10,7 @@ from common import canonical
 from common.documents import Answer, Attestation, Numbers, Offer, Plan, Record
 from common.errors import UnexpectedMessageError
 from common.ids import WorkerId
-from common.shards import PayloadLayout, Piece
+from common.shards import PayloadLayout, ShardBytes
 from worker.rounds.visited import Visited
 
 
@@ -30,7 +30,7 @@ class TlsAttempt:
     def named(self, answers: Mapping[WorkerId, Answer], sealed: Mapping[WorkerId, bytes]) -> None:
         """Take U2."""
 
-    def veil(self, layout: PayloadLayout, shards: Iterable[Piece]) -> Iterator[Piece]:
+    def protect(self, layout: PayloadLayout, shards: Iterable[ShardBytes]) -> Iterator[ShardBytes]:
         """Yield the shards as they are."""
         yield from shards
 

@@ -1,7 +1,32 @@
-"""What a worker's own file insists on, whatever the coordinator says.
+"""Says what a worker refuses, rule by rule; and what its own file insists on, whatever it is told.
 
-A plan may be stricter, never weaker. Who may be a member is asked of `Admits`, which reads pinned
-keys or the federation's CA (`services/worker/trusted.py`): never of the coordinator.
+A plan may be stricter than that file, never weaker. Who may be a member is asked of `Admits`, which
+reads pinned keys or the federation's CA (`services/worker/trusted.py`): never of the coordinator.
+The numbers are those of docs/protocol.md, section 7, and of `Rule`. FILE.FUNCTION checks; where no
+folder stands it is this one.
+
+     1  a run or plan weaker than its own file          trust.complaint
+        a plan that no commit may have                  services/worker/agent._check_terms
+     2  a plan without its own open offer               round.accept
+     3  a member that is not admitted, or stands twice  trust.roster_complaint
+     4  too few members, another threshold              trust.cohort_complaint
+     5  another base than the one that it stands on     round.accept
+     6  a member that is too much of a sum              trust.share_complaint
+     7  a plan while its last round has no outcome      round.accept
+     8  keys or sealed shares that are none             attempt._keys_complaint, attempt._opened
+     9  a U2 without its own answer, or a second one    round.name, attempt._unsigned
+    10  to mask twice                                   attempt.protect
+        more than an Abandon after a restart            services/worker/unmasking._attempt_of
+    11  an S that cannot be, or a second one            attempt.survived
+    12  an S other than U2 that too few signed          attempt.reveal
+    13  to reveal after its Abandon, or what it lacks   attempt.survived, attempt.reveal
+    14  a record that does not follow from the log      common/log_head.after
+        one that replay does not lead to                services/versions/replica._step
+        a roll-back without an operator's order         held._check_orders
+        a sum that its members did not send             services/versions/replica.check
+        numbers that they did not answer with           round.check_numbers
+        a second version of its own round               round.vouch
+    15  its own work, or numbers, out of range          round.close, attempt._share_complaint
 """
 
 import contextlib
@@ -53,30 +78,19 @@ class Trust:
         a, fewest = algorithm, self.fewest
         if tier != a.tier:
             return f"tier is {tier!r}, the run's is {a.tier!r}"
+        most = ("max_share", "max_staleness", "max_policy_factor")
+        told = ((field, getattr(a, field), getattr(self, field)) for field in most)
         weaker = (
             (TIERS.index(tier) < TIERS.index(self.tier), "tier", tier, self.tier),
             (a.masked and a.colluding < self.colluding, "colluding", a.colluding, self.colluding),
             (a.masked and a.min_cohort < fewest, "min_cohort", a.min_cohort, fewest),
-            (a.max_share > self.max_share, "max_share", a.max_share, self.max_share),
-            (
-                a.max_staleness > self.max_staleness,
-                "max_staleness",
-                a.max_staleness,
-                self.max_staleness,
-            ),
-            (
-                a.max_policy_factor > self.max_policy_factor,
-                "max_policy_factor",
-                a.max_policy_factor,
-                self.max_policy_factor,
-            ),
+            *((found > allowed, field, found, allowed) for field, found, allowed in told),
             (a.masked and a.codec.kind not in RINGS, "codec.kind", a.codec.kind, "a ring"),
         )
         for is_weaker, field, found, allowed in weaker:
             if is_weaker:
-                return (
-                    f"{field} is {found}, this worker's own file (trust.{field}) asks for {allowed}"
-                )
+                asks = f"this worker's own file (trust.{field}) asks for {allowed}"
+                return f"{field} is {found}, {asks}"
         return ""
 
 

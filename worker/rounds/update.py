@@ -27,12 +27,12 @@ from common.checks import MAX_LOSS_2_20
 from common.codec.loops import squared_distance
 from common.codec.noise import Noise
 from common.codec.selection import I64, runs
-from common.documents import Lanes
+from common.documents import SideValues
 from common.errors import BrokenUpdateError
 from common.ids import WorkerId
 from common.scales import energy
 from common.schema import BLOCK
-from common.shards import Piece, cut, pack_lanes
+from common.shards import ShardBytes, cut, pack_side_values
 from common.terms import Terms
 
 _LONGEST: Final = 2.0**60
@@ -93,8 +93,8 @@ def shards(
     noise_key: bytes,
     loss_2_20: int,
     own_clip: float = math.inf,
-) -> Iterator[Piece]:
-    """Yield the payload's shards in order, data first, then lanes.
+) -> Iterator[ShardBytes]:
+    """Yield the payload's shards in order, data first, then side values.
 
     Args:
         terms: of the round.
@@ -126,13 +126,13 @@ def shards(
         yield shard
     for start, values in tiles.unsent_residual():
         keep_residual(start, values)
-    lanes = Lanes(
+    side = SideValues(
         v=terms.weights.v[worker],
         loss_2_20=min(max(loss_2_20, 0), MAX_LOSS_2_20),
         clipped=int(0 < terms.clip * terms.numbers[worker].lr_sum < lengths.difference),
     )
     z = energy(np.concatenate(squares), terms.scales.energy_cap)
-    yield from cut(pack_lanes(lanes, z), layout)
+    yield from cut(pack_side_values(side, z), layout)
 
 
 class _Tiles:

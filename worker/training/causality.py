@@ -1,4 +1,4 @@
-"""Does a model see the tokens that it has to predict? One that does learns nothing, ever so well.
+"""Checks that a model does not see the tokens that it has to predict: it would learn nothing.
 
 transformers builds a model for the next token of some families (BERT's, say) that looks both ways.
 No configuration tells which do. So the model is asked: what it says of the first tokens must be the

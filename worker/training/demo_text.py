@@ -72,7 +72,7 @@ def _sources(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _split(files: Mapping[str, str], num_shares: int) -> Sequence[Mapping[str, str]]:
-    """Cut the files, ordered by top-level name, into runs of about equal size at name borders."""
+    """Cut the files, ordered by top-level name, into runs of about equal size between names."""
     total = sum(len(t) for t in files.values())
     shares: list[dict[str, str]] = [{} for _ in range(num_shares)]
     tops: dict[str, list[str]] = {}

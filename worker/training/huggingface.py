@@ -26,9 +26,9 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from typing_extensions import override
 
-from common.border import border
 from common.canonical import Json
 from common.errors import ConfigError
+from common.foreign import boundary
 from common.schema import ModelSchema, TensorSpec
 from worker.training.causality import refuse_unless_causal
 from worker.training.data import I64, TextData
@@ -118,7 +118,7 @@ class HuggingFaceLearner(Learner):
         self._num_tokens = reads.num_tokens
         self._tokenizer_is = reads.fingerprint
         _check_vocabulary(self._model, self._num_tokens)
-        with border("device", f"{context.device!r} cannot hold the model", "choose a larger one"):
+        with boundary("device", f"{context.device!r} cannot hold the model", "choose a larger one"):
             torch.nn.Module.to(self._model, self._device)
         if context.data is None and context.name == PINNING:
             refuse_longer(self._sequence, self._model.config)
@@ -136,7 +136,7 @@ class HuggingFaceLearner(Learner):
         self._parameters = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         matrices = [p for p in self._parameters.values() if p.dim() >= 2]
         vectors = [p for p in self._parameters.values() if p.dim() < 2]
-        with border("settings.betas, settings.weight_decay", "AdamW does not take them"):
+        with boundary("settings.betas, settings.weight_decay", "AdamW does not take them"):
             self._optimizer = torch.optim.AdamW(
                 [
                     {"params": matrices, "weight_decay": settings["weight_decay"]},
@@ -178,7 +178,7 @@ class HuggingFaceLearner(Learner):
         """Go one window forward and backward: ids from the first to the last of the tokenizer."""
         window = np.linspace(0, self._num_tokens - 1, self._sequence + 1).astype(np.int64)
         before = {n: b.clone() for n, b in self._saved_buffers().items()}
-        with border("settings", "one step forward and backward fails", self._to_compare()):
+        with boundary("settings", "one step forward and backward fails", self._to_compare()):
             loss = self._backward(window[None])
         self._optimizer.zero_grad()
         for name, buffer in self._saved_buffers().items():
@@ -301,7 +301,7 @@ def _random_seed(seed: int, order: int, name: str) -> int:
 
 
 def _device(name: str) -> torch.device:
-    with border("device", f"{name!r} cannot be used", "try 'cpu'"):
+    with boundary("device", f"{name!r} cannot be used", "try 'cpu'"):
         device = torch.device(name)
         torch.empty(1, device=device)
     return device
@@ -325,7 +325,7 @@ def _model(source: Json | PretrainedConfig, seed: int, tokenizer: str) -> PreTra
 
 def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
     with (
-        border("settings.model", "no model can be built of it", "correct the value"),
+        boundary("settings.model", "no model can be built of it", "correct the value"),
         torch.random.fork_rng(devices=[]),
     ):
         torch.manual_seed(seed)

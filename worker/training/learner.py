@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from common.border import border
 from common.canonical import Json
 from common.errors import ConfigError
+from common.foreign import boundary
 from common.learners import BUILT_IN, refusal_of_former
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def load_learner(path: str) -> Callable[[LearnerContext], Learner]:
         raise ConfigError(
             f"learner: {path!r} is neither {BUILT_IN!r} nor of the form 'package.module:build'"
         )
-    with border("learner", f"{module_name!r} cannot be imported", "correct it", place=True):
+    with boundary("learner", f"{module_name!r} cannot be imported", "correct it", place=True):
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as e:
@@ -232,7 +232,7 @@ def make_learner(path: str, context: LearnerContext) -> Learner:
     """
     build = load_learner(path)
     fix = "correct settings, data or device, or the learner"
-    with border("learner", f"{path!r} cannot be built", fix, place=True):
+    with boundary("learner", f"{path!r} cannot be built", fix, place=True):
         made = build(context)
         if not isinstance(made, Learner):
             raise TypeError(f"it gave {type(made).__name__}, no crosscloud.Learner")

@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from common.border import border
 from common.canonical import Json
 from common.errors import ConfigError
+from common.foreign import boundary
 from worker.training.learner import LearnerContext
 from worker.training.named import GIVE
 from worker.training.tokenizer import BYTES
@@ -84,7 +84,7 @@ def _found(setting: str, name: str, folder: Path) -> str:
     """
     if name == BYTES:
         return name
-    with border(setting, f"{name!r} cannot be looked for", "correct it"):
+    with boundary(setting, f"{name!r} cannot be looked for", "correct it"):
         path = (folder / Path(name).expanduser()).absolute()
         is_there, is_here = path.is_dir(), Path(name).is_dir()
     is_path = name.startswith((".", "/", "~"))

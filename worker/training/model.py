@@ -73,15 +73,15 @@ class ParameterVector:
             else:
                 _assign(part, as_numpy(part) + delta[window])
 
-    def leaves(self) -> Iterator[tuple[int, int, F32]]:
-        """Yield (start, stop, values) of each leaf; `values` is valid until the next one."""
-        buffer = np.empty(max((b - a for a, b in self.schema.leaves()), default=0), np.float32)
-        for start, stop in self.schema.leaves():
+    def segments(self) -> Iterator[tuple[int, int, F32]]:
+        """Yield (start, stop, values) of each segment; `values` is valid until the next one."""
+        buffer = np.empty(max((b - a for a, b in self.schema.segments()), default=0), np.float32)
+        for start, stop in self.schema.segments():
             yield start, stop, self.read(start, stop, buffer[: stop - start])
 
     def is_finite(self) -> bool:
         """Return whether no value is NaN or infinite."""
-        return all(bool(np.isfinite(values).all()) for _, _, values in self.leaves())
+        return all(bool(np.isfinite(values).all()) for _, _, values in self.segments())
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[Tensor, slice]]:
         """Yield each tensor's live values in [start, stop), and their place in that window."""

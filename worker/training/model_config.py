@@ -1,4 +1,4 @@
-"""The configuration of a model as a run writes it, to the one that transformers builds from.
+"""Makes of a model's configuration, as a run writes it, the one that transformers builds from.
 
 transformers keeps a key that it does not know, and builds with the default in its place; what it
 says of a wrong value is a traceback. So every key is looked up in the family's own, and every value

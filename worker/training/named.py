@@ -1,4 +1,4 @@
-"""A model or a tokenizer that a run names: a local folder, or an id of Hugging Face.
+"""Guards the loading of a model or tokenizer by name: a local folder, or an id of Hugging Face.
 
 What comes from there is weights and words. Code of its own is never run, and nobody is asked
 whether it may be: every process of a run would ask, most of them where nobody reads it.
@@ -15,8 +15,8 @@ from transformers import PretrainedConfig
 from transformers.utils import logging
 from transformers.utils.hub import cached_file, has_file
 
-from common.border import border, ends_the_process, refuse_pointer, why
 from common.errors import ConfigError
+from common.foreign import boundary, ends_the_process, refuse_pointer, why
 
 GIVE: Final = (
     "give a local folder that begins with ./, ../, / or ~, or an id that is in the cache or can be"
@@ -50,11 +50,11 @@ def named(setting: str, name: str, files: str, fix: str) -> Iterator[dict[str, A
         ConfigError: it cannot be loaded, or brings code of its own.
     """
     doing = f"{name!r} cannot be loaded"
-    with border(setting, doing, fix):
+    with boundary(setting, doing, fix):
         for path in sorted(Path(name).glob(files)):
             refuse_pointer(setting, path)
         away = _away(name)
-    with border(setting, f"{doing}{away}", fix), without_bars():
+    with boundary(setting, f"{doing}{away}", fix), without_bars():
         try:
             yield {"local_files_only": bool(away)}
         except ValueError as e:
@@ -163,7 +163,7 @@ def _has_adapter(name: str) -> bool:
     The hub is asked once: what is missing would be asked for again and again where it is away.
     """
     try:
-        with border("", "the hub does not say"):
+        with boundary("", "the hub does not say"):
             return bool(has_file(name, _ADAPTER))
     except ConfigError:  # it is away, or lets nobody in: what follows says so where that matters
         return bool(has_file(name, _ADAPTER, local_files_only=True))

@@ -1,4 +1,4 @@
-"""What was read of a process's texts, and what was left out and why: counted, then said aloud."""
+"""Counts what was read of a process's texts, and what was left out and why, to be said aloud."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

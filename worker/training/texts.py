@@ -1,4 +1,4 @@
-"""Files of text as they are out there: which are meant, and their documents piece by piece.
+"""Finds and reads files of text as they are out there: their documents, piece by piece.
 
 Nothing is read whole but a line of a .jsonl file. What is left out, or not read as it stands there,
 is noted (`worker/training/tally.py`); what cannot be meant is refused, with its file and line.
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from common.border import border, refuse_pointer, why
 from common.canonical import Json
 from common.errors import ConfigError
+from common.foreign import boundary, refuse_pointer, why
 from worker.training.tally import Tally
 
 SUFFIXES: Final = (".txt", ".md", ".py", ".jsonl")
@@ -63,7 +63,7 @@ def find_files(patterns: Sequence[str], tally: Tally, folder: Path) -> list[Text
     for pattern in patterns:
         if not pattern.strip():  # which would be the settings file's own folder
             raise ConfigError(f"{where}: {pattern!r} is no path; give one, or '.' for this folder")
-        with border(where, f"{pattern!r} cannot be looked for", _FIX):
+        with boundary(where, f"{pattern!r} cannot be looked for", _FIX):
             files = _named_by(pattern, folder, where, tally)
             if not files:
                 raise ConfigError(
@@ -185,7 +185,7 @@ def pieces(file: TextFile, text_field: str, tally: Tally) -> Iterator[tuple[str,
         tally.note(f"files left out, {e.strerror}", file.path)
         return
     tally.files += 1
-    with opened, border(where, f"{file.path} cannot be read", _FIX):
+    with opened, boundary(where, f"{file.path} cannot be read", _FIX):
         refuse_pointer(where, file.path)
         if file.path.suffix.lower() == ".jsonl":
             yield from _lines(opened, text_field, file.path, tally)

@@ -17,8 +17,8 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from common.border import border
 from common.errors import ConfigError
+from common.foreign import boundary
 from worker.training.encoder import BYTE_ENCODER, Encoder, Tokens, token_type
 from worker.training.named import GIVE, named
 
@@ -84,7 +84,7 @@ def encoder(name: str) -> Encoder:
     tokenizer = load_tokenizer(name)
     if tokenizer.get_vocab() == byte_tokenizer().get_vocab():  # of a model that was exported here
         return BYTE_ENCODER
-    with border(SETTING, f"{name!r} cannot encode text", "take another, or repair its files"):
+    with boundary(SETTING, f"{name!r} cannot encode text", "take another, or repair its files"):
         made = _encoder(tokenizer)
         _refuse_random(name, tokenizer, made)
         return replace(made, fingerprint=_fingerprint(tokenizer, made))

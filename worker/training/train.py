@@ -21,7 +21,7 @@ from common.arrays import F32
 from common.documents import Algorithm, Numbers
 from common.errors import DamagedDataError, MalformedDocumentError
 from common.progress import MAX_ROUNDS_AHEAD
-from common.schema import LEAF
+from common.schema import SEGMENT
 from worker.training.learner import GOES_ON, Learner, State, Step
 from worker.training.ledger import LedgerDocument, Work
 from worker.training.model import ParameterVector
@@ -103,13 +103,13 @@ class Trainer:
         """Return whether another step is wanted, at H_i = `local_steps`."""
         return self.ledger.steps < rounds_ahead * local_steps
 
-    def begin(self, standing: Standing, leaves: Sequence[Path]) -> None:
+    def begin(self, standing: Standing, segments: Sequence[Path]) -> None:
         """Start from a version without local work."""
-        for start, stop in self.vector.schema.leaves():
-            self.vector.write(start, _read(leaves, start, stop))
+        for start, stop in self.vector.schema.segments():
+            self.vector.write(start, _read(segments, start, stop))
         self._standing = standing
 
-    def roll_back(self, standing: Standing, leaves: Sequence[Path]) -> None:
+    def roll_back(self, standing: Standing, segments: Sequence[Path]) -> None:
         """Start again from a version: no local work, and the inner optimiser as built.
 
         Data and randomness go on: from the same version, the same batches would make the same
@@ -119,7 +119,7 @@ class Trainer:
         goes_on = {k: v for k, v in now.items() if k.startswith(GOES_ON)}
         self.learner.load_state({**self._as_built, **goes_on})
         self.ledger = LedgerDocument(Work(), {}).ledger()
-        self.begin(standing, leaves)
+        self.begin(standing, segments)
 
     def resume(self, standing: Standing, folder: Path) -> None:
         """Start from a folder that `close` or `save` wrote; on its version, its own steps count.
@@ -130,7 +130,7 @@ class Trainer:
         try:
             document = canonical.decode((folder / _TRAINER).read_bytes(), _Document)
             state = _read_state(folder / _LEARNER)
-            for start, stop in self.vector.schema.leaves():
+            for start, stop in self.vector.schema.segments():
                 self.vector.write(start, _read((folder / THETA,), start, stop))
             self.learner.load_state(state)
         except _UNREADABLE as e:
@@ -178,14 +178,14 @@ class Trainer:
         self.ledger.release(round_id, fate)
 
     def merge(self, standing: Standing, head: Sequence[Path], anchor: Sequence[Path]) -> None:
-        """Do theta += head - anchor, leaf by leaf, and stand on the new version.
+        """Do theta += head - anchor, segment by segment, and stand on the new version.
 
         Args:
             standing: where that is.
-            head: leaves of the new base.
-            anchor: leaves of the old base, or theta at close as one `.f32` file.
+            head: segments of the new base.
+            anchor: segments of the old base, or theta at close as one `.f32` file.
         """
-        for start, stop in self.vector.schema.leaves():
+        for start, stop in self.vector.schema.segments():
             self.vector.add(start, _read(head, start, stop) - _read(anchor, start, stop))
         self._standing = replace(standing, steps=self._standing.steps)
 
@@ -193,7 +193,7 @@ class Trainer:
         """Write everything that a restart needs to `folder`; nothing is fsynced."""
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / THETA).open("wb") as file:
-            for _, _, values in self.vector.leaves():
+            for _, _, values in self.vector.segments():
                 file.write(values.astype("<f4", copy=False).data)
         state = {f"state.{k}": np.asarray(v) for k, v in self.learner.state().items()}
         if objects := [k for k, v in state.items() if v.dtype.hasobject]:
@@ -217,9 +217,9 @@ def _read_state(path: Path) -> State:
 
 
 def _read(files: Sequence[Path], start: int, stop: int) -> F32:
-    """Return values [start, stop), float32, of a version's leaves or of one `.f32` file."""
+    """Return values [start, stop), float32, of a version's segments or of one `.f32` file."""
     whole = len(files) == 1 and files[0].suffix == ".f32"
-    file = files[0] if whole else files[start // LEAF]
+    file = files[0] if whole else files[start // SEGMENT]
     values = np.fromfile(file, "<f4", count=stop - start, offset=4 * start if whole else 0)
     if len(values) != stop - start:
         raise DamagedDataError(f"{file} is too short: {len(values)} of {stop - start} values")

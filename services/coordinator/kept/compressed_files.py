@@ -1,6 +1,6 @@
-"""Aggregates as they are sent: packed once, at their commit, and kept beside the file.
+"""Aggregates as they are sent: compressed once, at their commit, and kept beside the file.
 
-    <digest>.zst    its pieces' frames, one after the other; then uint32 little-endian: their sizes
+    <digest>.zst    its parts' frames, one after the other; then uint32 little-endian: their sizes
 
 It is never needed: where it is missing or damaged, or does not pay, the file itself is sent. So
 nothing that goes wrong here stops anything. It goes with its file (`DataStore.retain`).
@@ -16,9 +16,9 @@ import numpy as np
 
 from common.errors import OutOfDescriptorsError, StorageError
 from common.ids import Digest
-from services.disk.data_store import PACKED_SUFFIX, DataStore
+from services.disk.data_store import COMPRESSED_SUFFIX, DataStore
 from services.disk.files import Draft, read_at
-from services.wire.compression import PIECE_BYTES, Packer, piece_at
+from services.wire.compression import PART_BYTES, Compressor, part_bytes
 
 log = logging.getLogger(__name__)
 
@@ -26,46 +26,46 @@ _LEAST_BYTES: Final = 2**16
 """Smaller files are one message in any case."""
 
 _MOST_RATIO: Final = 15 / 16
-_TRIED_BYTES: Final = 16 * PIECE_BYTES
-"""After so many bytes that packed no better than `_MOST_RATIO`, the rest is not tried."""
+_TRIED_BYTES: Final = 16 * PART_BYTES
+"""After so many bytes that compressed no better than `_MOST_RATIO`, the rest is not tried."""
 
 _SIZES: Final = np.dtype("<u4")
 
 
-class PackedFiles:
-    """The packed copies of files in a data store."""
+class CompressedFiles:
+    """The compressed copies of files in a data store."""
 
     def __init__(self, store: DataStore) -> None:
         self._store = store
 
-    def pack(self, digest: Digest) -> None:
-        """Keep a file packed as well, if that pays."""
+    def compress(self, digest: Digest) -> None:
+        """Keep a file compressed as well, if that pays."""
         try:
-            self._pack(digest)
+            self._compress(digest)
         except (StorageError, OutOfDescriptorsError) as e:
             log.warning("file %s... is sent as it is: %s", digest[:16], e)
 
-    def _pack(self, digest: Digest) -> None:
+    def _compress(self, digest: Digest) -> None:
         total = self._store.size(digest)
         if total < _LEAST_BYTES:
             return
-        packer, sizes, done = Packer(), [], 0
+        compressor, sizes, done = Compressor(), [], 0
         with Draft(self._store.root, "packed") as draft:
-            for offset in range(0, total, PIECE_BYTES):
-                piece = self._store.read_slice(digest, offset, piece_at(offset, total))
-                frame = packer.pack(piece)
+            for offset in range(0, total, PART_BYTES):
+                part = self._store.read_slice(digest, offset, part_bytes(offset, total))
+                frame = compressor.compress(part)
                 draft.append(frame)
                 sizes.append(len(frame))
-                done += len(piece)
+                done += len(part)
                 is_last = done == total
                 if (is_last or done >= _TRIED_BYTES) and draft.length > _MOST_RATIO * done:
                     return
             draft.append(np.array(sizes, _SIZES).tobytes())
             draft.rename(self._path(digest))
 
-    def open(self, digest: Digest, total: int) -> "PackedFile | None":
-        """Return the packed copy of a file of `total` bytes, None if there is none."""
-        index_bytes = -(-total // PIECE_BYTES) * _SIZES.itemsize
+    def open(self, digest: Digest, total: int) -> "CompressedFile | None":
+        """Return the compressed copy of a file of `total` bytes, None if there is none."""
+        index_bytes = -(-total // PART_BYTES) * _SIZES.itemsize
         path = self._path(digest)
         try:
             size = path.stat().st_size
@@ -75,13 +75,13 @@ class PackedFiles:
         if index is None:
             return None
         sizes = np.frombuffer(index, _SIZES).tolist()
-        return PackedFile(path, sizes) if sum(sizes) + index_bytes == size else None
+        return CompressedFile(path, sizes) if sum(sizes) + index_bytes == size else None
 
     def _path(self, digest: Digest) -> Path:
-        return self._store.path(digest).with_suffix(PACKED_SUFFIX)
+        return self._store.path(digest).with_suffix(COMPRESSED_SUFFIX)
 
 
-class PackedFile:
+class CompressedFile:
     """The frames of one file.
 
     Args:
@@ -90,14 +90,14 @@ class PackedFile:
 
     def __init__(self, path: Path, sizes: list[int]) -> None:
         self._path = path
-        self._borders = [0, *accumulate(sizes)]
+        self._boundaries = [0, *accumulate(sizes)]
 
     def frame(self, offset: int) -> bytes | None:
-        """Return the frame of the piece at byte `offset` of the file; None if none begins there."""
-        index, rest = divmod(offset, PIECE_BYTES)
+        """Return the frame of the part at byte `offset` of the file; None if none begins there."""
+        index, rest = divmod(offset, PART_BYTES)
         if rest:
             return None
-        start, stop = self._borders[index : index + 2]
+        start, stop = self._boundaries[index : index + 2]
         return _read(self._path, start, stop - start)
 
 

@@ -235,16 +235,16 @@ class UploadReader:
             DamagedDataError: a shard's bytes are not those that arrived; names worker and shard.
             BadUpdateError: these bytes are not all in shards.
         """
-        pieces: list[memoryview] = []
+        parts: list[memoryview] = []
         while length:
             index = self._index(offset)
             start = offset - self._layout.shard(index)[0]
-            piece = memoryview(self._shard(index))[start : start + length]
-            if not piece:
+            part = memoryview(self._shard(index))[start : start + length]
+            if not part:
                 raise BadUpdateError(f"no payload at byte {offset}")
-            pieces.append(piece)
-            offset, length = offset + len(piece), length - len(piece)
-        return b"".join(pieces)
+            parts.append(part)
+            offset, length = offset + len(part), length - len(part)
+        return b"".join(parts)
 
     def _index(self, offset: int) -> int:
         shards = range(self._layout.num_shards)

@@ -64,7 +64,7 @@ class EmbeddedValkey:
                     f"data_dir: another coordinator runs on {folder.parent}: end it, or give this "
                     "one a folder of its own"
                 )
-            self._socket = undo.enter_context(_short_path(self._folder / _SOCKET))
+            self._socket = undo.enter_context(short_socket(self._folder))
             self._client = Redis(
                 unix_socket_path=str(self._socket),
                 socket_timeout=_STOP_TIMEOUT_S,
@@ -201,12 +201,13 @@ def _lock(path: Path) -> Iterator[int | None]:
 
 
 @contextlib.contextmanager
-def _short_path(path: Path) -> Iterator[Path]:
-    """Yield a path to the socket that is short enough for the system.
+def short_socket(folder: Path) -> Iterator[Path]:
+    """Yield a path to the socket in a server's folder that is short enough for the system.
 
     Raises:
         ConfigError: neither it nor a link to it in any folder for temporary files is.
     """
+    path = folder / _SOCKET
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         yield path
         return
@@ -218,7 +219,7 @@ def _short_path(path: Path) -> Iterator[Path]:
             f"{path} is too long for a socket, and so is any path below TMPDIR: set TMPDIR to a "
             "folder with a short name, or choose a shorter data_dir"
         )
-    with tempfile.TemporaryDirectory(prefix="crosscloud-", dir=place) as folder:
-        short = Path(folder) / "valkey"
+    with tempfile.TemporaryDirectory(prefix="crosscloud-", dir=place) as linked:
+        short = Path(linked) / "valkey"
         short.symlink_to(path.parent)
         yield short / path.name

@@ -50,18 +50,18 @@ class Refusal:
 
     Args:
         code: the first word of its answer, or what that word would be.
-        said: the rest.
+        answer: the rest.
         fix: what to do, or what passes.
     """
 
     code: str
     kind: Kind
-    said: str
+    answer: str
     fix: str
 
     @override
     def __str__(self) -> str:
-        return f"{self.code} {self.said}; {self.fix}"
+        return f"{self.code} {self.answer}; {self.fix}"
 
 
 _USER: Final = "give the user of redis_url what docs/runbook.md lists (keys, commands)"

@@ -1,4 +1,4 @@
-"""Leading through a bad time of the store: nothing is decided or sent until it answers again.
+"""Leads through an outage of the store: nothing is decided or sent until it answers again.
 
 A store that does not answer is asked again, ever more slowly, for as long as it takes; whoever
 waits for a turn of the driver waits with it, so nothing grows. A store that was emptied or went

@@ -1,4 +1,4 @@
-"""Whom the coordinator takes for the signer of an offer or a word: a worker of the member list.
+"""Admits signers of offers and words: workers of the member list, and nobody else.
 
 It relays nothing that every honest member would have to refuse. A session is let in only as the
 list has it, so a certificate that fits the list is that of its session's identity.

@@ -50,10 +50,10 @@ from services.coordinator.sessions.admission import Admission
 from services.coordinator.sessions.streams import (
     MAX_WAITING,
     RECONNECT_AFTER_S,
-    Door,
     LogTail,
     Session,
     Sessions,
+    StreamQuota,
 )
 from services.coordinator.watch.reports import Reports
 from services.coordinator.watch.status import StatusSource
@@ -87,11 +87,11 @@ class SessionService(session_pb2_grpc.SessionServicer):
         tail: LogTail,
         heartbeat_interval_s: float,
         lease_s: float,
-        door: Door | None = None,
+        quota: StreamQuota | None = None,
         moved: Moved = nowhere,
     ) -> None:
         self._moved = moved
-        self._door = door or Door()
+        self._quota = quota or StreamQuota()
         self._driver = driver
         self._admission = admission
         self._members = members
@@ -109,7 +109,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         """See protos/v1/session.proto."""
         identity = self._members.admit(identity_of(context), Role.WORKER)
         worker = WorkerId(identity.name)
-        with self._door.entered(worker):
+        with self._quota.entered(worker):
             async with contextlib.aclosing(
                 self._connected(worker, identity.organisation, request_iterator, context)
             ) as responses:
@@ -223,7 +223,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         identity = self._members.admit(identity_of(context), *roles)
         from_seq = request.from_seq if request.HasField("from_seq") else self._tail.start_seq
         self._tail.check_seen(from_seq, "the caller")
-        with self._door.entered(identity.name):
+        with self._quota.entered(identity.name):
             if not request.follow:
                 for seq in range(from_seq, self._tail.num_records):
                     yield self._entry(identity.name, self._tail.read(seq))
@@ -267,14 +267,14 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         members: MemberList,
         genuine: Genuine,
         status: StatusSource,
-        keeping: Retention,
+        retention: Retention,
     ) -> None:
         self._driver = driver
         self._genesis = genesis
         self._members = members
         self._genuine = genuine
         self._status = status
-        self._keeping = keeping
+        self._retention = retention
 
     @override
     async def GetStatus(
@@ -321,7 +321,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         return operator_pb2.RollbackResponse()
 
     async def _roll_back(self, request: operator_pb2.RollbackRequest, operator: Identity) -> None:
-        digest = self._keeping.digest_of(request.version)
+        digest = self._retention.digest_of(request.version)
         order = canonical.decode(request.order, RollbackOrder) if request.order else None
         if order is not None:
             signer, _ = self._genuine(certificate_der(order.certificate, operator.name))
@@ -346,7 +346,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         """See protos/v1/operator.proto."""
         operator = self._members.admit(identity_of(context), Role.OPERATOR)
         with _refusal_told(request.version, operator.name):  # a roll-back's first question
-            digest = self._keeping.digest_of(request.version)
+            digest = self._retention.digest_of(request.version)
         return operator_pb2.GetVersionResponse(
             digest=bytes.fromhex(digest), genesis=bytes.fromhex(self._genesis)
         )

@@ -20,7 +20,7 @@ RECONNECT_AFTER_S: Final = 2.0
 """When a stream of a coordinator that ends may be dialled anew."""
 
 
-class Door:
+class StreamQuota:
     """Who may have how many streams of the control port open.
 
     Whoever opens one too many of a name ends that name's oldest: a worker whose connection died

@@ -1,4 +1,4 @@
-"""Whether this process's own certificate is still fit: a server's that ends is refused by callers.
+"""Watches this process's own certificate: a server whose certificate ends is refused by callers.
 
 Only their logs would name it; so the log of the process whose certificate it is says so too.
 """

@@ -14,6 +14,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -28,6 +29,7 @@ from commands.demo.processes import LocalProcess
 from common.errors import CrosscloudError
 from common.ids import Digest
 from services.config.settings import load_operator
+from services.coordinator.live.embedded_valkey import short_socket
 from services.process.exit_status import Exit
 from services.trust.identity import Role
 from services.wire.credentials import channel_credentials
@@ -227,7 +229,9 @@ class Chaos:
                     if until(status):
                         return status
                     also(status)
-                assert time.monotonic() < since_s + _PATIENCE_S, f"it hangs: {status}"
+                assert time.monotonic() < since_s + _PATIENCE_S, (
+                    f"it hangs: {status}; not carried out yet: {self._planned}"
+                )
                 time.sleep(0.005)
 
     def _supervise(self) -> None:
@@ -338,15 +342,17 @@ class Chaos:
         return [f for f in running(self.folder) if f.role == target]
 
     def _flush(self) -> bool:
-        path = self._store_socket()
         try:
-            with Redis(unix_socket_path=str(path), socket_timeout=1.0) as client:
+            with (
+                self._store_socket() as path,
+                Redis(unix_socket_path=str(path), socket_timeout=1.0) as client,
+            ):
                 return bool(client.flushall())
         except RedisError:
             return False  # it is starting
 
-    def _store_socket(self) -> Path:
-        return self.federation.layout.state(COORDINATOR) / "valkey" / "valkey.sock"
+    def _store_socket(self) -> AbstractContextManager[Path]:
+        return short_socket(self.federation.layout.state(COORDINATOR) / "valkey")
 
     # Setting up and ending
 

@@ -33,7 +33,7 @@ from tests.rig.chaos.harness import COUNTABLE, KEEP_ALL, edited
 from tests.rig.chaos.processes import MARK, running
 from tests.rig.chaos.witness import Witness
 
-SIZE: Final = 2**19  # values of 16 bits: two shards of them, beside those of lanes and tags
+SIZE: Final = 2**19  # values of 16 bits: two shards of them, beside those of side values and tags
 LOCAL_STEPS: Final = 10
 STEPS_PER_S: Final = 20
 LEASE_S: Final = 4.0

@@ -11,6 +11,8 @@ second, so that it comes back up to a second in the past when it is killed.
 """
 
 import signal
+import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +48,7 @@ class StandbyChaos(Chaos):
         self._is_toxic = find("toxiproxy-server") is not None
         super().__init__(folder, seed, num_faults, times=times)
         self._store: LocalProcess
+        self._socket: Path
         self._toxiproxy: Toxiproxy
         self._routes: list[tuple[Line, str]] = []
         self._led_by = COORDINATOR
@@ -94,7 +97,7 @@ class StandbyChaos(Chaos):
         folder.mkdir(exist_ok=True)
         config = folder / "valkey.conf"
         config.write_text(
-            f"port 0\nunixsocket {folder}/s\ndir {folder}\n"
+            f"port 0\nunixsocket {self._socket}\ndir {folder}\n"
             'save ""\nappendonly yes\nappendfsync everysec\n'
         )
         log = self.federation.layout.log(STORE)
@@ -104,6 +107,8 @@ class StandbyChaos(Chaos):
     def _configure(self) -> None:
         names = (COORDINATOR, STANDBY)
         ports = free_ports(3 * len(names))
+        short = self._stack.enter_context(tempfile.TemporaryDirectory())
+        self._socket = Path(short) / "s"  # the system limits a socket's path
         for i, name in enumerate(names):
             control, bulk, metrics = ports[3 * i : 3 * i + 3]
             self._ports[name] = {"control": f"{_HOST}:{control}", "bulk": f"{_HOST}:{bulk}"}
@@ -111,7 +116,7 @@ class StandbyChaos(Chaos):
             with edited(self.federation.config(name)) as settings:
                 settings |= {"control_port": control, "bulk_port": bulk}
                 settings["metrics"]["port"] = metrics
-                settings["redis_url"] = f"unix://{self._store_socket()}"
+                settings["redis_url"] = f"unix://{self._socket}"
                 settings["snapshot_every"] = KEEP_ALL
         if self._is_toxic:
             self._toxiproxy = self._stack.enter_context(toxiproxy.toxiproxy())
@@ -185,5 +190,5 @@ class StandbyChaos(Chaos):
                 return [f for f in found if f.role == target]
 
     @override
-    def _store_socket(self) -> Path:
-        return self.folder / STORE / "s"
+    def _store_socket(self) -> AbstractContextManager[Path]:
+        return nullcontext(self._socket)

@@ -13,7 +13,7 @@ import time
 from types import TracebackType
 from typing import Final, Self
 
-_PIECE_BYTES: Final = 65536
+_PART_BYTES: Final = 65536
 _LOOK_EVERY_S: Final = 0.05
 _RESET: Final = struct.pack("ii", 1, 0)  # linger for no time: what is closed then is reset
 
@@ -98,7 +98,7 @@ class IdleBalancer:
 
     def _carry(self, end: socket.socket, flow: _Flow) -> None:
         try:
-            content = end.recv(_PIECE_BYTES)
+            content = end.recv(_PART_BYTES)
             if flow.is_forgotten:
                 self._refuse(end, content)
                 return

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Final, Self
 
-_PIECE_BYTES: Final = 16384
+_PART_BYTES: Final = 16384
 _IN_FLIGHT_BYTES: Final = 65536  # what a dialler's system may have sent before we have read it
 
 
@@ -125,7 +125,7 @@ class Line:
 
     def _pump(self, source: socket.socket, sink: socket.socket, *, up: bool = False) -> None:
         try:
-            while content := source.recv(_PIECE_BYTES):
+            while content := source.recv(_PART_BYTES):
                 if up:
                     self._take(len(content))
                 else:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from common.arrays import F32, ReadBytes
-from common.documents import Lanes, Numbers, Plan
+from common.documents import Numbers, Plan, SideValues
 from common.ids import SessionId, WorkerId
 from common.secagg.tags import Tagger
 from common.shards import SHARD_BYTES
@@ -75,7 +75,7 @@ class Played:
         assert attempt is not None
         return attempt.kappa
 
-    def aggregate(self) -> tuple[Lanes, bytes]:
+    def aggregate(self) -> tuple[SideValues, bytes]:
         """Unmask the sum, as the commit process does."""
         assert self.compute is not None
         assert self.compute.secrets is not None
@@ -86,10 +86,10 @@ class Played:
 
 def unmasked(
     terms: Terms, plan: Plan, secrets: Secrets, spool: Mapping[WorkerId, list[bytes]]
-) -> tuple[Lanes, bytes]:
+) -> tuple[SideValues, bytes]:
     """Return the sum of the survivors' uploads, as the commit process makes it."""
     content = bytearray()
-    lanes = masked_aggregate(
+    side = masked_aggregate(
         terms.layout,
         {w: shards_of(shards) for w, shards in spool.items()},
         sum_masks(plan, secrets),
@@ -97,15 +97,15 @@ def unmasked(
         terms.scales.energy_cap,
         content.extend,
     )
-    return lanes, bytes(content)
+    return side, bytes(content)
 
 
-def shards_of(pieces: list[bytes]) -> ReadBytes:
+def shards_of(contents: list[bytes]) -> ReadBytes:
     """Return what reads a spooled payload, holes and all; never across two shards."""
 
     def read(offset: int, length: int) -> bytes:
         index, start = divmod(offset, SHARD_BYTES)
-        return pieces[index][start : start + length]
+        return contents[index][start : start + length]
 
     return read
 

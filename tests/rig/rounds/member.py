@@ -36,7 +36,7 @@ class Member:
         draw: returns random bytes.
         own_clip: its own bound on an update's length.
         unsafe: rules that it does not look at.
-        plain: shards of its newest update before they were masked, data first, then lanes.
+        plain: shards of its newest update before they were masked, data first, then side values.
         sent: data section before it was masked, of each round.
     """
 
@@ -103,7 +103,7 @@ class Member:
             terms, self.name, self.theta(), key, self.own_clip
         )
         self.sent[plan.round] = b"".join(self.plain[: terms.layout.num_data_shards])
-        return [bytes(s) for s in self.attempt.veil(terms.layout, self.plain)]
+        return [bytes(s) for s in self.attempt.protect(terms.layout, self.plain)]
 
     def survived(self, survivors: Iterable[WorkerId]) -> bytes | None:
         """Hear who survived: return the signature under the list, None where none is needed."""

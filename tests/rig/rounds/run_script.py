@@ -27,12 +27,12 @@ from common.documents import (
     Commitments,
     Evaluation,
     Genesis,
-    Lanes,
     Numbers,
     Offer,
     Plan,
     Record,
     RollbackOrder,
+    SideValues,
     Stop,
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
@@ -391,7 +391,7 @@ class Script:
             plan=work.plan,
             numbers=dict(work.numbers),
             survivors=work.survivors,
-            lanes=Lanes(65535 * len(work.survivors), 2 * 2**20, 0),
+            lanes=SideValues(65535 * len(work.survivors), 2 * 2**20, 0),
             aggregate=canonical.digest_of(digest.encode()),
             aggregate_bytes=1,
             signatures=work.signatures,

@@ -14,10 +14,10 @@ from common.documents import (
     Algorithm,
     Commit,
     Genesis,
-    Lanes,
     Numbers,
     Offer,
     Plan,
+    SideValues,
     Stop,
     Version,
 )
@@ -50,8 +50,8 @@ class Blobs:
         self.files[digest] = content
         return digest
 
-    def vector(self, leaves: Sequence[Digest]) -> F32:
-        return np.frombuffer(b"".join(self.files[d] for d in leaves), "<f4").astype(np.float32)
+    def vector(self, segments: Sequence[Digest]) -> F32:
+        return np.frombuffer(b"".join(self.files[d] for d in segments), "<f4").astype(np.float32)
 
 
 def values_of(vector: F32) -> ReadValues:
@@ -207,8 +207,8 @@ class Run:
                 terms, worker, theta, seed=1000 * seed + i
             )
         content = bytearray()
-        lanes = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
-        return self.commit_of(plan, numbers, tuple(spool), lanes, bytes(content)), bytes(content)
+        side = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
+        return self.commit_of(plan, numbers, tuple(spool), side, bytes(content)), bytes(content)
 
     def advance(self, commit: Commit, content: bytes) -> Version:
         self.version = advance(
@@ -226,7 +226,7 @@ class Run:
         plan: Plan,
         numbers: Mapping[WorkerId, Numbers] | None,
         survivors: tuple[WorkerId, ...],
-        lanes: Lanes,
+        side: SideValues,
         content: bytes,
     ) -> Commit:
         """Return the commit of a sum."""
@@ -234,7 +234,7 @@ class Run:
             plan=plan,
             numbers=dict(numbers or self.numbers()),
             survivors=survivors,
-            lanes=lanes,
+            lanes=side,
             aggregate=canonical.digest_of(content),
             aggregate_bytes=len(content),
         )

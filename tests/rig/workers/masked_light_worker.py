@@ -15,12 +15,12 @@ from typing_extensions import override
 
 from common import canonical
 from common.arrays import I32
-from common.documents import Answer, Lanes, Numbers, Offer, Plan, Record
+from common.documents import Answer, Numbers, Offer, Plan, Record, SideValues
 from common.ids import RoundId, WorkerId
 from common.packing import pack
 from common.scales import levels
 from common.secagg.transcript import abandon_content, signed_content
-from common.shards import pack_lanes
+from common.shards import pack_side_values
 from common.words import word_about
 from protos.v1 import session_pb2
 from services.config.settings import TlsSettings
@@ -129,13 +129,13 @@ class MaskedLightWorker(LightWorker):
         most = levels(plan.bits, len(plan.offers))
         draw = np.random.default_rng(secrets.randbits(32))
         values = draw.integers(-most, most, layout.length, np.int32, endpoint=True)
-        lanes = pack_lanes(
-            Lanes(65535, self.loss_2_20, 0), np.full(layout.num_blocks, 256, np.uint32)
+        side = pack_side_values(
+            SideValues(65535, self.loss_2_20, 0), np.full(layout.num_blocks, 256, np.uint32)
         )
         plain = pack(values, plan.bits)
         spans = map(layout.shard, range(layout.num_data_shards))
-        shards = [*(plain[a : a + n] for a, n in spans), lanes]
-        sent = [bytes(s) for s in self.attempt.veil(layout, shards)]
+        shards = [*(plain[a : a + n] for a, n in spans), side]
+        sent = [bytes(s) for s in self.attempt.protect(layout, shards)]
         assert len(sent) == layout.num_shards
         self.values[RoundId(plan.round)] = values
         raw_id = bytes.fromhex(plan.round)

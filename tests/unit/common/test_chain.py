@@ -9,7 +9,7 @@ from common.chain import advance
 from common.documents import Outer
 from common.errors import BadCommitError, BadNumbersError, DamagedDataError
 from common.ids import Digest, WorkerId
-from common.schema import LEAF, ModelSchema, TensorSpec
+from common.schema import SEGMENT, ModelSchema, TensorSpec
 from tests.rig.rounds.small_run import (
     NUMBERS,
     SMALL,
@@ -123,8 +123,8 @@ def test_a_sum_longer_than_clipping_allows_is_refused(kind: str, bits: int) -> N
         run.advance(commit, bytes(forged))
 
 
-def test_a_vector_of_several_leaves_is_replayed_leaf_by_leaf() -> None:
-    schema = ModelSchema((TensorSpec("w", (LEAF + 5000,)),), (TensorSpec("b", (3000,)),))
+def test_a_vector_of_several_segments_is_replayed_one_by_one() -> None:
+    schema = ModelSchema((TensorSpec("w", (SEGMENT + 5000,)),), (TensorSpec("b", (3000,)),))
     algorithm = replace(with_codec("dense", 16), outer=Outer("sgd", 1.0, 0.0))
     run = Run(algorithm, schema)
     before, thetas = run.theta(), moved(run, 1)
@@ -141,12 +141,12 @@ def test_a_vector_of_several_leaves_is_replayed_leaf_by_leaf() -> None:
     error = before - run.blobs.vector(after.theta) - mean
     assert np.linalg.norm(error) < 0.002 * np.linalg.norm(mean)
     assert len(after.theta) == 2
-    assert max(reads) == 2 * LEAF
+    assert max(reads) == 2 * SEGMENT
 
 
 @pytest.mark.parametrize("kind", ["sgd", "nesterov"])
 def test_several_threads_give_the_same_version(kind: str) -> None:
-    schema = ModelSchema((TensorSpec("w", (2 * LEAF + 5000,)),), (TensorSpec("b", (3000,)),))
+    schema = ModelSchema((TensorSpec("w", (2 * SEGMENT + 5000,)),), (TensorSpec("b", (3000,)),))
     algorithm = replace(with_codec("dense", 8), outer=Outer(kind, 0.6, 0.8 * (kind != "sgd")))
     run = Run(algorithm, schema)
     run.advance(*run.commit(moved(run, 1)))
@@ -158,7 +158,7 @@ def test_several_threads_give_the_same_version(kind: str) -> None:
         assert advance(*args, pool) == advance(*args)
 
 
-def test_a_leaf_of_zeros_is_not_read() -> None:
+def test_a_segment_of_zeros_is_not_read() -> None:
     run = Run(with_codec("dense", 8))
     zeros = set(run.version.acc)
     commit, content = run.commit(moved(run, 1))
@@ -195,15 +195,15 @@ def test_a_commit_that_does_not_follow_from_its_plan_is_refused(change: dict, me
 
 
 @pytest.mark.parametrize(
-    ("lane", "message"),
+    ("side_value", "message"),
     [({"v": 1}, "lanes.v"), ({"clipped": 1}, "lanes.clipped"), ({"loss_2_20": -1}, "lanes.loss")],
 )
-def test_lanes_that_cannot_be_are_refused(lane: dict, message: str) -> None:
+def test_side_values_that_cannot_be_are_refused(side_value: dict, message: str) -> None:
     run = Run()
     commit, content = run.commit(moved(run, 1))
 
     with pytest.raises(BadCommitError, match=message):
-        run.advance(replace(commit, lanes=replace(commit.lanes, **lane)), content)
+        run.advance(replace(commit, lanes=replace(commit.lanes, **side_value)), content)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from common.rotation import rotation_signs
 from common.scales import energy, levels, round_scales
 from common.schema import BLOCK, ModelSchema, TensorSpec
 from common.secagg.ring import Ring
-from common.shards import unpack_lanes
+from common.shards import unpack_side_values
 from common.terms import RINGS
 from coordinator.sums.aggregate import aggregate
 from tests.rig.rounds.small_run import (
@@ -147,9 +147,9 @@ def test_special_updates_are_sent_or_kept(codec: Codec, kind: str, alone: bool) 
     def keep(start: int, values: np.ndarray) -> None:
         kept[start : start + len(values)] = values
 
-    pieces = shards(terms, AWS, work, measure(terms, work), keep, bytes(16), 0)
-    payload = b"".join(pieces)
-    spooled = payload[: terms.layout.data_bytes].ljust(terms.layout.lanes_offset, b"\0")
+    plain = shards(terms, AWS, work, measure(terms, work), keep, bytes(16), 0)
+    payload = b"".join(plain)
+    spooled = payload[: terms.layout.data_bytes].ljust(terms.layout.side_offset, b"\0")
     spooled += payload[terms.layout.data_bytes :]
     content = bytearray()
     aggregate(terms, {AWS: bytes_of(spooled)}, content.extend)
@@ -165,8 +165,8 @@ def test_special_updates_are_sent_or_kept(codec: Codec, kind: str, alone: bool) 
     assert np.isfinite(mean).all()
     largest = max(np.abs(y).max(), np.abs(mean).max())
     np.testing.assert_allclose(mean + e, y, rtol=1e-5, atol=2e-6 * largest + 1e-40)
-    section = spooled[terms.layout.lanes_offset :]
-    _, z = unpack_lanes(section, terms.layout)
+    section = spooled[terms.layout.side_offset :]
+    _, z = unpack_side_values(section, terms.layout)
     assert (z <= terms.scales.energy_cap).all()
     if SPECIAL[kind] < 1e-20:
         assert not z.any()

@@ -81,6 +81,7 @@ def test_packing_has_the_byte_order_that_the_page_says() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.sampled_from([(4, 2), (4, 4), (8, 4), (12, 4), (16, 8)]), st.integers(0, 2**32))
 def test_what_the_payload_lacks_is_exactly_the_residual(ring: tuple[int, int], seed: int) -> None:
+    """Error feedback (Seide et al. 2014): what quantising leaves out is added next time."""
     codec = dense(*ring)
     carried = draw(seed + 1, size=0.003)
 
@@ -97,6 +98,7 @@ def test_what_the_payload_lacks_is_exactly_the_residual(ring: tuple[int, int], s
 
 
 def test_stochastic_rounding_is_unbiased() -> None:
+    """Suresh et al. 2017, stochastic k-level quantisation of rotated values: the mean is exact."""
     codec = dense(8, 4)
     total = np.zeros((1, BLOCK))
     num = 200

@@ -30,6 +30,7 @@ def vectors(seed: int, num: int) -> list[F32]:
 def test_with_everyone_aboard_delayed_nesterov_is_the_ordinary_one(
     seed: int, eta: float, mu: float
 ) -> None:
+    """DiLoCo's outer step (Douillard et al. 2023): Nesterov on the mean difference."""
     outer = Outer("nesterov", eta, mu)
     theta, *means = vectors(seed, 6)
     arrays = (theta.copy(), np.zeros(50, np.float32), np.zeros(50, np.float32))
@@ -45,6 +46,7 @@ def test_with_everyone_aboard_delayed_nesterov_is_the_ordinary_one(
 
 
 def test_momentum_waits_until_the_cohorts_are_as_large_as_the_federation() -> None:
+    """Delayed Nesterov (Liu et al. 2024): a buffer, then one step of momentum with its mean."""
     outer = Outer("nesterov", 0.5, 0.8)
     theta, *means = vectors(1, 4)
     arrays = (theta, np.zeros(50, np.float32), np.zeros(50, np.float32))
@@ -80,6 +82,7 @@ def test_the_step_is_exactly_the_written_float32_operations() -> None:
 
 
 def test_sgd_and_buffers_step_by_their_share() -> None:
+    """FedOpt (Reddi et al. 2021, algorithm 1) with SGD as the server's optimiser."""
     theta, mean = vectors(3, 2)
     before = theta.copy()
 

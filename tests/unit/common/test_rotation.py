@@ -48,6 +48,7 @@ def test_rotating_there_and_back_gives_the_same_values() -> None:
 
 
 def test_rotation_spreads_a_single_large_value_over_the_block() -> None:
+    """Suresh et al. 2017, rotated quantisation: H times random signs shrinks the largest value."""
     x = np.zeros((1, BLOCK), np.float32)
     x[0, 17] = 64.0
 

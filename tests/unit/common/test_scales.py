@@ -76,7 +76,7 @@ def test_what_never_travelled_is_expected_to_move_as_what_just_did() -> None:
     assert scales[0] == pytest.approx(0.3 * (16 / 15) ** 0.75)
 
 
-def test_the_energies_of_a_cohort_never_overflow_their_lane() -> None:
+def test_the_energies_of_a_cohort_never_overflow_their_side_value() -> None:
     for k in (1, 2, 3, 8, 64):
         assert k * round_scales(np.ones(1, np.float32), 1.0, k).energy_cap < 2**31
 

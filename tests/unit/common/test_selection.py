@@ -12,8 +12,8 @@ from common.chain import advance
 from common.codec import cyclic, heavy, randk
 from common.codec.selection import Selection, runs
 from common.documents import Algorithm, Codec, Outer
-from common.schema import BLOCK, LEAF, ModelSchema, TensorSpec
-from common.shards import unpack_lanes
+from common.schema import BLOCK, SEGMENT, ModelSchema, TensorSpec
+from common.shards import unpack_side_values
 from common.terms import round_layout
 from tests.rig.rounds.small_run import TLS, Blobs, Run, bytes_of, random_vector
 
@@ -76,12 +76,12 @@ def test_heavy_blocks_are_those_with_the_largest_scales() -> None:
 
 
 @given(st.sets(st.integers(0, 600), min_size=1))
-def test_runs_cover_the_blocks_in_order_and_stay_in_a_leaf(chosen: set[int]) -> None:
+def test_runs_cover_the_blocks_in_order_and_stay_in_a_segment(chosen: set[int]) -> None:
     blocks = np.array(sorted(chosen))
     spans = list(runs(blocks))
     covered = [b for start, stop in spans for b in range(start // BLOCK, stop // BLOCK)]
     assert covered == blocks.tolist()
-    assert all(start // LEAF == (stop - 1) // LEAF for start, stop in spans)
+    assert all(start // SEGMENT == (stop - 1) // SEGMENT for start, stop in spans)
     assert len(spans) <= len(blocks)
 
 
@@ -201,6 +201,7 @@ def test_a_later_fragment_is_expected_to_have_drifted_further() -> None:
 
 
 def test_with_every_fragment_sent_once_the_head_has_moved_by_the_drift() -> None:
+    """Streaming DiLoCo (Douillard et al. 2025): one fragment after the other."""
     codec = Codec("cyclic", 16, 16, one_in=3, residual_decay=1.0)
     run = Run(algorithm(codec), WIDE)
     start, drift = run.theta(), random_vector(WIDE, 5, 0.01)
@@ -210,12 +211,12 @@ def test_with_every_fragment_sent_once_the_head_has_moved_by_the_drift() -> None
     np.testing.assert_allclose(run.theta(), start - drift, atol=2e-4)
 
 
-def test_lanes_hold_every_block_that_travels() -> None:
+def test_side_values_hold_every_block_that_travels() -> None:
     for codec in CODECS:
         run = Run(algorithm(codec), WIDE)
         terms = run.terms(run.plan())
         payload, _ = run.payload(terms, run.workers[0], run.theta() - random_vector(WIDE, 1))
-        lanes = payload[terms.layout.lanes_offset :]
-        _, energy = unpack_lanes(lanes, terms.layout)
+        side = payload[terms.layout.side_offset :]
+        _, energy = unpack_side_values(side, terms.layout)
         assert len(energy) == len(terms.selection.blocks)
         assert (energy[:-2] > 0).all()

@@ -2,7 +2,8 @@
 
 The world: members 0 .. K-1, of whom the last c collude with the coordinator. The coordinator tells
 each honest member some (U2, S); that member answers one list, and only if it is in it, the list is
-long enough, and, where S != U2, t members of S signed the same. Colluders answer everything.
+long enough, and, where S != U2, t members of S signed the same. Colluders answer everything. That
+is the active adversary of Bonawitz et al. 2017, section 6, and ConsistencyCheck of their figure 4.
 """
 
 import functools

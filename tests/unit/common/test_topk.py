@@ -42,6 +42,7 @@ def decoded(codec: TopK, *payloads: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("one_in", ONE_IN)
 def test_the_largest_values_travel_and_the_rest_is_kept(one_in: int) -> None:
+    """Sparsified SGD with memory (Stich et al. 2018, algorithm 1): m' = y - top_k(y)."""
     codec, carried = topk(one_in), drawn(2)
 
     payload, residual, _ = encode(codec, drawn(1), carried)
@@ -58,6 +59,20 @@ def test_the_largest_values_travel_and_the_rest_is_kept(one_in: int) -> None:
 
 
 @pytest.mark.parametrize("one_in", ONE_IN)
+def test_each_magnitude_is_the_mean_of_the_sizes_that_it_stands_for(one_in: int) -> None:
+    """Lloyd 1982: a level is the mean of its values, and each value is above or below a border."""
+    codec = topk(one_in)
+
+    sent = np.abs(decoded(codec, encode(codec, drawn(1))[0]))
+
+    for sizes, row in zip(np.abs(np.float32(0.5) * drawn(1)), sent, strict=True):
+        low, high = np.unique(row[row != 0])
+        assert sizes[row == low].mean() == pytest.approx(low, rel=1e-3)
+        assert sizes[row == high].mean() == pytest.approx(high, rel=1e-3)
+        assert sizes[row == low].max() <= sizes[row == high].min()
+
+
+@pytest.mark.parametrize("one_in", ONE_IN)
 def test_a_block_has_the_bytes_of_the_formula(one_in: int) -> None:
     bits = BLOCK // one_in * (int(np.log2(one_in)) + 4)
     assert block_bytes(one_in) == topk(one_in).block_bytes == bits // 8 + 4
@@ -67,6 +82,7 @@ def test_a_block_has_the_bytes_of_the_formula(one_in: int) -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.sampled_from(ONE_IN), st.integers(0, 2**32))
 def test_any_positions_signs_and_magnitudes_come_back(one_in: int, seed: int) -> None:
+    """Positions as Elias (1974) and Fano (1971) write them."""
     codec, k, rng = topk(one_in, 1), BLOCK // one_in, np.random.default_rng(seed)
     positions = np.sort(rng.choice(BLOCK, (1, k), replace=False))
     negative, high = rng.random((2, 1, k)) < 0.5

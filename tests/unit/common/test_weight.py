@@ -84,7 +84,12 @@ def test_a_stale_member_weighs_less_but_divides_as_much() -> None:
 
 @pytest.mark.parametrize(
     ("normalisation", "expected"),
-    [("normalised", 65535), ("tokens", 32768), ("samples", 16384), ("uniform", 65535)],
+    [
+        ("normalised", 65535),  # FedNova (Wang et al. 2020): by what the local steps add up to
+        ("tokens", 32768),
+        ("samples", 16384),  # FedAvg (McMahan et al. 2017, algorithm 1): n_k/n
+        ("uniform", 65535),
+    ],
 )
 def test_each_normalisation_weighs_by_its_own_number(normalisation: str, expected: int) -> None:
     algorithm = Algorithm(normalisation=normalisation)
@@ -192,6 +197,7 @@ def test_threshold_lets_no_two_survivor_lists_stand_side_by_side() -> None:
     ],
 )
 def test_staleness_discounts_as_its_formula_says(kind: str, age: float, expected: float) -> None:
+    """FedAsync's three (Xie et al. 2019); poly with 1/2 is FedBuff's too (Nguyen et al. 2022)."""
     algorithm = Algorithm(staleness=kind)
 
     assert staleness_65535(int(256 * age), algorithm) == round(65535 * expected)

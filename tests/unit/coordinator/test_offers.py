@@ -30,17 +30,17 @@ def test_sync_closes_when_every_live_member_has_offered_and_not_before() -> None
     offers.add(offer(A), 0.0)
     offers.add(offer(B), 0.0)
 
-    assert not offers.ripe([A, B, C], 1000.0)
-    assert offers.ripe([A, B], 1000.0)
+    assert not offers.is_due([A, B, C], 1000.0)
+    assert offers.is_due([A, B], 1000.0)
 
 
 @pytest.mark.parametrize("policy", ["sync", "async"])
 def test_no_policy_closes_below_min_cohort_or_without_anybody(policy: str) -> None:
     offers = empty(policy=policy, min_cohort=2)
-    assert not offers.ripe([], 0.0)
+    assert not offers.is_due([], 0.0)
     offers.add(offer(A), 0.0)
 
-    assert not offers.ripe([A], 1000.0)
+    assert not offers.is_due([A], 1000.0)
 
 
 @pytest.mark.parametrize(
@@ -56,24 +56,24 @@ def test_a_quorum_waits_for_its_grace_time_and_everybody_for_nothing() -> None:
     for w in (A, B, C):
         offers.add(offer(w), 0.0)
 
-    assert not offers.ripe([A, B, C, D], 10.0)  # the quorum is noticed here
-    assert not offers.ripe([A, B, C, D], 11.9)
-    assert offers.ripe([A, B, C, D], 12.0)
+    assert not offers.is_due([A, B, C, D], 10.0)  # the quorum is noticed here
+    assert not offers.is_due([A, B, C, D], 11.9)
+    assert offers.is_due([A, B, C, D], 12.0)
     offers.add(offer(D), 10.5)
-    assert offers.ripe([A, B, C, D], 10.5)
+    assert offers.is_due([A, B, C, D], 10.5)
 
 
 def test_a_quorum_that_is_lost_begins_its_grace_time_anew() -> None:
     offers = empty()
     for w in (A, B, C):
         offers.add(offer(w), 0.0)
-    assert not offers.ripe([A, B, C, D], 10.0)
+    assert not offers.is_due([A, B, C, D], 10.0)
     offers.drop(A)
-    assert not offers.ripe([A, B, C, D], 11.0)
+    assert not offers.is_due([A, B, C, D], 11.0)
     offers.add(offer(A), 11.5)
 
-    assert not offers.ripe([A, B, C, D], 12.0)
-    assert offers.ripe([A, B, C, D], 14.0)
+    assert not offers.is_due([A, B, C, D], 12.0)
+    assert offers.is_due([A, B, C, D], 14.0)
 
 
 def test_grace_is_half_the_median_of_the_last_eight_intervals() -> None:
@@ -152,9 +152,9 @@ def test_no_masked_cohort_has_two_of_one_organisation_and_the_older_goes_first()
         offers.belongs(worker, organisation)
         offers.add(offer(worker), float(at_s))
 
-    assert offers.ripe([A, B, C], 3.0)  # both organisations have offered
+    assert offers.is_due([A, B, C], 3.0)  # both organisations have offered
     assert [o.worker for o in offers.take(3.0)] == [B, C]
-    assert not offers.ripe([A, B, C], 4.0)
+    assert not offers.is_due([A, B, C], 4.0)
     offers.add(offer(B, nonce="2"), 5.0)
     offers.add(offer(C, nonce="2"), 6.0)
     assert [o.worker for o in offers.take(6.0)] == [A, C]
@@ -166,9 +166,9 @@ def test_a_masked_cohort_waits_for_organisations_and_not_for_workers(policy: str
     for worker in (A, B):
         offers.belongs(worker, "acme")
         offers.add(offer(worker), 0.0)
-    assert not offers.ripe([A, B], 1000.0)
+    assert not offers.is_due([A, B], 1000.0)
     offers.add(offer(C), 0.0)
-    assert offers.ripe([A, B, C], 1000.0)
+    assert offers.is_due([A, B, C], 1000.0)
 
 
 def test_a_worker_that_is_left_out_makes_room_for_another_of_its_organisation() -> None:

@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 
 from common import canonical
-from common.documents import Algorithm, Answer, Commit, Lanes, Numbers, Offer
+from common.documents import Algorithm, Answer, Commit, Numbers, Offer, SideValues
 from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from coordinator.ports import AbortReason, Compute, Computed, OpenSpool, Save, Seal, Send
@@ -149,7 +149,7 @@ def test_a_version_of_another_sum_is_our_own_bug_and_changes_nothing(changed: st
         r.upload(w)
     r.advance(2.0)
     r.seal((A, B, C), 3.0)
-    right = Commit(r.plan, {}, (A, B, C), Lanes(3, 0, 0), Digest("1" * 64), 1)
+    right = Commit(r.plan, {}, (A, B, C), SideValues(3, 0, 0), Digest("1" * 64), 1)
     other = {"plan": replace(right, plan=replace(r.plan, num_live=9))}
     wrong = other.get(changed, replace(right, survivors=(A, B)))
 

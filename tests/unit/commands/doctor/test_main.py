@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.doctor.findings import found
+from commands.doctor.findings import checked
 from commands.doctor.main import examine, main
 from services.trust.authority import new_authority
 from services.trust.identity import Role
@@ -18,7 +18,7 @@ def test_a_file_that_is_wrong_ends_the_examination(tmp_path: Path) -> None:
 
 def test_a_bug_of_ours_is_no_finding() -> None:
     with pytest.raises(ZeroDivisionError):
-        found("x", lambda: str(1 // 0))
+        checked("x", lambda: str(1 // 0))
 
 
 def test_an_authority_that_ends_soon_is_named_whatever_the_certificate_says(tmp_path: Path) -> None:

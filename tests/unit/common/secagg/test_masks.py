@@ -1,3 +1,9 @@
+"""Masks add up to what is left of them: Bonawitz et al. 2017, figure 4, rounds 2 and 4.
+
+Round 2: y_u = x_u + PRG(b_u) + the sum of +-PRG(s_uv) over U2. Round 4: from the sum of y_u over U3
+the server takes PRG(b_u) of U3, and what U3 shares with those of U2 who were lost.
+"""
+
 import hashlib
 import itertools
 
@@ -65,12 +71,12 @@ def check_a_round(
     offset: int = 0,
     num_bytes: int = PART_BYTES,
 ) -> None:
-    """Survivors' masked values, lanes and tags minus what remains must be the plain sums."""
+    """Survivors' masked values, side values and tags minus what remains must be the plain sums."""
     ring, members = Ring(bits), names(num_members)
     most = levels(bits, num_members)
     draw = np.random.default_rng([bits, num_members, len(survivors)])
     total, plain = ring.empty_sum(num_bytes), np.zeros(num_bytes * 8 // bits, np.int64)
-    lanes, plain_head = np.zeros(PART_BYTES, np.uint8), np.zeros(3, np.uint64)
+    side, plain_head = np.zeros(PART_BYTES, np.uint8), np.zeros(3, np.uint64)
     plain_rest = np.zeros((PART_BYTES - 24) // 4, np.uint32)
     tags, plain_tags = (0, 0), (0, 0)
     for name in survivors:
@@ -83,9 +89,9 @@ def check_a_round(
 
         head, rest = draw.integers(0, 2**41, 3, np.uint64), draw.integers(0, 2**25, 18, np.uint32)
         content = np.frombuffer(head.tobytes() + rest.tobytes(), np.uint8).copy()
-        masks.add_lanes(content, 0)
-        lanes[:24].view("<u8")[:] += content[:24].view("<u8")
-        lanes[24:].view("<u4")[:] += content[24:].view("<u4")
+        masks.add_side_values(content, 0)
+        side[:24].view("<u8")[:] += content[:24].view("<u8")
+        side[24:].view("<u4")[:] += content[24:].view("<u4")
         plain_head, plain_rest = plain_head + head, plain_rest + rest
 
         own_tags = tuple(draw.integers(0, MODULUS, 2, np.uint64, endpoint=False).tolist())
@@ -94,10 +100,10 @@ def check_a_round(
 
     remaining = left(ring, survivors, members)
     remaining.subtract(total, offset)
-    remaining.subtract_lanes(lanes, 0)
+    remaining.subtract_side_values(side, 0)
 
     assert ring.payload(total) == packed(plain, bits)
-    assert lanes.tobytes() == plain_head.tobytes() + plain_rest.tobytes()
+    assert side.tobytes() == plain_head.tobytes() + plain_rest.tobytes()
     assert remaining.subtract_tags(3, tags) == plain_tags
 
 
@@ -155,13 +161,13 @@ def test_each_part_is_masked_alike_whether_alone_or_with_others(
     assert np.array_equal(part, whole[first : first + len(part)])
 
 
-def test_each_part_of_the_lanes_is_masked_alike() -> None:
+def test_each_part_of_the_side_values_is_masked_alike() -> None:
     whole = np.zeros(480, np.uint8)
-    own(Ring(8), names(3)[0], names(3)).add_lanes(whole, 0)
+    own(Ring(8), names(3)[0], names(3)).add_side_values(whole, 0)
 
     for start, stop in ((0, 48), (48, 96), (8, 480), (24, 28), (472, 480), (16, 32)):
         part = np.zeros(stop - start, np.uint8)
-        own(Ring(8), names(3)[0], names(3)).add_lanes(part, start)
+        own(Ring(8), names(3)[0], names(3)).add_side_values(part, start)
         assert part.tobytes() == whole[start:stop].tobytes()
 
 

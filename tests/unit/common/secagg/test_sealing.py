@@ -1,3 +1,5 @@
+"""What members seal for each other: Bonawitz et al. 2017, figure 4, round 1 (e_uv)."""
+
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""Shamir 1979: t points fix a polynomial of degree t - 1; fewer say nothing of its value at 0."""
+
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import combinations

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.documents import Lanes
+from common.documents import SideValues
 from common.errors import BadCommitError, BadUpdateError
 from common.ids import WorkerId
 from common.packing import pack
@@ -13,7 +13,7 @@ from common.scales import levels
 from common.schema import BLOCK
 from common.secagg.streams import Stream
 from common.secagg.tags import MODULUS, Pads, Tagger, check_public, check_secret, member_tags
-from common.shards import SHARD_BYTES, PayloadLayout, pack_lanes
+from common.shards import SHARD_BYTES, PayloadLayout, pack_side_values
 
 WIDTHS = (4, 8, 12, 16, 32)
 PUBLIC = bytes(32)
@@ -73,40 +73,42 @@ def test_the_sum_of_tags_is_the_tag_of_the_signed_sum(bits: int, num: int, seed:
     assert total == tuple(sum(column) % MODULUS for column in zip(*tags, strict=True))
 
 
-def lanes_of(seed: int, num_blocks: int = 5) -> bytes:
+def side_values_of(seed: int, num_blocks: int = 5) -> bytes:
     draw = np.random.default_rng(seed)
     energy = draw.integers(0, 2**29, num_blocks).astype(np.uint32)
-    return pack_lanes(Lanes(int(draw.integers(1, 65536)), int(draw.integers(2**40)), 1), energy)
+    return pack_side_values(
+        SideValues(int(draw.integers(1, 65536)), int(draw.integers(2**40)), 1), energy
+    )
 
 
-def added_lanes(contents: list[bytes]) -> bytes:
+def added_side_values(contents: list[bytes]) -> bytes:
     heads = [np.frombuffer(c, "<u8", 3) for c in contents]
     rests = [np.frombuffer(c, "<u4", offset=24) for c in contents]
     return np.sum(heads, axis=0).tobytes() + np.sum(rests, axis=0, dtype=np.uint32).tobytes()
 
 
-def test_the_tag_of_lanes_is_the_big_integers_one_and_linear() -> None:
+def test_the_tag_of_side_values_is_the_big_integers_one_and_linear() -> None:
     layout = layout_of(8, 5)
-    contents = [lanes_of(i) for i in range(3)]
+    contents = [side_values_of(i) for i in range(3)]
     tagger = Tagger(layout, [KAPPA])
 
     tags = [tagger.tags(1, c) for c in contents]
 
-    a = Stream(KAPPA, "tag-lanes").integers(0, 3 + (layout.lanes_bytes - 24) // 4).tolist()
+    a = Stream(KAPPA, "tag-lanes").integers(0, 3 + (layout.side_bytes - 24) // 4).tolist()
     numbers = np.frombuffer(contents[0], "<u8", 3).tolist()
     numbers += np.frombuffer(contents[0], "<u4", offset=24).tolist()
     assert tags[0] == (sum((x | 1) * y for x, y in zip(a, numbers, strict=True)) % MODULUS,)
-    total = tagger.tags(1, added_lanes(contents))
+    total = tagger.tags(1, added_side_values(contents))
     assert total == (sum(t[0] for t in tags) % MODULUS,)
 
 
-def test_lanes_that_fill_more_than_one_shard_have_coefficients_of_their_own() -> None:
+def test_side_values_that_fill_more_than_one_shard_have_coefficients_of_their_own() -> None:
     layout = layout_of(4, SHARD_BYTES // 4 + 10)
     first = layout.num_shards - 2
     zeros = bytes(SHARD_BYTES)
     number = 3 + (SHARD_BYTES - 24) // 4
 
-    assert layout.shard(first)[0] == layout.lanes_offset
+    assert layout.shard(first)[0] == layout.side_offset
     tagger = Tagger(layout, [KAPPA])
     content = bytearray(layout.shard(first + 1)[1])
     content[0] = 1
@@ -117,25 +119,25 @@ def test_lanes_that_fill_more_than_one_shard_have_coefficients_of_their_own() ->
 
 
 class Round:
-    """Four members' values and lanes, their tags, and the sums that a coordinator publishes."""
+    """Four members' values, side values and tags, and the sums that a coordinator publishes."""
 
     def __init__(self, bits: int, survivors: list[WorkerId] = NAMES) -> None:
         self.layout, self.survivors, self.bits = layout_of(bits, 5), survivors, bits
         most, draw = levels(bits, len(NAMES)), np.random.default_rng(bits)
         self.q = {n: draw.integers(-most, most + 1, 5 * BLOCK) for n in survivors}
-        lanes = {n: lanes_of(i) for i, n in enumerate(survivors)}
+        side = {n: side_values_of(i) for i, n in enumerate(survivors)}
         self.members = Tagger(self.layout, [PUBLIC, KAPPA])
         self.public, self.secret = Tagger(self.layout, [PUBLIC]), Tagger(self.layout, [KAPPA])
         self.pads = Pads(KAPPA, NAMES)
         self.sums = [
             packed(np.sum(list(self.q.values()), axis=0), bits),
-            added_lanes(list(lanes.values())),
+            added_side_values(list(side.values())),
         ]
         sent = [
             [
                 member_tags(self.members, self.pads, n, shard, c)
                 for n, c in (
-                    (n, packed(self.q[n], bits) if shard == 0 else lanes[n]) for n in survivors
+                    (n, packed(self.q[n], bits) if shard == 0 else side[n]) for n in survivors
                 )
             ]
             for shard in (0, 1)
@@ -165,9 +167,9 @@ def test_a_flipped_bit_is_found_and_the_shard_named(bits: int, shard: int, at: i
     at %= 8 * len(damaged)
     damaged[at // 8] ^= 1 << at % 8
 
-    with pytest.raises(BadUpdateError, match=f"shard {shard}: (the sum is not|a lane is)"):
+    with pytest.raises(BadUpdateError, match=f"shard {shard}: (the sum is not|a side value is)"):
         check_public(a_round.public, shard, damaged, a_round.totals[shard][0])
-    with pytest.raises(BadCommitError, match=f"shard {shard}: (the published sum|a lane is)"):
+    with pytest.raises(BadCommitError, match=f"shard {shard}: (the published sum|a side value is)"):
         check_secret(a_round.secret, a_round.pads, NAMES, shard, damaged, a_round.totals[shard][1])
 
 

@@ -11,7 +11,7 @@ from tests.rig.rounds.masked_round import Loss, Played, play
 from tests.rig.rounds.small_run import WORKERS, Run, random_vector
 
 AWS, AZURE, GCP, ONPREM = WORKERS
-DATA, LANES, TAGS = 0, 1, 2
+DATA, SIDE, TAGS = 0, 1, 2
 """Shards of a small update."""
 
 
@@ -30,20 +30,20 @@ def flip(played: Played, worker: WorkerId, shard: int, at: int) -> None:
 
 
 def test_the_sum_of_the_survivors_comes_out(played: Played) -> None:
-    lanes, content = played.aggregate()
+    side, content = played.aggregate()
 
     assert played.terms is not None
     assert len(content) == played.terms.layout.aggregate_bytes(3)
-    assert lanes.loss_2_20 == 3 * 2**20
+    assert side.loss_2_20 == 3 * 2**20
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
         (lambda p: flip(p, AWS, DATA, 777), "shard 0: the sum is not that of its public tags"),
-        (lambda p: flip(p, GCP, LANES, 30), "shard 1: the sum is not that of its public tags"),
+        (lambda p: flip(p, GCP, SIDE, 30), "shard 1: the sum is not that of its public tags"),
         (lambda p: flip(p, AZURE, TAGS, 0), "shard 0: the sum is not that of its public tags"),
-        (lambda p: flip(p, AWS, LANES, 6), "shard 1: a lane is "),
+        (lambda p: flip(p, AWS, SIDE, 6), "shard 1: a side value is "),
     ],
 )
 def test_a_flipped_bit_is_found_and_its_shard_named(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commands.doctor.findings import found
+from commands.doctor.findings import checked
 from services.config.secret_urls import masked, problem_of, shown
 from services.config.store_options import STORES
 from services.observe import logs
@@ -133,7 +133,7 @@ def test_no_finding_of_the_doctor_shows_one() -> None:
     def look() -> str:
         raise ConfigError("redis://:S3cret/Pass@host:1: no")
 
-    assert SECRET not in found("redis", look).sentence
+    assert SECRET not in checked("redis", look).sentence
 
 
 @pytest.mark.parametrize(

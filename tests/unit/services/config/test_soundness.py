@@ -41,6 +41,13 @@ def test_what_protects_less_than_the_default_is_said() -> None:
     assert "the coordinator sees every worker's update" in seen
 
 
+def test_presets_are_those_of_their_papers() -> None:
+    """McMahan et al. 2017, algorithm 1: a mean by samples. DiLoCo (Douillard et al. 2023)."""
+    fedavg, diloco = PRESETS["fedavg"].algorithm, PRESETS["diloco"].algorithm
+    assert (fedavg.normalisation, fedavg.outer) == ("samples", Outer("sgd", 1.0, 0.0))
+    assert (diloco.policy, diloco.outer) == ("sync", Outer("nesterov", 0.7, 0.9))
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_sound_and_gives_reasons_for_what_it_changes(name: str) -> None:
     preset = PRESETS[name]

@@ -38,39 +38,39 @@ def names(store: DataStore) -> list[str]:
 
 
 def test_content_is_found_under_its_digest(store: DataStore) -> None:
-    digest = store.write(b"leaf")
+    digest = store.write(b"file")
 
-    assert digest == sha256(b"leaf").hexdigest()
+    assert digest == sha256(b"file").hexdigest()
     assert store.has(digest)
     assert store.size(digest) == 4
-    assert store.read(digest, verify=True) == b"leaf"
-    assert store.read_slice(digest, 1, 2) == b"ea"
-    assert store.path(digest).read_bytes() == b"leaf"
+    assert store.read(digest, verify=True) == b"file"
+    assert store.read_slice(digest, 1, 2) == b"il"
+    assert store.path(digest).read_bytes() == b"file"
     store.sync()
 
 
 def test_writing_twice_is_writing_once(store: DataStore) -> None:
-    digest = store.write(b"leaf")
+    digest = store.write(b"file")
     before = store.path(digest).stat()
 
-    assert store.write(bytearray(b"leaf")) == digest
+    assert store.write(bytearray(b"file")) == digest
     after = store.path(digest).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert names(store) == [digest]
 
 
-@pytest.mark.parametrize("damage", [b"", b"lea", b"leaF", b"leaf!"])
+@pytest.mark.parametrize("damage", [b"", b"fil", b"filE", b"file!"])
 def test_a_damaged_file_is_named_and_healed_by_writing_again(
     store: DataStore, damage: bytes
 ) -> None:
-    digest, other = store.write(b"leaf"), store.write(b"other")
+    digest, other = store.write(b"file"), store.write(b"other")
     store.path(digest).write_bytes(damage)
 
     with pytest.raises(DamagedDataError, match=digest):
         store.read(digest, verify=True)
     assert store.damaged([other, digest, ABSENT, digest]) == [digest, ABSENT]
 
-    assert store.write(b"leaf") == digest
+    assert store.write(b"file") == digest
     assert store.damaged([digest]) == []
 
 
@@ -82,7 +82,7 @@ def test_a_missing_file_is_named(store: DataStore) -> None:
 
 
 def test_a_slice_past_the_end_is_damage(store: DataStore) -> None:
-    digest = store.write(b"leaf")
+    digest = store.write(b"file")
     with pytest.raises(DamagedDataError, match="ends at byte 4, before 5"):
         store.read_slice(digest, 2, 3)
 
@@ -95,17 +95,17 @@ def test_a_name_that_is_no_digest_is_refused(store: DataStore, name: str) -> Non
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=50)))
-def test_a_writer_gives_the_digest_of_all_its_pieces(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes]
+def test_a_writer_gives_the_digest_of_all_its_parts(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]
 ) -> None:
     store = DataStore(tmp_path_factory.mktemp("data"))
     with store.writer() as writer:
-        for piece in pieces:
-            writer.append(memoryview(piece))
-        assert writer.length == sum(map(len, pieces))
+        for part in parts:
+            writer.append(memoryview(part))
+        assert writer.length == sum(map(len, parts))
         digest = writer.commit()
 
-    assert store.read(digest, verify=True) == b"".join(pieces)
+    assert store.read(digest, verify=True) == b"".join(parts)
     assert names(store) == [digest]
 
 
@@ -154,18 +154,18 @@ def test_what_the_disk_says_becomes_a_storage_error_and_no_file(
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
         with pytest.raises(StorageError) as caught:
-            store.write(b"leaf")
+            store.write(b"file")
 
     assert type(caught.value) is error
     assert names(store) == []
-    assert store.has(store.write(b"leaf"))
+    assert store.has(store.write(b"file"))
 
 
 def test_short_writes_are_continued(store: DataStore, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, view, at: real(fd, view[:3], at))
 
-    assert store.read(store.write(b"leaf by leaf"), verify=True) == b"leaf by leaf"
+    assert store.read(store.write(b"file by file"), verify=True) == b"file by file"
 
 
 def test_retain_deletes_the_rest_and_says_how_much(store: DataStore) -> None:

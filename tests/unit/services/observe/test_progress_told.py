@@ -54,7 +54,7 @@ class SlowDisk(DataStore):
     @override
     def read(self, digest: Digest, *, verify: bool = False) -> bytes:
         content = super().read(digest, verify=verify)
-        if len(content) == 4 * 8192:  # a leaf, not the version's document
+        if len(content) == 4 * 8192:  # a segment, not the version's document
             self._words.wait_for(self._begin)
         return content
 

@@ -13,11 +13,11 @@ from services.disk.data_store import DataStore
 from services.versions.downloads import Downloads
 from tests.rig.rounds.small_run import Run
 
-LEAF = 2**20
-LEAVES = [bytes([i]) * 4 * LEAF for i in range(1, 6)]
-GENESIS = replace(Run().genesis, schema=ModelSchema((TensorSpec("w", (5 * LEAF,)),)))
+SEGMENT = 2**20
+SEGMENTS = [bytes([i]) * 4 * SEGMENT for i in range(1, 6)]
+GENESIS = replace(Run().genesis, schema=ModelSchema((TensorSpec("w", (5 * SEGMENT,)),)))
 VERSION = Version(
-    theta=tuple(map(digest_of, LEAVES)),
+    theta=tuple(map(digest_of, SEGMENTS)),
     momentum=(),
     acc=(),
     scales=(),
@@ -47,8 +47,8 @@ def test_a_version_is_told_of_every_ten_seconds_from_its_first_file_on(
 ) -> None:
     log = Log(tmp_path, each_s)
     log.comes(canonical.encode(VERSION))
-    for leaf in LEAVES:
-        log.comes(leaf)
+    for segment in SEGMENTS:
+        log.comes(segment)
     assert len(log.lines) == num_lines
     if num_lines == 4:
         assert log.lines[0] == "files of the version: 8.4 MB of 21.0 MB, 40%, 45 s left"
@@ -57,11 +57,11 @@ def test_a_version_is_told_of_every_ten_seconds_from_its_first_file_on(
 
 def test_what_is_here_already_is_not_awaited(tmp_path: Path) -> None:
     log = Log(tmp_path, 15.0)
-    for leaf in LEAVES[:3]:
-        log.store.write(leaf)
+    for segment in SEGMENTS[:3]:
+        log.store.write(segment)
     log.comes(canonical.encode(VERSION))
-    log.comes(LEAVES[3])
-    log.comes(LEAVES[4])
+    log.comes(SEGMENTS[3])
+    log.comes(SEGMENTS[4])
     assert [line.partition(": ")[2] for line in log.lines] == ["8.4 MB of 8.4 MB, 100%, 0 s left"]
 
 
@@ -72,9 +72,9 @@ def test_documents_that_are_only_compared_and_files_of_no_version_say_nothing(
     log.comes(canonical.encode(replace(VERSION, commits=4)))
     log.comes(canonical.encode(VERSION))
     log.comes(b"healed" * 1000)
-    log.comes(LEAVES[0], "aggregate")
+    log.comes(SEGMENTS[0], "aggregate")
     assert log.lines == []
-    log.comes(LEAVES[1])
-    log.comes(LEAVES[2])
+    log.comes(SEGMENTS[1])
+    log.comes(SEGMENTS[2])
     (line,) = log.lines
     assert line.startswith("files of the version: 8.4 MB of 21.0 MB")

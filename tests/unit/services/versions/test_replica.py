@@ -49,7 +49,7 @@ def test_one_flipped_bit_in_the_head_heals_by_download(
     assert replica.follow((coordinator.step(),))
 
     assert damaged in coordinator.fetched
-    assert replica.healed_leaves == 1
+    assert replica.healed_segments == 1
     assert replica.version() == coordinator.run.version
 
 

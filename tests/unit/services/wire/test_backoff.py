@@ -2,16 +2,16 @@ from services.wire.backoff import RetryBackoff
 
 
 def test_failures_wait_ever_longer_up_to_a_limit() -> None:
-    patience = RetryBackoff(1.0, 8.0)
+    backoff = RetryBackoff(1.0, 8.0)
     for mean_s in (1, 2, 4, 8, 8):
-        assert 0.5 * mean_s <= patience.wait_s(None) <= 1.5 * mean_s
-    patience.reset()
-    assert patience.wait_s(None) <= 1.5
+        assert 0.5 * mean_s <= backoff.wait_s(None) <= 1.5 * mean_s
+    backoff.reset()
+    assert backoff.wait_s(None) <= 1.5
 
 
 def test_who_is_told_when_to_come_back_comes_no_earlier_and_it_is_no_failure() -> None:
-    patience = RetryBackoff(1.0, 8.0)
-    waits_s = {patience.wait_s(40.0) for _ in range(20)}
+    backoff = RetryBackoff(1.0, 8.0)
+    waits_s = {backoff.wait_s(40.0) for _ in range(20)}
     assert all(40 <= s <= 60 for s in waits_s)
     assert len(waits_s) > 1, "jittered"
-    assert patience.wait_s(None) <= 1.5, "the first failure still waits the shortest"
+    assert backoff.wait_s(None) <= 1.5, "the first failure still waits the shortest"

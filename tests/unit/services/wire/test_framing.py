@@ -26,7 +26,7 @@ def test_a_shard_is_what_protobuf_would_write_and_splits_without_a_copy(
 
 
 @given(st.integers(0, 2**63), st.binary(max_size=3000))
-def test_a_piece_of_a_download_is_what_protobuf_would_write(total: int, payload: bytes) -> None:
+def test_a_part_of_a_download_is_what_protobuf_would_write(total: int, payload: bytes) -> None:
     ours = framing.download_response(total, payload)
     theirs = bulk_pb2.DownloadResponse(total_bytes=total, payload=payload)
     assert bulk_pb2.DownloadResponse.FromString(ours) == theirs
@@ -35,8 +35,8 @@ def test_a_piece_of_a_download_is_what_protobuf_would_write(total: int, payload:
 
 
 @given(st.integers(0, 2**63), st.binary(min_size=1, max_size=3000))
-def test_a_packed_piece_is_what_protobuf_would_write(total: int, frame: bytes) -> None:
-    ours = framing.download_response(total, frame, packed=True)
+def test_a_compressed_part_is_what_protobuf_would_write(total: int, frame: bytes) -> None:
+    ours = framing.download_response(total, frame, compressed=True)
     theirs = bulk_pb2.DownloadResponse(total_bytes=total, packed=frame)
     assert bulk_pb2.DownloadResponse.FromString(ours) == theirs
     assert framing.split_download_response(ours) == (total, frame, True)

@@ -222,13 +222,13 @@ async def test_work_that_a_commit_names_is_measured_against_theta_at_close(cloud
     merge = cloud.trainer.last(Merge)
     assert (merge.fate, merge.round) == ("contributed", plan.round)
     assert merge.anchor == (str(stage / "theta.f32"),)
-    assert merge.head == cloud.replica.leaves()
+    assert merge.head == cloud.replica.segments()
     assert cloud.agent._round.work is WorkState.FREE
     assert not stage.exists()
 
 
 async def test_work_that_a_commit_leaves_out_is_free_and_keeps_its_residual(cloud: Cloud) -> None:
-    before = cloud.replica.leaves()
+    before = cloud.replica.segments()
     plan = await cloud.expose()
     await cloud.record(cloud.committed(*OTHERS))
     assert cloud.trainer.last(Release) == Release(plan.round, "free")
@@ -327,7 +327,7 @@ async def test_work_that_is_too_old_is_taken_out_of_the_parameters(cloud: Cloud)
     await cloud.agent.planned(canonical.encode(plan))
     assert cloud.sent[-1].refuse.rule == 15
     merge = cloud.trainer.last(Merge)
-    assert (merge.fate, merge.round, merge.head) == ("spent", plan.round, cloud.replica.leaves())
+    assert (merge.fate, merge.round, merge.head) == ("spent", plan.round, cloud.replica.segments())
     assert merge.anchor == (str(stage / "theta.f32"),)
 
 

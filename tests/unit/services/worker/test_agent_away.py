@@ -62,7 +62,7 @@ async def test_who_missed_many_moves_once_and_its_work_that_counted_is_merged(
     merge = cloud.trainer.last(Merge)
     assert (merge.fate, merge.round) == ("contributed", plan.round)
     assert "stage" in merge.anchor[0]
-    assert merge.head == cloud.replica.leaves()
+    assert merge.head == cloud.replica.segments()
     assert cloud.replica.version() == cloud.coordinator.run.version
     manifest = cloud.state.load()
     assert manifest is not None

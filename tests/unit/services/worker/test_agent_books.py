@@ -55,7 +55,7 @@ from common.documents import (
     Version,
 )
 from common.ids import RoundId, WorkerId
-from common.shards import PayloadLayout, unpack_lanes
+from common.shards import PayloadLayout, unpack_side_values
 from common.terms import round_terms
 from common.weight import share
 from coordinator.sums.aggregate import aggregate
@@ -473,9 +473,9 @@ class Books(RuleBasedStateMachine):
             moved = run.theta() - random_vector(SCHEMA, seed, (0.01, 1e-4, 0.3)[seed % 3])
             spool[worker], _ = run.payload(terms, worker, moved, seed)
         content = bytearray()
-        lanes = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
+        side = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
         content += bytes(terms.layout.aggregate_bytes(len(survivors)) - len(content))  # tags
-        commit = run.commit_of(plan, numbers, tuple(sorted(survivors)), lanes, bytes(content))
+        commit = run.commit_of(plan, numbers, tuple(sorted(survivors)), side, bytes(content))
         record = self.coordinator.commit(commit, bytes(content))
         self.head = arithmetic.step(
             self.sum_rules,
@@ -530,8 +530,8 @@ class Books(RuleBasedStateMachine):
         return Sent(blocks, residual, _whole(blocks, exact), _whole(blocks, read))
 
     def _check_energy(self, layout: PayloadLayout, content: bytes, y: F32, r: F64) -> None:
-        section = content[layout.lanes_offset : layout.lanes_offset + layout.lanes_bytes]
-        _, found = unpack_lanes(section, layout)
+        section = content[layout.side_offset : layout.side_offset + layout.side_bytes]
+        _, found = unpack_side_values(section, layout)
         z = 256 * np.sum((y / r[:, None]).astype(np.float64) ** 2, axis=1) / BLOCK
         z = np.minimum(z, (2**31 - 1) // 4)
         assert len(found) == len(z)

@@ -10,7 +10,7 @@ import pytest
 
 from common.chain import advance
 from common.documents import Algorithm
-from common.schema import LEAF, ModelSchema, TensorSpec
+from common.schema import SEGMENT, ModelSchema, TensorSpec
 from services.disk.data_store import DataStore
 from services.worker.upload import encode_payload
 from simulator.learner import Counting
@@ -18,7 +18,7 @@ from tests.rig.rounds.small_run import TLS, WORKERS, Run, bytes_of
 from worker.rounds.tls_tier import TlsAttempt
 from worker.training.train import Trainer
 
-SIZES = (2, 4)  # leaves
+SIZES = (2, 4)  # segments
 MIB = 2**20
 
 
@@ -31,8 +31,8 @@ def peak(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def stored_run(folder: Path, num_leaves: int) -> tuple[Run, DataStore]:
-    schema = ModelSchema((TensorSpec("w", (num_leaves * LEAF,)),))
+def stored_run(folder: Path, num_segments: int) -> tuple[Run, DataStore]:
+    schema = ModelSchema((TensorSpec("w", (num_segments * SEGMENT,)),))
     run = Run(TLS, schema, np.zeros(schema.length, np.float32))
     store = DataStore(folder)
     for content in run.blobs.files.values():
@@ -40,8 +40,8 @@ def stored_run(folder: Path, num_leaves: int) -> tuple[Run, DataStore]:
     return run, store
 
 
-def encoding(folder: Path, num_leaves: int) -> int:
-    run, store = stored_run(folder / "data", num_leaves)
+def encoding(folder: Path, num_segments: int) -> int:
+    run, store = stored_run(folder / "data", num_segments)
     for name in ("theta.f32", "residual.f32"):
         np.full(run.schema.length, 0.01, "<f4").tofile(folder / name)
     arguments = (run.genesis, run.version, run.plan(), run.numbers(), WORKERS[0], 0)
@@ -55,7 +55,7 @@ def encoding(folder: Path, num_leaves: int) -> int:
             next_residual=folder / "next.f32",
             anchor=folder / "anchor.f32",
             payload=folder / "payload.bin",
-            veil=TlsAttempt(WORKERS[0], arguments[2]).veil,
+            protect=TlsAttempt(WORKERS[0], arguments[2]).protect,
             own_clip=math.inf,
         ):
             pass
@@ -63,16 +63,16 @@ def encoding(folder: Path, num_leaves: int) -> int:
     return peak(work)
 
 
-def replaying(folder: Path, num_leaves: int) -> int:
-    run, store = stored_run(folder / "data", num_leaves)
+def replaying(folder: Path, num_segments: int) -> int:
+    run, store = stored_run(folder / "data", num_segments)
     thetas = {w: np.full(run.schema.length, 0.01, np.float32) for w in WORKERS}
     commit, content = run.commit(thetas)
     read = bytes_of(content)
     return peak(lambda: advance(run.genesis, run.version, commit, read, store.read, store.write))
 
 
-def saving(folder: Path, num_leaves: int) -> int:
-    trainer = Trainer(Counting(num_leaves * LEAF, 0), Algorithm())
+def saving(folder: Path, num_segments: int) -> int:
+    trainer = Trainer(Counting(num_segments * SEGMENT, 0), Algorithm())
     trainer.step()
     return peak(lambda: trainer.close("round", folder / "save"))
 

@@ -12,9 +12,9 @@ from common.ids import Digest
 from common.log_head import LogHead
 from services.versions.replica import Position
 from services.worker.state import SAVED, Manifest, StateFolder
-from simulator.aside import Killed
 from simulator.disk import Disk, watched
 from simulator.host import HOST, Host
+from simulator.turn_thread import Killed
 from tests.rig.rounds.small_run import Run
 from worker.rounds.round import Stage
 

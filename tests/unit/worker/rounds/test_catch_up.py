@@ -83,10 +83,10 @@ def test_what_moves_nothing_costs_nothing_and_a_roll_back_is_no_step() -> None:
     assert step_bytes(coordinator.roll_back(0, first), nothing) is None
 
 
-SEVERAL_LEAVES = ModelSchema((TensorSpec("w", (5, 2**19)),), ())
+SEVERAL_SEGMENTS = ModelSchema((TensorSpec("w", (5, 2**19)),), ())
 
 
-@pytest.mark.parametrize("schema", [None, SEVERAL_LEAVES])
+@pytest.mark.parametrize("schema", [None, SEVERAL_SEGMENTS])
 def test_a_version_costs_its_files_that_are_missing(schema: ModelSchema | None) -> None:
     run = Run(TLS) if schema is None else Run(TLS, schema)
     base, blobs = run.version, run.blobs.files

@@ -8,12 +8,12 @@ from common.documents import (
     Answer,
     Commit,
     Counters,
-    Lanes,
     Numbers,
     Offer,
     Plan,
     Record,
     Rollback,
+    SideValues,
     Takeover,
 )
 from common.errors import BadCommitError
@@ -50,7 +50,7 @@ def record(commit: Commit | None = None, abort: Abort | None = None) -> Record:
 
 
 def committed(*survivors: WorkerId, plan: Plan = PLAN) -> Record:
-    return record(Commit(plan, {}, survivors, Lanes(1, 1, 0), HEAD, 1))
+    return record(Commit(plan, {}, survivors, SideValues(1, 1, 0), HEAD, 1))
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_a_commit_whose_numbers_are_not_those_that_were_answered_is_refused(
 ) -> None:
     answers = {w: Answer(HEAD, w, NUMBERS) for w in (A, B)}
     staged.expose(answers, b"")
-    honest = Commit(PLAN, {A: NUMBERS, B: NUMBERS}, (A, B), Lanes(1, 1, 0), HEAD, 1)
+    honest = Commit(PLAN, {A: NUMBERS, B: NUMBERS}, (A, B), SideValues(1, 1, 0), HEAD, 1)
     staged.check_numbers(honest)
     for numbers in (
         {A: NUMBERS, B: replace(NUMBERS, lr_sum=2.0)},

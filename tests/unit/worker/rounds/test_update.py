@@ -6,7 +6,7 @@ import pytest
 from common.errors import BrokenUpdateError
 from common.ids import WorkerId
 from common.schema import ModelSchema, TensorSpec
-from common.shards import SHARD_BYTES, unpack_lanes
+from common.shards import SHARD_BYTES, unpack_side_values
 from common.terms import Terms
 from tests.rig.rounds.small_run import SMALL, WORKERS, Run, random_vector, values_of, with_codec
 from worker.rounds.update import Lengths, Sources, measure, shards
@@ -27,8 +27,8 @@ def encoded(terms: Terms, work: Sources, own_clip: float = math.inf) -> tuple[by
         kept[start : start + len(values)] = values
 
     lengths = measure(terms, work)
-    pieces = shards(terms, AWS, work, lengths, keep, KEY, 2**21, own_clip)
-    return b"".join(pieces), kept
+    plain = shards(terms, AWS, work, lengths, keep, KEY, 2**21, own_clip)
+    return b"".join(plain), kept
 
 
 def clipped_run(kind: str = "dense", bits: int = 16) -> tuple[Run, float]:
@@ -50,11 +50,11 @@ def test_shards_have_the_lengths_that_the_layout_says() -> None:
         terms = run.terms(run.plan())
         work = difference(run, random_vector(schema, 1, 0.01))
 
-        pieces = list(shards(terms, AWS, work, measure(terms, work), lambda *_: None, KEY, 0))
+        plain = list(shards(terms, AWS, work, measure(terms, work), lambda *_: None, KEY, 0))
 
         layout = terms.layout
-        assert [len(p) for p in pieces] == [layout.shard(i)[1] for i in range(layout.num_shards)]
-        assert len(pieces[0]) == min(SHARD_BYTES, layout.data_bytes)
+        assert [len(p) for p in plain] == [layout.shard(i)[1] for i in range(layout.num_shards)]
+        assert len(plain[0]) == min(SHARD_BYTES, layout.data_bytes)
 
 
 def test_the_same_noise_key_gives_the_same_shards_and_another_key_others() -> None:
@@ -68,7 +68,7 @@ def test_the_same_noise_key_gives_the_same_shards_and_another_key_others() -> No
     assert first != other
 
 
-def test_lanes_carry_v_loss_and_whether_c_clipped() -> None:
+def test_side_values_carry_v_loss_and_whether_c_clipped() -> None:
     run, longest = clipped_run()
     terms = run.terms(run.plan())
     short = random_vector(SMALL, 1, 1.0)
@@ -76,8 +76,8 @@ def test_lanes_carry_v_loss_and_whether_c_clipped() -> None:
 
     for factor, was_clipped in ((1, 0), (4, 1)):
         content, _ = encoded(terms, difference(run, np.float32(factor) * short))
-        lanes, _ = unpack_lanes(content[-terms.layout.lanes_bytes :], terms.layout)
-        assert (lanes.v, lanes.loss_2_20, lanes.clipped) == (65535, 2**21, was_clipped)
+        side, _ = unpack_side_values(content[-terms.layout.side_bytes :], terms.layout)
+        assert (side.v, side.loss_2_20, side.clipped) == (65535, 2**21, was_clipped)
 
 
 def test_an_own_clip_shortens_the_update_but_is_not_reported() -> None:
@@ -89,9 +89,9 @@ def test_an_own_clip_shortens_the_update_but_is_not_reported() -> None:
     content, _ = encoded(terms, difference(run, vector), own_clip)
 
     sent = np.frombuffer(content[: terms.layout.data_bytes], "<f4")
-    lanes, _ = unpack_lanes(content[-terms.layout.lanes_bytes :], terms.layout)
+    side, _ = unpack_side_values(content[-terms.layout.side_bytes :], terms.layout)
     assert np.linalg.norm(sent) == pytest.approx(own_clip * 0.04, rel=1e-4)
-    assert lanes.clipped == 0
+    assert side.clipped == 0
 
 
 def test_a_clipped_update_is_forgotten_beyond_c_not_stored() -> None:

@@ -34,11 +34,11 @@ def test_shares_are_of_about_equal_size(split):
 def test_the_validation_mix_is_bounded_and_taken_from_every_share(split):
     size = sum(len(text.encode()) for text in split.validation.values())
     places = sorted(path.split("/")[0] for path in split.validation)
-    borders = [max(tops(share)) for share in split.shares]
+    boundaries = [max(tops(share)) for share in split.shares]
 
     assert 150_000 < size <= 200_000
-    assert all(any(place <= b for place in places) for b in borders)
-    assert places[-1] > borders[-2]
+    assert all(any(place <= b for place in places) for b in boundaries)
+    assert places[-1] > boundaries[-2]
 
 
 def test_tests_and_installed_packages_are_left_out(split):

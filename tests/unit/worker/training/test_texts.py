@@ -174,7 +174,7 @@ def test_what_is_not_utf8_text_is_refused_with_its_place(tmp_path, content, said
     assert "a.txt" in sentence
 
 
-def test_a_character_on_the_border_of_two_blocks_is_one(tmp_path):
+def test_a_character_on_the_boundary_of_two_blocks_is_one(tmp_path):
     for shift in range(4):
         (tmp_path / "a.txt").write_text("x" * shift + "\U0001f642" * PIECE)
         assert Read(tmp_path).documents == ["x" * shift + "\U0001f642" * PIECE]

@@ -7,13 +7,13 @@ import pytest
 
 from common.documents import Algorithm, Schedule
 from common.errors import DamagedDataError
-from common.schema import BLOCK, LEAF
+from common.schema import BLOCK, SEGMENT
 from tests.unit.worker.training.fakes import FixedLearner
 from worker.training.train import Standing, Trainer
 
 ALGORITHM = Algorithm(schedule=Schedule(peak=0.01, warmup_steps=10, floor=0.1))
-SIZE = LEAF + 100  # two leaves
-LENGTH = LEAF + BLOCK
+SIZE = SEGMENT + 100  # two segments
+LENGTH = SEGMENT + BLOCK
 AT_5 = Standing(version=5, progress=0.0, member_steps=100.0)
 
 
@@ -22,20 +22,20 @@ def make():
     return learner, Trainer(learner, ALGORITHM)
 
 
-def leaves_of(folder, name, value):
-    """Write a version's leaves, all of one value but for the padding."""
+def segments_of(folder, name, value):
+    """Write a version's segments, all of one value but for the padding."""
     theta = np.zeros(LENGTH, "<f4")
     theta[:SIZE] = value
     paths = (folder / f"{name}0", folder / f"{name}1")
-    theta[:LEAF].tofile(paths[0])
-    theta[LEAF:].tofile(paths[1])
+    theta[:SEGMENT].tofile(paths[0])
+    theta[SEGMENT:].tofile(paths[1])
     return paths
 
 
 def test_it_begins_on_the_base(tmp_path):
     learner, trainer = make()
 
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 3))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 3))
 
     assert set(learner.held["w"].tolist()) == {3.0}
     assert (trainer.version, trainer.pending().steps) == (5, 0)
@@ -55,10 +55,10 @@ def test_steps_are_pending_work_at_the_rate_of_the_public_clock(tmp_path):
 
 def test_after_warm_up_the_rate_follows_the_progress_at_the_base(tmp_path):
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 0))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 0))
     for _ in range(10):
         trainer.step()
-    base = leaves_of(tmp_path, "base", 0)
+    base = segments_of(tmp_path, "base", 0)
 
     trainer.merge(replace(AT_5, version=6, progress=1.0), base, base)
     trainer.step()
@@ -68,11 +68,11 @@ def test_after_warm_up_the_rate_follows_the_progress_at_the_base(tmp_path):
 
 def test_a_merge_moves_the_base_and_keeps_local_work(tmp_path):
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "old", 3))
+    trainer.begin(AT_5, segments_of(tmp_path, "old", 3))
     trainer.step()
 
     trainer.merge(
-        replace(AT_5, version=7), leaves_of(tmp_path, "new", 10), leaves_of(tmp_path, "old", 3)
+        replace(AT_5, version=7), segments_of(tmp_path, "new", 10), segments_of(tmp_path, "old", 3)
     )
 
     assert set(learner.held["w"].tolist()) == {11.0}
@@ -81,7 +81,7 @@ def test_a_merge_moves_the_base_and_keeps_local_work(tmp_path):
 
 def test_a_survivor_merges_against_its_parameters_at_close(tmp_path):
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "old", 3))
+    trainer.begin(AT_5, segments_of(tmp_path, "old", 3))
     trainer.step()  # 4 at close
     trainer.close("r", tmp_path / "stage")
     trainer.step()  # 5: one step since
@@ -89,7 +89,7 @@ def test_a_survivor_merges_against_its_parameters_at_close(tmp_path):
     trainer.release("r", "contributed")
     trainer.merge(
         replace(AT_5, version=6),
-        leaves_of(tmp_path, "new", 10),
+        segments_of(tmp_path, "new", 10),
         (tmp_path / "stage" / "theta.f32",),
     )
 
@@ -99,7 +99,7 @@ def test_a_survivor_merges_against_its_parameters_at_close(tmp_path):
 
 def test_closing_tells_numbers_and_mean_loss_and_starts_anew(tmp_path):
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 0))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 0))
     trainer.step()
     learner.loss = 4.0
     trainer.step()
@@ -112,12 +112,12 @@ def test_closing_tells_numbers_and_mean_loss_and_starts_anew(tmp_path):
 
 def test_a_roll_back_leaves_no_local_work_and_an_inner_optimiser_as_built(tmp_path):
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 3))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 3))
     trainer.step()
     trainer.close("r", tmp_path / "stage")
     trainer.step()
 
-    trainer.roll_back(replace(AT_5, version=6), leaves_of(tmp_path, "back", 1))
+    trainer.roll_back(replace(AT_5, version=6), segments_of(tmp_path, "back", 1))
 
     assert set(learner.held["w"].tolist()) == {1.0}
     assert learner.rates == []
@@ -131,11 +131,11 @@ def test_a_roll_back_repeats_no_batch_so_that_no_update_is_made_twice(tmp_path):
     # The same version and the same batches would give the same update: two sums of it, one with a
     # cloud and one without, differ by that cloud.
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 3))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 3))
     for _ in range(4):
         trainer.step()
 
-    trainer.roll_back(replace(AT_5, version=6), leaves_of(tmp_path, "back", 1))
+    trainer.roll_back(replace(AT_5, version=6), segments_of(tmp_path, "back", 1))
 
     assert (learner.batch, learner.rates) == (4, [])
 
@@ -143,7 +143,7 @@ def test_a_roll_back_repeats_no_batch_so_that_no_update_is_made_twice(tmp_path):
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_is_told_at_close(tmp_path, loss):
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 0))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 0))
     trainer.step()
     learner.loss = loss
     trainer.step()
@@ -156,16 +156,16 @@ def test_a_loss_that_is_not_finite_is_told_at_close(tmp_path, loss):
 
 def test_parameters_that_are_not_finite_are_told_at_close(tmp_path):
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 0))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 0))
     trainer.step()
-    learner.held["w"][LEAF + 7] = np.inf
+    learner.held["w"][SEGMENT + 7] = np.inf
 
     assert not trainer.close("r", tmp_path / "stage").finite
 
 
 def test_a_restart_goes_on_from_a_save_with_everything(tmp_path):
     learner, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 3))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 3))
     trainer.step()
     trainer.close("r", tmp_path / "stage")
     trainer.step()
@@ -185,7 +185,7 @@ def test_a_restart_goes_on_from_a_save_with_everything(tmp_path):
 
 def test_a_stage_is_a_folder_to_resume_from_with_its_work_frozen(tmp_path):
     _, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 3))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 3))
     trainer.step()
     trainer.close("r", tmp_path / "stage")
 
@@ -201,7 +201,7 @@ def test_a_stage_is_a_folder_to_resume_from_with_its_work_frozen(tmp_path):
 @pytest.mark.parametrize("damage", ["missing", "short"])
 def test_a_damaged_folder_is_refused_and_the_fix_is_told(tmp_path, name, damage):
     _, trainer = make()
-    trainer.begin(AT_5, leaves_of(tmp_path, "head", 3))
+    trainer.begin(AT_5, segments_of(tmp_path, "head", 3))
     trainer.save(tmp_path / "save")
     file = tmp_path / "save" / name
     if damage == "missing":

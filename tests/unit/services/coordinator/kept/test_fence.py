@@ -34,7 +34,7 @@ def before(monkeypatch: pytest.MonkeyPatch, call: str, nth: int, do: Callable[[]
     monkeypatch.setattr(os, call, turn)
 
 
-def test_a_leader_deletes_and_its_bin_stays_empty(store: DataStore) -> None:
+def test_a_leader_deletes_and_its_trash_stays_empty(store: DataStore) -> None:
     gone, kept = store.write(b"gone"), store.write(b"kept")
     fence = leader(store, 3)
 
@@ -97,7 +97,7 @@ def test_a_file_that_was_written_again_meanwhile_stays(store: DataStore) -> None
     assert store.read(digest, verify=True) == b"content"
 
 
-def test_a_rename_that_had_found_the_bin_before_it_was_taken_away_is_undone(
+def test_a_rename_that_had_found_the_trash_before_it_was_taken_away_is_undone(
     store: DataStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = store.write(b"late")
@@ -137,8 +137,8 @@ def test_a_log_that_was_restored_from_a_copy_is_refused_with_what_to_do(
 ) -> None:
     digest = store.write(b"wanted by the older log")
     leader(store, 8)
-    bin_folder = store.root / "bin-000000000008"
-    store.path(digest).rename(bin_folder / digest)
+    trash = store.root / "bin-000000000008"
+    store.path(digest).rename(trash / digest)
 
     with pytest.raises(StaleLeaderError) as caught:
         Fence(store.root, epoch).take_over()
@@ -147,7 +147,7 @@ def test_a_log_that_was_restored_from_a_copy_is_refused_with_what_to_do(
     assert "the log was restored from an older copy" in said
     assert "move what is in the folders named here up into it, and remove them" in said
 
-    for path in bin_folder.iterdir():
+    for path in trash.iterdir():
         path.rename(store.root / path.name)
     for path in store.root.glob("bin-*"):
         path.rmdir()  # that of record 5 too: it was made before the newer one was seen
@@ -158,9 +158,9 @@ def test_a_log_that_was_restored_from_a_copy_is_refused_with_what_to_do(
 def test_a_disk_that_fails_is_not_taken_for_a_newer_leader(store: DataStore) -> None:
     digest = store.write(b"content")
     fence = leader(store, 3)
-    bin_folder = store.root / "bin-000000000003"
-    bin_folder.rmdir()
-    bin_folder.write_bytes(b"not a folder")
+    trash = store.root / "bin-000000000003"
+    trash.rmdir()
+    trash.write_bytes(b"not a folder")
 
     with pytest.raises(StorageError, match="cannot delete") as e:
         fence.delete(store.path(digest))

@@ -14,7 +14,7 @@ class Log:
 
     def __init__(self, snapshot_every: int, version_bytes: int = 10**9) -> None:
         self.script: Script = begun()
-        self.keeping = Retention(self.script.genesis.version0, snapshot_every, version_bytes)
+        self.retention = Retention(self.script.genesis.version0, snapshot_every, version_bytes)
         for line in ("0 restart", "0 join aws"):
             self.script.tell(line)
 
@@ -34,13 +34,13 @@ class Log:
 
     def _fold(self, at: int) -> None:
         for record in self.script.log[at:]:
-            assert self.keeping.recorded(record)
+            assert self.retention.recorded(record)
 
     def digest(self, version: int) -> str:
         return self.script.digests()[version]
 
     def kept(self) -> list[int]:
-        return sorted(self.script.digests().index(d) for d in self.keeping.collect().versions)
+        return sorted(self.script.digests().index(d) for d in self.retention.collect().versions)
 
     def commit_at(self, seq: int) -> Commit:
         commit = self.script.log[seq].commit
@@ -54,7 +54,7 @@ def test_head_the_one_before_and_two_snapshots_are_kept_with_the_steps_between()
 
     assert log.kept() == [4, 8, 9, 10]
     steps = [log.commit_at(seq).aggregate for seq in range(5, 11)]
-    assert log.keeping.collect().files == tuple(steps)
+    assert log.retention.collect().files == tuple(steps)
 
 
 def test_any_version_since_the_older_snapshot_is_replayed_from_the_nearest_kept_one() -> None:
@@ -62,7 +62,7 @@ def test_any_version_since_the_older_snapshot_is_replayed_from_the_nearest_kept_
     log.commit(10)
 
     for version, base in ((4, 4), (5, 4), (7, 4), (8, 8), (9, 9)):
-        order = log.keeping.restoring(version, log.commit_at)
+        order = log.retention.restoring(version, log.commit_at)
         assert (order.digest, order.base) == (log.digest(version), log.digest(base))
         assert [c.plan.version + 1 for c in order.commits] == list(range(base + 1, version + 1))
 
@@ -73,7 +73,7 @@ def test_an_older_one_is_refused_by_name(version: int) -> None:
     log.commit(10)
 
     with pytest.raises(UnknownFileError, match=rf"version {version} .* versions 4 to 10 are kept"):
-        log.keeping.restoring(version, log.commit_at)
+        log.retention.restoring(version, log.commit_at)
 
 
 def test_what_a_roll_back_brought_back_is_a_snapshot() -> None:
@@ -84,21 +84,21 @@ def test_what_a_roll_back_brought_back_is_a_snapshot() -> None:
 
     assert log.digest(8) == log.digest(6)
     for version, base, num_commits in ((7, 5, 2), (8, 8, 0), (6, 5, 1)):
-        order = log.keeping.restoring(version, log.commit_at)
+        order = log.retention.restoring(version, log.commit_at)
         assert (order.base, len(order.commits)) == (log.digest(base), num_commits)
     log.commit(1)  # version 10, a snapshot: 8 is the older one now
     with pytest.raises(UnknownFileError, match="versions 8 to 10"):
-        log.keeping.check(7)
+        log.retention.check(7)
 
 
 def test_a_record_that_makes_no_version_changes_nothing() -> None:
     log = Log(snapshot_every=4)
     log.commit(2)
-    before = log.keeping.collect()
+    before = log.retention.collect()
     record = replace(log.script.log[-1], commit=None, control=Control("pause", "alice", ""))
 
-    assert not log.keeping.recorded(record)
-    assert log.keeping.collect() == before
+    assert not log.retention.recorded(record)
+    assert log.retention.collect() == before
 
 
 def test_a_roll_back_is_one_canonical_document_like_any_record() -> None:
@@ -115,12 +115,12 @@ def test_a_newcomer_begins_at_the_newest_snapshot_and_finds_every_step_from_ther
     log = Log(snapshot_every=4)
     for num_commits in range(1, 11):
         log.commit()
-        seq = log.keeping.start_seq
+        seq = log.retention.start_seq
         start = log.script.log[seq].version
         assert start == num_commits - num_commits % 4
-        assert log.digest(start) in log.keeping.collect().versions
+        assert log.digest(start) in log.retention.collect().versions
         steps = {log.commit_at(s).aggregate for s in range(start + 1, num_commits + 1)}
-        assert steps <= set(log.keeping.collect().files)
+        assert steps <= set(log.retention.collect().files)
 
 
 def test_what_is_kept_does_not_grow_with_the_run() -> None:
@@ -128,7 +128,7 @@ def test_what_is_kept_does_not_grow_with_the_run() -> None:
     sizes = []
     for _ in range(4):
         log.commit(8)
-        sizes.append(len(log.keeping.collect().versions) + len(log.keeping.collect().files))
+        sizes.append(len(log.retention.collect().versions) + len(log.retention.collect().files))
     assert len(set(sizes[1:])) == 1
 
 
@@ -141,11 +141,11 @@ def steps_bytes(log: Log, num_records: int) -> int:
 def test_who_has_version_0_begins_at_the_first_record_while_all_steps_since_are_kept() -> None:
     log = Log(snapshot_every=4)
     log.commit(3)
-    assert (log.keeping.start_seq, log.keeping.first_start_seq) == (0, 0)
+    assert (log.retention.start_seq, log.retention.first_start_seq) == (0, 0)
     log.commit(4)  # version 4 is the snapshot, and 0 the older one
-    assert (log.keeping.start_seq, log.keeping.first_start_seq) == (4, 0)
+    assert (log.retention.start_seq, log.retention.first_start_seq) == (4, 0)
     log.commit(1)  # of version 4 and 8 the older is 4: what led there is gone
-    assert (log.keeping.start_seq, log.keeping.first_start_seq) == (8, 8)
+    assert (log.retention.start_seq, log.retention.first_start_seq) == (8, 8)
 
 
 @pytest.mark.parametrize(("more", "begins_at"), [(0, 2), (1, 0)])
@@ -156,11 +156,11 @@ def test_steps_to_the_snapshot_that_are_no_cheaper_than_it_are_not_taken(
     probe.commit(3)
     log = Log(snapshot_every=2, version_bytes=steps_bytes(probe, 3) + more)
     log.commit(3)
-    assert (log.keeping.start_seq, log.keeping.first_start_seq) == (2, begins_at)
+    assert (log.retention.start_seq, log.retention.first_start_seq) == (2, begins_at)
 
 
 def test_nobody_steps_from_version_0_across_a_roll_back() -> None:
     log = Log(snapshot_every=8)
     log.commit(2)
     log.roll_back(1)
-    assert log.keeping.first_start_seq == log.keeping.start_seq == 3
+    assert log.retention.first_start_seq == log.retention.start_seq == 3

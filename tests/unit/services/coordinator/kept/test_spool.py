@@ -29,7 +29,7 @@ AWS, GCP, AZURE = (WorkerId(w) for w in ("aws", "gcp", "azure"))
 
 
 class SmallLayout:
-    """Two data shards of 100 bytes and a short one, a hole, then two lanes' shards."""
+    """Two data shards of 100 bytes and a short one, a hole, then two side values' shards."""
 
     SPANS = ((0, 100), (100, 100), (200, 30), (300, 100), (400, 48))
     num_shards = len(SPANS)
@@ -94,7 +94,7 @@ def test_the_real_layout_fits(tmp_path: Path) -> None:
     assert spool.seal(ROUND) == (AWS,)
     with spool.reader(ROUND, AWS, layout) as reader:
         assert reader.read(SHARD_BYTES - 1, 2) == b"\0\1"
-        assert reader.read(layout.lanes_offset, layout.lanes_bytes) == b"\2" * layout.lanes_bytes
+        assert reader.read(layout.side_offset, layout.side_bytes) == b"\2" * layout.side_bytes
 
 
 @pytest.mark.parametrize("index", [-1, 5, 2**32])

@@ -61,8 +61,8 @@ def test_every_refusal_is_read_as_what_it_means(said: str, code: str, kind: Kind
     refusal = refusal_of(BaseParser.parse_error(said))
     assert refusal is not None
     assert (refusal.code, refusal.kind) == (code, kind)
-    assert refusal.said
-    assert "script:" not in refusal.said
+    assert refusal.answer
+    assert "script:" not in refusal.answer
 
 
 def test_every_row_of_the_table_is_said_by_some_server() -> None:

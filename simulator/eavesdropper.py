@@ -1,4 +1,4 @@
-"""(v) What workers of the masked tier let out, watched on the wire and on their disks, for ever.
+"""Checks (v): what workers of the masked tier let out, on the wire and on their disks, for ever.
 
 Whatever a worker sends counts as received by a coordinator that forgets nothing, is in league with
 any `c` of the workers, and now and later makes the best of it (`exposure.py`). Then
@@ -71,7 +71,7 @@ class _Attempt:
     record: Record | None = None
 
 
-class Onlooker:
+class Eavesdropper:
     """See the module docstring.
 
     Args:

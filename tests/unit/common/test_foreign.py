@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.border import border, foreign, refuse_pointer
 from common.errors import BadKeyError, ConfigError, NotAMemberError, ProtocolError, StorageError
+from common.foreign import boundary, foreign, refuse_pointer
 
 
 def refused(raised, **options):
     with (
         pytest.raises(ConfigError) as caught,
-        border("settings.model", "cannot be built", "correct it", **options),
+        boundary("settings.model", "cannot be built", "correct it", **options),
     ):
         raise raised
     return caught.value
@@ -42,14 +42,14 @@ def test_a_panic_of_a_library_in_rust_is_turned_as_well():
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
 def test_what_ends_a_process_passes(raised):
-    with pytest.raises(type(raised)), border("settings.model", "cannot be built"):
+    with pytest.raises(type(raised)), boundary("settings.model", "cannot be built"):
         raise raised
 
 
-def test_our_own_errors_pass_as_they_are_so_the_innermost_border_speaks():
+def test_our_own_errors_pass_as_they_are_so_the_innermost_boundary_speaks():
     with (
         pytest.raises(ProtocolError, match=r"^inner$"),
-        border("settings.model", "cannot be built"),
+        boundary("settings.model", "cannot be built"),
     ):
         raise ProtocolError("inner")
 
@@ -66,7 +66,7 @@ def test_a_very_long_sentence_is_cut():
 
 
 def test_another_kind_of_error_may_be_asked_for():
-    with pytest.raises(StorageError), border("data_dir", "cannot be read", kind=StorageError):
+    with pytest.raises(StorageError), boundary("data_dir", "cannot be read", kind=StorageError):
         raise OSError("gone")
 
 

@@ -49,7 +49,7 @@ class TurnThread:
             self.error = e
 
     def _in_thread(self) -> None:
-        _HERE.aside = self
+        _HERE.thread = self
         asyncio._set_running_loop(self._loop)
         self._context.run(self.run)
         self._is_done = True
@@ -64,6 +64,6 @@ class TurnThread:
 _HERE: Final = threading.local()
 
 
-def this_aside() -> TurnThread | None:
+def this_thread() -> TurnThread | None:
     """Return the call in whose thread this runs, if any."""
-    return getattr(_HERE, "aside", None)
+    return getattr(_HERE, "thread", None)

@@ -28,7 +28,7 @@ class WorkHistory:
 
     Args:
         told: is told which steps were frozen for a round.
-        given: is told which version's leaves the trainer is given.
+        given: is told which version's segments the trainer is given.
         froze_s: when, by round.
         spent_s: when it was given up, likewise.
         left: what that added to the residual: e' - e, float64[length], likewise; none where it was

@@ -4,9 +4,9 @@ import pytest
 
 from common.documents import Control, Counters, Evaluation, Stop
 from common.errors import UnexpectedMessageError
-from coordinator.gate import Lifecycle, limit_reached
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
+from coordinator.lifecycle import Lifecycle, limit_reached
 from coordinator.ports import Append, Command, Note, Operated
 from tests.rig.rounds.run_script import begun
 
@@ -48,39 +48,39 @@ def test_the_first_limit_that_is_reached_ends_the_run(
     assert limit_reached(stop, head, elapsed_s) == limit
 
 
-def new_gate(stop: Stop | None = None) -> Lifecycle:
+def new_lifecycle(stop: Stop | None = None) -> Lifecycle:
     genesis = begun().genesis
     return Lifecycle(stop or genesis.stop, Ledger(genesis, RunHead.of(genesis), 0.0))
 
 
 def test_asking_for_what_is_so_already_is_no_record() -> None:
-    gate = new_gate()
+    lifecycle = new_lifecycle()
 
     runs = Note("resume", "alice asked; the run runs already")
-    assert gate.operate(Operated(Command.RESUME, "alice"), 0.0) == (runs,)
-    append, *_ = gate.operate(Operated(Command.PAUSE, "alice"), 1.0)
+    assert lifecycle.operate(Operated(Command.RESUME, "alice"), 0.0) == (runs,)
+    append, *_ = lifecycle.operate(Operated(Command.PAUSE, "alice"), 1.0)
     assert isinstance(append, Append)
     assert append.record.control == Control("pause", "alice", "")
-    assert gate.paused
+    assert lifecycle.paused
     paused = Note("pause", "bob asked; the run is paused by alice already")
-    assert gate.operate(Operated(Command.PAUSE, "bob"), 2.0) == (paused,)
-    assert gate.operate(Operated(Command.RESUME, "bob"), 3.0) != ()
-    assert not gate.paused
+    assert lifecycle.operate(Operated(Command.PAUSE, "bob"), 2.0) == (paused,)
+    assert lifecycle.operate(Operated(Command.RESUME, "bob"), 3.0) != ()
+    assert not lifecycle.paused
 
 
 def test_the_first_to_ask_for_a_stop_is_named() -> None:
-    gate = new_gate()
-    assert gate.due(0.0) is None
-    gate.operate(Operated(Command.STOP, "alice"), 0.0)
-    gate.operate(Operated(Command.STOP, "bob"), 1.0)
+    lifecycle = new_lifecycle()
+    assert lifecycle.due(0.0) is None
+    lifecycle.operate(Operated(Command.STOP, "alice"), 0.0)
+    lifecycle.operate(Operated(Command.STOP, "bob"), 1.0)
 
-    assert gate.due(2.0) == Control("stop", "alice", "asked for")
+    assert lifecycle.due(2.0) == Control("stop", "alice", "asked for")
 
 
 def test_an_evaluation_is_recorded_once_and_never_of_a_version_to_come() -> None:
-    gate = new_gate()
+    lifecycle = new_lifecycle()
 
     with pytest.raises(UnexpectedMessageError):
-        gate.evaluate(evaluation(1, 2.0), 0.0)
-    assert gate.evaluate(evaluation(0, 5.5), 1.0) != ()
-    assert gate.evaluate(evaluation(0, 5.5), 2.0) == ()
+        lifecycle.evaluate(evaluation(1, 2.0), 0.0)
+    assert lifecycle.evaluate(evaluation(0, 5.5), 1.0) != ()
+    assert lifecycle.evaluate(evaluation(0, 5.5), 2.0) == ()

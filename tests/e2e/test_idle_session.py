@@ -1,4 +1,7 @@
-"""A real coordinator behind a balancer that forgets what is idle: kept by pings, or back again."""
+"""A real coordinator behind a balancer that forgets what is idle: kept by pings, or back again.
+
+Not in `make test`: they wait, most of the time.
+"""
 
 import asyncio
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""A border around each thing that is not ours: whatever it raises becomes one sentence of ours.
+"""Calls what is not ours: whatever it raises becomes one sentence of ours, an error boundary.
 
-    with border("settings.model", "cannot be built", "compare it with the library's documentation"):
+    with boundary("settings.model", "cannot be built", "compare it with the library's pages"):
         config = AutoConfig.for_model(**values)
 
 Which exceptions a library raises is its own business, and changes with its versions; so nothing
@@ -24,7 +24,7 @@ _HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
 
 @contextmanager
-def border(
+def boundary(
     setting: str | Path,
     doing: str,
     fix: str = "",

@@ -1,7 +1,7 @@
 """Whether the run goes on: pause and resume, stop limits, and what the evaluator found.
 
 Pausing needs no state of its own: the log's newest pause or resume decides (`RunHead.paused_by`). A
-stop is only wanted here; the run carries it out at the next round border.
+stop is only wanted here; the run carries it out at the next round boundary.
 """
 
 from common.documents import Control, Evaluation, Stop
@@ -55,7 +55,7 @@ class Lifecycle:
         return self._ledger.evaluation(evaluation, now_s)
 
     def due(self, now_s: float) -> Control | None:
-        """Return why the run is to end at this round border; None = it is not."""
+        """Return why the run is to end at this round boundary; None = it is not."""
         if self.stop is None:
             limit = limit_reached(self._limits, self._ledger.head, self._ledger.elapsed_s(now_s))
             self.stop = Control(Command.STOP.value, "limit", limit) if limit else None
