@@ -23,23 +23,23 @@ from statistics import median
 from typing import Final, TypeVar
 
 import numpy as np
+from typing_extensions import override
 from xxhash import xxh3_128_digest
 
 from benchmarks.result import write_result
 from common import canonical
 from common.arrays import aligned
-from common.chain import TILE, advance, genesis_version
+from common.chain import TILE, advance
 from common.codec.loops import rotate
 from common.codec.noise import Noise
-from common.documents import Algorithm, Codec, Commit, Genesis, Numbers, Offer, Plan, Stop
-from common.ids import Digest, RoundId, WorkerId
+from common.documents import Algorithm, Codec, Numbers
+from common.ids import Digest, WorkerId
 from common.packing import pack, ring_dtype, unpack
 from common.rotation import rotate_exactly, rotation_signs
 from common.schema import BLOCK, SEGMENT, ModelSchema, TensorSpec
 from common.shards import SHARD_BYTES, ShardBytes
-from common.terms import Terms, round_terms
-from common.weight import threshold
 from coordinator.sums.aggregate import aggregate
+from tests.rig.rounds.small_run import Blobs, Run
 from worker.rounds.update import Lengths, Sources, measure, shards
 
 Key = TypeVar("Key")
@@ -53,7 +53,7 @@ _CODECS: Final = {
 }
 _KINDS: Final = ("measure", "encode", "add", "step")
 _WORKERS: Final = tuple(WorkerId(w) for w in ("aws", "azure", "gcp"))
-_NUMBERS: Final = Numbers(2000, 1.0, 0, 65535, 20, 20)
+_NUMBERS: Final = Numbers(2000, 0.04, 0, 65535, 20, 20)
 _KEY: Final = bytes(16)
 
 
@@ -69,26 +69,13 @@ class CodecRound:
         algorithm, length = Algorithm(tier="tls", min_cohort=1, codec=codec), num_segments * SEGMENT
         schema = ModelSchema((TensorSpec("w", (length,)),))
         draw = np.random.default_rng(0)
-        self._blobs: dict[Digest, bytes] = {}
-        self._sums: dict[Digest, bytes] = {}
         self._base = draw.standard_normal(length, np.float32)
         self._own = self._base + np.float32(0.3) * draw.standard_normal(length, np.float32)
         self._residual = np.float32(0.01) * draw.standard_normal(length, np.float32)
         self.gigabytes = 4e-9 * length
-        self._version = genesis_version(
-            schema, algorithm, 1, lambda a, b: self._base[a:b], self._write
-        )
-        digest = canonical.digest(self._version)
-        self._genesis = Genesis("r", 1, "", {}, schema, digest, algorithm, Stop(versions=1))
-        offers = tuple(Offer("r", w, "", "", 0, digest, 1, 1.0, 0, 1, 1, 0) for w in _WORKERS)
-        least = threshold(len(offers), algorithm)
-        self._plan = Plan(
-            "r", RoundId(""), "tls", 0, digest, 0, codec.bits, least, 3, 3, 0.0, 1.0, 1.0, offers
-        )
-        self._numbers = dict.fromkeys(_WORKERS, _NUMBERS)
-        self._terms: Terms = round_terms(
-            self._genesis, self._version, self._plan, self._numbers, self._read
-        )
+        self._run = Run(algorithm, schema, self._base, _WORKERS, (1, 1, 1), _Checked())
+        self._plan, self._numbers = self._run.plan(), dict.fromkeys(_WORKERS, _NUMBERS)
+        self._terms = self._run.terms(self._plan, self._numbers)
         self._work = Sources(
             lambda a, b: self._base[a:b],
             lambda a, b: self._own[a:b],
@@ -137,30 +124,38 @@ class CodecRound:
         read = dict.fromkeys(_WORKERS, lambda at, n: bytes(payload[at : at + n]))
         side = aggregate(self._terms, read, content.extend)
         self._aggregate = memoryview(bytes(content))
-        digest = canonical.digest_of(self._aggregate)
-        self._commit = Commit(
-            self._plan, self._numbers, _WORKERS, side, digest, len(self._aggregate)
+        self._commit = self._run.commit_of(
+            self._plan, self._numbers, _WORKERS, side, bytes(content)
         )
 
     def step(self) -> None:
         """Take the step of the commit."""
         advance(
-            self._genesis,
-            self._version,
+            self._run.genesis,
+            self._run.version,
             self._commit,
             lambda at, n: bytes(self._aggregate[at : at + n]),
-            self._read,
-            self._write,
+            self._run.blobs.read,
+            self._run.blobs.write,
         )
 
-    def _read(self, digest: Digest) -> bytes:
-        content = self._blobs[digest]
-        assert xxh3_128_digest(content) == self._sums[digest]  # as the coordinator does
+
+class _Checked(Blobs):
+    """Files that are checked at each read, as the coordinator does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sums: dict[Digest, bytes] = {}
+
+    @override
+    def read(self, digest: Digest) -> bytes:
+        content = super().read(digest)
+        assert xxh3_128_digest(content) == self._sums[digest]
         return content
 
-    def _write(self, content: bytes) -> Digest:
-        digest = canonical.digest_of(content)
-        self._blobs.setdefault(digest, content)
+    @override
+    def write(self, content: bytes) -> Digest:
+        digest = super().write(content)
         self._sums[digest] = xxh3_128_digest(content)
         return digest
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import typer
 
+from commands.workers import HEAD, cells
 from common.documents import Evaluation, RollbackOrder
 from common.errors import ToldToEndError
 from common.text import printable
@@ -18,11 +19,10 @@ from services.config.settings import load_operator
 from services.process.exit_status import Exit
 from services.trust.identity import Role
 from services.wire.credentials import channel_credentials
-from services.wire.operator_link import OperatorLink, RunStatus, UnreachableError, WorkerReported
+from services.wire.operator_link import OperatorLink, RunStatus, UnreachableError
 
 _CLEAR: Final = "\x1b[2J\x1b[H"
 _WATCH_INTERVAL_S: Final = 1.0
-_HEAD: Final = ("worker", "version", "staleness", "steps/s", "tokens", "sent MB", "state")
 
 
 def status(config: Path, *, as_json: bool, watch: bool) -> Exit:
@@ -91,7 +91,7 @@ def _show_order(order: RollbackOrder) -> None:
 
 def describe(status: RunStatus) -> str:
     """Return the run in a few lines, workers as a table."""
-    rows = [_HEAD, *(_row(worker) for worker in status.workers)]
+    rows = [HEAD, *map(cells, status.workers)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
     lines = [
@@ -109,18 +109,6 @@ def _measured(e: Evaluation | None) -> str:
     if e is None:
         return "not evaluated yet"
     return f"loss {e.loss:.3f} nats, accuracy {e.accuracy:.1%} at version {e.version}"
-
-
-def _row(worker: WorkerReported) -> tuple[str, ...]:
-    return (
-        worker.name,
-        str(worker.version),
-        f"{worker.staleness:.1f}",
-        f"{worker.steps_per_s:.1f}",
-        str(worker.tokens),
-        f"{worker.bytes_sent / 1e6:.1f}",
-        worker.state,
-    )
 
 
 @contextmanager

@@ -25,21 +25,14 @@ _HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
 @contextmanager
 def boundary(
-    setting: str | Path,
-    doing: str,
-    fix: str = "",
-    *,
-    secret: bool = False,
-    place: bool = False,
-    kind: type[CrosscloudError] = ConfigError,
+    setting: str | Path, doing: str, fix: str = "", *, place: bool = False
 ) -> Iterator[None]:
-    """Turn what is raised inside into `kind`: "SETTING: DOING: what was raised; FIX".
+    """Turn what is raised inside into a ConfigError: "SETTING: DOING: what was raised; FIX".
 
     Args:
         setting: what is to blame: "settings.model", "metrics.port", "--out".
         doing: what could not be done: "cannot be loaded".
         fix: what to do about it.
-        secret: what is raised may quote a secret: it is not said.
         place: say in which file and line it was raised: for code that is the operator's own. It may
             not end this process either, with `sys.exit` say: only who told this process to does.
     """
@@ -50,9 +43,8 @@ def boundary(
     except BaseException as e:
         if isinstance(e, ToldToEndError) or (ends_the_process(e) and not place):
             raise
-        words = "" if secret else f": {why(e)}{_place(e) if place else ''}"
-        sentence = f"{setting}: {doing}{words}{'; ' if fix else ''}{fix}"
-        raise kind(sentence) from (None if secret else e)
+        where = _place(e) if place else ""
+        raise ConfigError(f"{setting}: {doing}: {why(e)}{where}{'; ' if fix else ''}{fix}") from e
 
 
 @contextmanager

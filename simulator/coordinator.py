@@ -29,7 +29,7 @@ from protos.v1 import bulk_pb2, operator_pb2
 from services import __version__
 from services.coordinator.bulk import BulkService, Outbox
 from services.coordinator.commit import Computer
-from services.coordinator.driver import Driver, tick
+from services.coordinator.driver import Driver
 from services.coordinator.kept.log_store import LogStore
 from services.coordinator.kept.spool import Spool
 from services.coordinator.leading import Leading
@@ -239,7 +239,7 @@ class SimulatedCoordinator:
         ]
         await leading.start(bulk, commit, lambda _: None)
         self._serving(self)
-        tasks.append(asyncio.create_task(tick(lambda: leading.driver.feed(Ticked()), TICK_S)))
+        tasks.append(asyncio.create_task(self._tick(leading.driver)))
         tasks.append(asyncio.create_task(self._hold_lease(steady)))
         try:
             await leading.finished(*tasks)
@@ -247,6 +247,11 @@ class SimulatedCoordinator:
             leading.stop()
             for task in tasks:
                 task.cancel()
+
+    async def _tick(self, driver: Driver) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            await driver.feed(Ticked())
 
     async def _hold_lease(self, store: ResilientStore) -> None:
         """As `ResilientStore.hold_lease` does in a thread."""

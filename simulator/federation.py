@@ -432,7 +432,7 @@ class SimulatedFederation:
 
     async def _lie(self, at_s: float, victim: WorkerId, lasting_s: float, kind: str) -> None:
         """Lie to one worker for a while; then its stream breaks, and it hears the truth."""
-        liar = Liar(kind, victim, self.genesis, self.rng, self._file)
+        liar = Liar(kind, self.genesis, self.rng, self._file)
         self.network.listeners.append(liar)
         await asyncio.sleep(at_s)
         self.tell(f"from here on the coordinator {kind} what {victim} is told")

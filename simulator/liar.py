@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from common import canonical
 from common.documents import Attestation, Genesis, Plan, Record, Rollback, RollbackOrder, Version
-from common.ids import Digest, WorkerId
+from common.ids import Digest
 from common.log_head import KINDS as RECORD_KINDS
 from common.log_head import LogHead
 from protos.v1 import session_pb2
@@ -37,12 +37,10 @@ class Liar:
 
     Args:
         kind: one of KINDS.
-        victim: whom it lies to.
         read: a true file, None where it is not kept.
     """
 
     kind: str
-    victim: WorkerId
     genesis: Genesis
     rng: random.Random
     read: Callable[[Digest], bytes | None]
@@ -53,7 +51,6 @@ class Liar:
     records: dict[int, Record] = field(default_factory=dict)
     tip: LogHead | None = None
     last: Record | None = None
-    has_lied: bool = False
 
     def heard(self, message: Message) -> None:
         """Remember what is worth saying again; it sees everything from the run's begin on."""
@@ -85,7 +82,6 @@ class Liar:
                 return [Message(pace=pace)]
             case "plan" if self.kind == "forks":
                 plan = canonical.decode(message.plan.plan, Plan)
-                self.has_lied = True
                 own = replace(plan, live_speed=plan.live_speed + 1)
                 return [Message(plan=session_pb2.Plan(plan=canonical.encode(own)))]
         return [message]
@@ -93,7 +89,6 @@ class Liar:
     def file(self, digest: Digest, kind: str) -> bytes | None:
         """Return a file as the victim gets it."""
         if self.kind == "withholds" and self.rng.random() < 0.7:
-            self.has_lied = True
             return None
         return self.files.get(digest) or self.read(digest)
 
@@ -103,7 +98,6 @@ class Liar:
             if not self._is_time(record):
                 return [record]
             self.tip = LogHead(record.seq, record.previous, 0, record.digest, 0.0, record.counters)
-        self.has_lied = True
         told = self._changed(record)
         chained = []
         for lie in told:
@@ -165,7 +159,6 @@ class Liar:
 
     def _said_again(self) -> list[Message]:
         """Return old words, as they were and changed."""
-        self.has_lied = True
         told = []
         for word in self.rng.sample(self.words, min(2, len(self.words))):
             told += [word, replace(word, version=word.version + 1)]

@@ -68,9 +68,6 @@ class MemoryLease:
         if self.holder == self._owner:
             self._server.leader = ""
 
-    def close(self) -> None:
-        """Nothing to close."""
-
 
 class MemoryStore:
     """One coordinator's view of a `MemoryServer`.
@@ -118,9 +115,6 @@ class MemoryStore:
         server.tables = _no_tables() | {t: dict(fields) for t, fields in tables.items()}
         server.op_seq = self._op_seq = max(server.op_seq, self._op_seq) + 1
         server.last_changes, server.round_until_s = None, inf
-
-    async def ping(self) -> None:
-        """Memory always answers."""
 
     async def memory(self) -> StoreMemory:
         """Return that there is no limit."""

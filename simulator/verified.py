@@ -28,7 +28,6 @@ class Verified:
 
     def __init__(self, genesis: Genesis, version0: Version, broken: Callable[[str], None]) -> None:
         self._genesis = genesis
-        self._id = canonical.digest(genesis)
         self._broken = broken
         self._theta: dict[int, set[tuple[Digest, ...]]] = {0: {version0.theta}}
         self._true: set[Stand] = {(0, genesis.version0)}

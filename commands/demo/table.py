@@ -3,15 +3,15 @@
 Pure: a status in, text out.
 """
 
-import math
 from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.observe.amounts import human_bytes, human_count, human_seconds, rough_seconds
-from services.wire.operator_link import RunStatus, WorkerReported
+from commands.workers import HEAD, cells, short
+from services.observe.amounts import human_bytes, human_seconds, rough_seconds
+from services.wire.operator_link import RunStatus
 
 _WIDTH: Final = 80
 _MOST_S: Final = 99_999 * 3600.0
@@ -21,12 +21,13 @@ _MOST_LEFT_S: Final = 9_999 * 3600.0
 def live_table(status: RunStatus) -> RenderableType:
     """Return two lines on the run and a table of its workers; at most 80 columns wide."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
-    table.add_column("worker", no_wrap=True, max_width=14, overflow="ellipsis", style="bold")
-    for column in ("version", "staleness", "steps/s", "tokens", "sent"):
+    first, *columns, last = HEAD
+    table.add_column(first, no_wrap=True, max_width=14, overflow="ellipsis", style="bold")
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True, max_width=17, overflow="ellipsis")
+    table.add_column(last, no_wrap=True, max_width=17, overflow="ellipsis")
     for worker in status.workers:
-        table.add_row(*_cells(worker), style="" if worker.live else "dim")
+        table.add_row(*cells(worker), style="" if worker.live else "dim")
     lines = (_first_line(status), _second_line(status))
     return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines), "", table)
 
@@ -40,7 +41,7 @@ def plain_line(status: RunStatus, num_expected: int = 0) -> str:
     live, of = sum(w.live for w in status.workers), max(num_expected, len(status.workers))
     left = left_of(status) if live == of else ""
     return (
-        f"{_elapsed(status.seconds):>6}  version {_version(status.version):<3}  "
+        f"{_elapsed(status.seconds):>6}  version {short(status.version):<3}  "
         f"{measured(status)}  moved {human_bytes(status.bytes_moved)}"
         f"{left or f'  workers {live}/{of}'}"
     )
@@ -85,19 +86,8 @@ def _elapsed(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 1e6 else human_seconds(min(seconds, _MOST_S))
 
 
-def _version(version: int) -> str:
-    return str(version) if version < 10**7 else human_count(version)
-
-
-def _decimal(value: float) -> str:
-    """Return a number of at most six columns with one decimal, or a short count."""
-    if not math.isfinite(value):
-        return "-"
-    return f"{value:.1f}" if value < 9999.95 else human_count(min(round(value), 2**63 - 1))
-
-
 def _first_line(status: RunStatus) -> str:
-    rest = f"  version {_version(status.version)}  {measured(status)}  {_elapsed(status.seconds)}"
+    rest = f"  version {short(status.version)}  {measured(status)}  {_elapsed(status.seconds)}"
     rest += left_of(status)
     run = Text(status.run)
     run.truncate(_WIDTH - len(rest), overflow="ellipsis")  # of the run's name, not of its figures
@@ -107,15 +97,3 @@ def _first_line(status: RunStatus) -> str:
 def _second_line(status: RunStatus) -> str:
     phase = status.phase.replace("_", " ") if status.state == "running" else status.state
     return f"{saved(status.bytes_moved, status.fedavg_bytes)}  {phase}"
-
-
-def _cells(worker: WorkerReported) -> tuple[str, ...]:
-    return (
-        worker.name,
-        _version(worker.version),
-        _decimal(worker.staleness),
-        _decimal(worker.steps_per_s),
-        human_count(worker.tokens),
-        human_bytes(worker.bytes_sent),
-        worker.state.removeprefix("in round: ").replace("_", " "),
-    )

@@ -8,30 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from commands.doctor.findings import Stopwatch, or_else
-from common.documents import Genesis
 from common.errors import ConfigError
 from services.disk.files import sync_file, sync_folder
 
-_VALUE_BYTES: Final = 4
 _SLOW_FSYNC_MS: Final = 200.0
 
-WORKER_MODELS: Final = 18.0
-EVALUATOR_MODELS: Final = 7.0
 
-
-def coordinator_models(genesis: Genesis, snapshot_every: int) -> float:
-    """Return how many models of float32 a coordinator's folder holds at most."""
-    return 15 + snapshot_every + genesis.algorithm.max_cohort / 4
-
-
-def room(folder: Path, genesis: Genesis, num_models: float) -> str:
-    """Compare the room in `folder`, what it holds included, with so many models.
+def room(folder: Path, needed: float) -> str:
+    """Compare the room in `folder`, what it holds included, with so many bytes.
 
     Raises:
         ConfigError: there is less.
     """
     place = _made(folder)
-    needed = num_models * _VALUE_BYTES * genesis.schema.length
     held = sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
     free = shutil.disk_usage(place).free
     said = f"{folder}: {_gb(free)} free, {_gb(held)} in use here, {_gb(needed)} needed in all"

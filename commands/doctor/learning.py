@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from commands.doctor.findings import Finding, checked
@@ -22,9 +22,9 @@ from services.config.genesis_file import load_genesis
 from services.config.settings import load_evaluator, load_worker
 from services.process.own_modules import own_command, own_path
 from services.trust.identity import Role
-from services.versions.export import build_learner
+from services.versions.export import process_learner
 from services.versions.rehearsal import Rehearsal, rehearse
-from worker.training.learner import Learner, LearnerContext
+from worker.training.learner import Learner
 
 _SAME_PLACE = "look at what else takes memory here, or lower settings.batch"
 
@@ -86,17 +86,8 @@ def _build(config: Path, role: Role) -> tuple[Learner, str]:
     settings = load_worker(config) if role is Role.WORKER else load_evaluator(config)
     genesis = load_genesis(settings.genesis)
     name = settings.learner or genesis.learner
-    context = LearnerContext(
-        settings=genesis.settings,
-        data=settings.data,
-        seed=genesis.seed,
-        name=settings.name,
-        device=settings.device,
-        num_threads=settings.num_threads,
-        folders=settings.folders,
-    )
     try:
-        return build_learner(replace(genesis, learner=name), context), name
+        return process_learner(genesis, settings), name
     except ImportError as e:
         raise ConfigError(f"learner {name}: {e}: install what it needs") from None
 

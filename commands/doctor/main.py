@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 import typer
-from cryptography import x509
 
 from commands.doctor import disk, learning, path, ports
 from commands.doctor.findings import Finding, Stopwatch, checked
 from commands.doctor.role import role_of
+from commands.plan import room
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
 from common.text import printable
@@ -40,6 +40,7 @@ from services.config.settings import (
 from services.config.store_options import loud_options
 from services.observe import progress
 from services.process.exit_status import Exit
+from services.trust.authority_file import certificate_in, read_certificate_file
 from services.trust.identity import Role
 from services.trust.own import check_own
 from services.trust.pins import read_pins
@@ -93,7 +94,7 @@ def examine(config: Path) -> Iterator[Finding]:
     except CrosscloudError as e:
         yield Finding("configuration", False, masked(" ".join(str(e).split())))
         return
-    run = settings.run if isinstance(settings, OperatorSettings) else _run(genesis)
+    run = settings.run if isinstance(settings, OperatorSettings) else _given(genesis).run
     yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
     name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
     signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
@@ -128,12 +129,8 @@ def _given(genesis: Genesis | None) -> Genesis:
     return genesis
 
 
-def _run(genesis: Genesis | None) -> str:
-    return _given(genesis).run
-
-
 def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bool) -> str:
-    identity = check_own(tls, run, (role,), name=name)
+    identity = check_own(tls, run, (role,), name=name).identity
     if signs:
         check_signs(tls)
     days, of_all = _days_left(tls.certificate), _days_left(tls.ca)
@@ -151,7 +148,7 @@ def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bo
 
 
 def _days_left(path: Path) -> int:
-    until = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+    until = certificate_in(read_certificate_file(path), path).not_valid_after_utc
     return (until - datetime.datetime.now(datetime.UTC)).days
 
 
@@ -162,10 +159,12 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
         return refuse_members(settings, genesis)
 
     folder = settings.data_dir
-    models = disk.coordinator_models(genesis, settings.snapshot_every)
+    needed = room.coordinator_disk_peak(
+        genesis, settings.snapshot_every, genesis.algorithm.max_cohort
+    )
     yield checked("members", members)
     yield checked("disk owner", lambda: _owner(settings, genesis))
-    yield checked("disk room", lambda: disk.room(folder, genesis, models))
+    yield checked("disk room", lambda: disk.room(folder, needed))
     yield checked("disk fsync", lambda: disk.durable(folder))
     yield checked("disk links", lambda: disk.exclusive(folder))
     runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
@@ -202,8 +201,12 @@ def _learning(
     yield checked("disk owner", lambda: _owner(settings, genesis))
     if isinstance(settings, WorkerSettings):
         yield checked("disk save", lambda: _save(settings.state_dir))
-    models = disk.WORKER_MODELS if role is Role.WORKER else disk.EVALUATOR_MODELS
-    yield checked("disk room", lambda: disk.room(settings.state_dir, genesis, models))
+    needed = (
+        room.worker_disk_peak(genesis, room.ADAMW_BYTES)
+        if role is Role.WORKER
+        else room.evaluator_disk_peak(genesis)
+    )
+    yield checked("disk room", lambda: disk.room(settings.state_dir, needed))
     yield checked("disk fsync", lambda: disk.durable(settings.state_dir))
     if role is Role.WORKER:
         yield checked("disk links", lambda: disk.exclusive(settings.state_dir))

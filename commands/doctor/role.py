@@ -11,6 +11,7 @@ from common.foreign import foreign
 from services.config.config_file import overridden, read_mapping
 from services.config.file_kind import process_in
 from services.config.settings import EvaluatorSettings
+from services.disk.small_file import read_small
 from services.trust.identity import Role, identity_in
 
 
@@ -29,8 +30,8 @@ def role_of(config: Path) -> Role:
     tls: Any = raw.get("tls")
     certificate = tls.get("certificate") if isinstance(tls, dict) else None
     try:
-        content = (config.parent / Path(str(certificate)).expanduser()).read_bytes()
+        content = read_small(config.parent / Path(str(certificate)).expanduser())
         with foreign("it"):
             return identity_in(x509.load_pem_x509_certificate(content)).role
-    except (OSError, RuntimeError, BadKeyError, NotAMemberError):
+    except (OSError, RuntimeError, ConfigError, BadKeyError, NotAMemberError):
         return Role.WORKER  # whose checks name what is wrong with it

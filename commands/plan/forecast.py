@@ -85,7 +85,7 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
     talk = conversation(genesis, members, len(names), evaluator=options.evaluator)
     raw, share = float32_bytes(genesis.schema), len(members) / len(names)
     layout, compressed = room.usual_layout(genesis), options.packed_aggregates
-    version = round_traffic(genesis, layout, len(members), talk, compressed)
+    version = round_traffic(layout, len(members), talk, compressed)
     times = times_of(genesis, options, version)
     beats = heartbeat_traffic(talk, options.heartbeat_s)
     return Forecast(
@@ -95,7 +95,7 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
         codec=a.codec.kind,
         bits=a.codec.bits,
         workers=names,
-        first_version=round_traffic(genesis, room.first_layout(genesis), len(members), talk),
+        first_version=round_traffic(room.first_layout(genesis), len(members), talk),
         version=version,
         share=share,
         newcomer=version_traffic(genesis),

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
+from commands.plan.room import ADAMW_BYTES
 from common.errors import ConfigError
 from services.config.config_file import check, read_mapping
 from services.config.file_kind import refuse_other
@@ -78,7 +79,7 @@ class PlanOptions(_PlanSettings):
         " learner of one's own it may differ from them, with several batches in a step, say",
     )
     optimizer_bytes: float = Field(
-        default=8.0,
+        default=ADAMW_BYTES,
         ge=0,
         le=64,
         description="state of the inner optimiser per parameter; 8 = AdamW's two moments",

@@ -19,6 +19,8 @@ from services.coordinator.kept.retention import Retention
 _DIGEST_BYTES: Final = 67  # 64 hexadecimal digits, quoted, and a comma
 _SUM_BYTES: Final = 16  # of a shard, beside an upload (`services/coordinator/kept/upload.py`)
 _VALUE: Final = 4
+ADAMW_BYTES: Final = 8.0
+"""Of AdamW's two moments, per parameter."""
 
 # Measured: benchmarks/results/worker_memory.json, and the processes of a coordinator without load.
 _LINK_BYTES: Final = 294 * 2**20
@@ -69,13 +71,6 @@ def first_layout(genesis: Genesis) -> PayloadLayout:
     """Return the layout of the first round's updates, which is wider."""
     codec = genesis.algorithm.codec
     return round_layout(genesis, round_bits(codec, 0), round_fragment(codec, 0))
-
-
-def kept_after(num_versions: int, snapshot_every: int) -> Kept:
-    """Return what is kept once so many versions were committed."""
-    retention = _retention(num_versions, snapshot_every)
-    order = retention.collect()
-    return Kept(len(order.versions), len(order.files))
 
 
 def most_kept(snapshot_every: int) -> Kept:
@@ -147,13 +142,6 @@ def evaluator_memory_bytes(genesis: Genesis) -> float:
     Values alone: versions pass through in segments of 4 MiB, and there is nothing to train.
     """
     return float32_bytes(genesis.schema) + _EVALUATOR_BYTES
-
-
-def _retention(num_versions: int, snapshot_every: int) -> Retention:
-    retention = Retention(_digest(0), snapshot_every, version_bytes=0)
-    for version in range(1, num_versions + 1):
-        retention.recorded(_record(version))
-    return retention
 
 
 def _record(version: int) -> Record:

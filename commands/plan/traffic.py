@@ -20,11 +20,7 @@ Traffic = Mapping[Direction, Mapping[str, int]]
 
 
 def round_traffic(
-    genesis: Genesis,
-    layout: PayloadLayout,
-    num_members: int,
-    talk: Conversation,
-    compressed: float = 1.0,
+    layout: PayloadLayout, num_members: int, talk: Conversation, compressed: float = 1.0
 ) -> Traffic:
     """Return the bytes of one member of a committed round, its heartbeats not counted.
 

@@ -198,8 +198,9 @@ class Cell:
     crossed: bool = False
 
 
-def strip(cells: Sequence[Cell], *, summary: str, height: int = 20) -> Element:
+def strip(cells: Sequence[Cell], *, summary: str) -> Element:
     """Return cells along one line, as wide as there is room."""
+    height = 20
     svg = el("svg", class_="strip", role="img", aria_label=summary, width="100%", height=height)
     svg.append(el("line", x1="0", x2="100%", y1=height - 0.5, y2=height - 0.5, class_="floor"))
     for cell in cells:

@@ -80,9 +80,9 @@ def _row(cells: Sequence[Child], kinds: Sequence[str | None]) -> Element:
     )
 
 
-def listing(sentences: Iterable[str], kind: str | None = None) -> Element:
+def listing(sentences: Iterable[str]) -> Element:
     """Return sentences as a list; what stands between backquotes is set as code."""
-    return el("ul", (el("li", coded(s)) for s in sentences), class_=kind)
+    return el("ul", (el("li", coded(s)) for s in sentences))
 
 
 def coded(sentence: str) -> Iterable[Child]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from common.errors import ConfigError
+from common.errors import ConfigError, OutOfDescriptorsError
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +23,16 @@ class Renewed(Generic[T]):
     Args:
         what: the files are called in the log.
         make: reads the files; its ConfigError is raised by the constructor alone.
+        insists: try the same unfit files again: a certificate becomes valid by the clock alone.
     """
 
-    def __init__(self, what: str, paths: Sequence[Path], make: Callable[[], T]) -> None:
+    def __init__(
+        self, what: str, paths: Sequence[Path], make: Callable[[], T], *, insists: bool = True
+    ) -> None:
         self._what = what
         self._paths = paths
         self._make = make
+        self._insists = insists
         self._lock = threading.Lock()
         self._stamp = self._read_stamp()
         self._problem = ""
@@ -44,19 +48,19 @@ class Renewed(Generic[T]):
 
     def fault(self) -> str:
         """Return what is wrong with the files by now, an expired certificate say; "" if nothing."""
-        try:
-            self._make()
-        except (ConfigError, OSError) as e:
-            return str(e)
-        return ""
+        return fault_of(self._make)
 
     def _renew(self, stamp: object) -> None:
         try:
             self._made = self._make()
+        except OutOfDescriptorsError:
+            return  # a change waits until it can be read
         except (ConfigError, OSError) as e:
             if str(e) != self._problem:
                 log.warning("%s: changed and not used, the last good one stays: %s", self._what, e)
             self._problem = str(e)
+            if not self._insists:
+                self._stamp = stamp
             return
         self._stamp, self._problem = stamp, ""
         log.info("%s: read again", self._what)
@@ -66,3 +70,12 @@ class Renewed(Generic[T]):
             return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, self._paths))
         except OSError:
             return None
+
+
+def fault_of(make: Callable[[], object]) -> str:
+    """Return why something cannot be made of its files by now; "" if it can."""
+    try:
+        make()
+    except (ConfigError, OSError) as e:
+        return str(e)
+    return ""

@@ -8,7 +8,7 @@ that fails, the run cannot go on in this process.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
@@ -243,10 +243,3 @@ class _End:
         if not self.reached.done():
             self.reached.set_exception(error)
             self.reached.exception()  # seen: whoever waits may have heard of it by the turn
-
-
-async def tick(feed: Callable[[], Awaitable[None]], interval_s: float) -> None:
-    """Feed the core the passing of time, for ever."""
-    while True:
-        await asyncio.sleep(interval_s)
-        await feed()

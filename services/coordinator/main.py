@@ -38,6 +38,7 @@ from coordinator.status import Status
 from protos.v1 import operator_pb2, operator_pb2_grpc, session_pb2, session_pb2_grpc
 from services import __version__
 from services.config import state_owner
+from services.config.renewed import fault_of
 from services.config.settings import CoordinatorSettings
 from services.config.soundness import loud
 from services.config.store_options import loud_options
@@ -54,7 +55,7 @@ from services.coordinator.sessions.servicers import OperatorService
 from services.coordinator.sessions.streams import StreamQuota
 from services.coordinator.start import begin, import_version0, listen, settle, try_ports
 from services.coordinator.watch.observer import Observer
-from services.coordinator.watch.own_certificate import OwnCertificate, own_certificate_fault
+from services.coordinator.watch.own_certificate import OwnCertificate
 from services.coordinator.watch.reports import Reports
 from services.coordinator.watch.status import MetricsFile, StatusSource, write_result
 from services.disk.files import patiently
@@ -66,6 +67,7 @@ from services.process.exit_status import Exit, exit_of
 from services.process.told import to_its_end, told_to_end, unless
 from services.trust.genuine import Genuine
 from services.trust.identity import MemberList, Role
+from services.trust.own import check_own
 from services.wire.channels import bounded, server_options
 from services.wire.child import Child
 from services.wire.credentials import server_credentials
@@ -94,7 +96,8 @@ class Coordinator:
         self.metrics = CoordinatorMetrics(
             run=genesis.run, software=__version__, tier=genesis.algorithm.tier
         )
-        self._own = OwnCertificate(partial(own_certificate_fault, settings.tls, genesis.run))
+        own = partial(check_own, settings.tls, genesis.run, (Role.COORDINATOR,))
+        self._own = OwnCertificate(partial(fault_of, own))
         self._totals = settings.data_dir / "totals.json"
         self.reports = Reports()
         self.reports.load(self._totals)

@@ -9,7 +9,6 @@ import logging
 import math
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Literal
@@ -37,7 +36,7 @@ from services.process.descriptors import raise_limit
 from services.process.exit_status import Exit, exit_of
 from services.trust.identity import Role
 from services.versions.downloads import Downloads
-from services.versions.export import build_learner, load_version
+from services.versions.export import load_version, process_learner
 from services.versions.first_version import make_first_version
 from services.versions.replica import Replica, genesis_position
 from services.wire.backoff import RetryBackoff
@@ -45,7 +44,7 @@ from services.wire.bulk_link import BulkLink
 from services.wire.credentials import explain_failed_call, is_break, renewed_credentials
 from services.wire.renewed_channel import RenewedChannel
 from services.wire.status import error_of, retry_after_s
-from worker.training.learner import Learner, LearnerContext
+from worker.training.learner import Learner
 from worker.training.model import ParameterVector
 
 log = logging.getLogger(__name__)
@@ -248,19 +247,9 @@ def main(config: Path) -> Exit:
 
 def _run(settings: EvaluatorSettings, genesis: Genesis) -> Exit:
     metrics = EvaluatorMetrics(run=genesis.run, software=__version__)
-    context = LearnerContext(
-        settings=genesis.settings,
-        data=settings.data,
-        seed=genesis.seed,
-        name=settings.name,
-        device=settings.device,
-        num_threads=settings.num_threads,
-        folders=settings.folders,
-    )
-    own = replace(genesis, learner=settings.learner or genesis.learner)
     try:
         with shown("building the learner", out=Lines(log.info)):
-            learner = build_learner(own, context)
+            learner = process_learner(genesis, settings)
         for remark in learner.remarks():
             log.info("%s", remark)
         evaluator = Evaluator(settings, genesis, learner, metrics)

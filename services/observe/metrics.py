@@ -19,7 +19,7 @@ from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
 from common.rounds import AbortReason, Phase
-from services.observe.prometheus import Family, MetricsServer, Registry, Reported, Sampled, serve
+from services.observe.prometheus import Family, MetricsServer, Registry, Reported, serve
 from services.wire.traffic import DIRECTIONS, KINDS, OTHER, Direction, TrafficCounts
 
 __all__ = [
@@ -157,7 +157,7 @@ def add_health(
     registry: Registry, read: Callable[[], Iterable[tuple[str, float, tuple[str, ...]]]]
 ) -> None:
     """Export what `services/observe/process_health.py` reads at each scrape."""
-    Sampled(registry, _HEALTH_FAMILIES, read)
+    Reported(registry, _HEALTH_FAMILIES, read)
 
 
 _WORKER = ("worker",)

@@ -168,7 +168,6 @@ def shown(
     *,
     out: Outlet | None,
     done: float = 0,
-    now_s: Callable[[], float] = time.monotonic,
 ) -> Iterator[ShownProgress]:
     """Show how far the block is, whatever it waits for: a thread tells.
 
@@ -176,12 +175,12 @@ def shown(
         out: where; None = nowhere.
         done: before it began.
     """
-    progress = ShownProgress(what, total, unit, now_s(), done=done, before=done)
+    progress = ShownProgress(what, total, unit, time.monotonic(), done=done, before=done)
     if out is None:
         yield progress
         return
     over = threading.Event()
-    arguments = (progress, out, now_s, over.wait)
+    arguments = (progress, out, time.monotonic, over.wait)
     telling = threading.Thread(target=tell, args=arguments, daemon=True, name="progress")
     telling.start()
     try:

@@ -1,8 +1,8 @@
 """What `metrics.py` is made of: a registry per process, set counters, and the endpoint.
 
 Prometheus' own counters only count up from zero. `Reported` exports numbers that another process
-or the log counted: they are set, and a restart of their owner resets them as it resets any counter.
-`Sampled` exports what is read at the scrape itself.
+or the log counted: they are set, and a restart of their owner resets them as it resets any counter;
+or they are read at the scrape itself.
 """
 
 import threading
@@ -87,10 +87,21 @@ class Family:
 
 
 class Reported(Collector):
-    """Series whose absolute values come from elsewhere."""
+    """Series whose absolute values come from elsewhere.
 
-    def __init__(self, registry: CollectorRegistry, families: Iterable[Family]) -> None:
+    Args:
+        read: yields what is read at each scrape, in the scrape's thread: name without the prefix,
+            value, labels.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        families: Iterable[Family],
+        read: Callable[[], Iterable[tuple[str, float, tuple[str, ...]]]] = tuple,
+    ) -> None:
         self._families = {f.name: f for f in families}
+        self._read = read
         self._values: dict[str, dict[tuple[str, ...], float]] = {n: {} for n in self._families}
         self._lock = threading.Lock()  # scrapes come from the server's threads
         registry.register(self)
@@ -111,41 +122,10 @@ class Reported(Collector):
 
     @override
     def collect(self) -> Iterator[Metric]:
-        with self._lock:
-            found = [
-                (f.empty(), sorted(self._values[n].items())) for n, f in self._families.items()
-            ]
-        for metric, series in found:
-            for labels, value in series:
-                metric.add_metric(labels, value)
-            yield metric
-
-    def describe(self) -> Iterator[Metric]:
-        """Name the families, so that the registry refuses a second owner of one."""
-        return (f.empty() for f in self._families.values())
-
-
-class Sampled(Collector):
-    """Series that are read at each scrape.
-
-    Args:
-        read: yields name without the prefix, value, labels; runs in the scrape's thread.
-    """
-
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        families: Iterable[Family],
-        read: Callable[[], Iterable[tuple[str, float, tuple[str, ...]]]],
-    ) -> None:
-        self._families = {f.name: f for f in families}
-        self._read = read
-        registry.register(self)
-
-    @override
-    def collect(self) -> Iterator[Metric]:
         found = {name: family.empty() for name, family in self._families.items()}
-        for name, value, labels in self._read():
+        with self._lock:
+            told = [(n, v, at) for n, by in self._values.items() for at, v in sorted(by.items())]
+        for name, value, labels in (*told, *self._read()):
             found[name].add_metric(labels, value)
         yield from found.values()
 

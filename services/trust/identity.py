@@ -8,7 +8,6 @@ said aloud.
 """
 
 import enum
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,11 @@ from common.errors import (
     ConfigError,
     NotAMemberError,
     NotPermittedError,
-    OutOfDescriptorsError,
 )
 from common.foreign import foreign
 from services.config.members_file import Entry, read_entries
 from services.config.names import check_name
-
-log = logging.getLogger(__name__)
+from services.config.renewed import Renewed
 
 SCHEME: Final = "crosscloud"
 MEMBER_FIELDS: Final = ("name", "role", "organisation")
@@ -148,10 +145,9 @@ def identity_among(uris: Iterable[str], where: str = "the certificate") -> Ident
 
 
 class MemberList:
-    """The names that may come in, re-read whenever the file changes.
+    """The names that may come in, re-read whenever the file changes: at the next call.
 
-    The file is `members: [{name, role, organisation}, ...]`. Methods read the file's time stamp, so
-    an edit takes effect at the next call.
+    The file is `members: [{name, role, organisation}, ...]`.
     """
 
     def __init__(self, path: Path, run: str) -> None:
@@ -163,21 +159,13 @@ class MemberList:
         self._path = path
         self._run = run
         self._removed: dict[str, Identity] = {}
-        self._problem = ""
-        self._stamp = self._read_stamp()
-        self._members = _read_members(path, run)
+        self._newest: dict[str, Identity] = {}
+        self._file = Renewed(f"member list {path}", (path,), self._read, insists=False)
 
     @property
     def members(self) -> Mapping[str, Identity]:
         """The newest good list, by name."""
-        self._refresh()
-        return self._members
-
-    @property
-    def problem(self) -> str:
-        """Why the file's newest state is not in effect; "" while it is."""
-        self._refresh()
-        return self._problem
+        return self._file.read()
 
     def admit(self, identity: Identity, *roles: Role) -> Identity:
         """Return `identity` if it is on the list and has one of `roles`.
@@ -213,36 +201,17 @@ class MemberList:
 
         A name that came back as it was is not among them.
         """
-        self._refresh()
-        gone = tuple(sorted(n for n, i in self._removed.items() if self._members.get(n) != i))
+        members = self.members
+        gone = tuple(sorted(n for n, i in self._removed.items() if members.get(n) != i))
         self._removed.clear()
         return gone
 
-    def _refresh(self) -> None:
-        stamp = self._read_stamp()
-        if stamp == self._stamp:
-            return
-        try:
-            members = _read_members(self._path, self._run)
-        except OutOfDescriptorsError:
-            return  # an edit waits until it can be read
-        except ConfigError as e:
-            self._stamp = stamp
-            self._problem = f"{e}; the last good list of {len(self._members)} names stays in effect"
-            log.warning("%s", self._problem)
-            return
-        self._stamp = stamp
-        left = {n: i for n, i in self._members.items() if members.get(n) != i}
+    def _read(self) -> dict[str, Identity]:
+        members = _read_members(self._path, self._run)
+        left = {n: i for n, i in self._newest.items() if members.get(n) != i}
         self._removed = left | self._removed
-        self._members, self._problem = members, ""
-        log.info("member list read again: %d names", len(members))
-
-    def _read_stamp(self) -> tuple[int, int, int] | None:
-        try:
-            s = self._path.stat()
-        except OSError:
-            return None
-        return s.st_mtime_ns, s.st_size, s.st_ino
+        self._newest = members
+        return members
 
 
 def _read_members(path: Path, run: str) -> dict[str, Identity]:

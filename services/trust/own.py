@@ -46,23 +46,12 @@ def check_own(
     roles: Sequence[Role],
     now: datetime.datetime | None = None,
     name: str = "",
-) -> Identity:
-    """Return the identity in our own certificate if it is fit for `run` and `roles`.
+) -> Checked:
+    """Return what our own files hold if the certificate is fit for `run` and `roles`.
 
     Raises:
         ConfigError: it is not; says which file, why, and what to do.
     """
-    return checked(tls, run, roles, now, name).identity
-
-
-def checked(
-    tls: TlsSettings,
-    run: str,
-    roles: Sequence[Role],
-    now: datetime.datetime | None = None,
-    name: str = "",
-) -> Checked:
-    """Return what was checked of our own files; see `check_own`."""
     now = now or datetime.datetime.now(datetime.UTC)
     authority, content = read_authority(tls.ca), read_certificate_file(tls.certificate)
     certificate = certificate_in(content, tls.certificate)

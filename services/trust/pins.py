@@ -18,6 +18,7 @@ from common.secagg import signatures
 from services.config import yaml_file
 from services.config.members_file import read_entries
 from services.config.names import check_name
+from services.trust.authority_file import read_certificate_file
 from services.trust.identity import identity_in
 
 PINS: Final = "pins.yaml"
@@ -32,7 +33,7 @@ def pin_workers(path: Path, certificates: Iterable[Path]) -> None:
     """Write the keys of some certificates down."""
     members = []
     for pem in certificates:
-        content = pem.read_bytes()
+        content = read_certificate_file(pem)
         with foreign(f"{pem}: the certificate", ConfigError):
             certificate = x509.load_pem_x509_certificate(content)
             i = identity_in(certificate)

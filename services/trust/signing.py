@@ -4,7 +4,6 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from common.documents import RollbackOrder
@@ -14,11 +13,13 @@ from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import signed_content
 from services.config.settings import TlsSettings
+from services.disk.small_file import read_small
+from services.trust.authority_file import certificate_in, read_certificate_file
 
 
 def own_certificate(tls: TlsSettings) -> str:
     """Return this process's certificate, base64 of its DER."""
-    certificate = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
+    certificate = certificate_in(read_certificate_file(tls.certificate), tls.certificate)
     return b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode("ascii")
 
 
@@ -28,9 +29,8 @@ def check_signs(tls: TlsSettings) -> None:
     Raises:
         ConfigError: of another kind; names the file.
     """
-    key = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
     try:
-        signatures.identity_key(key)
+        _key(tls)
     except ConfigError as e:
         raise ConfigError(f"{tls.key}: {e}") from None
 
@@ -39,10 +39,15 @@ def signer(tls: TlsSettings) -> Callable[[SignedPurpose, bytes], bytes]:
     """Return what signs with this process's key."""
 
     def sign(purpose: SignedPurpose, content: bytes) -> bytes:
-        key = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
-        return signatures.sign(signatures.identity_key(key), purpose, content)
+        return signatures.sign(_key(tls), purpose, content)
 
     return sign
+
+
+def _key(tls: TlsSettings) -> signatures.IdentityKey:
+    return signatures.identity_key(
+        serialization.load_pem_private_key(read_small(tls.key), password=None)
+    )
 
 
 def signed_order(

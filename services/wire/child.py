@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from common import canonical
 from common.errors import CrosscloudError, MalformedDocumentError, ToldToEndError
@@ -232,7 +232,6 @@ async def spawn(
     args: Sequence[str] = (),
     *,
     receives: Sequence[type[Any]],
-    output: IO[bytes] | int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Child:
     """Start `python -m module --fd N args...` and return our end of its line.
@@ -243,7 +242,6 @@ async def spawn(
         module: has to take `--fd N` and to read the socket N with `Line`.
         args: further arguments.
         receives: types of the messages that the child may send.
-        output: where its stdout and stderr go; None = where ours go.
         environment: added to ours.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -253,8 +251,6 @@ async def spawn(
             *own_command(module, "--fd", str(theirs.fileno()), *args),
             pass_fds=(theirs.fileno(),),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
             start_new_session=True,
             env={**os.environ, **own_path(), **(environment or {})},
         )

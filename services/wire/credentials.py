@@ -5,7 +5,6 @@ checks its own (`services/trust/own.py`). What is left (the other side's certifi
 turned into a sentence by `explain_rpc_error`. There is no plaintext here.
 """
 
-import datetime
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -14,7 +13,7 @@ import grpc
 from services.config.renewed import Renewed
 from services.config.settings import TlsSettings
 from services.trust.identity import Role
-from services.trust.own import checked
+from services.trust.own import check_own
 from services.wire.proxies import Proxy, hint, proxy_for
 from services.wire.renewed_channel import RenewedChannel
 
@@ -119,9 +118,7 @@ _SENTENCES_BY_PROXY: Final = (
 )
 
 
-def server_credentials(
-    tls: TlsSettings, run: str, now: datetime.datetime | None = None
-) -> grpc.ServerCredentials:
+def server_credentials(tls: TlsSettings, run: str) -> grpc.ServerCredentials:
     """Return credentials of a coordinator that asks every caller for a certificate.
 
     Files that change are read again at the next connection; those that are open stay.
@@ -129,7 +126,7 @@ def server_credentials(
     Raises:
         ConfigError: our own certificate cannot serve this run; says what to do.
     """
-    files = _renewed(tls, lambda: _server_configuration(tls, run, now))
+    files = _renewed(tls, lambda: _server_configuration(tls, run))
     used = files.read()
 
     def newer() -> Any:  # None where nothing is new: the stubs do not know that gRPC takes it
@@ -143,15 +140,13 @@ def server_credentials(
     return grpc.dynamic_ssl_server_credentials(used, newer, require_client_authentication=True)
 
 
-def _server_configuration(
-    tls: TlsSettings, run: str, now: datetime.datetime | None
-) -> grpc.ServerCertificateConfiguration:
-    own = checked(tls, run, (Role.COORDINATOR,), now)
+def _server_configuration(tls: TlsSettings, run: str) -> grpc.ServerCertificateConfiguration:
+    own = check_own(tls, run, (Role.COORDINATOR,))
     return grpc.ssl_server_certificate_configuration([(own.key, own.certificate)], own.trusted)
 
 
 def channel_credentials(
-    tls: TlsSettings, run: str, role: Role, name: str = "", now: datetime.datetime | None = None
+    tls: TlsSettings, run: str, role: Role, name: str = ""
 ) -> grpc.ChannelCredentials:
     """Return credentials for dialling the coordinator of `run` as `role`.
 
@@ -161,7 +156,7 @@ def channel_credentials(
     Raises:
         ConfigError: our own certificate cannot do this; says what to do.
     """
-    own = checked(tls, run, (role,), now, name)
+    own = check_own(tls, run, (role,), name=name)
     return grpc.ssl_channel_credentials(own.trusted, own.key, own.certificate)
 
 

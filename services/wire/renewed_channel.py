@@ -25,8 +25,20 @@ class _Method:
         return self._current().future(*a, **k)
 
 
+def _renewed(kind: str) -> Any:
+    def method(self: "RenewedChannel", *a: Any, **k: Any) -> _Method:
+        return _Method(lambda: getattr(self._current(), kind)(*a, **k))
+
+    return method
+
+
 class RenewedChannel(grpc.Channel):
     """A channel whose calls use the newest certificate; calls under way end on the older one."""
+
+    unary_unary = _renewed("unary_unary")
+    unary_stream = _renewed("unary_stream")
+    stream_unary = _renewed("stream_unary")
+    stream_stream = _renewed("stream_stream")
 
     def __init__(self, target: str, credentials: Renewed[grpc.ChannelCredentials]) -> None:
         self._target = target
@@ -51,26 +63,6 @@ class RenewedChannel(grpc.Channel):
             if newest is not self._used:
                 self._used, self._channel = newest, dial(self._target, newest)
             return self._channel
-
-    @override
-    def unary_unary(self, *a: Any, **k: Any) -> Any:
-        """As in `grpc.Channel`."""
-        return _Method(lambda: self._current().unary_unary(*a, **k))
-
-    @override
-    def unary_stream(self, *a: Any, **k: Any) -> Any:
-        """As in `grpc.Channel`."""
-        return _Method(lambda: self._current().unary_stream(*a, **k))
-
-    @override
-    def stream_unary(self, *a: Any, **k: Any) -> Any:
-        """As in `grpc.Channel`."""
-        return _Method(lambda: self._current().stream_unary(*a, **k))
-
-    @override
-    def stream_stream(self, *a: Any, **k: Any) -> Any:
-        """As in `grpc.Channel`."""
-        return _Method(lambda: self._current().stream_stream(*a, **k))
 
     @override
     def subscribe(self, *a: Any, **k: Any) -> None:

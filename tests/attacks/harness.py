@@ -1,11 +1,9 @@
 """One masked round in memory: real workers' halves, and a coordinator that may do anything.
 
-    Cloud   an honest worker: what `services/worker/agent.py` does, without processes and disks
+    Cloud   an honest worker: a `Member` with a certificate and a secret to keep
     Eve     a coordinator that lies, replays, keeps everything, and puts together what it has
 
 Randomness is drawn from a seed, so every attack ends the same way each time it is run.
-
-It is long because the honest side and the lying one have to fit each other message by message.
 """
 
 import datetime
@@ -13,14 +11,12 @@ import hashlib
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
@@ -36,7 +32,7 @@ from common.documents import (
     Plan,
     Record,
 )
-from common.ids import Digest, RoundId, WorkerId
+from common.ids import RoundId, WorkerId
 from common.parties import Admits
 from common.secagg import signatures
 from common.secagg.keys import MaskSecretKey, pair_seed, self_seed
@@ -44,24 +40,22 @@ from common.secagg.labels import SignedPurpose
 from common.secagg.masks import Masks, member_masks
 from common.secagg.ring import Ring
 from common.secagg.shamir import Share, combine, x_coordinate
-from common.secagg.tags import Tagger
 from common.secagg.transcript import context, mask_key_of
-from common.shards import SHARD_BYTES, PayloadLayout, ShardBytes
-from common.terms import round_bits
-from common.weight import threshold
+from common.shards import PayloadLayout
 from coordinator.ports import Secrets
-from coordinator.sums.masked_sum import masked_aggregate, sum_masks
+from coordinator.sums.masked_sum import sum_masks
 from services.trust.authority import Holder, authority_in, init_federation, issue
 from services.trust.identity import Identity, Role
 from services.trust.pins import pin_workers
 from services.worker.trusted import PinnedMembers
 from tests.rig.rounds.masked_members import MASKED, drawn
-from tests.rig.rounds.small_run import NUMBERS, Run, bytes_of, random_vector, values_of
-from worker.rounds.attempt import Attempt, MaskedMember, RevealedShares
+from tests.rig.rounds.masked_round import unmasked
+from tests.rig.rounds.member import NOTHING, Member
+from tests.rig.rounds.small_run import NUMBERS, Run, random_vector
+from worker.rounds.attempt import MaskedMember, RevealedShares
 from worker.rounds.masked_tier import MaskedTier
-from worker.rounds.round import Fate, RefusedError, Rule, WorkerRound
+from worker.rounds.round import Rule
 from worker.rounds.trust import Trust
-from worker.rounds.update import Sources, measure, shards
 
 RUN = "small"
 OPERATOR = "ann"
@@ -75,17 +69,10 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-NOTHING: frozenset[Rule] = frozenset()
-
 Signed = npt.NDArray[np.int64]
 """Ring values as signed integers, int64[length]."""
 
 SharesOf = defaultdict[tuple[RoundId, WorkerId], dict[WorkerId, bytes]]
-
-
-def refused(rule: Rule) -> pytest.RaisesExc[RefusedError]:
-    """The honest worker refuses, by exactly this rule."""
-    return pytest.RaisesExc(RefusedError, check=lambda e: e.rule is rule)
 
 
 @dataclass(frozen=True)
@@ -144,136 +131,47 @@ class Registry:
         return certified(WorkerId(name), *issue(authority, identity, (), now() - day, now() + day))
 
 
-@dataclass
-class Cloud:
+class Cloud(Member):
     """See the module docstring.
 
     Args:
-        run: the chain as this worker was shown it.
         update: what it learned since its base: the planted secret.
-        unsafe: rules that it does not look at.
     """
 
-    who: Certified
-    run: Run
-    update: F32
-    admits: Admits
-    operators: Admits
-    numbers: Numbers = NUMBERS
-    trust: Trust = field(default_factory=Trust)
-    unsafe: frozenset[Rule] = NOTHING
-    sent: dict[RoundId, bytes] = field(default_factory=dict)  # data section before it is masked
-    attempt: Attempt | None = None
-    encodings: int = 0
-
-    def __post_init__(self) -> None:
-        algorithm = self.run.algorithm
-        self.member = MaskedMember(
-            self.name,
-            algorithm,
-            self.trust,
-            self.admits,
-            self.who.sign,
-            drawn(self.name),
-            self.unsafe,
-        )
+    def __init__(
+        self,
+        who: Certified,
+        run: Run,
+        update: F32,
+        admits: Admits,
+        operators: Admits,
+        numbers: Numbers = NUMBERS,
+        trust: Trust | None = None,
+        unsafe: frozenset[Rule] = NOTHING,
+    ) -> None:
+        self.who, self.update, draw = who, update, drawn(who.name)
+        self.trust = trust or Trust()
+        member = MaskedMember(who.name, run.algorithm, self.trust, admits, who.sign, draw, unsafe)
         self.tier = MaskedTier(
-            self.member,
-            self.run.genesis,
-            lambda: self.who.certificate,
-            admitted=self.admits,
-            operators=self.operators,
+            member, run.genesis, lambda: who.certificate, admitted=admits, operators=operators
         )
-        self.round = WorkerRound(self.name, algorithm.colluding, unsafe=self.unsafe)
-
-    @property
-    def name(self) -> WorkerId:
-        return self.who.name
-
-    @property
-    def base(self) -> tuple[int, Digest]:
-        return self.run.version.commits, canonical.digest(self.run.version)
+        super().__init__(
+            name=who.name,
+            run=run,
+            theta=lambda: run.theta() - self.update,
+            begin=self.tier.begin,
+            draw=draw,
+            numbers=numbers,
+            own_clip=self.tier.max_clip,
+            unsafe=unsafe,
+        )
 
     def offer(self, speed: int = 4) -> Offer:
-        version, digest = self.base
+        """Return a new offer, signed."""
         nonce = f"{len(self.sent)}"
-        plain = Offer(RUN, self.name, "boot", nonce, version, digest, 1, 1.0, 0, 1, speed, 0)
+        plain = Offer(RUN, self.name, "boot", nonce, *self.run.head, 1, 1.0, 0, 1, speed, 0)
         self.round.offer = self.tier.sign_offer(plain)
         return self.round.offer
-
-    def planned(
-        self, plan: Plan, next_seq: int = 0, *, finite: bool = True
-    ) -> tuple[Answer, dict[WorkerId, bytes]]:
-        self.round.accept(plan, *self.base, next_seq)
-        try:
-            self.attempt = self.tier.begin(plan)
-        except RefusedError:
-            self.round.forget(plan.round)
-            raise
-        most = self.run.algorithm.max_staleness
-        self.round.close(self.numbers, finite=finite, max_staleness=most)
-        answer, sealed = self.attempt.answer(self.numbers)
-        self.round.answered(answer)
-        return answer, sealed
-
-    def named(
-        self, plan: Plan, answers: Mapping[WorkerId, Answer], sealed: Mapping[WorkerId, bytes]
-    ) -> list[bytes]:
-        """Return the upload, shard by shard."""
-        assert self.attempt is not None
-        assert self.round.name(plan.round, answers), "the same members again"
-        self.attempt.named(answers, sealed)
-        self.round.expose(answers, self.attempt.kappa)
-        return self.upload(plan, answers)
-
-    def upload(self, plan: Plan, answers: Mapping[WorkerId, Answer]) -> list[bytes]:
-        assert self.attempt is not None
-        terms = self.run.terms(plan, {w: a.numbers for w, a in answers.items()})
-        base = self.run.theta()
-        work = Sources(values_of(base), values_of(base - self.update))
-        lengths = measure(terms, work)
-        self.encodings += 1
-        key = hashlib.sha256(f"{self.name}{self.encodings}".encode()).digest()[:16]
-        kept = np.zeros(self.run.schema.length, np.float32)
-
-        def keep(start: int, values: F32) -> None:
-            kept[start : start + len(values)] = values
-
-        plain = shards(terms, self.name, work, lengths, keep, key, 2**20, self.tier.max_clip)
-        data = bytearray()
-
-        def noted(plain: Iterator[ShardBytes]) -> Iterator[ShardBytes]:
-            for index, shard in enumerate(plain):
-                if index < terms.layout.num_data_shards:
-                    data.extend(shard)
-                yield shard
-
-        out = [bytes(s) for s in self.attempt.protect(terms.layout, noted(plain))]
-        self.sent[plan.round] = bytes(data)
-        return out
-
-    def survived(self, survivors: Iterable[WorkerId]) -> bytes | None:
-        assert self.attempt is not None
-        return self.attempt.survived(tuple(sorted(survivors)))
-
-    def reveal(self, listed: Mapping[WorkerId, bytes] | None = None) -> RevealedShares:
-        assert self.attempt is not None
-        revealed = self.attempt.reveal(listed or {})
-        self.round.reveal()
-        return revealed
-
-    def ended(self) -> bytes | None:
-        assert self.round.stage is not None
-        if self.round.stage.revealed:
-            return None
-        assert self.attempt is not None
-        return self.attempt.abandon()
-
-    def recorded(self, record: Record) -> Fate | None:
-        fate = self.round.resolve(record)
-        if fate is not None:
-            self.attempt = None
-        return fate
 
 
 @dataclass
@@ -308,7 +206,7 @@ class Eve:
     mask: SharesOf = field(default_factory=lambda: defaultdict(dict))
 
     def plan(self, *offers: Offer, **changes: object) -> Plan:
-        return draft(self.run, next(self.plans), offers, **changes)
+        return self.run.draft(next(self.plans), offers, **changes)
 
     def answers(self, plan: Plan, *clouds: Cloud) -> Answers:
         """Let clouds answer a plan."""
@@ -415,24 +313,9 @@ class Eve:
         """Sum as an honest coordinator does; return the commit and its aggregate."""
         numbers = {w: a.numbers for w, a in u2.answers.items()}
         terms, secrets = self.run.terms(plan, numbers), self.secrets(plan, u2, survivors)
-        uploads = {w: bytes_of(self.spooled(plan, w)) for w in secrets.own}
-        content = bytearray()
-        side = masked_aggregate(
-            terms.layout,
-            uploads,
-            sum_masks(plan, secrets),
-            Tagger(terms.layout, (bytes.fromhex(secrets.context),)),
-            terms.scales.energy_cap,
-            content.extend,
-        )
-        file, s = bytes(content), tuple(sorted(secrets.own))
-        return Commit(plan, numbers, s, side, canonical.digest_of(file), len(file)), file
-
-    def spooled(self, plan: Plan, worker: WorkerId) -> bytes:
-        content = bytearray(self.layout(plan).total_bytes)
-        for index, shard in enumerate(self.spool[plan.round, worker]):
-            content[index * SHARD_BYTES : index * SHARD_BYTES + len(shard)] = shard
-        return bytes(content)
+        spool = {w: self.spool[plan.round, w] for w in secrets.own}
+        side, content = unmasked(terms, plan, secrets, spool)
+        return self.run.commit_of(plan, numbers, tuple(sorted(spool)), side, content), content
 
     def record(self, seq: int = 0, **body: object) -> Record:
         version, digest = self.run.version.commits, canonical.digest(self.run.version)
@@ -441,29 +324,6 @@ class Eve:
     def aborted(self, plan: Plan, abandons: Mapping[WorkerId, bytes]) -> Record:
         told = {w: s.hex() for w, s in abandons.items()}
         return self.record(abort=Abort(plan.round, plan.roster, "stopped", "", told))
-
-
-def draft(run: Run, num: int, offers: Iterable[Offer], **changes: Any) -> Plan:
-    """Return the plan of a run's round number `num` on its version, as an honest coordinator's."""
-    ordered = tuple(sorted(offers, key=lambda o: o.worker))
-    algorithm, version = run.algorithm, run.version
-    plan = Plan(
-        run=run.genesis.run,
-        round=RoundId(f"{num:032x}"),
-        tier=algorithm.tier,
-        version=version.commits,
-        digest=canonical.digest(version),
-        fragment=0,
-        bits=round_bits(algorithm.codec, version.commits),
-        threshold=threshold(len(ordered), algorithm),
-        live_speed=sum(o.speed for o in ordered),
-        num_live=len(ordered),
-        hours=0.0,
-        key_timeout_s=1.0,
-        upload_timeout_s=1.0,
-        offers=ordered,
-    )
-    return replace(plan, **changes)
 
 
 @dataclass

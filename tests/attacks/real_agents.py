@@ -93,7 +93,7 @@ class Federation:
     async def begin(self) -> None:
         """Let everybody begin at version 0."""
         for node in self.nodes.values():
-            await node.join(self.world.log)
+            await node.join(self.world.records)
 
     def update(self, name: WorkerId) -> F32:
         """Return what a worker has learned and nobody has: base - theta."""

@@ -47,19 +47,19 @@ async def started(world: World, **victim: Any) -> tuple[Nodes, Node]:
     """Return nodes that made version 1 together, and the victim, which is made as said."""
     nodes = {w: world.node(w, **(victim if w == V else {})) for w in world.names}
     for node in nodes.values():
-        await node.join(world.log)
-    await world.step(nodes)
-    assert {n.stands_on for n in nodes.values()} == {world.log[-1].digest}
+        await node.join(world.records)
+    await world.stepped(nodes)
+    assert {n.stands_on for n in nodes.values()} == {world.records[-1].digest}
     return nodes, nodes[V]
 
 
 async def goes_on(world: World, nodes: Nodes, victim: Node) -> None:
     """Show the true log: the victim makes the next version with the others."""
     nodes[V] = victim
-    await victim.join(world.log)
+    await victim.join(world.records)
     await world.relayed(nodes)
-    await world.step(nodes)
-    assert victim.stands_on == world.log[-1].digest
+    await world.stepped(nodes)
+    assert victim.stands_on == world.records[-1].digest
 
 
 async def restarted(world: World, nodes: Nodes) -> None:
@@ -98,26 +98,28 @@ async def test_a_crafted_version_is_trained_on_only_where_no_words_are_counted(
     num_offers = len(victim.offers())
 
     await victim.hear(record)
-    await victim.told(*(world.word(w, world.log[-1]) for w in OTHERS))  # the words that there are
+    await victim.told(
+        *(world.word(w, world.records[-1]) for w in OTHERS)
+    )  # the words that there are
 
     if unsafe:
         assert victim.stands_on == record.digest
         return
-    assert victim.stands_on == world.log[-1].digest
+    assert victim.stands_on == world.records[-1].digest
     assert victim.trained_on == [0, 1]
     assert len(victim.offers()) == num_offers  # it offers nothing while it waits
-    assert {w.digest for w in victim.words()} == {world.log[-1].digest}
+    assert {w.digest for w in victim.words()} == {world.records[-1].digest}
     await goes_on(world, nodes, victim)
 
 
 async def test_a_newcomer_begins_on_no_version_that_too_few_vouch_for(world: World) -> None:
     nodes = {w: world.node(w) for w in OTHERS}
     for node in nodes.values():
-        await node.join(world.log)
+        await node.join(world.records)
     true = world.commit(*await world.round(nodes.values()))
     victim = world.node(V)
 
-    await victim.join([crafted(world, nodes, world.log)])
+    await victim.join([crafted(world, nodes, world.records)])
     await victim.told(*(world.word(w, true) for w in OTHERS))
     assert not victim.agent.begun
 
@@ -133,8 +135,8 @@ async def test_a_newcomer_begins_on_no_version_that_too_few_vouch_for(world: Wor
 async def test_a_newcomer_needs_nobody_alive_the_log_holds_the_words(world: World) -> None:
     nodes = {w: world.node(w) for w in OTHERS}
     for node in nodes.values():
-        await node.join(world.log)
-    true = await world.step(nodes)
+        await node.join(world.records)
+    true = await world.stepped(nodes)
     signatures = {w: world.word(w, true).signature or "" for w in (A, C)}
     later = replace(world.append(control=Control("pause", "ann", "")), words=signatures)
 
@@ -178,7 +180,7 @@ async def test_withheld_files_leave_a_worker_where_it_stands(world: World) -> No
         await node.hear(true)
     await world.relayed(others)
     nodes[V] = again
-    await again.join(world.log)
+    await again.join(world.records)
     await world.relayed(nodes)
     assert again.stands_on == true.digest
 
@@ -198,7 +200,7 @@ async def test_a_true_version_whose_files_are_withheld_is_waited_for_on_the_one_
     num_offers = len(victim.offers())
 
     # A record that names where it stands is none of this log: the number has moved on.
-    still = world.after(world.log[:-1], 1, stood, control=Control("pause", "eve", ""))
+    still = world.after(world.records[:-1], 1, stood, control=Control("pause", "eve", ""))
     still = replace(still, seq=true.seq + 1, previous=canonical.digest(true))
     with pytest.raises(DivergedError, match="its version is 1, after 2"):
         await victim.hear(still)
@@ -213,11 +215,11 @@ async def test_words_of_one_session_count_in_the_next(world: World) -> None:
     await victim.hear(true)
     await victim.told(world.word(A, true))
     assert victim.stands_on == stood  # its own and one more: three are needed
-    await victim.join(world.log)
+    await victim.join(world.records)
     assert victim.stands_on == stood
     await victim.told(world.word(A, true))  # said twice by one: still two
     assert victim.stands_on == stood
-    await victim.join(world.log)
+    await victim.join(world.records)
     await victim.told(world.word(B, true))
     assert victim.stands_on == true.digest
 
@@ -242,10 +244,10 @@ async def test_a_restarted_worker_tells_a_new_coordinator_on_whose_words_it_stan
     world: World,
 ) -> None:
     _, victim = await started(world)
-    head = world.log[-1]
+    head = world.records[-1]
     again = world.node(V)
     await again.agent.resume()
-    await again.join(world.log)
+    await again.join(world.records)
     told = {word.worker: word for word in again.words()}
     assert V in told
     assert len(told) == 3  # as many as it needed to stand there
@@ -260,7 +262,7 @@ def to_genesis_by_a_commit(world: World, log: list[Record]) -> Record:
     made = log[-1].commit
     assert made is not None
     bits = round_bits(world.run.algorithm.codec, 1)
-    plan = replace(made.plan, version=1, digest=world.log[-1].digest, bits=bits)
+    plan = replace(made.plan, version=1, digest=world.records[-1].digest, bits=bits)
     body = replace(made, plan=plan, aggregate=NOWHERE)
     record = world.after(log, 2, world.run.genesis.version0, commit=body)
     return replace(record, version=0)
@@ -311,17 +313,17 @@ async def test_no_worker_is_led_back_to_genesis(
 
 async def test_an_old_word_said_again_takes_nobody_back(world: World) -> None:
     nodes, victim = await started(world)
-    first = world.log[-1]
+    first = world.records[-1]
     old = [world.word(w, first) for w in OTHERS]
-    second = await world.step(nodes)
+    second = await world.stepped(nodes)
     assert victim.stands_on == second.digest
 
     assert second.commit is not None
     body = replace(second.commit, plan=replace(second.commit.plan, version=2, digest=second.digest))
     for version, why in ((1, "its version is 1, after 2 a commit must give 3"), (3, "")):
-        record = world.after(world.log, 3, first.digest, commit=body)
+        record = world.after(world.records, 3, first.digest, commit=body)
         record = replace(record, version=version)
-        await victim.join(world.log)
+        await victim.join(world.records)
         await (refused(victim, record, why) if why else victim.hear(record))
         await victim.told(*old, *(replace(word, version=version) for word in old))
         assert victim.stands_on == second.digest
@@ -347,7 +349,7 @@ async def test_words_and_orders_of_another_run_of_this_name_are_none(
 
     order = world.order(1, genesis=elsewhere.id)
     with pytest.raises(DivergedError, match="its order is for another run"):
-        await victim.hear(world.roll_back(1, order))
+        await victim.hear(world.return_to(1, order))
 
 
 # One round makes one version, also with c colluders who give everything away.
@@ -363,10 +365,10 @@ async def test_a_colluder_s_kappa_forges_a_sum_and_still_makes_no_second_version
     played = await world.exposed(nodes.values())
     commit, content = await played.summed()
     forged, file = played.forged(commit, content, played.kappa(E))
-    log = list(world.log)
+    log = list(world.records)
     before, number = world.run.version, world.number
     true = world.commit(commit, content)
-    world.run.version, world.number, world.log = before, number, log
+    world.run.version, world.number, world.records = before, number, log
     lie = world.commit(forged, file)
     assert lie.digest != true.digest
 
@@ -392,16 +394,16 @@ async def test_a_member_gives_one_word_per_round_also_through_a_restart(world: W
     played = await world.exposed(nodes.values())
     commit, content = await played.summed()
     forged, file = played.forged(commit, content, played.kappa(A))
-    log, before, number = list(world.log), world.run.version, world.number
+    log, before, number = list(world.records), world.run.version, world.number
     first = log[-1].digest
     true = world.commit(commit, content)
     await victim.hear(true)
-    world.run.version, world.number, world.log = before, number, log
+    world.run.version, world.number, world.records = before, number, log
     lie = world.commit(forged, file)
 
     again = world.node(V)
     await again.agent.resume()
     with pytest.raises(DivergedError, match="this worker vouched for version 2"):
-        await again.join(world.log)
+        await again.join(world.records)
     assert {w.digest for w in again.words()} <= {true.digest, first}
     assert lie.digest not in {w.digest for w in again.words()}

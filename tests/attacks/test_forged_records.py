@@ -73,7 +73,7 @@ async def test_a_newcomer_has_numbers_and_counters_from_the_members_words(
 ) -> None:
     nodes = {w: world.node(w) for w in OTHERS}
     for node in nodes.values():
-        await node.join(world.log)
+        await node.join(world.records)
     true = world.commit(*await world.round(nodes.values()))
     newcomer = world.node(V)
     await newcomer.join([change(true)])
@@ -96,28 +96,28 @@ async def test_at_version_0_a_run_has_done_nothing(
     world: World, change: Callable[[Record], Record]
 ) -> None:
     newcomer = world.node(V)
-    await newcomer.join([change(world.log[0])])
+    await newcomer.join([change(world.records[0])])
     assert not newcomer.agent.begun
-    await newcomer.join(world.log)
+    await newcomer.join(world.records)
     assert newcomer.agent.begun
 
 
 async def test_an_order_that_was_used_is_used_for_a_newcomer_too(world: World) -> None:
     nodes = {w: world.node(w) for w in OTHERS}
     for node in nodes.values():
-        await node.join(world.log)
-    await world.step(nodes)
+        await node.join(world.records)
+    await world.stepped(nodes)
     order = world.order(0)
-    back = world.roll_back(0, order)
+    back = world.return_to(0, order)
     for node in nodes.values():
         await node.hear(back)
-    later = await world.step(nodes)
+    later = await world.stepped(nodes)
     newcomer = world.node(V)
     await newcomer.join([later])
     await newcomer.told(*(world.word(w, later) for w in OTHERS))
     assert newcomer.stands_on == later.digest
     with pytest.raises(DivergedError, match="each order is good for once"):
-        await newcomer.hear(world.roll_back(0, order))
+        await newcomer.hear(world.return_to(0, order))
 
 
 def with_plan(record: Record, **changes: Any) -> Record:

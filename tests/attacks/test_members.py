@@ -9,18 +9,9 @@ from common.documents import OfferKeys
 from common.errors import BadKeyError
 from common.ids import WorkerId
 from common.secagg.transcript import signed_content
-from tests.attacks.harness import (
-    A,
-    B,
-    C,
-    Certified,
-    Cloud,
-    Registry,
-    Table,
-    V,
-    refused,
-)
+from tests.attacks.harness import A, B, C, Certified, Cloud, Registry, Table, V
 from tests.rig.rounds.masked_members import MASKED
+from tests.rig.rounds.member import refused
 from tests.rig.rounds.small_run import Run
 from worker.rounds.round import Fate, Rule
 from worker.rounds.trust import Trust
@@ -70,9 +61,7 @@ def in_the_open(table: Table, victim: Cloud) -> Fate | None:
     eve, others = table.eve, [table.cloud(w, unsafe={Rule.TERMS}) for w in (A, B)]
     plan = eve.plan(victim.offer(), *(c.offer() for c in others), tier="tls")
     u2 = eve.answers(plan, victim, *others)
-    assert victim.attempt is not None
-    victim.attempt.named(u2.answers, u2.sealed_for(V))
-    victim.round.expose(u2.answers, victim.attempt.kappa)
+    victim.exposed(plan, u2.answers, u2.sealed_for(V))
     return victim.recorded(eve.aborted(plan, {}))
 
 

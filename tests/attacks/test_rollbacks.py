@@ -39,7 +39,7 @@ class Story:
         return replace(order, signature=by.sign("rollback", signed_content(order)).hex())
 
     def back_to(self, version: int, order: RollbackOrder | None) -> Record:
-        return self.world.roll_back(version, order)
+        return self.world.return_to(version, order)
 
     def returns(self) -> list[int]:
         """Return on which versions the trainer began again."""
@@ -50,8 +50,8 @@ async def told(registry: Registry, folder: Path, **victim: Any) -> Story:
     world = World(registry, folder, (A, B, C, V))
     nodes = {w: world.node(w, **(victim if w == V else {})) for w in world.names}
     for node in nodes.values():
-        await node.join(world.log)
-    await world.step(nodes)
+        await node.join(world.records)
+    await world.stepped(nodes)
     assert nodes[V].replica.position.version == 1
     return Story(nodes[V], world, nodes)
 
@@ -92,7 +92,7 @@ async def test_a_used_order_is_refused_after_a_restart_too(story: Story) -> None
     await again.agent.resume()
 
     with pytest.raises(DivergedError, match="each order is good for once"):
-        await again.join(story.world.log)
+        await again.join(story.world.records)
 
 
 Forge = Callable[[Story], RollbackOrder | None]
@@ -144,7 +144,7 @@ async def test_an_order_brings_back_the_state_that_it_names_and_no_other(story: 
 async def test_who_never_stood_on_it_believes_a_state_by_the_words_that_made_it(
     story: Story,
 ) -> None:
-    await story.world.step(story.nodes)
+    await story.world.stepped(story.nodes)
     back = story.back_to(1, story.order(1))
     newcomer = Node(story.world, D, story.world.folder / D)
     await newcomer.join([back])
@@ -181,7 +181,7 @@ async def test_an_order_moves_nobody_to_a_version_that_too_few_vouched_for(story
     assert back.rollback.origin is not None
     words = dict(list(back.rollback.origin.words.items())[:2])
     origin = replace(back.rollback.origin, words=words)
-    few = world.log[-1] = replace(back, rollback=replace(back.rollback, origin=origin))
+    few = world.records[-1] = replace(back, rollback=replace(back.rollback, origin=origin))
 
     num_offers = len(victim.offers())
 
@@ -191,7 +191,7 @@ async def test_an_order_moves_nobody_to_a_version_that_too_few_vouched_for(story
 
     again = world.node(V)
     await again.agent.resume()
-    await again.join(world.log)
+    await again.join(world.records)
     assert (again.stands_on, again.trained_on) == (stood, [1])
 
     await again.hear(story.back_to(1, story.order(1)))  # the way out: where all did stand

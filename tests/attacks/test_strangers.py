@@ -34,7 +34,8 @@ from services.coordinator.sessions.listed import listed_workers
 from services.trust.authority import Authority, certificate_for
 from services.trust.genuine import Genuine
 from services.trust.identity import Identity, MemberList, Role
-from tests.attacks.harness import RUN, A, B, C, Registry, Table, V, now, refused
+from tests.attacks.harness import RUN, A, B, C, Registry, Table, V, now
+from tests.rig.rounds.member import refused
 from tests.rig.rounds.run_script import begun
 from worker.rounds.round import Rule
 from worker.rounds.trust import roster_complaint

@@ -18,19 +18,8 @@ from common.secagg.shamir import PRIME, SHARE_BYTES, x_coordinate
 from common.secagg.sums import check_aggregate
 from common.secagg.transcript import enc_key_of, plan_hash, signed_content
 from coordinator.unmask import Unmasking
-from tests.attacks.harness import (
-    A,
-    Answers,
-    B,
-    C,
-    Cloud,
-    D,
-    E,
-    Table,
-    V,
-    planted,
-    refused,
-)
+from tests.attacks.harness import A, Answers, B, C, Cloud, D, E, Table, V, planted
+from tests.rig.rounds.member import refused
 from tests.rig.rounds.small_run import bytes_of
 from worker.rounds.round import Rule
 

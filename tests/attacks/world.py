@@ -16,6 +16,7 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from common import canonical
 from common.arrays import F32
@@ -31,34 +32,27 @@ from common.documents import (
     Origin,
     Plan,
     Record,
-    Rollback,
     RollbackOrder,
     SideValues,
     Version,
 )
-from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
-from common.log_head import LogHead
-from common.progress import next_counters, progress
-from common.secagg.shamir import Share, combine, x_coordinate
 from common.secagg.tags import MODULUS, Tagger
-from common.secagg.transcript import context, signed_content
-from common.shards import SHARD_BYTES, pack_tag_sums, unpack_tags
+from common.secagg.transcript import signed_content
+from common.shards import pack_tag_sums, unpack_tags
 from common.terms import round_bits
 from common.words import run_state, word_about
-from coordinator.ports import Secrets
-from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from protos.v1 import session_pb2
-from services.disk.data_store import DataStore
 from services.observe.metrics import WorkerMetrics
-from services.versions.replica import Replica, genesis_position
 from services.worker.agent import Agent
 from services.worker.messages import Begin, Merge, Return
 from services.worker.state import StateFolder
-from tests.attacks.harness import OPERATOR, Registry, Table, draft
+from tests.attacks.harness import OPERATOR, Answers, Eve, Registry, Table
 from tests.rig.rounds.masked_members import MASKED
+from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import Run, bytes_of
 from tests.unit.services.worker.test_agent import FakeTrainer
+from worker.rounds.attempt import RevealedShares
 
 Uploads = dict[RoundId, list[bytes]]
 
@@ -85,16 +79,7 @@ class Node:
     def __post_init__(self) -> None:
         world, genesis = self.world, self.world.run.genesis
         state = StateFolder(self.folder)
-        store = DataStore(state.data)
-
-        def fetch(digest: Digest, kind: str, most_bytes: int) -> None:
-            files = world.run.blobs.files
-            if digest in self.withheld or digest not in files:
-                raise UnknownFileError(kind)
-            assert len(files[digest]) <= most_bytes
-            store.write(files[digest])
-
-        self.replica = Replica(genesis, store, fetch, genesis_position(genesis))
+        self.replica, _ = world.replica(state.data, self.withheld)
         theta = world.run.theta() - np.float32(0.01)
         make: Callable[[Node], Any] = self.make_trainer or (lambda _: FakeTrainer(theta))
         self.trainer = make(self)
@@ -179,23 +164,20 @@ class Node:
         await self.agent.paced(session_pb2.Pace(local_steps=local_steps, paused=paused))
 
 
-@dataclass
-class World:
-    """See the module docstring. `log` is the true one."""
+class World(Coordinator):
+    """See the module docstring. `records` are the true log."""
 
-    registry: Registry
-    folder: Path
-    names: tuple[WorkerId, ...]
-    algorithm: Algorithm = MASKED
-    run: Run = field(init=False)
-    log: list[Record] = field(default_factory=list)
-    number: int = 0
-    num_plans: int = 0
-    make_run: Callable[[Algorithm], Run] = lambda algorithm: Run(algorithm)
-
-    def __post_init__(self) -> None:
-        self.run = self.make_run(self.algorithm)
-        self.run.blobs.write(canonical.encode(self.run.version))
+    def __init__(
+        self,
+        registry: Registry,
+        folder: Path,
+        names: tuple[WorkerId, ...],
+        algorithm: Algorithm = MASKED,
+        make_run: Callable[[Algorithm], Run] = Run,
+    ) -> None:
+        super().__init__(make_run(algorithm))
+        self.registry, self.folder, self.names = registry, folder, names
+        self.num_plans = 0
         self.states: dict[int, Version] = {0: self.run.version}
         self.append(control=Control("resume", "ann", ""))
 
@@ -213,41 +195,22 @@ class World:
 
     # The true log -------------------------------------------------------------------------------
 
-    def append(self, **body: Any) -> Record:
-        record = self.after(self.log, self.number, canonical.digest(self.run.version), **body)
-        self.log.append(record)
+    @override
+    def commit(self, commit: Commit, content: bytes) -> Record:
+        record = super().commit(commit, content)
+        self.states[self.number] = self.run.version
         return record
 
-    def after(self, log: list[Record], version: int, digest: Digest, **body: Any) -> Record:
-        """Return the next record of a log, its counters as they follow."""
-        genesis = self.run.genesis
-        head = LogHead.at(log[-1]) if log else LogHead.of(genesis)
-        counters, made = head.counters, head.progress
-        if (commit := body.get("commit")) is not None:
-            counters = next_counters(genesis, counters, commit, counters.elapsed_s)
-            made = progress(genesis, version, counters.tokens, commit.plan.hours)
-        seq = len(log)
-        rolled_back = head.rolled_back if body.get("rollback") is None else seq
-        told = (seq, head.previous, 0, 0, version, digest, made, counters, rolled_back)
-        return Record(*told, **body)
-
-    def commit(self, commit: Commit, content: bytes) -> Record:
-        """Take the step, and append it to the true log."""
-        self.run.blobs.write(content)
-        self.run.blobs.write(canonical.encode(self.run.advance(commit, content)))
-        self.number += 1
+    def return_to(self, version: int, order: RollbackOrder | None) -> Record:
+        """Roll back, with the words that the version has."""
+        record = self.roll_back(version, self.states[version], order, self.origin(version))
         self.states[self.number] = self.run.version
-        return self.append(commit=commit)
-
-    def roll_back(self, version: int, order: RollbackOrder | None) -> Record:
-        state = self.run.version = self.states[version]
-        self.number += 1
-        self.states[self.number] = state
-        origin = self.origin(version)
-        return self.append(rollback=Rollback(version, state.commits, "ann", order, origin))
+        return record
 
     def origin(self, version: int) -> Origin | None:
-        made = next((r for r in self.log if r.version == version and r.commit is not None), None)
+        made = next(
+            (r for r in self.records if r.version == version and r.commit is not None), None
+        )
         if made is None or made.commit is None:
             return None
         words = {w: self.word(w, made).signature or "" for w in self.names}
@@ -257,7 +220,7 @@ class World:
         """Return what an operator signs for the true log as it is, but for `changes`."""
         who = self.registry.of(WorkerId(OPERATOR))
         digest = canonical.digest(self.states[version])
-        order = RollbackOrder(self.id, version, digest, len(self.log), who.certificate)
+        order = RollbackOrder(self.id, version, digest, len(self.records), who.certificate)
         order = replace(order, **changes)
         return replace(order, signature=who.sign("rollback", signed_content(order)).hex())
 
@@ -271,7 +234,7 @@ class World:
 
     def plan(self, offers: Iterable[Offer], **changes: Any) -> Plan:
         self.num_plans += 1
-        return draft(self.run, self.num_plans, offers, **{"version": self.number, **changes})
+        return self.run.draft(self.num_plans, offers, **{"version": self.number, **changes})
 
     async def exposed(self, nodes: Iterable[Node], **changes: Any) -> "Played":
         """Play a round up to what members send and reveal."""
@@ -306,7 +269,7 @@ class World:
         for node in nodes.values():
             await node.told(*words)
 
-    async def step(self, nodes: Mapping[WorkerId, Node]) -> Record:
+    async def stepped(self, nodes: Mapping[WorkerId, Node]) -> Record:
         """Commit a version that all nodes made, and bring all of them there."""
         record = self.commit(*await self.round(nodes.values()))
         for node in nodes.values():
@@ -359,44 +322,14 @@ class Played:
 
     async def summed(self) -> tuple[Commit, bytes]:
         """Have everybody reveal its shares, and sum."""
-        plan, run = self.plan, self.world.run
-        shares = {}
-        round_id = bytes.fromhex(plan.round)
+        plan, eve = self.plan, Eve(self.world.run)
+        told = session_pb2.Survivors(round_id=bytes.fromhex(plan.round), survivors=plan.roster)
         for name, node in self.nodes.items():
-            told = session_pb2.Survivors(round_id=round_id, survivors=plan.roster)
             await node.agent.unmasking.survived(told)
-            shares[name] = dict(node.last("shares").shares.shares)
-        own = {
-            w: combine(
-                [
-                    Share.from_bytes(x_coordinate(by, plan.roster), s[w].own)
-                    for by, s in shares.items()
-                ],
-                plan.threshold,
-            ).hex()
-            for w in plan.roster
-        }
-        secrets = Secrets(context=context(plan, self.answers).hex(), own=own, lost={})
-        numbers = {w: answer.numbers for w, answer in self.answers.items()}
-        terms = run.terms(plan, numbers)
-        uploads = {}
-        for name, node in self.nodes.items():
-            payload = bytearray(terms.layout.total_bytes)
-            for index, shard in enumerate(node.uploads[plan.round]):
-                payload[index * SHARD_BYTES : index * SHARD_BYTES + len(shard)] = shard
-            uploads[name] = bytes_of(bytes(payload))
-        content = bytearray()
-        side = masked_aggregate(
-            terms.layout,
-            uploads,
-            sum_masks(plan, secrets),
-            Tagger(terms.layout, (bytes.fromhex(secrets.context),)),
-            terms.scales.energy_cap,
-            content.extend,
-        )
-        file = bytes(content)
-        aggregate = canonical.digest_of(file)
-        return Commit(plan, numbers, plan.roster, side, aggregate, len(file)), file
+            own = {WorkerId(w): s.own for w, s in node.last("shares").shares.shares.items()}
+            eve.learn(plan, name, RevealedShares(own, {}))
+            eve.spool[plan.round, name] = node.uploads[plan.round]
+        return eve.commit(plan, Answers(dict(self.answers), {}), plan.roster)
 
     def kappa(self, of: WorkerId) -> bytes:
         """Return what a member knows and may give away."""

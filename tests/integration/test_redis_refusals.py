@@ -24,36 +24,16 @@ from tests.rig.stores.redis_servers import ACCESS, USER, address, cluster, tcp_s
 PATIENT_S = 60.0
 
 
-def no_scripts(server: Redis) -> str:
-    return user(server, "mine", "~crosscloud:* +@all -@scripting")
+Broken = Callable[[Redis], str]
 
 
-def no_script_load(server: Redis) -> str:
-    return user(server, "mine", "~crosscloud:* +@all -script|load")
+def allowed(rules: str) -> Broken:
+    """Return what makes a user that may do no more than this, and gives its URL."""
+    return lambda server: user(server, "mine", rules)
 
 
-def other_keys(server: Redis) -> str:
-    return user(server, "mine", "~training:* +@all")
-
-
-def other_run(server: Redis) -> str:
-    return user(server, "mine", "~crosscloud:{other}:* +@all")
-
-
-def read_only_keys(server: Redis) -> str:
-    return user(server, "mine", "%R~crosscloud:* +@all")
-
-
-def no_hashes(server: Redis) -> str:
-    return user(server, "mine", "~crosscloud:* +@all -@hash")
-
-
-def no_expiry(server: Redis) -> str:
-    return user(server, "mine", "~crosscloud:* +@all -persist")
-
-
-def no_info(server: Redis) -> str:
-    return user(server, "mine", "~crosscloud:* +@all -info")
+NO_SCRIPTS = allowed("~crosscloud:* +@all -@scripting")
+OTHER_KEYS = allowed("~training:* +@all")
 
 
 def wrong_password(server: Redis) -> str:
@@ -73,25 +53,28 @@ def no_cluster(server: Redis) -> str:
     return f"redis+cluster://{address(server)}"
 
 
-REFUSED = [
-    (no_scripts, "NOPERM", "give the user"),
-    (no_script_load, "NOPERM", "give the user"),
-    (other_keys, "NOPERM", "give the user"),
-    (other_run, "NOPERM", "give the user"),
-    (read_only_keys, "NOPERM", "give the user"),
-    (no_hashes, "NOPERM", "give the user"),
-    (no_expiry, "NOPERM", "give the user"),
-    (no_info, "NOPERM", "give the user"),
-    (wrong_password, "WRONGPASS", "correct the user or the password"),
-    (no_password, "NOAUTH", "lacks a password"),
-    (no_such_database, "DB index", "number of the database"),
-    (no_cluster, "Cluster mode is not enabled", "write redis://"),
-]
+RULES = {
+    "no scripts": NO_SCRIPTS,
+    "no script load": allowed("~crosscloud:* +@all -script|load"),
+    "other keys": OTHER_KEYS,
+    "other run": allowed("~crosscloud:{other}:* +@all"),
+    "read-only keys": allowed("%R~crosscloud:* +@all"),
+    "no hashes": allowed("~crosscloud:* +@all -@hash"),
+    "no expiry": allowed("~crosscloud:* +@all -persist"),
+    "no info": allowed("~crosscloud:* +@all -info"),
+}
+REFUSED = {
+    **{name: (broken, "NOPERM", "give the user") for name, broken in RULES.items()},
+    "wrong password": (wrong_password, "WRONGPASS", "correct the user or the password"),
+    "no password": (no_password, "NOAUTH", "lacks a password"),
+    "no such database": (no_such_database, "DB index", "number of the database"),
+    "no cluster": (no_cluster, "Cluster mode is not enabled", "write redis://"),
+}
 
 
-@pytest.mark.parametrize(("broken", "code", "fix"), REFUSED)
+@pytest.mark.parametrize(("broken", "code", "fix"), REFUSED.values(), ids=REFUSED)
 async def test_what_does_not_pass_ends_the_start_with_the_fix_and_leaves_nothing(
-    primary: Redis, broken: Callable[[Redis], str], code: str, fix: str
+    primary: Redis, broken: Broken, code: str, fix: str
 ) -> None:
     url = broken(primary)
     with pytest.raises(ConfigError, match=fix) as caught:
@@ -186,7 +169,7 @@ async def test_what_passes_is_waited_for_at_start_and_while_leading(
     assert kept(primary) == {b"head": b"1"}
 
 
-@pytest.mark.parametrize("broken", [None, no_scripts, other_keys])
+@pytest.mark.parametrize("broken", [None, NO_SCRIPTS, OTHER_KEYS])
 def test_doctor_and_the_coordinator_refuse_the_same_with_the_same_sentence(
     primary: Redis, replica: Redis, make_coordinator: Make, broken: Any
 ) -> None:

@@ -140,7 +140,6 @@ async def tables(store: Store) -> Tables:
 
 async def test_a_new_run_is_empty(open_store: Open) -> None:
     store = await open_store("a")
-    await store.ping()
     memory = await store.memory()
     assert memory.used_bytes >= 0 == memory.share
     state = await store.load()

@@ -12,19 +12,16 @@ step that differs, and masked_round.txt in run/ plays it.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
 from common.ids import WorkerId
 from common.packing import unpack
-from common.secagg.tags import Tagger
 from common.terms import Terms
 from coordinator.ports import Signatures
-from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from coordinator.unmask import Unmasking, check_answer
 from tests.rig.rounds.masked_members import MASKED, Cloud
-from tests.rig.rounds.masked_round import plan_of, shards_of
+from tests.rig.rounds.masked_round import plan_of, unmasked
 from tests.rig.rounds.small_run import NUMBERS, Run, random_vector
 
 USERS = tuple(WorkerId(f"u{i:02}") for i in range(11))
@@ -38,12 +35,9 @@ def without(users: Iterable[WorkerId], gone: WorkerId) -> tuple[WorkerId, ...]:
 
 def inputs(run: Run, terms: Terms, user: WorkerId) -> list[bytes]:
     """Return x_u, as shards in the open."""
-    plain = replace(terms, layout=replace(terms.layout, masked=False))
     seed = USERS.index(user)
     theta = run.theta() - random_vector(run.schema, seed, 0.01)
-    payload, _ = run.payload(plain, user, theta, seed)
-    spans = map(plain.layout.shard, range(plain.layout.num_shards))
-    return [payload[offset : offset + length] for offset, length in spans]
+    return run.encoded(terms, user, theta, bytes([seed] * 16))[0]
 
 
 def test_figure_4_with_one_dropout_in_each_round_gives_the_sum_of_u3() -> None:
@@ -89,17 +83,9 @@ def test_figure_4_with_one_dropout_in_each_round_gives_the_sum_of_u3() -> None:
         unmasking.reveal(u, shares.own, shares.mask)
     secrets = unmasking.secrets()
     assert secrets is not None
-    content = bytearray()
-    masked_aggregate(
-        terms.layout,
-        {u: shards_of(y[u]) for u in u3},
-        sum_masks(plan, secrets),
-        Tagger(terms.layout, (bytes.fromhex(secrets.context),)),
-        terms.scales.energy_cap,
-        content.extend,
-    )
+    _, content = unmasked(terms, plan, secrets, {u: y[u] for u in u3})
 
     def values(data: bytes) -> np.ndarray:
         return unpack(data[: terms.layout.data_bytes], plan.bits).astype(np.int64)
 
-    assert np.array_equal(values(bytes(content)), sum(values(b"".join(x[u])) for u in u3))
+    assert np.array_equal(values(content), sum(values(b"".join(x[u])) for u in u3))

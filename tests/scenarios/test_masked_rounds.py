@@ -9,15 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import canonical
 from common.documents import (
     Abort,
     Algorithm,
     Codec,
     Commit,
     Counters,
-    Numbers,
-    Plan,
     Record,
     SideValues,
 )
@@ -89,18 +86,18 @@ def check_sum(played: Played, u2: tuple[WorkerId, ...], survivors: tuple[WorkerI
 
     plain = replace(played.terms, layout=replace(layout, masked=False))
     expected = bytearray()
-    uploads = {w: bytes_of(played.plain[w]) for w in survivors}
+    uploads = {w: bytes_of(played.plain(w)) for w in survivors}
     assert aggregate(plain, uploads, expected.extend) == side
     assert content[: len(expected)] == expected  # values and energies, as the tls tier sums them
     values = [
-        unpack(played.plain[w][: layout.data_bytes], layout.bits).astype(np.int64)
+        unpack(played.plain(w)[: layout.data_bytes], layout.bits).astype(np.int64)
         for w in survivors
     ]
     np.testing.assert_array_equal(
         unpack(content[: layout.data_bytes], layout.bits).astype(np.int64), sum(values)
     )
     for worker in survivors:
-        check_aggregate(layout, side, survivors, played.kappas[worker], bytes_of(content))
+        check_aggregate(layout, side, survivors, played.kappa(worker), bytes_of(content))
 
 
 def check_commit(played: Played) -> None:
@@ -116,9 +113,9 @@ def check_commit(played: Played) -> None:
         aggregate_bytes=0,
         signatures=work.signatures,
     )
-    for worker, half in played.workers.items():
+    for worker, member in played.members.items():
         expected = Fate.CONTRIBUTED if worker in work.survivors else Fate.FREE
-        assert half.resolve(record(commit=commit)) is expected, worker
+        assert member.recorded(record(commit=commit)) is expected, worker
 
 
 def check_abort(played: Played, abort: Abort) -> None:
@@ -127,11 +124,12 @@ def check_abort(played: Played, abort: Abort) -> None:
     needed = abandons_needed(len(plan.offers), 0, plan.threshold)
     freed = len(abandons) >= needed
     assert not freed or len(plan.offers) - len(abandons) < plan.threshold
-    for worker, half in played.workers.items():
-        assert half.stage is not None
-        assert not (half.stage.revealed and worker in abandons)
-        expected = Fate.FREE if freed or not half.stage.exposed else Fate.SPENT
-        assert half.resolve(record(abort=abort)) is expected
+    for worker, member in played.members.items():
+        stage = member.round.stage
+        assert stage is not None
+        assert not (stage.revealed and worker in abandons)
+        expected = Fate.FREE if freed or not stage.exposed else Fate.SPENT
+        assert member.recorded(record(abort=abort)) is expected
 
 
 def record(*, commit: Commit | None = None, abort: Abort | None = None) -> Record:
@@ -201,16 +199,20 @@ def test_a_schedule_with_masks_and_without_gives_the_same_versions_to_the_bit() 
             continue
         survivors = played.compute.survivors
         side, content = played.aggregate()
-        advance(masked, played.compute.plan, numbers, survivors, side, content)
+        masked.advance(masked.commit_of(plan, numbers, survivors, side, content), content)
 
         terms = plain.terms(replace(plan, tier="tls"), numbers)
         summed, payloads = bytearray(), {}
         for w in survivors:
             number = 1000 * seed + plain.workers.index(w)
             payloads[w], residual = plain.payload(terms, w, thetas[w], number)
-            plain.residuals[w], masked.residuals[w] = residual, played.residuals[w]
+            plain.residuals[w] = residual
+            kept = played.members[w].residual
+            assert kept is not None
+            masked.residuals[w] = kept
         side = aggregate(terms, {w: bytes_of(p) for w, p in payloads.items()}, summed.extend)
-        advance(plain, replace(plan, tier="tls"), numbers, survivors, side, bytes(summed))
+        commit = plain.commit_of(replace(plan, tier="tls"), numbers, survivors, side, bytes(summed))
+        plain.advance(commit, bytes(summed))
 
         steps += 1
         assert masked.version == plain.version  # theta, momentum, acc, scales, phi, C: by digest
@@ -219,16 +221,3 @@ def test_a_schedule_with_masks_and_without_gives_the_same_versions_to_the_bit() 
     assert steps == len(SCHEDULE) - 1
     assert masked.version.momentum
     assert any(r.any() for r in masked.residuals.values())
-
-
-def advance(
-    run: Run,
-    plan: Plan,
-    numbers: Mapping[WorkerId, Numbers],
-    survivors: tuple[WorkerId, ...],
-    side: SideValues,
-    content: bytes,
-) -> None:
-    digest = canonical.digest_of(content)
-    commit = Commit(plan, dict(numbers), survivors, side, digest, len(content))
-    run.advance(commit, content)

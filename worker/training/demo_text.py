@@ -13,6 +13,8 @@ from typing import Final
 _LEFT_OUT: Final = frozenset(
     {"site-packages", "dist-packages", "test", "tests", "idlelib", "encodings", "__pycache__"}
 )
+_HELD_OUT: Final = 200_000
+"""Bytes at most, in equal parts from each share."""
 _LONGEST_HELD_OUT: Final = 40_000
 """Bytes: no single long file fills the validation mix."""
 
@@ -30,18 +32,17 @@ class StandardLibrary:
     validation: Mapping[str, str]
 
 
-def stdlib_shares(num_workers: int, validation_bytes: int = 200_000) -> StandardLibrary:
+def stdlib_shares(num_workers: int) -> StandardLibrary:
     """Split the standard library of this interpreter: the same on every call.
 
     Args:
         num_workers: shares to make, of about equal size, each of neighbouring top-level names.
-        validation_bytes: most bytes held out, in equal parts from each share.
     """
     files = dict(_sources(Path(sysconfig.get_paths()["stdlib"])))
     shares = [dict(s) for s in _split(files, num_workers)]
     validation: dict[str, str] = {}
     for share in shares:
-        room = validation_bytes // num_workers
+        room = _HELD_OUT // num_workers
         for path in sorted(share, key=lambda p: sha256(p.encode()).digest()):
             num_bytes = len(share[path].encode())
             if num_bytes <= min(room, _LONGEST_HELD_OUT):

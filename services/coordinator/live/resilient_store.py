@@ -28,6 +28,7 @@ from services.coordinator.live.embedded_valkey import EmbeddedValkey
 from services.coordinator.live.redis_store import RedisStore
 from services.coordinator.live.store import Changes, Store, StoreMemory, Tables
 from services.process.told import to_its_end
+from services.wire.backoff import RetryBackoff
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class ResilientStore:
 
     async def _until_done(self, call: Callable[[], Awaitable[T]]) -> T:
         """Return what `call` returns, once the store lets it."""
-        pause_s, said = _FIRST_PAUSE_S, set[str]()
+        backoff, said = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), set[str]()
         while True:
             try:
                 done = await call()
@@ -147,8 +148,7 @@ class ResilientStore:
                     log.warning("%s; nothing is decided until the store does it", e)
                     said.add(str(e))
                 self._held_up = _Trouble.after(self._held_up, e, self._now_s())
-                await self._sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                await self._sleep(backoff.wait_s(None))
                 await asyncio.to_thread(self._restart_server)
             else:
                 break

@@ -78,9 +78,6 @@ class Lease(Protocol):
     def release(self) -> None:
         """Give the lease up; where another holds it nothing happens."""
 
-    def close(self) -> None:
-        """Close the connection; the lease stays until it runs out."""
-
 
 class Store(Protocol):
     """The tables of one run, for one coordinator."""
@@ -110,13 +107,6 @@ class Store(Protocol):
 
         Raises:
             StaleLeaderError: the lease is not held.
-        """
-
-    async def ping(self) -> None:
-        """Return if the store answers.
-
-        Raises:
-            StorageError: it does not.
         """
 
     async def memory(self) -> StoreMemory:

@@ -143,9 +143,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
             self._sessions.discard(session.id)
             self._let_go(worker, context, handling)
 
-        session = Session(
-            SessionId(secrets.token_hex(8)), worker, context.peer(), next_seq, overrun
-        )
+        session = Session(SessionId(secrets.token_hex(8)), worker, next_seq, overrun)
         # No await from here to the registration: records appended meanwhile must not be missed.
         self._sessions.add(session)
         self._reports.joined(worker, join.boot, certificate_end_s(context))

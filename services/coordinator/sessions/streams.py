@@ -152,14 +152,12 @@ class Session:
         self,
         session: SessionId,
         worker: WorkerId,
-        address: str,
         next_seq: int,
         overrun: Callable[[], None],
     ) -> None:
         self.id = session
         self._overrun = overrun
         self.worker = worker
-        self.address = address
         self._next_seq = next_seq
         self._waiting: asyncio.Queue[session_pb2.ConnectResponse | None] = asyncio.Queue()
         self._over = False

@@ -6,11 +6,6 @@ Only their logs would name it; so the log of the process whose certificate it is
 import logging
 from collections.abc import Callable
 
-from common.errors import ConfigError
-from services.config.settings import TlsSettings
-from services.trust.identity import Role
-from services.trust.own import check_own
-
 log = logging.getLogger(__name__)
 
 
@@ -35,12 +30,3 @@ class OwnCertificate:
             log.error("no new connection is accepted by its caller: %s", self._said)
         else:
             log.info("this process's certificate is fit again")
-
-
-def own_certificate_fault(tls: TlsSettings, run: str) -> str:
-    """Return what is wrong with a coordinator's certificate by now; "" if nothing."""
-    try:
-        check_own(tls, run, (Role.COORDINATOR,))
-    except ConfigError as e:
-        return str(e)
-    return ""

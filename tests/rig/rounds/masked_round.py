@@ -1,6 +1,6 @@
 """One masked round in memory: the coordinator's `Round` and the members' halves, nothing faked.
 
-Each member goes as far as `lost` lets it. What the tls tier would have summed is kept beside, so
+Each member goes as far as `lost` lets it. What the tls tier would have summed its members keep, so
 that both can be compared.
 """
 
@@ -24,6 +24,7 @@ from coordinator.ports import (
     Message,
     OpenSpool,
     Seal,
+    Secrets,
     Send,
     Signatures,
     Survivors,
@@ -31,9 +32,8 @@ from coordinator.ports import (
 from coordinator.round import Round
 from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from tests.rig.rounds.masked_members import Cloud
-from tests.rig.rounds.small_run import NUMBERS, Run
-from worker.rounds.attempt import Attempt
-from worker.rounds.round import WorkerRound
+from tests.rig.rounds.member import Member
+from tests.rig.rounds.small_run import NUMBERS, Run, spooled
 
 RESOLVE_TIMEOUT_S = 30.0
 
@@ -54,37 +54,50 @@ class Played:
     """What came of a round.
 
     Args:
-        plain: of each member that got so far, the payload as the tls tier would send it.
-        residuals: likewise, the next residual.
-        kappas: likewise, what it checks the sum with.
+        members: those that answered.
     """
 
     round: Round
+    members: dict[WorkerId, Member] = field(default_factory=dict)
     u2: tuple[WorkerId, ...] = ()
-    plain: dict[WorkerId, bytes] = field(default_factory=dict)
     spool: dict[WorkerId, list[bytes]] = field(default_factory=dict)
-    residuals: dict[WorkerId, F32] = field(default_factory=dict)
-    kappas: dict[WorkerId, bytes] = field(default_factory=dict)
-    workers: dict[WorkerId, WorkerRound] = field(default_factory=dict)
     compute: Compute | None = None
     terms: Terms | None = None
+
+    def plain(self, worker: WorkerId) -> bytes:
+        """Return what a member would have sent in the tls tier."""
+        assert self.terms is not None
+        return spooled(replace(self.terms.layout, masked=False), self.members[worker].plain)
+
+    def kappa(self, worker: WorkerId) -> bytes:
+        """Return what a member checks the sum with."""
+        attempt = self.members[worker].attempt
+        assert attempt is not None
+        return attempt.kappa
 
     def aggregate(self) -> tuple[SideValues, bytes]:
         """Unmask the sum, as the commit process does."""
         assert self.compute is not None
         assert self.compute.secrets is not None
         assert self.terms is not None
-        content = bytearray()
-        context = bytes.fromhex(self.compute.secrets.context)
-        side = masked_aggregate(
-            self.terms.layout,
-            {w: shards_of(self.spool[w]) for w in self.compute.survivors},
-            sum_masks(self.compute.plan, self.compute.secrets),
-            Tagger(self.terms.layout, (context,)),
-            self.terms.scales.energy_cap,
-            content.extend,
-        )
-        return side, bytes(content)
+        spool = {w: self.spool[w] for w in self.compute.survivors}
+        return unmasked(self.terms, self.compute.plan, self.compute.secrets, spool)
+
+
+def unmasked(
+    terms: Terms, plan: Plan, secrets: Secrets, spool: Mapping[WorkerId, list[bytes]]
+) -> tuple[SideValues, bytes]:
+    """Return the sum of the survivors' uploads, as the commit process makes it."""
+    content = bytearray()
+    side = masked_aggregate(
+        terms.layout,
+        {w: shards_of(shards) for w, shards in spool.items()},
+        sum_masks(plan, secrets),
+        Tagger(terms.layout, (bytes.fromhex(secrets.context),)),
+        terms.scales.energy_cap,
+        content.extend,
+    )
+    return side, bytes(content)
 
 
 def shards_of(contents: list[bytes]) -> ReadBytes:
@@ -99,12 +112,11 @@ def shards_of(contents: list[bytes]) -> ReadBytes:
 
 def plan_of(run: Run, clouds: Mapping[WorkerId, Cloud], nonce: str = "1") -> Plan:
     """Return a masked plan with everybody's signed offer."""
-    plan = run.plan()
-    offers = tuple(
+    offers = (
         clouds[o.worker].sign_offer(replace(o, nonce=nonce, tokens=2000, lr_sum=0.04, steps=20))
-        for o in plan.offers
+        for o in run.plan().offers
     )
-    return replace(plan, tier="masked", offers=offers)
+    return run.draft(0, offers, tier="masked")
 
 
 def play(
@@ -141,7 +153,6 @@ class _Play:
     numbers: Mapping[WorkerId, Numbers]
     seed: int
     played: Played
-    attempts: dict[WorkerId, Attempt] = field(default_factory=dict)
     now_s: float = 0.0
     waiting: deque[Effect] = field(default_factory=deque)
 
@@ -183,58 +194,43 @@ class _Play:
                 self.sign(worker, message)
             case Signatures(_, signed) if self.reaches(worker, Loss.SHARES):
                 self.reveal(worker, signed)
-            case End() if worker not in self.lost and not self.revealed(worker):
-                signature = self.attempts[worker].abandon()
-                self.played.round.abandon(worker, signature)
-
-    def revealed(self, worker: WorkerId) -> bool:
-        stage = self.played.workers[worker].stage
-        return stage is not None and stage.revealed
+            case End() if worker not in self.lost:
+                if (signature := self.played.members[worker].ended()) is not None:
+                    self.played.round.abandon(worker, signature)
 
     def answer(self, worker: WorkerId) -> None:
-        half = self.played.workers[worker] = WorkerRound(worker, self.run.algorithm.colluding)
-        (half.offer,) = (o for o in self.plan.offers if o.worker == worker)
-        half.accept(self.plan, self.plan.version, self.plan.digest, 1)
-        attempt = self.attempts[worker] = self.clouds[worker].attempt(self.plan)
-        numbers = self.numbers.get(worker, NUMBERS)
-        half.close(numbers, finite=True, max_staleness=self.run.algorithm.max_staleness)
-        answer, sealed = attempt.answer(numbers)
-        half.answered(answer)
-        self.played.round.answer(worker, answer, sealed)
+        seed = 1000 * self.seed + self.run.workers.index(worker)
+        member = self.played.members[worker] = Member(
+            name=worker,
+            run=self.run,
+            theta=lambda: self.thetas[worker],
+            begin=self.clouds[worker].attempt,
+            draw=lambda num_bytes: seed.to_bytes(num_bytes, "big"),
+            numbers=self.numbers.get(worker, NUMBERS),
+        )
+        (member.round.offer,) = (o for o in self.plan.offers if o.worker == worker)
+        self.played.round.answer(worker, *member.planned(self.plan, 1))
 
     def upload(self, worker: WorkerId, members: Members) -> None:
-        half, attempt = self.played.workers[worker], self.attempts[worker]
-        assert half.name(members.round, members.answers)
-        attempt.named(members.answers, members.sealed)
-        half.expose(members.answers, attempt.kappa)
-        self.played.u2 = tuple(sorted(members.answers))
-        self.played.kappas[worker] = attempt.kappa
+        member, answers = self.played.members[worker], members.answers
+        member.exposed(self.plan, answers, members.sealed)
+        self.played.u2 = tuple(sorted(answers))
         if not self.reaches(worker, Loss.UPLOAD):
             return
-        numbers = {w: a.numbers for w, a in members.answers.items()}
+        numbers = {w: a.numbers for w, a in answers.items()}
         self.played.terms = terms = self.played.terms or self.run.terms(self.plan, numbers)
-        sent = [bytes(s) for s in attempt.protect(terms.layout, self.content(terms, worker))]
+        sent = member.upload(self.plan, answers, terms)
         if self.reaches(worker, Loss.LAST_SHARD):
             self.played.spool[worker] = sent
             self.played.round.upload(worker)
 
-    def content(self, terms: Terms, worker: WorkerId) -> list[bytes]:
-        """Return a member's shards as the tls tier sends them."""
-        plain = replace(terms, layout=replace(terms.layout, masked=False))
-        seed = 1000 * self.seed + self.run.workers.index(worker)
-        payload, residual = self.run.payload(plain, worker, self.thetas[worker], seed)
-        self.played.plain[worker], self.played.residuals[worker] = payload, residual
-        spans = map(plain.layout.shard, range(plain.layout.num_shards))
-        return [payload[offset : offset + length] for offset, length in spans]
-
     def sign(self, worker: WorkerId, message: Survivors) -> None:
-        signature = self.attempts[worker].survived(message.survivors)
+        signature = self.played.members[worker].survived(message.survivors)
         if signature is not None:
             self.waiting.extend(self.played.round.sign(worker, signature, self.now_s))
         elif self.reaches(worker, Loss.SHARES):
             self.reveal(worker, {})
 
     def reveal(self, worker: WorkerId, signatures: Mapping[WorkerId, bytes]) -> None:
-        revealed = self.attempts[worker].reveal(signatures)
-        self.played.workers[worker].reveal()
+        revealed = self.played.members[worker].reveal(signatures)
         self.played.round.reveal(worker, revealed.own, revealed.mask)

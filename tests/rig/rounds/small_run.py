@@ -1,7 +1,9 @@
 """A small run in memory: genesis, files, plans, and whole rounds through the real arithmetic."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from common.documents import (
 )
 from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema, TensorSpec
+from common.shards import PayloadLayout
 from common.terms import Terms, round_bits, round_fragment, round_terms
 from common.weight import threshold
 from coordinator.sums.aggregate import aggregate
@@ -57,6 +60,15 @@ def values_of(vector: F32) -> ReadValues:
 
 def bytes_of(content: bytes) -> ReadBytes:
     return lambda offset, length: content[offset : offset + length]
+
+
+def spooled(layout: PayloadLayout, shards: Sequence[bytes]) -> bytes:
+    """Return shards as they lie in a spool's file, holes and all."""
+    content = bytearray(layout.total_bytes)
+    for index, shard in enumerate(shards):
+        offset, length = layout.shard(index)
+        content[offset : offset + length] = shard
+    return bytes(content)
 
 
 def zero_padded(schema: ModelSchema, vector: F32) -> F32:
@@ -102,28 +114,41 @@ class Run:
     def theta(self) -> F32:
         return self.blobs.vector(self.version.theta)
 
+    @property
+    def head(self) -> tuple[int, Digest]:
+        """Number and digest of the version, as an offer names them."""
+        return self.version.commits, canonical.digest(self.version)
+
     def plan(self, live_speed: int | None = None) -> Plan:
-        digest = canonical.digest(self.version)
-        offers = tuple(
-            Offer("small", w, "", "", self.version.commits, digest, 1, 1.0, 0, 1, speed, 0)
+        """Return the plan of a tls round of all workers."""
+        offers = (
+            Offer("small", w, "", "", *self.head, 1, 1.0, 0, 1, speed, 0)
             for w, speed in zip(self.workers, self.speeds, strict=True)
         )
-        return Plan(
-            run="small",
-            round=RoundId("0" * 32),
-            tier="tls",
-            version=self.version.commits,
+        speed = sum(self.speeds) if live_speed is None else live_speed
+        return self.draft(0, offers, tier="tls", live_speed=speed)
+
+    def draft(self, num: int, offers: Iterable[Offer], **changes: Any) -> Plan:
+        """Return the plan of round number `num`, an honest coordinator's but for `changes`."""
+        ordered = tuple(sorted(offers, key=lambda o: o.worker))
+        version, digest = self.head
+        plan = Plan(
+            run=self.genesis.run,
+            round=RoundId(f"{num:032x}"),
+            tier=self.algorithm.tier,
+            version=version,
             digest=digest,
-            fragment=round_fragment(self.algorithm.codec, self.version.commits),
-            bits=round_bits(self.algorithm.codec, self.version.commits),
-            threshold=threshold(len(offers), self.algorithm),
-            live_speed=sum(self.speeds) if live_speed is None else live_speed,
-            num_live=len(offers),
+            fragment=round_fragment(self.algorithm.codec, version),
+            bits=round_bits(self.algorithm.codec, version),
+            threshold=threshold(len(ordered), self.algorithm),
+            live_speed=sum(o.speed for o in ordered),
+            num_live=len(ordered),
             hours=0.0,
             key_timeout_s=1.0,
             upload_timeout_s=1.0,
-            offers=offers,
+            offers=ordered,
         )
+        return replace(plan, **changes)
 
     def numbers(self) -> dict[WorkerId, Numbers]:
         return dict.fromkeys(self.workers, NUMBERS)
@@ -133,10 +158,16 @@ class Run:
             self.genesis, self.version, plan, numbers or self.numbers(), self.blobs.read
         )
 
-    def payload(
-        self, terms: Terms, worker: WorkerId, theta: F32, seed: int = 1, loss_2_20: int = 2**20
-    ) -> tuple[bytes, F32]:
-        """Return one member's spooled payload and its next residual."""
+    def encoded(
+        self,
+        terms: Terms,
+        worker: WorkerId,
+        theta: F32,
+        key: bytes,
+        own_clip: float = math.inf,
+        loss_2_20: int = 2**20,
+    ) -> tuple[list[bytes], F32]:
+        """Return one member's shards before any mask, and its next residual."""
         residual = self.residuals.get(worker)
         work = Sources(
             values_of(self.theta()),
@@ -148,13 +179,17 @@ class Run:
         def keep(start: int, values: F32) -> None:
             kept[start : start + len(values)] = values
 
+        lengths = measure(terms, work)
+        made = shards(terms, worker, work, lengths, keep, key, loss_2_20, own_clip)
+        return [bytes(shard) for shard in made], kept
+
+    def payload(
+        self, terms: Terms, worker: WorkerId, theta: F32, seed: int = 1, loss_2_20: int = 2**20
+    ) -> tuple[bytes, F32]:
+        """Return one member's spooled payload and its next residual."""
         key = seed.to_bytes(16, "big")
-        plain = shards(terms, worker, work, measure(terms, work), keep, key, loss_2_20)
-        spooled = bytearray(terms.layout.total_bytes)
-        for index, shard in enumerate(plain):
-            offset, length = terms.layout.shard(index)
-            spooled[offset : offset + length] = shard
-        return bytes(spooled), kept
+        made, kept = self.encoded(terms, worker, theta, key, loss_2_20=loss_2_20)
+        return spooled(terms.layout, made), kept
 
     def commit(
         self,
@@ -173,7 +208,7 @@ class Run:
             )
         content = bytearray()
         side = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
-        return self._commit(plan, numbers, tuple(spool), side, bytes(content)), bytes(content)
+        return self.commit_of(plan, numbers, tuple(spool), side, bytes(content)), bytes(content)
 
     def advance(self, commit: Commit, content: bytes) -> Version:
         self.version = advance(
@@ -186,7 +221,7 @@ class Run:
         )
         return self.version
 
-    def _commit(
+    def commit_of(
         self,
         plan: Plan,
         numbers: Mapping[WorkerId, Numbers] | None,
@@ -194,6 +229,7 @@ class Run:
         side: SideValues,
         content: bytes,
     ) -> Commit:
+        """Return the commit of a sum."""
         return Commit(
             plan=plan,
             numbers=dict(numbers or self.numbers()),

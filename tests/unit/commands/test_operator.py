@@ -61,8 +61,8 @@ def test_a_status_is_a_few_lines_and_a_table() -> None:
         "privacy: the coordinator sees every update",
         "loss 2.346 nats, accuracy 43.2% at version 11",
         "",
-        "worker  version  staleness  steps/s  tokens  sent MB  state",
-        "aws     12       1.2        8.0      123456  2.5      in round: collect_masked",
+        "worker  version  staleness  steps/s  tokens  sent    state",
+        "aws     12       1.2        8.0      123.5k  2.5 MB  collect masked",
     ]
 
 

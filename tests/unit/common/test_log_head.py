@@ -85,7 +85,7 @@ def test_a_commit_that_cannot_be_is_refused_with_the_reason(
 
 def test_what_moves_nothing_names_the_head(coordinator: Coordinator) -> None:
     head = head_of(coordinator)
-    evaluated = coordinator.append(evaluation=Evaluation(1, 2.0, 0.5, 7.4, 100))  # type: ignore[arg-type]
+    evaluated = coordinator.append(evaluation=Evaluation(1, 2.0, 0.5, 7.4, 100))
     for lie in (
         replace(evaluated, digest=NOWHERE),
         replace(evaluated, version=0),

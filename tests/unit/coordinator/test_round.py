@@ -4,40 +4,26 @@ from itertools import product
 import pytest
 
 from common import canonical
-from common.documents import Algorithm, Answer, Commit, Numbers, Offer, Plan, SideValues
+from common.documents import Algorithm, Answer, Commit, Numbers, Offer, SideValues
 from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.rounds import AbortReason, Phase
 from coordinator.ports import Compute, Computed, OpenSpool, Save, Seal, Send
 from coordinator.round import NEXT_PHASES, Round
 from tests.rig.rounds.run_script import numbers
+from tests.rig.rounds.small_run import Run
 
 A, B, C, D = (WorkerId(x) for x in ("aws", "azure", "gcp", "onprem"))
 ID = RoundId("0" * 32)
 RESOLVE_TIMEOUT_S = 20.0
+RUN = Run()
 
 
 def new_round(*workers: WorkerId, threshold: int = 2) -> Round:
     """Return a round that has just told its members of the plan, at 0 s."""
-    offers = tuple(
-        Offer("small", w, "b1", w, 0, Digest("0" * 64), 2000, 0.04, 0, 20, 100, 0) for w in workers
-    )
-    plan = Plan(
-        run="small",
-        round=ID,
-        tier="tls",
-        version=0,
-        digest=Digest("0" * 64),
-        fragment=0,
-        bits=8,
-        threshold=threshold,
-        live_speed=400,
-        num_live=4,
-        hours=0.0,
-        key_timeout_s=5.0,
-        upload_timeout_s=30.0,
-        offers=offers,
-    )
+    offers = (Offer("small", w, "b1", w, *RUN.head, 2000, 0.04, 0, 20, 100, 0) for w in workers)
+    waits = {"key_timeout_s": 5.0, "upload_timeout_s": 30.0}
+    plan = RUN.draft(0, offers, threshold=threshold, live_speed=400, num_live=4, **waits)
     sessions = {w: SessionId(f"{w}-1") for w in workers}
     r = Round(plan, Algorithm(), 1, sessions, RESOLVE_TIMEOUT_S)
     r.open(0.0)

@@ -86,7 +86,7 @@ def test_each_process_has_a_certificate_for_its_role_and_is_a_member(layout):
         Role.WORKER: load_worker(layout.config("aws"), {}).tls,
     }
     for role, files in tls.items():
-        identity = check_own(files, "tiny", (role,))
+        identity = check_own(files, "tiny", (role,)).identity
         assert members[identity.name] == identity
     assert members["onprem"].role is Role.WORKER
 

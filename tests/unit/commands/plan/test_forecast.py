@@ -14,7 +14,6 @@ from commands.plan.options import PlanOptions, read_options
 from commands.plan.room import (
     Kept,
     evaluator_memory_bytes,
-    kept_after,
     most_kept,
     version_files,
     worker_memory_bytes,
@@ -171,7 +170,7 @@ def test_shards_are_counted_as_the_layout_cuts_them(algorithm: Algorithm, parame
     found = genesis(algorithm, parameters)
     layout = round_layout(found, 8, 0)
     talk = Conversation((), (), 0)
-    counted = round_traffic(found, layout, 3, talk)["sent"]["update"]
+    counted = round_traffic(layout, 3, talk)["sent"]["update"]
     sent = TrafficCounts()
     for index in range(layout.num_shards):
         length = layout.shard(index)[1]
@@ -181,9 +180,6 @@ def test_shards_are_counted_as_the_layout_cuts_them(algorithm: Algorithm, parame
 
 
 def test_what_is_kept_follows_from_what_the_coordinator_deletes() -> None:
-    assert kept_after(0, 8) == Kept(versions=1, aggregates=0)
-    assert kept_after(7, 8) == Kept(versions=3, aggregates=7)
-    assert kept_after(16, 8) == Kept(versions=3, aggregates=8)
     assert most_kept(8) == Kept(versions=4, aggregates=15)
 
 

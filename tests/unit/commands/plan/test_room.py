@@ -15,7 +15,6 @@ from common.schema import ModelSchema, TensorSpec
 from services.config.presets import DEFAULT_PRESET, PRESETS
 from services.config.settings import CoordinatorSettings, EvaluatorSettings, WorkerSettings
 
-ADAMW_BYTES: Final = 8
 NUM_VALUES: Final = 10**8
 SNAPSHOT_EVERY: Final = 8
 DEFAULT: Final = Genesis(
@@ -38,7 +37,7 @@ def in_models(num_bytes: float) -> float:
 @pytest.mark.parametrize(
     ("kind", "role", "num_bytes"),
     [
-        (WorkerSettings, "worker", room.worker_disk_peak(DEFAULT, ADAMW_BYTES)),
+        (WorkerSettings, "worker", room.worker_disk_peak(DEFAULT, room.ADAMW_BYTES)),
         (EvaluatorSettings, "evaluator", room.evaluator_disk_peak(DEFAULT)),
     ],
 )

@@ -42,7 +42,7 @@ def test_a_key_stays_where_it_was_made_and_its_certificate_fits(
 
     assert not list(authority.glob("aws.key"))
     tls = TlsSettings(ca=authority / "ca.pem", certificate=signed, key=here / "aws.key")
-    assert check_own(tls, RUN, (Role.WORKER,), name="aws").organisation == "acme"
+    assert check_own(tls, RUN, (Role.WORKER,), name="aws").identity.organisation == "acme"
     assert MemberList(authority / "members.yaml", RUN).members["aws"].role is Role.WORKER
 
 

@@ -50,7 +50,7 @@ def test_a_part_of_a_genesis_is_called_one_before_a_model_is_built(
 ) -> None:
     path = made(tmp_path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ConfigError, match=rf"\({kept} bytes\) is no genesis, or a part .* move it"):
+    with pytest.raises(ConfigError, match=r"--out: .* may have left a part .* move it"):
         made(tmp_path, learner="no_such_module:build")
     path.unlink()
     load_genesis(made(tmp_path))

@@ -24,7 +24,7 @@ def changed(tls: TlsSettings, **paths: Path) -> TlsSettings:
 
 def test_a_good_certificate_tells_who_we_are(tmp_path: Path) -> None:
     tls = tls_files(tmp_path, authority())
-    found = check_own(tls, RUN, (Role.WORKER,), name="aws")
+    found = check_own(tls, RUN, (Role.WORKER,), name="aws").identity
     assert found == Identity(RUN, Role.WORKER, "acme", "aws")
     assert isinstance(channel_credentials(tls, RUN, Role.WORKER), grpc.ChannelCredentials)
 

@@ -46,7 +46,6 @@ from common.documents import (
     Algorithm,
     Answer,
     Codec,
-    Commit,
     Numbers,
     Offer,
     Outer,
@@ -58,7 +57,7 @@ from common.documents import (
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout, unpack_side_values
 from common.terms import round_terms
-from common.weight import share, threshold
+from common.weight import share
 from coordinator.sums.aggregate import aggregate
 from protos.v1 import session_pb2
 from services.observe.metrics import WorkerMetrics
@@ -453,20 +452,10 @@ class Books(RuleBasedStateMachine):
 
     def _plan(self, own: tuple[Offer, ...]) -> Plan:
         run, number = self.coordinator.run, len(self.versions) - 1
-        plan = run.plan()
-        others = tuple(replace(o, version=number) for o in plan.offers)
-        offers = tuple(sorted((*own, *others), key=lambda o: o.worker))
+        others = tuple(replace(o, version=number) for o in run.plan().offers)
         self.num_rounds += 1
-        return replace(
-            plan,
-            round=RoundId(f"{self.num_rounds:032x}"),
-            tier=self.algorithm.tier,
-            version=number,
-            threshold=threshold(len(offers), self.algorithm),
-            live_speed=sum(o.speed for o in offers) + self.num_rounds % 3,
-            num_live=len(offers),
-            offers=offers,
-        )
+        plan = run.draft(self.num_rounds, (*own, *others), version=number)
+        return replace(plan, live_speed=plan.live_speed + self.num_rounds % 3)
 
     def _commit(
         self,
@@ -486,15 +475,8 @@ class Books(RuleBasedStateMachine):
         content = bytearray()
         side = aggregate(terms, {w: bytes_of(p) for w, p in spool.items()}, content.extend)
         content += bytes(terms.layout.aggregate_bytes(len(survivors)) - len(content))  # tags
-        commit = Commit(
-            plan=plan,
-            numbers=dict(numbers),
-            survivors=tuple(sorted(survivors)),
-            lanes=side,
-            aggregate=run.blobs.write(bytes(content)),
-            aggregate_bytes=len(content),
-        )
-        run.blobs.write(canonical.encode(run.advance(commit, bytes(content))))
+        commit = run.commit_of(plan, numbers, tuple(sorted(survivors)), side, bytes(content))
+        record = self.coordinator.commit(commit, bytes(content))
         self.head = arithmetic.step(
             self.sum_rules,
             self.head,
@@ -507,8 +489,7 @@ class Books(RuleBasedStateMachine):
             share=share(plan, commit.survivors),
         )
         self.versions.append((run.version, self.head))
-        self.coordinator.number += 1
-        return self.coordinator.append(commit=commit)
+        return record
 
     def _sent(self, closed: Round, numbers: dict[WorkerId, Numbers]) -> Sent:
         """Return what the page makes of the frozen work and the payload that is on the disk."""

@@ -12,7 +12,8 @@ from common.secagg.transcript import (
     plan_hash,
     signed_content,
 )
-from tests.attacks.harness import A, Answers, B, C, Cloud, Registry, Table, V, refused
+from tests.attacks.harness import A, Answers, B, C, Cloud, Registry, Table, V
+from tests.rig.rounds.member import refused
 from tests.rig.rounds.small_run import NUMBERS
 from worker.rounds.attempt import Attempt
 from worker.rounds.round import Rule

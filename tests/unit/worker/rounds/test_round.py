@@ -18,7 +18,8 @@ from common.documents import (
 )
 from common.errors import BadCommitError
 from common.ids import Digest, RoundId, WorkerId
-from worker.rounds.round import Fate, RefusedError, Rule, Stage, WorkerRound, WorkState
+from tests.rig.rounds.member import refused
+from worker.rounds.round import Fate, Rule, Stage, WorkerRound, WorkState
 
 A, B, C = (WorkerId(w) for w in ("aws", "azure", "gcp"))
 HEAD = Digest("1" * 64)
@@ -50,10 +51,6 @@ def record(commit: Commit | None = None, abort: Abort | None = None) -> Record:
 
 def committed(*survivors: WorkerId, plan: Plan = PLAN) -> Record:
     return record(Commit(plan, {}, survivors, SideValues(1, 1, 0), HEAD, 1))
-
-
-def refused(rule: Rule) -> pytest.RaisesExc[RefusedError]:
-    return pytest.RaisesExc(RefusedError, check=lambda e: e.rule is rule)
 
 
 @pytest.fixture

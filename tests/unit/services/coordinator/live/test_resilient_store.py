@@ -72,8 +72,8 @@ async def test_a_store_that_does_not_answer_is_asked_until_it_does_and_changes_o
     await bench.steady.apply(MEMBER)
     assert bench.server.tables[Table.ROUND] == {OPEN: b"plan"}
     assert bench.server.op_seq == 2
-    assert bench.paused_s == sorted(bench.paused_s)
-    assert (len(bench.paused_s), max(bench.paused_s), bench.revived) == (8, 2.0, 8)
+    assert (len(bench.paused_s), bench.revived) == (8, 8)
+    assert bench.paused_s[0] < 0.2 < 1.0 <= min(bench.paused_s[-3:]) <= max(bench.paused_s) <= 3.0
 
 
 async def test_an_emptied_store_is_rebuilt_from_what_it_had_answered_for() -> None:

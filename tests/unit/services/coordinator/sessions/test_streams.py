@@ -37,7 +37,7 @@ def message(text: str) -> session_pb2.ConnectResponse:
 
 def unread(overruns: list[str]) -> Session:
     """Return the stream of a worker that reads nothing."""
-    return Session(SessionId("s"), WorkerId("aws"), "ip", 0, lambda: overruns.append("over"))
+    return Session(SessionId("s"), WorkerId("aws"), 0, lambda: overruns.append("over"))
 
 
 async def test_of_a_stream_that_nobody_reads_the_queue_is_given_up_and_grows_no_more() -> None:

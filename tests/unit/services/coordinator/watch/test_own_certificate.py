@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from services.coordinator.watch.own_certificate import OwnCertificate, own_certificate_fault
+from services.config.renewed import fault_of
+from services.coordinator.watch.own_certificate import OwnCertificate
 from services.trust.identity import Role
+from services.trust.own import check_own
 from tests.rig.certificates import RUN, authority, tls_files
 
 
@@ -18,7 +20,7 @@ def test_a_coordinator_whose_certificate_ends_says_so_once_and_that_it_is_fit_ag
         tls_files(tmp_path, ours, Role.COORDINATOR, "main", days=(days[0], days[1]))
 
     tls = tls_files(tmp_path, ours, Role.COORDINATOR, "main")
-    own = OwnCertificate(lambda: own_certificate_fault(tls, RUN))
+    own = OwnCertificate(lambda: fault_of(lambda: check_own(tls, RUN, (Role.COORDINATOR,))))
     for days in ((-1, 1), (-2, -1), (-1, 1)):
         issued(*days)
         for _ in range(4):
