@@ -27,11 +27,13 @@ class Verdict:
 
     Args:
         first_fault: the first record or file that is not as it must be; "" = all are.
+        start: the version that the replay began on.
     """
 
     findings: list[Finding] = field(default_factory=list)
     trusted: list[str] = field(default_factory=list)
     first_fault: str = ""
+    start: int = 0
 
     @property
     def proven(self) -> bool:
@@ -111,10 +113,14 @@ class Check:
         self._is_at_head = replay.at == head.digest and head.next_seq == run.num_records()
         made = f"{replay.num_steps} sums make of version {start.version} version {head.version}"
         self.verdict.found("sums", faults, f"{made}, bit for bit")
+        self.verdict.start = start.version
         if start.version:
+            whose = (
+                "its members' words" if run.genesis.algorithm.masked else "the coordinator's word"
+            )
             self.verdict.trusted.append(
                 f"sums up to version {start.version} are not kept (snapshot_every) and cannot be "
-                "replayed: that version is as it lies there"
+                f"replayed: that version rests on {whose} alone"
             )
 
     def files(self) -> None:

@@ -131,6 +131,7 @@ def _json(verdict: Verdict, head: LogHead, genesis: Genesis) -> str:
         "num_records": head.next_seq,
         "version": head.version,
         "digest": head.digest,
+        "replayed_from": verdict.start,
         "checks": [asdict(finding) for finding in verdict.findings],
         "trusted": verdict.trusted,
     }
@@ -144,8 +145,8 @@ def _lines(verdict: Verdict, head: LogHead, genesis: Genesis) -> Iterator[str]:
     for sentence in verdict.trusted:
         yield f"trust  {sentence}"
     if verdict.proven:
-        signed = "signed " * genesis.algorithm.masked
-        made = f"is what these {signed}sums make, bit for bit"
+        signed, of = "signed " * genesis.algorithm.masked, f" of version {verdict.start}"
+        made = f"is what these {signed}sums make{of * (verdict.start > 0)}, bit for bit"
         yield f"proven: version {head.version}, {head.digest}, {made}"
     else:
         yield f"not proven: {verdict.first_fault}"
