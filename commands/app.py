@@ -261,6 +261,27 @@ def report(
     _run("commands.report.main", "main", run, **arguments)
 
 
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A coordinator's data_dir, or a run's folder.")],
+    genesis: Annotated[
+        Path | None, typer.Option(help="The run's genesis.json, as your own process pins it.")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(help="The federation's CA certificate.")] = None,
+    pins: Annotated[Path | None, typer.Option(help="Workers' keys, as in trust.pins.")] = None,
+    operators: Annotated[
+        Path | None, typer.Option(help="Operators' keys, as in trust.operators.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="An exported model; FOLDER/model if it is there.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say whether a run's model is what its signed sums make, from its files alone."""
+    files = {"genesis": genesis, "ca": ca, "pins": pins, "operators": operators, "model": model}
+    _run("commands.verify.main", "main", folder, **files, as_json=json)
+
+
 @certs.command("init")
 def certs_init(
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],

@@ -4,10 +4,31 @@ Whoever leads a run writes its log. That it may not choose the base of a sum at 
 the masked tier takes a roll-back only with an operator's signature, and each signature once.
 """
 
-from common.documents import Rollback
+from common.documents import Record, Rollback
+from common.errors import ProtocolError
 from common.ids import Digest
+from common.parties import Admits
 from common.secagg.signatures import IdentityPublicKey
-from common.secagg.transcript import is_signed, signed_content
+from common.secagg.transcript import certificate_der, is_signed, signed_content
+
+
+def rollback_complaint(record: Record, genesis: Digest, last_seq: int, operators: Admits) -> str:
+    """Return why a roll-back's record is no operator's; "" if it is.
+
+    Args:
+        genesis: digest of the run's genesis.
+        last_seq: of the newest roll-back before it; -1 = there was none.
+        operators: whose certificate it is, though it may have ended since.
+    """
+    rollback = record.rollback
+    assert rollback is not None
+    if rollback.order is None:
+        return "no operator has signed it"
+    try:
+        party = operators(certificate_der(rollback.order.certificate, rollback.by))
+    except ProtocolError as e:
+        return str(e)
+    return order_complaint(rollback, record.digest, genesis, record.seq, last_seq, party.key)
 
 
 def order_complaint(

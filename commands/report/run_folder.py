@@ -192,7 +192,7 @@ def read_run(folder: Path, genesis: Path | None = None) -> RunData:
     for line in lines.read():
         lines.add(line)
     lines.measure(result)  # the last one may have come after the last line
-    path = genesis or _kept_genesis(folder)
+    path = genesis or kept_genesis(folder)
     document = None if path is None else load_genesis(path)
     if document is not None and document.run != result.run:
         raise ConfigError(
@@ -313,7 +313,8 @@ def _open(path: Path) -> BinaryIO:
         ) from None
 
 
-def _kept_genesis(folder: Path) -> Path | None:
+def kept_genesis(folder: Path) -> Path | None:
+    """Return where the genesis lies in or beside a run's folder; None where it does not."""
     places = (folder, folder / "genesis", folder.parent / "genesis")
     return next((p / GENESIS for p in places if (p / GENESIS).is_file()), None)
 

@@ -7,6 +7,7 @@ Documents have one canonical form (`common/canonical.py`), so their bytes need n
 A signature covers its document without the field that holds it.
 """
 
+import contextlib
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import replace
@@ -73,6 +74,17 @@ def is_signed(
     except BadSignatureError:
         return False
     return True
+
+
+def num_signed(
+    plan: Plan, purpose: SignedPurpose, content: bytes, signatures: Mapping[WorkerId, str] | None
+) -> int:
+    """Return how many members of a masked plan signed this."""
+    valid = 0
+    for worker, signature in (signatures or {}).items():
+        with contextlib.suppress(BadKeyError):  # no member
+            valid += is_signed(identity_of(plan, worker), purpose, content, signature)
+    return valid
 
 
 def offered_keys(offer: Offer) -> tuple[EncPublicKey, MaskPublicKey]:

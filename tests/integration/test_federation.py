@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from commands.demo.federation import Federation
 from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR, FederationSpec, WorkerSpec
 from commands.report.run_folder import read_run
+from commands.verify.main import main as verify
 from common import canonical
 from common.documents import Record, Version
 from common.ids import Digest
@@ -178,6 +179,7 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
         kept = [federation.layout.state(name), *federation.layout.state(name).rglob("*")]
         assert len(kept) > 5
         assert not [p for p in kept if p.lstat().st_mode & 0o077 and not p.is_symlink()]
+    assert verify(federation.layout.folder, as_json=True) is Exit.OVER
 
 
 @TIERS

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 from common import canonical
 from common.documents import Attestation, Counters, Genesis, Offer, Plan, Record
-from common.errors import ProtocolError
-from common.orders import order_complaint
+from common.orders import rollback_complaint
 from common.parties import Admits
-from common.secagg.transcript import abandon_content, certificate_der, signed_content
+from common.secagg.transcript import abandon_content, signed_content
 from common.words import word_about
 from worker.rounds.attempt import Attempt, MaskedMember, OfferSecrets
 from worker.rounds.belief import Belief
@@ -115,16 +114,7 @@ class MaskedTier:
         assert record.rollback is not None
         if Rule.RECORD in self._member.unsafe:
             return ""
-        order = record.rollback.order
-        if order is None:
-            return "no operator has signed it"
-        try:
-            party = self._operators(certificate_der(order.certificate, record.rollback.by))
-        except ProtocolError as e:
-            return str(e)
-        return order_complaint(
-            record.rollback, record.digest, self._id, record.seq, last_seq, party.key
-        )
+        return rollback_complaint(record, self._id, last_seq, self._operators)
 
     def complaint(self, record: Record) -> str:
         """Return why nobody's word for a commit counts here; "" if nothing is wrong with them."""

@@ -15,7 +15,6 @@ on; an offer is used up by the first plan accepted. What each rule refuses is li
 `trust.py`. Nothing here reads a clock or sends a message: `services/worker/agent.py` does.
 """
 
-import contextlib
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,10 +22,10 @@ from typing import Final
 
 from common import canonical
 from common.documents import Answer, Attestation, Commit, Numbers, Offer, Plan, Record
-from common.errors import BadCommitError, BadKeyError, CrosscloudError
+from common.errors import BadCommitError, CrosscloudError
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.labels import SignedPurpose
-from common.secagg.transcript import abandon_content, identity_of, is_signed, list_content
+from common.secagg.transcript import abandon_content, list_content, num_signed
 from common.thresholds import abandons_needed
 
 RESOLVE_PATIENCE: Final = 3
@@ -353,11 +352,7 @@ class WorkerRound:
         """Return whether enough members of the plan signed; without rule 7 nobody has to."""
         if Rule.UNRESOLVED in self._unsafe:
             return True
-        valid = 0
-        for worker, signature in (signatures or {}).items():
-            with contextlib.suppress(BadKeyError):  # no member
-                valid += is_signed(identity_of(plan, worker), purpose, content, signature)
-        return valid >= needed
+        return num_signed(plan, purpose, content, signatures) >= needed
 
     def _refuse(self, round_id: RoundId, rule: Rule, sentence: str) -> None:
         if rule not in self._unsafe:

@@ -29,6 +29,18 @@ _DRAFT: Final = re.compile(r"\.(\d{12})\.[0-9a-f]+\.tmp")
 _REPAIR: Final = "restore the log folder from its backup"
 
 
+def record_path(folder: Path, seq: int) -> Path:
+    """Return where a record stands or would stand."""
+    return folder / f"{seq:012d}.json"
+
+
+def last_seq(folder: Path) -> int:
+    """Return the highest seq of a record that is there; -1 = there is none."""
+    with storage_errors(f"cannot read {folder}"):
+        names = os.listdir(folder)
+    return max((int(m[1]) for m in map(_NAME.fullmatch, names) if m), default=-1)
+
+
 class LogStore:
     """A folder of records; see the module docstring. `load` comes first."""
 
@@ -52,9 +64,8 @@ class LogStore:
             DamagedDataError: a record is missing or unreadable, or does not follow the one before;
                 names the file.
         """
-        seqs = self._seqs()
         self._num_records, self._tip, last = 0, self._genesis, None
-        for seq in range(max(seqs, default=-1) + 1):
+        for seq in range(last_seq(self._folder) + 1):
             content = self._content(seq)
             last = self._checked(seq, content)
             self._num_records, self._tip = seq + 1, digest_of(content)
@@ -80,7 +91,7 @@ class LogStore:
 
     def ends_with_ours(self) -> bool:
         """Return whether no record follows ours: no other leader has appended one."""
-        return not self._path(self._num_records).exists()
+        return not record_path(self._folder, self._num_records).exists()
 
     def read(self, seq: int) -> bytes:
         """Return the canonical bytes of record `seq`, which must be below `num_records`.
@@ -103,16 +114,8 @@ class LogStore:
         for seq in range(from_seq, self._num_records):
             yield self._content(seq)
 
-    def _path(self, seq: int) -> Path:
-        return self._folder / f"{seq:012d}.json"
-
-    def _seqs(self) -> list[int]:
-        with storage_errors(f"cannot read {self._folder}"):
-            names = os.listdir(self._folder)
-        return [int(m[1]) for m in map(_NAME.fullmatch, names) if m]
-
     def _content(self, seq: int) -> bytes:
-        path = self._path(seq)
+        path = record_path(self._folder, seq)
         with storage_errors(f"cannot read {path}"):
             try:
                 return path.read_bytes()
@@ -120,7 +123,7 @@ class LogStore:
                 raise DamagedDataError(f"{path} is missing from the log; {_REPAIR}") from None
 
     def _checked(self, seq: int, content: bytes) -> Record:
-        path = self._path(seq)
+        path = record_path(self._folder, seq)
         try:
             record = decode(content, Record)
         except MalformedDocumentError as e:
@@ -139,7 +142,7 @@ class LogStore:
         return record
 
     def _create(self, seq: int, content: bytes) -> None:
-        path = self._path(seq)
+        path = record_path(self._folder, seq)
         with Draft(self._folder, path.stem) as draft:
             draft.append(content)
             draft.sync()

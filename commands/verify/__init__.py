@@ -1,0 +1,1 @@
+"""`crosscloud verify`: whether a run's model is what its signed sums make, from files alone."""
