@@ -19,41 +19,41 @@ MAX_LOSS_2_20 = 2**40
 _SLACK = 1 + 2.0**-10  # the workers' float32 roundings
 
 
+def plan_complaint(genesis: Genesis, plan: Plan) -> str:
+    """Return what of a plan the run's genesis alone forbids; "" if nothing does."""
+    algorithm, roster = genesis.algorithm, plan.roster
+    speed, fewest = sum(o.speed for o in plan.offers), threshold(len(roster), algorithm)
+    return _complaint(
+        (plan.run == genesis.run, f"run is {plan.run!r}, ours is {genesis.run!r}"),
+        (plan.tier == algorithm.tier, f"tier is {plan.tier!r}, the run's is {algorithm.tier!r}"),
+        (roster == tuple(sorted(set(roster))), "offers are not sorted by worker, each once"),
+        (
+            algorithm.min_cohort <= len(roster) <= algorithm.max_cohort,
+            f"{len(roster)} offers, must be {algorithm.min_cohort} to {algorithm.max_cohort}",
+        ),
+        (plan.threshold == fewest, f"threshold is {plan.threshold}, must be {fewest}"),
+        (plan.threshold <= len(roster), f"threshold {plan.threshold} of {len(roster)} offers"),
+        (all(o.speed >= 1 for o in plan.offers), "an offer's speed is below 1"),
+        (speed <= plan.live_speed, f"live_speed is {plan.live_speed}, the roster's is {speed}"),
+        (len(roster) <= plan.num_live, f"num_live is {plan.num_live}, below the roster's count"),
+        (plan.hours >= 0, f"hours is {plan.hours}, must not be negative"),
+    )
+
+
 def check_plan(genesis: Genesis, version: Version, plan: Plan) -> None:
     """Refuse a plan that does not follow from the run and its base `version`.
 
     Raises:
         BadCommitError: names the field.
     """
-    algorithm = genesis.algorithm
-    roster, speed = plan.roster, sum(o.speed for o in plan.offers)
+    codec = genesis.algorithm.codec
+    fragment, bits = round_fragment(codec, version.commits), round_bits(codec, version.commits)
+    if complaint := plan_complaint(genesis, plan):
+        raise BadCommitError(complaint)
     _refuse_unless(
-        (plan.run == genesis.run, f"run is {plan.run!r}, ours is {genesis.run!r}"),
-        (plan.tier == algorithm.tier, f"tier is {plan.tier!r}, the run's is {algorithm.tier!r}"),
         (plan.digest == canonical.digest(version), f"digest {plan.digest} is not the base's"),
-        (
-            plan.fragment == round_fragment(algorithm.codec, version.commits),
-            f"fragment is {plan.fragment}, must be "
-            f"{round_fragment(algorithm.codec, version.commits)}",
-        ),
-        (roster == tuple(sorted(set(roster))), "offers are not sorted by worker, each once"),
-        (
-            algorithm.min_cohort <= len(roster) <= algorithm.max_cohort,
-            f"{len(roster)} offers, must be {algorithm.min_cohort} to {algorithm.max_cohort}",
-        ),
-        (
-            plan.threshold == threshold(len(roster), algorithm),
-            f"threshold is {plan.threshold}, must be {threshold(len(roster), algorithm)}",
-        ),
-        (plan.threshold <= len(roster), f"threshold {plan.threshold} of {len(roster)} offers"),
-        (
-            plan.bits == round_bits(algorithm.codec, version.commits),
-            f"bits is {plan.bits}, must be {round_bits(algorithm.codec, version.commits)}",
-        ),
-        (all(o.speed >= 1 for o in plan.offers), "an offer's speed is below 1"),
-        (speed <= plan.live_speed, f"live_speed is {plan.live_speed}, the roster's is {speed}"),
-        (len(roster) <= plan.num_live, f"num_live is {plan.num_live}, below the roster's count"),
-        (plan.hours >= 0, f"hours is {plan.hours}, must not be negative"),
+        (plan.fragment == fragment, f"fragment is {plan.fragment}, must be {fragment}"),
+        (plan.bits == bits, f"bits is {plan.bits}, must be {bits}"),
     )
 
 
@@ -119,7 +119,10 @@ def check_length(terms: Terms, survivors: Iterable[WorkerId], squares: Iterable[
         raise BadCommitError(f"the sum's length is {length:.6g}, clipping allows {bound:.6g}")
 
 
+def _complaint(*checks: tuple[bool, str]) -> str:
+    return next((sentence for holds, sentence in checks if not holds), "")
+
+
 def _refuse_unless(*checks: tuple[bool, str]) -> None:
-    for holds, sentence in checks:
-        if not holds:
-            raise BadCommitError(sentence)
+    if complaint := _complaint(*checks):
+        raise BadCommitError(complaint)

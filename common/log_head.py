@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from common import canonical
+from common.checks import plan_complaint
 from common.documents import Commit, Counters, Genesis, Record
 from common.errors import DivergedError, ProtocolError
 from common.ids import Digest
@@ -123,8 +124,8 @@ class LogHead:
             return f"its round has {plan.bits} bits, the run's codec has none such"
         if not 0 <= plan.fragment < num_fragments(codec):
             return f"its round is of fragment {plan.fragment} of {num_fragments(codec)}"
-        if not len(plan.offers) <= plan.num_live or not plan.offers:
-            return f"its round has {len(plan.offers)} members of {plan.num_live} live"
+        if complaint := plan_complaint(genesis, plan):
+            return f"of its round, {complaint}"
         if not set(commit.survivors) <= commit.numbers.keys():
             return "a survivor has no numbers"
         return ""

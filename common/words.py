@@ -19,8 +19,11 @@ from common.secagg.transcript import identity_of, is_signed, signed_content
 
 
 def agreement(genesis: Genesis, plan: Plan) -> int:
-    """Return a, how many words are enough; 0 in the tls tier: there the coordinator is believed."""
-    if not plan.masked:
+    """Return a, how many words are enough; 0 in the tls tier: there the coordinator is believed.
+
+    The tier is the run's: what a plan says of itself is the coordinator's word.
+    """
+    if not genesis.algorithm.masked:
         return 0
     return thresholds.words_needed(len(plan.offers), genesis.algorithm.colluding)
 

@@ -19,15 +19,17 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from common import canonical
-from common.documents import Control, Record, Rollback
+from common import canonical, log_head
+from common.documents import Control, Genesis, Plan, Record, Rollback
 from common.errors import DivergedError
 from common.ids import Digest
 from common.log_head import LogHead
 from common.terms import round_bits
+from common.words import agreement
 from tests.attacks.harness import A, B, C, E, Registry, V
 from tests.attacks.world import Node, World
 from tests.rig.rounds.masked_members import MASKED
+from worker.rounds import belief
 from worker.rounds.round import Rule
 
 ANYTHING = frozenset({Rule.RECORD})
@@ -87,6 +89,53 @@ def crafted(world: World, nodes: Nodes, log: list[Record]) -> Record:
         move[start:stop] = 0
     commit, state = world.crafted(world.run.version, world.number, offers, move)
     return world.after(log, world.number + 1, canonical.digest(state), commit=commit)
+
+
+async def renamed(world: World, nodes: Nodes, victim: Node) -> Record:
+    """Show a crafted commit whose plan says tls, of a sum that is too long to be fetched."""
+    lie = crafted(world, nodes, victim.log)
+    assert lie.commit is not None
+    plan = replace(lie.commit.plan, tier="tls")
+    lie = replace(lie, commit=replace(lie.commit, plan=plan, aggregate_bytes=10**12))
+    await victim.hear(lie)
+    return lie
+
+
+async def test_a_plan_that_says_tls_got_around_the_words_while_it_was_asked_for_the_tier(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_the_plan(genesis: Genesis, plan: Plan) -> int:
+        return agreement(genesis, plan) if plan.masked else 0
+
+    monkeypatch.setattr(belief, "agreement", by_the_plan)
+    monkeypatch.setattr(log_head, "plan_complaint", lambda *_: "")
+    nodes, victim = await started(world)
+
+    lie = await renamed(world, nodes, victim)
+
+    assert victim.stands_on == lie.digest
+
+
+async def test_a_plan_of_another_tier_than_the_run_s_is_of_no_honest_log(world: World) -> None:
+    nodes, victim = await started(world)
+
+    with pytest.raises(DivergedError, match="of its round, tier is 'tls', the run's is 'masked'"):
+        await renamed(world, nodes, victim)
+
+    assert victim.trained_on == [0, 1]
+    await restarted(world, nodes)
+
+
+async def test_of_a_plan_of_another_tier_all_words_are_needed_as_of_any(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_head, "plan_complaint", lambda *_: "")
+    nodes, victim = await started(world)
+
+    lie = await renamed(world, nodes, victim)
+
+    assert victim.stands_on != lie.digest
+    assert victim.trained_on == [0, 1]
 
 
 @pytest.mark.parametrize("unsafe", [ANYTHING, frozenset()], ids=["off", "on"])

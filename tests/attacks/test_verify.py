@@ -28,17 +28,17 @@ async def vouched(world: World, about: Record, nodes: Nodes) -> None:
     """Append a record with all members' words for a commit; these nodes hear it."""
     made = world.append(control=Control("resume", "ann", ""))
     words = {w: world.word(w, about).signature or "" for w in world.names}
-    world.log[-1] = replace(made, words=words)
+    world.records[-1] = replace(made, words=words)
     for node in nodes.values():
-        await node.hear(world.log[-1])
+        await node.hear(world.records[-1])
 
 
 async def played(world: World, num: int) -> Nodes:
     """Play the first version and some more, all vouched for in the log."""
     nodes, _ = await started(world)
-    await vouched(world, world.log[-1], nodes)
+    await vouched(world, world.records[-1], nodes)
     for _ in range(num):
-        record = await world.step({w: nodes[w] for w in world.names})
+        record = await world.stepped({w: nodes[w] for w in world.names})
         await vouched(world, record, nodes)
     return nodes
 
@@ -58,7 +58,7 @@ def verify(
         folder = tmp_path / "data_dir"
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "log").mkdir(parents=True)
-        for record in world.log:
+        for record in world.records:
             path = folder / "log" / f"{record.seq:012d}.json"
             path.write_bytes(canonical.encode(record))
         store = DataStore(folder / "data")
@@ -80,13 +80,13 @@ async def test_what_honest_agents_made_is_proven_roll_backs_too(
     world: World, verify: Callable[..., dict[str, Any]]
 ) -> None:
     nodes = await played(world, num=1)
-    back = world.roll_back(1, world.order(1))
+    back = world.return_to(1, world.order(1))
     for node in nodes.values():
         await node.hear(back)
-    await vouched(world, await world.step(nodes), nodes)
+    await vouched(world, await world.stepped(nodes), nodes)
     said = verify()
     assert said["proven"], said
-    assert (said["version"], said["digest"]) == (4, world.log[-1].digest)
+    assert (said["version"], said["digest"]) == (4, world.records[-1].digest)
     assert said["checks"][1]["sentence"].startswith("3 sums make of version 0 version 4")
 
 
@@ -94,15 +94,15 @@ async def test_a_made_up_sum_lacks_words_and_colluders_are_too_few(
     world: World, verify: Callable[..., dict[str, Any]]
 ) -> None:
     nodes = await played(world, num=0)
-    lie = crafted(world, nodes, world.log)
-    world.log.append(lie)
+    lie = crafted(world, nodes, world.records)
+    world.records.append(lie)
     said = verify()
     assert said["first_fault"].startswith("version 2 (record 3) has 0 of the 3 members' words")
     assert [c["check"] for c in said["checks"] if not c["ok"]] == ["words"]
     world.number, world.run.version = lie.version, replace(world.run.version, clip=1.0)
     made = world.append(control=Control("resume", "ann", ""))
     words = {w: world.word(w, lie).signature or "" for w in (A, B)}
-    world.log[-1] = replace(made, digest=lie.digest, words=words)
+    world.records[-1] = replace(made, digest=lie.digest, words=words)
     assert "has 2 of the 3 members' words" in verify()["first_fault"]
 
 
@@ -110,10 +110,12 @@ async def test_a_true_sum_under_another_version_s_name_is_false_though_all_words
     world: World, verify: Callable[..., dict[str, Any]]
 ) -> None:
     await played(world, num=1)
-    (seq,) = (r.seq for r in world.log if r.commit and r.version == 2)
-    wrong = replace(world.log[seq], digest=canonical.digest(replace(world.run.version, commits=9)))
-    del world.log[seq:]
-    world.log.append(wrong)
+    (seq,) = (r.seq for r in world.records if r.commit and r.version == 2)
+    wrong = replace(
+        world.records[seq], digest=canonical.digest(replace(world.run.version, commits=9))
+    )
+    del world.records[seq:]
+    world.records.append(wrong)
     world.run.version = replace(world.run.version, commits=9)
     await vouched(world, wrong, {})
     said = verify()

@@ -67,8 +67,9 @@ LIES: list[tuple[Callable[[Record], Record], str]] = [
     (lambda r: with_plan(r, digest=NOWHERE), "its round starts from version 1 ffffffff"),
     (lambda r: with_plan(r, bits=5), "its round has 5 bits"),
     (lambda r: with_plan(r, fragment=-1), "its round is of fragment -1 of 1"),
-    (lambda r: with_plan(r, num_live=2), "its round has 4 members of 2 live"),
-    (lambda r: with_plan(r, offers=()), "its round has 0 members"),
+    (lambda r: with_plan(r, num_live=2), "of its round, num_live is 2, below"),
+    (lambda r: with_plan(r, offers=()), "of its round, 0 offers, must be"),
+    (lambda r: with_plan(r, tier="masked"), "of its round, tier is 'masked', the run's is"),
 ]
 
 

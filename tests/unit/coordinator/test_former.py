@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from common import canonical
 from common.ids import is_round_id, is_worker_id
+from common.text import printable
 from coordinator.ports import Append, Delete, DropSpool, Effect, Forgotten, Save, Table
 from coordinator.round import OPEN, SavedRound
 from tests.rig.rounds.run_script import Script, begun
@@ -70,7 +71,7 @@ def taken_over(script: Script, content: bytes, found: Any = None) -> tuple[Effec
             assert is_round_id(effect.round)
     if forgotten:
         assert [f.key for f in forgotten] == ["round[open]"]
-        assert forgotten[0].why.isprintable()
+        assert printable(forgotten[0].why) == forgotten[0].why
         assert len(records) == 1
         assert not any(isinstance(e, DropSpool) for e in effects)
         changes = [c for e in effects if isinstance(e, Save) for c in e.changes]
