@@ -1,3 +1,4 @@
+import random
 import threading
 
 import pytest
@@ -73,7 +74,18 @@ async def test_a_store_that_does_not_answer_is_asked_until_it_does_and_changes_o
     assert bench.server.tables[Table.ROUND] == {OPEN: b"plan"}
     assert bench.server.op_seq == 2
     assert (len(bench.paused_s), bench.revived) == (8, 8)
-    assert bench.paused_s[0] < 0.2 < 1.0 <= min(bench.paused_s[-3:]) <= max(bench.paused_s) <= 3.0
+
+
+async def test_a_store_that_does_not_answer_is_asked_every_two_seconds_at_the_latest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _, most: most)
+    bench = Bench()
+    bench.store.silent = 8
+    await bench.steady.load()
+    await bench.steady.apply(ROUND)
+    assert bench.paused_s[0] < 0.2
+    assert bench.paused_s[-4:] == [pytest.approx(2.0)] * 4
 
 
 async def test_an_emptied_store_is_rebuilt_from_what_it_had_answered_for() -> None:
