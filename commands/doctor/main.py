@@ -44,7 +44,7 @@ from services.trust.authority_file import certificate_in, read_certificate_file
 from services.trust.identity import Role
 from services.trust.own import check_own
 from services.trust.pins import read_pins
-from services.trust.signing import check_signs
+from services.trust.signing import Signer
 from services.wire.credentials import channel_credentials
 
 _FEW_DAYS: Final = 5
@@ -132,7 +132,7 @@ def _given(genesis: Genesis | None) -> Genesis:
 def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bool) -> str:
     identity = check_own(tls, run, (role,), name=name).identity
     if signs:
-        check_signs(tls)
+        Signer(tls)  # refuses a key that cannot
     days, of_all = _days_left(tls.certificate), _days_left(tls.ca)
     if of_all < _FEW_DAYS:
         raise ConfigError(
