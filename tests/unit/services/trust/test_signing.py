@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from common.errors import ConfigError
@@ -85,6 +85,6 @@ def rsa_pair(tls: TlsSettings) -> None:
         not_valid_after=old.not_valid_after_utc,
     )
     pem = serialization.Encoding.PEM
-    tls.certificate.write_bytes(builder.sign(key, old.signature_hash_algorithm).public_bytes(pem))
+    tls.certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(pem))
     form, no_password = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     tls.key.write_bytes(key.private_bytes(pem, form, no_password))
