@@ -14,14 +14,15 @@ from typing import Final
 
 from common import canonical
 from common.documents import Genesis
-from common.errors import ConfigError
+from common.errors import ConfigError, MalformedDocumentError
 from common.foreign import boundary
-from services.config.genesis_file import load_genesis
+from services.config.genesis_file import MOST_BYTES
 from services.config.places import check_folder
 from services.config.settings import RunSettings, load_run
 from services.config.soundness import loud
 from services.disk.data_store import DataStore
 from services.disk.files import replace_file
+from services.disk.small_file import read_small
 from services.observe.progress import outlet
 from services.process.exit_status import Exit
 from services.versions.genesis import make_genesis
@@ -96,12 +97,14 @@ def _genesis_in(path: Path) -> Genesis | None:
     """Return the genesis that is there already; None where there is none."""
     if not os.path.lexists(path):
         return None
+    with boundary("--out", f"{path} cannot be read", "move it away, or choose another folder"):
+        content = read_small(path, MOST_BYTES).rstrip(b"\n")
     try:
-        return load_genesis(path)
-    except ConfigError as e:
+        return canonical.decode(content, Genesis)
+    except MalformedDocumentError:
         raise ConfigError(
-            f"--out: {e}; a kill may have left a part of one: move it away, or choose an empty "
-            "folder"
+            f"--out: {path} ({len(content)} bytes) is no genesis, or a part of one that a kill has "
+            "left: move it away, or choose an empty folder"
         ) from None
 
 

@@ -11,11 +11,11 @@ from typing import Final
 
 import typer
 
-from commands.workers import HEAD, cells
 from common.documents import Evaluation, RollbackOrder
 from common.errors import ToldToEndError
 from common.text import printable
 from services.config.settings import load_operator
+from services.observe.worker_table import HEAD, cells
 from services.process.exit_status import Exit
 from services.trust.identity import Role
 from services.wire.credentials import channel_credentials

@@ -185,11 +185,11 @@ class SimulatedCoordinator:
         await wait_for_lease(self._store, LEASE_S)
         commit_log = LogStore(self._root / "log", canonical.digest(self._genesis))
         opened = OpenStore(self._store, revive=lambda: None)
-        steady = ResilientStore(opened, LEASE_S, commit_log.ends_with_ours, now_s=self._now_s)
+        resilient = ResilientStore(opened, LEASE_S, commit_log.ends_with_ours, now_s=self._now_s)
         leading = _Leading(
             self._genesis,
             name=self.host.name,
-            store=steady,
+            store=resilient,
             commit_log=commit_log,
             spool=Spool(self._root / "spool"),
             snapshot_every=SNAPSHOT_EVERY,
@@ -240,7 +240,7 @@ class SimulatedCoordinator:
         await leading.start(bulk, commit, lambda _: None)
         self._serving(self)
         tasks.append(asyncio.create_task(self._tick(leading.driver)))
-        tasks.append(asyncio.create_task(self._hold_lease(steady)))
+        tasks.append(asyncio.create_task(self._hold_lease(resilient)))
         try:
             await leading.finished(*tasks)
         finally:

@@ -23,7 +23,7 @@ from services.trust.authority import CA_CERTIFICATE, MEMBERS, Holder, init_feder
 from services.trust.genuine import Genuine
 from services.trust.identity import MemberList, Role
 from services.trust.pins import PINS, pin_workers
-from services.trust.signing import own_certificate, signed_order
+from services.trust.signing import Signer, signed_order
 from services.worker.trusted import PinnedMembers
 from worker.rounds.attempt import Sign
 
@@ -57,7 +57,7 @@ class Identities:
             tls = _tls(folder, worker)
             private = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
             self._keys[worker] = signatures.identity_key(private)
-            self._certificates[worker] = own_certificate(tls)
+            self._certificates[worker] = Signer(tls).certificate()
 
     def certificate(self, worker: WorkerId) -> str:
         """Return a worker's certificate, base64 of its DER."""

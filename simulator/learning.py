@@ -38,8 +38,9 @@ from services.config.soundness import refuse_unsound
 from services.disk.data_store import DataStore
 from services.observe.metrics import WorkerMetrics, WorkerPhase
 from services.process.exit_status import Exit
-from services.versions.export import build_learner, load_version
+from services.versions.export import load_version
 from services.versions.genesis import make_genesis
+from services.versions.learner import build_learner
 from services.worker import upload
 from services.worker.link import EndedError
 from simulator.clock import TryAgainError, VirtualLoop

@@ -1,4 +1,4 @@
-"""Checks (iv): what the aggregates hold, against the steps that the workers' books took off.
+"""Checks (iv): what the aggregates hold, against what the workers' books say was taken off.
 
 `ledger.py` says what of each block a round took off a worker; here is whether the sums have it.
 """

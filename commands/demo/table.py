@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from commands.workers import HEAD, cells, short
 from services.observe.amounts import human_bytes, human_seconds, rough_seconds
+from services.observe.worker_table import HEAD, cells, short
 from services.wire.operator_link import RunStatus
 
 _WIDTH: Final = 80

@@ -14,7 +14,7 @@ from services.disk.files import sync_file, sync_folder
 _SLOW_FSYNC_MS: Final = 200.0
 
 
-def room(folder: Path, needed: float) -> str:
+def room(folder: Path, needed_bytes: float) -> str:
     """Compare the room in `folder`, what it holds included, with so many bytes.
 
     Raises:
@@ -23,8 +23,8 @@ def room(folder: Path, needed: float) -> str:
     place = _made(folder)
     held = sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
     free = shutil.disk_usage(place).free
-    said = f"{folder}: {_gb(free)} free, {_gb(held)} in use here, {_gb(needed)} needed in all"
-    if free + held < needed:
+    said = f"{folder}: {_gb(free)} free, {_gb(held)} in use here, {_gb(needed_bytes)} needed in all"
+    if free + held < needed_bytes:
         raise ConfigError(f"{said}: free space, or choose a folder on a larger disk")
     return said
 

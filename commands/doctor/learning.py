@@ -22,7 +22,7 @@ from services.config.genesis_file import load_genesis
 from services.config.settings import load_evaluator, load_worker
 from services.process.own_modules import own_command, own_path
 from services.trust.identity import Role
-from services.versions.export import process_learner
+from services.versions.learner import process_learner
 from services.versions.rehearsal import Rehearsal, rehearse
 from worker.training.learner import Learner
 

@@ -44,7 +44,7 @@ from services.trust.authority_file import certificate_in, read_certificate_file
 from services.trust.identity import Role
 from services.trust.own import check_own
 from services.trust.pins import read_pins
-from services.trust.signing import check_signs
+from services.trust.signing import Signer
 from services.wire.credentials import channel_credentials
 
 _FEW_DAYS: Final = 5
@@ -132,7 +132,7 @@ def _given(genesis: Genesis | None) -> Genesis:
 def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bool) -> str:
     identity = check_own(tls, run, (role,), name=name).identity
     if signs:
-        check_signs(tls)
+        Signer(tls)  # refuses a key that cannot
     days, of_all = _days_left(tls.certificate), _days_left(tls.ca)
     if of_all < _FEW_DAYS:
         raise ConfigError(
@@ -158,13 +158,15 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
 
         return refuse_members(settings, genesis)
 
+    def disk_room() -> str:
+        num_members = genesis.algorithm.max_cohort
+        peak = room.coordinator_disk_peak(genesis, settings.snapshot_every, num_members)
+        return disk.room(folder, peak)
+
     folder = settings.data_dir
-    needed = room.coordinator_disk_peak(
-        genesis, settings.snapshot_every, genesis.algorithm.max_cohort
-    )
     yield checked("members", members)
     yield checked("disk owner", lambda: _owner(settings, genesis))
-    yield checked("disk room", lambda: disk.room(folder, needed))
+    yield checked("disk room", disk_room)
     yield checked("disk fsync", lambda: disk.durable(folder))
     yield checked("disk links", lambda: disk.exclusive(folder))
     runs = state_owner.runs_on(state_owner.claim_of(settings, genesis)) != ""
@@ -198,15 +200,15 @@ def _save(folder: Path) -> str:
 def _learning(
     config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
 ) -> Iterator[Finding]:
+    def disk_room() -> str:
+        if role is Role.WORKER:
+            return disk.room(settings.state_dir, room.worker_disk_peak(genesis, room.ADAMW_BYTES))
+        return disk.room(settings.state_dir, room.evaluator_disk_peak(genesis))
+
     yield checked("disk owner", lambda: _owner(settings, genesis))
     if isinstance(settings, WorkerSettings):
         yield checked("disk save", lambda: _save(settings.state_dir))
-    needed = (
-        room.worker_disk_peak(genesis, room.ADAMW_BYTES)
-        if role is Role.WORKER
-        else room.evaluator_disk_peak(genesis)
-    )
-    yield checked("disk room", lambda: disk.room(settings.state_dir, needed))
+    yield checked("disk room", disk_room)
     yield checked("disk fsync", lambda: disk.durable(settings.state_dir))
     if role is Role.WORKER:
         yield checked("disk links", lambda: disk.exclusive(settings.state_dir))
@@ -216,18 +218,18 @@ def _learning(
     if isinstance(settings, WorkerSettings) and settings.trust.pins and genesis.algorithm.masked:
         from services.worker.trusted import trust_of
 
-        pins, fewest = settings.trust.pins, trust_of(settings.trust).fewest
-        needed = max(fewest, genesis.algorithm.min_cohort)
-        yield checked("pins", lambda: _pinned(pins, needed))
+        pins = settings.trust.pins
+        fewest = max(trust_of(settings.trust).fewest, genesis.algorithm.min_cohort)
+        yield checked("pins", lambda: _pinned(pins, fewest))
 
 
-def _pinned(path: Path, needed: int) -> str:
+def _pinned(path: Path, fewest: int) -> str:
     pins = read_pins(path)
     num_organisations = len({organisation for organisation, _ in pins.values()})
     said = f"{path}: {len(pins)} workers of {num_organisations} organisations"
-    if num_organisations < needed:
+    if num_organisations < fewest:
         raise ConfigError(
-            f"{said}, and no sum of fewer than {needed} organisations is taken part in: pin more"
+            f"{said}, and no sum of fewer than {fewest} organisations is taken part in: pin more"
         )
     return said
 

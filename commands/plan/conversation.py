@@ -5,7 +5,6 @@ model. Losses, refusals and roll-backs are not in it.
 """
 
 import datetime
-import functools
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -37,7 +36,7 @@ from services.config.settings import TlsSettings
 from services.coordinator.sessions.convert import response_of
 from services.trust.authority import CA_CERTIFICATE, Holder, init_federation
 from services.trust.identity import Role
-from services.trust.signing import own_certificate, signer
+from services.trust.signing import Signer
 from services.wire.traffic import Direction
 from services.worker.convert import answer_request, attest_request, offer_request, shares_request
 from services.worker.trusted import PinnedMembers
@@ -176,11 +175,10 @@ def _tiers(
     tiers: dict[WorkerId, TlsTier | MaskedTier] = {}
     for worker in workers:
         files = {"certificate": folder / f"{worker}.pem", "key": folder / f"{worker}.key"}
-        tls = TlsSettings(ca=ca, **files)
-        member = MaskedMember(worker, a, trust, admits, signer(tls), secrets.token_bytes)
-        certificate = functools.partial(own_certificate, tls)
+        own = Signer(TlsSettings(ca=ca, **files))
+        member = MaskedMember(worker, a, trust, admits, own.sign, secrets.token_bytes)
         tiers[worker] = MaskedTier(
-            member, genesis, certificate, admitted=admits, operators=operators
+            member, genesis, own.certificate, admitted=admits, operators=operators
         )
     return tiers
 

@@ -7,14 +7,12 @@ while a version is written beside those that are kept.
 from dataclasses import dataclass
 from typing import Final
 
-from common.documents import Commit, Counters, Genesis, Plan, Record, SideValues
-from common.ids import Digest, RoundId
+from common.documents import Genesis
 from common.outer import has_momentum
 from common.progress import float32_bytes
 from common.schema import segments
 from common.shards import PayloadLayout
 from common.terms import round_bits, round_fragment, round_layout
-from services.coordinator.kept.retention import Retention
 
 _DIGEST_BYTES: Final = 67  # 64 hexadecimal digits, quoted, and a comma
 _SUM_BYTES: Final = 16  # of a shard, beside an upload (`services/coordinator/kept/upload.py`)
@@ -74,13 +72,8 @@ def first_layout(genesis: Genesis) -> PayloadLayout:
 
 
 def most_kept(snapshot_every: int) -> Kept:
-    """Return the most that is kept at any time."""
-    retention, most = Retention(_digest(0), snapshot_every, version_bytes=0), Kept(1, 0)
-    for version in range(1, 3 * snapshot_every + 1):
-        retention.recorded(_record(version))
-        order = retention.collect()
-        most = Kept(max(most.versions, len(order.versions)), max(most.aggregates, len(order.files)))
-    return most
+    """Return the most that `Retention` keeps at any time: just before the next snapshot."""
+    return Kept(versions=min(1 + snapshot_every, 4), aggregates=2 * snapshot_every - 1)
 
 
 def coordinator_data_bytes(genesis: Genesis, kept: Kept, num_survivors: int) -> int:
@@ -142,15 +135,3 @@ def evaluator_memory_bytes(genesis: Genesis) -> float:
     Values alone: versions pass through in segments of 4 MiB, and there is nothing to train.
     """
     return float32_bytes(genesis.schema) + _EVALUATOR_BYTES
-
-
-def _record(version: int) -> Record:
-    """Return a commit's record, as far as `Retention` looks at it."""
-    none = Digest("")
-    plan = Plan("", RoundId(""), "", version - 1, none, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, ())
-    commit = Commit(plan, {}, (), SideValues(0, 0, 0), _digest(version), 0)
-    return Record(version, none, 0, 0, version, _digest(version), 0.0, Counters(), commit=commit)
-
-
-def _digest(number: int) -> Digest:
-    return Digest(f"{number:064x}")

@@ -17,25 +17,33 @@ T = TypeVar("T")
 class Renewed(Generic[T]):
     """What is made of some files, made again when one of them changes.
 
-    New files that are not fit (half copied, say) are told once and tried again; what was made last
-    stays in use.
+    New files that are not fit (half copied, say) are told once each and tried again; what was made
+    last stays in use.
 
     Args:
         what: the files are called in the log.
         make: reads the files; its ConfigError is raised by the constructor alone.
         insists: try the same unfit files again: a certificate becomes valid by the clock alone.
+        extent: how much was made, for the log: " (3 names)".
     """
 
     def __init__(
-        self, what: str, paths: Sequence[Path], make: Callable[[], T], *, insists: bool = True
+        self,
+        what: str,
+        paths: Sequence[Path],
+        make: Callable[[], T],
+        *,
+        insists: bool = True,
+        extent: Callable[[T], str] = lambda _: "",
     ) -> None:
         self._what = what
         self._paths = paths
         self._make = make
         self._insists = insists
+        self._extent = extent
         self._lock = threading.Lock()
         self._stamp = self._read_stamp()
-        self._problem = ""
+        self._problem: object = None
         self._made = make()
 
     def read(self) -> T:
@@ -56,14 +64,15 @@ class Renewed(Generic[T]):
         except OutOfDescriptorsError:
             return  # a change waits until it can be read
         except (ConfigError, OSError) as e:
-            if str(e) != self._problem:
-                log.warning("%s: changed and not used, the last good one stays: %s", self._what, e)
-            self._problem = str(e)
+            if (stamp, str(e)) != self._problem:
+                last = f"the last good one{self._extent(self._made)} stays"
+                log.warning("%s: changed and not used, %s: %s", self._what, last, e)
+            self._problem = stamp, str(e)
             if not self._insists:
                 self._stamp = stamp
             return
-        self._stamp, self._problem = stamp, ""
-        log.info("%s: read again", self._what)
+        self._stamp, self._problem = stamp, None
+        log.info("%s: read again%s", self._what, self._extent(self._made))
 
     def _read_stamp(self) -> object:
         try:

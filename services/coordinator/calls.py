@@ -123,7 +123,7 @@ class Calls:
             )
 
     def end(self, name: str) -> None:
-        """Cancel every stream of `name`; its next one is refused at the door."""
+        """Cancel every stream of `name`; its next one is refused."""
         with self._changed:
             for call in self._open.get(name, ()):
                 call.context.cancel()

@@ -36,8 +36,9 @@ from services.process.descriptors import raise_limit
 from services.process.exit_status import Exit, exit_of
 from services.trust.identity import Role
 from services.versions.downloads import Downloads
-from services.versions.export import load_version, process_learner
+from services.versions.export import load_version
 from services.versions.first_version import make_first_version
+from services.versions.learner import process_learner
 from services.versions.replica import Replica, genesis_position
 from services.wire.backoff import RetryBackoff
 from services.wire.bulk_link import BulkLink

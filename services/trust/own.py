@@ -55,7 +55,7 @@ def check_own(
     now = now or datetime.datetime.now(datetime.UTC)
     authority, content = read_authority(tls.ca), read_certificate_file(tls.certificate)
     certificate = certificate_in(content, tls.certificate)
-    key = _checked_key(tls, certificate)
+    key = checked_key(tls, certificate)
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
@@ -76,7 +76,12 @@ def check_own(
     return Checked(identity, trusted_pem(authority), key, content)
 
 
-def _checked_key(tls: TlsSettings, certificate: x509.Certificate) -> bytes:
+def checked_key(tls: TlsSettings, certificate: x509.Certificate) -> bytes:
+    """Return our private key's PEM if it is that of our certificate.
+
+    Raises:
+        ConfigError: it is not; names the file.
+    """
     try:
         content = read_small(tls.key)
         key = serialization.load_pem_private_key(content, password=None)

@@ -13,11 +13,10 @@ from common.documents import Genesis, Version
 from common.errors import ConfigError, DamagedDataError
 from common.foreign import boundary, why
 from common.ids import Digest
-from services.config.settings import EvaluatorSettings, WorkerSettings
 from services.disk.data_store import DataStore
 from services.observe.progress import Outlet, shown
-from services.versions.same_model import check_model
-from worker.training.learner import Learner, LearnerContext, make_learner
+from services.versions.learner import build_learner
+from worker.training.learner import Learner, LearnerContext
 from worker.training.model import ParameterVector
 
 _TRIES: Final = 5
@@ -84,36 +83,6 @@ def _write(learner: Learner, path: str, folder: Path) -> None:
                 weights.chmod(mode)
         except (OSError, SafetensorError) as e:
             raise ConfigError(f"--out: {folder} cannot be written: {why(e)}; {fix}") from e
-
-
-def process_learner(genesis: Genesis, settings: WorkerSettings | EvaluatorSettings) -> Learner:
-    """Build the learner that a process's own settings ask for.
-
-    Raises:
-        ConfigError: it cannot be built, or is not the run's model.
-    """
-    context = LearnerContext(
-        settings=genesis.settings,
-        data=settings.data,
-        seed=genesis.seed,
-        name=settings.name,
-        device=settings.device,
-        num_threads=settings.num_threads,
-        folders=settings.folders,
-    )
-    own = replace(genesis, learner=settings.learner or genesis.learner)
-    return build_learner(own, context)
-
-
-def build_learner(genesis: Genesis, context: LearnerContext) -> Learner:
-    """Build a run's learner.
-
-    Raises:
-        ConfigError: it cannot be built, or is not the run's model.
-    """
-    learner = make_learner(genesis.learner, context)
-    check_model(genesis, ParameterVector(learner).schema.hash)
-    return learner
 
 
 def load_version(

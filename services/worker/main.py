@@ -6,7 +6,6 @@ No torch here: the learner lives in the trainer process. The link only ever dial
 import asyncio
 import contextlib
 import datetime
-import functools
 import logging
 import secrets
 import threading
@@ -41,7 +40,7 @@ from services.process.exit_status import Exit, exit_of
 from services.process.told import told_to_end, unless
 from services.trust.identity import Role
 from services.trust.pins import read_pins
-from services.trust.signing import own_certificate, signer
+from services.trust.signing import Signer
 from services.versions.downloads import Downloads
 from services.versions.replica import Replica, genesis_position
 from services.wire.bulk_link import BulkLink
@@ -332,9 +331,10 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> TlsTier | MaskedTier:
 
     admits = PinnedMembers(genesis.run, ca, pins, now)
     operators = PinnedMembers(genesis.run, ca, settings.trust.operators, now, Role.OPERATOR)
-    member = MaskedMember(name, algorithm, trust, admits, signer(settings.tls), secrets.token_bytes)
-    certificate = functools.partial(own_certificate, settings.tls)
-    return MaskedTier(member, genesis, certificate, admitted=admits.ever, operators=operators.ever)
+    own = Signer(settings.tls)
+    member = MaskedMember(name, algorithm, trust, admits, own.sign, secrets.token_bytes)
+    ever = {"admitted": admits.ever, "operators": operators.ever}
+    return MaskedTier(member, genesis, own.certificate, **ever)
 
 
 def main(config: Path) -> Exit:

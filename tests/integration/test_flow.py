@@ -50,7 +50,7 @@ class Holder:
         """Return how one more of `worker` is refused once all are open."""
         deadline_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline_s:
-            # one that met a try of ours at the door was refused in its stead
+            # one that met a try of ours was refused in its stead
             self.calls = [self._opened() if c.done() else c for c in self.calls]
             time.sleep(0.1)
             e = status_of_upload(worker)

@@ -149,10 +149,10 @@ def test_a_plan_is_within_five_percent_of_a_real_run(
         found = between(before[name], after[name])
         check_traffic(plan, found, len(commits), seconds)
     check_disks(plan, peaks)
-    keeping = Retention(genesis.version0, SNAPSHOT_EVERY, version_bytes=0)
+    retention = Retention(genesis.version0, SNAPSHOT_EVERY, version_bytes=0)
     for record in log:
-        keeping.recorded(record)
-    order = keeping.collect()
+        retention.recorded(record)
+    order = retention.collect()
     kept = room.Kept(len(order.versions), len(order.files))
     planned = room.coordinator_data_bytes(genesis, kept, len(NAMES))
     if "outer" in algorithm:

@@ -29,7 +29,7 @@ async def test_a_leader_follows_the_address_to_the_new_primary_while_the_old_one
 ) -> None:
     with Line(address(primary)) as line:
         async with leading(f"redis://{line.address}/0") as leader, asyncio.timeout(PATIENT_S):
-            await leader.steady.apply(head(b"1"))
+            await leader.resilient.apply(head(b"1"))
             follow(replica, primary)
             promote(replica)
             line.target = address(replica)  # open connections stay with the old primary
@@ -38,11 +38,11 @@ async def test_a_leader_follows_the_address_to_the_new_primary_while_the_old_one
                 follow(primary, replica)
             else:
                 primary.replicaof("127.0.0.1", 1)
-            leader.steady.keep_lease()
-            refused = leader.steady.outage()
-            leader.steady.keep_lease()
-            assert leader.steady.outage() == ""
-            await leader.steady.apply(head(b"2"))
+            leader.resilient.keep_lease()
+            refused = leader.resilient.outage()
+            leader.resilient.keep_lease()
+            assert leader.resilient.outage() == ""
+            await leader.resilient.apply(head(b"2"))
     assert ("READONLY" if stale_data == "yes" else "MASTERDOWN") in refused
     assert "an address that follows it" in refused
     assert "the lease cannot be prolonged" in refused
@@ -56,7 +56,7 @@ async def test_an_address_that_moves_only_later_is_followed_then(
 ) -> None:
     with Line(address(primary)) as line:
         async with leading(f"redis://{line.address}/0") as leader, asyncio.timeout(PATIENT_S):
-            await leader.steady.apply(head(b"1"))
+            await leader.resilient.apply(head(b"1"))
             follow(replica, primary)
             promote(replica)
             follow(primary, replica)
@@ -65,9 +65,9 @@ async def test_an_address_that_moves_only_later_is_followed_then(
                 line.target = address(replica)
 
             leader.meanwhile = [lambda: None, lambda: None, moved]
-            await leader.steady.apply(head(b"2"))
+            await leader.resilient.apply(head(b"2"))
             dialled = line.num_connections
-            await leader.steady.apply(head(b"3"))
+            await leader.resilient.apply(head(b"3"))
     assert all("READONLY" in sentence for sentence in leader.said)
     assert len(leader.said) == 3
     assert line.num_connections == dialled  # one connection for as long as it serves
@@ -86,7 +86,7 @@ async def test_rights_that_are_taken_away_and_given_back_are_noticed_without_a_r
             lambda: primary.execute_command("ACL", "DELUSER", "mine"),
             lambda: user(primary, "mine", "~crosscloud:* +@all"),
         ]
-        await leader.steady.apply(head(b"1"))
+        await leader.resilient.apply(head(b"1"))
     assert ["NOPERM" in s for s in leader.said] == [True, True, True, False]
     assert "give the user of redis_url" in leader.said[0]
     assert "correct the user or the password" in leader.said[3]
@@ -100,7 +100,7 @@ async def test_a_standby_waits_out_a_failover_that_shows_it_a_replica(
         async with leading(f"redis://{line.address}/0") as leader, asyncio.timeout(PATIENT_S):
             standby = await RedisStore.open(f"redis://{line.address}/0", RUN, "standby")
             assert not standby.lease.acquire(TTL_S)
-            await leader.steady.apply(head(b"1"))
+            await leader.resilient.apply(head(b"1"))
             follow(replica, primary)
             promote(replica)
             follow(primary, replica)

@@ -123,7 +123,7 @@ async def test_what_is_tried_at_a_start_touches_no_leader_and_leaves_nothing(
 ) -> None:
     url = f"redis://{address(primary)}/0"
     async with leading(url) as leader:
-        await leader.steady.apply(head(b"1"))
+        await leader.resilient.apply(head(b"1"))
         before = {key: primary.dump(key) for key in primary.keys("*")}
         for _ in range(3):
             store = await RedisStore.open(url, RUN, "doctor")
@@ -164,7 +164,7 @@ async def test_what_passes_is_waited_for_at_start_and_while_leading(
         assert (num_tries, caplog.text.count(f"cannot now: {code}")) == (3, 1)
         hindered(primary)
         leader.meanwhile = [lambda: None, lambda: primary.config_set(*cure)]
-        await leader.steady.apply(head(b"1"))
+        await leader.resilient.apply(head(b"1"))
     assert [code in sentence for sentence in leader.said] == [True, True]
     assert kept(primary) == {b"head": b"1"}
 

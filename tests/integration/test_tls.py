@@ -1,4 +1,4 @@
-"""Who gets through the door: real gRPC over loopback, good and bad certificates on both sides."""
+"""Who is let in: real gRPC over loopback, good and bad certificates on both sides."""
 
 import socket
 import ssl
@@ -112,7 +112,7 @@ def ask(port: int, credentials: grpc.ChannelCredentials, host: str = "127.0.0.1"
 def why_not(port: int, credentials: grpc.ChannelCredentials, host: str = "127.0.0.1") -> str:
     with pytest.raises(grpc.RpcError) as caught:
         ask(port, credentials, host)
-    raise_for(caught.value)  # an error of ours would mean that the door was passed
+    raise_for(caught.value)  # an error of ours would mean that it was let in
     return explain_rpc_error(caught.value)
 
 

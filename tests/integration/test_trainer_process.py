@@ -85,7 +85,7 @@ class Run:
         data = {"train": [str(self.folder / "text.txt")]}
         return Build(**{"genesis": self.genesis, "name": "aws", "data": data, **changes})
 
-    def shifted_leaves(self, delta: float) -> tuple[str, ...]:
+    def shifted_segments(self, delta: float) -> tuple[str, ...]:
         """Return segments of version 0 plus `delta` everywhere."""
         moved = [
             np.frombuffer(self.store.read(d), "<f4") + np.float32(delta)
@@ -157,7 +157,7 @@ async def test_a_round_from_close_to_merge_keeps_the_work_done_since(run, tmp_pa
     assert 1.0 < closed.loss_2_20 / 2**20 < 6.0
 
     stage = str(tmp_path / "stage" / "theta.f32")
-    head = run.shifted_leaves(0.5)
+    head = run.shifted_segments(0.5)
     await child.send(Merge(Clock(1, 0.5, 16.0), head, (stage,), "r", "contributed"))
     assert await until(child, Merged) == Merged(1)
     await waiting(child)
@@ -195,7 +195,7 @@ async def test_a_trainer_that_is_rolled_back_stands_on_the_version_without_work(
     await child.send(Close("r", str(tmp_path / "stage")))
     await until(child, Closed)
 
-    head = run.shifted_leaves(0.5)
+    head = run.shifted_segments(0.5)
     await child.send(Return(Clock(7, 0.5, 16.0), head))
     told = await until(child, Progress, lambda p: p.pending.steps == 0)
     assert told.steps == MAX_STEPS

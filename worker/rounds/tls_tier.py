@@ -31,7 +31,7 @@ class TlsAttempt:
         """Take U2."""
 
     def protect(self, layout: PayloadLayout, shards: Iterable[ShardBytes]) -> Iterator[ShardBytes]:
-        """Yield the shards as they are."""
+        """Yield the shards as they are: nothing protects them from the coordinator."""
         yield from shards
 
 

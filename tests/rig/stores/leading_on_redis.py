@@ -30,18 +30,18 @@ def head(value: bytes) -> tuple[Put, ...]:
 
 
 class Leader:
-    """A steady store over a real one; what it says while it waits is in `said`."""
+    """A resilient store over a real one; what it says while it waits is in `said`."""
 
     def __init__(self, store: RedisStore) -> None:
         self.said: list[str] = []
         self.meanwhile: list[Callable[[], Any]] = []
         """Done one each, before the store is asked again."""
-        self.steady = ResilientStore(
+        self.resilient = ResilientStore(
             OpenStore(store, lambda: None), TTL_S, lambda: True, sleep=self._sleep
         )
 
     async def _sleep(self, seconds: float) -> None:
-        self.said.append(self.steady.outage())
+        self.said.append(self.resilient.outage())
         if self.meanwhile:
             self.meanwhile.pop(0)()
 
@@ -52,7 +52,7 @@ async def leading(url: str) -> AsyncIterator[Leader]:
     try:
         await wait_for_lease(store, TTL_S)
         leader = Leader(store)
-        await leader.steady.load()
+        await leader.resilient.load()
         yield leader
     finally:
         await store.close()

@@ -24,7 +24,7 @@ from common.shards import pack_side_values
 from common.words import word_about
 from protos.v1 import session_pb2
 from services.config.settings import TlsSettings
-from services.trust.signing import own_certificate, signer
+from services.trust.signing import Signer
 from services.worker.trusted import PinnedMembers
 from tests.rig.workers.light_worker import LightWorker
 from worker.rounds.attempt import Attempt, MaskedMember, OfferSecrets
@@ -62,13 +62,14 @@ class MaskedLightWorker(LightWorker):
             return datetime.datetime.now(datetime.UTC)
 
         algorithm = self.genesis.algorithm
-        self._certificate = own_certificate(tls)
+        own = Signer(tls)
+        self._certificate = own.certificate()
         self.member = MaskedMember(
             name=WorkerId(self.name),
             algorithm=algorithm,
             trust=Trust(min_cohort=algorithm.min_cohort, max_staleness=algorithm.max_staleness),
             admits=PinnedMembers(self.genesis.run, tls.ca, self.certs / "pins.yaml", now),
-            sign=signer(tls),
+            sign=own.sign,
             random=secrets.token_bytes,
         )
         self.half = WorkerRound(WorkerId(self.name), algorithm.colluding)

@@ -60,7 +60,7 @@ def test_the_largest_values_travel_and_the_rest_is_kept(one_in: int) -> None:
 
 @pytest.mark.parametrize("one_in", ONE_IN)
 def test_each_magnitude_is_the_mean_of_the_sizes_that_it_stands_for(one_in: int) -> None:
-    """Lloyd 1982: a level is the mean of its values, and each value is above or below a border."""
+    """Lloyd 1982: a level is the mean of its values, and a threshold parts the two."""
     codec = topk(one_in)
 
     sent = np.abs(decoded(codec, encode(codec, drawn(1))[0]))

@@ -2,11 +2,16 @@ from pathlib import Path
 
 import pytest
 
+from commands.demo.layout import COORDINATOR, FederationSpec, Layout, WorkerSpec
 from commands.doctor.findings import checked
 from commands.doctor.main import examine, main
+from commands.plan import room
+from common import canonical
+from services.config.settings import load_coordinator
 from services.trust.authority import new_authority
 from services.trust.identity import Role
 from tests.rig.certificates import DAY, NOW, RUN, tls_files
+from tests.rig.rounds.run_script import begun
 from tests.rig.silent_outlet import SilentOutlet
 
 
@@ -38,3 +43,20 @@ def test_who_waits_for_the_findings_sees_that_it_is_at_work(tmp_path: Path) -> N
     told = SilentOutlet()
     assert main(tmp_path / "nowhere.yaml", as_json=True, out=told) == 1
     assert told.num_ended == 1
+
+
+def test_a_coordinators_disk_is_measured_by_the_plans_number(tmp_path: Path) -> None:
+    spec = FederationSpec(
+        tmp_path / "run", RUN, (WorkerSpec("aws", {}),), {}, {"stop": {"versions": 1}}
+    )
+    layout, genesis = Layout(spec), begun().genesis
+    layout.write()
+    layout.genesis.parent.mkdir()
+    layout.genesis.write_bytes(canonical.encode(genesis))
+    config = layout.config(COORDINATOR)
+    num_members = genesis.algorithm.max_cohort
+    peak = room.coordinator_disk_peak(genesis, load_coordinator(config).snapshot_every, num_members)
+
+    found = next(finding for finding in examine(config) if finding.check == "disk room")
+
+    assert f", {peak / 1e9:.3g} GB needed in all" in found.sentence

@@ -12,9 +12,7 @@ from commands.plan.conversation import Conversation
 from commands.plan.forecast import Forecast, forecast
 from commands.plan.options import PlanOptions, read_options
 from commands.plan.room import (
-    Kept,
     evaluator_memory_bytes,
-    most_kept,
     version_files,
     worker_memory_bytes,
 )
@@ -177,10 +175,6 @@ def test_shards_are_counted_as_the_layout_cuts_them(algorithm: Algorithm, parame
         sent.message("sent", "update", len(framing.shard(bytes(16), index, bytes(length))))
     answer = 26  # to PushShardsResponse
     assert counted - answer == pytest.approx(sent.wire("sent")["update"], abs=4)
-
-
-def test_what_is_kept_follows_from_what_the_coordinator_deletes() -> None:
-    assert most_kept(8) == Kept(versions=4, aggregates=15)
 
 
 def test_disks_are_near_the_rules_of_thumb_in_operations_md() -> None:

@@ -9,11 +9,12 @@ import pytest
 from pydantic import BaseModel
 
 from commands.plan import room
-from common.documents import Genesis, Stop
-from common.ids import Digest
+from common.documents import Commit, Counters, Genesis, Plan, Record, SideValues, Stop
+from common.ids import Digest, RoundId
 from common.schema import ModelSchema, TensorSpec
 from services.config.presets import DEFAULT_PRESET, PRESETS
 from services.config.settings import CoordinatorSettings, EvaluatorSettings, WorkerSettings
+from services.coordinator.kept.retention import Retention
 
 NUM_VALUES: Final = 10**8
 SNAPSHOT_EVERY: Final = 8
@@ -27,6 +28,7 @@ DEFAULT: Final = Genesis(
     algorithm=PRESETS[DEFAULT_PRESET].algorithm,
     stop=Stop(versions=1),
 )
+NONE: Final = Digest("")
 PAGE: Final = Path(__file__).parents[4] / "docs" / "operations.md"
 
 
@@ -63,3 +65,26 @@ def test_a_coordinators_too() -> None:
     for num_members in (3, 8):
         peak = in_models(room.coordinator_disk_peak(DEFAULT, SNAPSHOT_EVERY, num_members))
         assert peak == pytest.approx(int(row[1]) + SNAPSHOT_EVERY + num_members / 2, abs=0.1)
+
+
+def committed(version: int) -> Record:
+    """A commit's record, as far as `Retention` looks at it."""
+    plan = Plan("", RoundId(""), "", version - 1, NONE, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, ())
+    commit = Commit(plan, {}, (), SideValues(0, 0, 0), Digest(f"{version:064x}"), 0)
+    digest = Digest(f"{version:064x}")
+    return Record(version, NONE, 0, 0, version, digest, 0.0, Counters(), commit=commit)
+
+
+@pytest.mark.parametrize("snapshot_every", [*range(1, 10), 16, 31])
+def test_what_is_kept_at_most_is_what_the_coordinator_keeps_at_most(snapshot_every: int) -> None:
+    retention, orders = Retention(NONE, snapshot_every, version_bytes=0), []
+    for version in range(1, 4 * snapshot_every + 1):
+        retention.recorded(committed(version))
+        orders.append(retention.collect())
+    most = room.most_kept(snapshot_every)
+    assert most.versions == max(len(order.versions) for order in orders)
+    assert most.aggregates == max(len(order.files) for order in orders)
+
+
+def test_the_room_of_a_coordinator_that_takes_no_snapshot_is_told_at_once() -> None:
+    assert room.most_kept(10**6) == room.Kept(versions=4, aggregates=2 * 10**6 - 1)

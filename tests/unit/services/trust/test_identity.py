@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,11 +163,35 @@ def test_a_broken_edit_keeps_the_last_good_list_and_says_so(
         assert members.admit(AWS, Role.WORKER) == AWS
         assert members.admit(ANN, Role.OPERATOR) == ANN
     assert len(caplog.records) == 1
-    assert "the last good one stays" in caplog.text
+    assert "the last good one (2 names) stays" in caplog.text
     assert members.take_removed() == ()
     assert re.search(sentence, caplog.text)
     edit(path, ONE)
     assert members.take_removed() == ("aws",)
+
+
+def test_each_broken_edit_is_read_once_and_said_and_a_good_one_with_its_names(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members, really, num_read = MemberList(path, "demo"), Path.open, 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal num_read
+        num_read += 1
+        return really(*args, **kwargs)
+
+    with caplog.at_level(logging.INFO):
+        for num_edits, text in enumerate(("members: 3", "members: 4"), start=1):
+            edit(path, text)
+            with monkeypatch.context() as m:
+                m.setattr(Path, "open", counted)
+                for _ in range(3):
+                    assert members.admit(AWS, Role.WORKER) == AWS
+            assert num_read == len(caplog.records) == num_edits
+        edit(path, ONE)
+        assert list(members.members) == ["ann"]
+    assert caplog.records[0].message == caplog.records[1].message
+    assert caplog.records[-1].message.endswith("read again (1 names)")
 
 
 def test_a_list_that_vanishes_keeps_its_last_content(

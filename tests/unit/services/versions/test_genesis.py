@@ -50,10 +50,24 @@ def test_a_part_of_a_genesis_is_called_one_before_a_model_is_built(
 ) -> None:
     path = made(tmp_path)
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ConfigError, match=r"--out: .* may have left a part .* move it"):
+    with pytest.raises(ConfigError, match=rf"\({kept} bytes\) is no genesis, or a part .* move it"):
         made(tmp_path, learner="no_such_module:build")
     path.unlink()
     load_genesis(made(tmp_path))
+
+
+@pytest.mark.parametrize("there", ["folder", "pipe"])
+def test_what_cannot_be_read_in_a_genesis_s_place_has_one_fix(tmp_path: Path, there: str) -> None:
+    path = tmp_path / "out" / "genesis.json"
+    path.parent.mkdir()
+    path.mkdir() if there == "folder" else os.mkfifo(path)
+    with pytest.raises(ConfigError) as refused:
+        made(tmp_path)
+    fix = {"folder": "move it away, or choose another folder", "pipe": "give a file"}[there]
+    sentence, _, last = str(refused.value).partition("; ")
+    assert last == fix
+    assert str(path) in sentence
+    assert "kill" not in sentence
 
 
 def test_a_genesis_of_another_first_version_is_not_replaced(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from common.errors import ConfigError
 from services.config.genesis_file import load_genesis
 from services.config.settings import load_evaluator, load_worker
 from services.disk.data_store import DataStore
-from services.versions.export import build_learner, export_model
+from services.versions.export import export_model
+from services.versions.learner import build_learner
 from tests.unit.services.config.test_settings import WORKER
 from tests.unit.worker.training.test_huggingface import learner_with
 from worker.training.learner import LearnerContext

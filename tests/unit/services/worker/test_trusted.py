@@ -5,14 +5,12 @@ from base64 import b64decode
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 
 from common.errors import ConfigError, NotAMemberError
-from common.secagg.signatures import key_id, verify
-from services.config.settings import TlsSettings, TrustSettings
+from common.secagg.signatures import key_id
+from services.config.settings import TrustSettings
 from services.trust.authority import authority_in, issue
 from services.trust.identity import Identity, Role
-from services.trust.signing import own_certificate, signer
 from services.worker.trusted import PinnedMembers, trust_of
 from tests.attacks.harness import RUN, A, Certified, Registry, certified, now
 from worker.rounds.trust import Trust
@@ -132,13 +130,3 @@ def test_settings_become_what_the_core_insists_on() -> None:
     assert trust_of(TrustSettings()).max_clip == math.inf
     made = trust_of(TrustSettings(max_clip=2.0, max_share=0.5))
     assert made == Trust(max_clip=2.0, max_share=0.5)
-
-
-def test_it_signs_with_the_key_of_the_certificate_that_it_shows(registry: Registry) -> None:
-    folder = registry.folder
-    tls = TlsSettings(ca=folder / "ca.pem", certificate=folder / "aws.pem", key=folder / "aws.key")
-    shown = x509.load_der_x509_certificate(b64decode(own_certificate(tls)))
-    assert own_certificate(tls) == registry.of(A).certificate
-    key = registry.of(A).key.public_key()
-    assert shown.public_key() == key
-    verify(key, "head", b"content", signer(tls)("head", b"content"))

@@ -1,3 +1,4 @@
+import random
 import threading
 
 import pytest
@@ -13,7 +14,7 @@ ROUND = (Put(Table.ROUND, OPEN, b"plan"),)
 MEMBER = (Put(Table.MEMBERS, "aws", b"session"),)
 
 
-class Unsteady(MemoryStore):
+class Unreliable(MemoryStore):
     """Does not answer so many times; may have made the change all the same."""
 
     silent = 0
@@ -40,7 +41,7 @@ class Bench:
         self.paused_s: list[float] = []
         self.revived = 0
         self.said: list[str] = []
-        self.steady = ResilientStore(
+        self.resilient = ResilientStore(
             OpenStore(self.store, self.revive),
             LEASE_S,
             lambda: self.log_is_ours,
@@ -48,8 +49,8 @@ class Bench:
             now_s=lambda: self.now_s,
         )
 
-    def open(self, owner: str) -> Unsteady:
-        return Unsteady(self.server, owner, lambda: self.now_s)
+    def open(self, owner: str) -> Unreliable:
+        return Unreliable(self.server, owner, lambda: self.now_s)
 
     def empty(self) -> None:
         """Leave the server nothing, as one that was restarted without a disk."""
@@ -59,29 +60,40 @@ class Bench:
         self.revived += 1
 
     async def sleep(self, seconds: float) -> None:
-        self.said.append(self.steady.outage())
+        self.said.append(self.resilient.outage())
         self.paused_s.append(seconds)
 
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_store_that_does_not_answer_is_asked_until_it_does_and_changes_once(late) -> None:
     bench = Bench()
-    await bench.steady.load()
+    await bench.resilient.load()
     bench.store.silent, bench.store.late = 8, late
-    await bench.steady.apply(ROUND)
-    await bench.steady.apply(MEMBER)
+    await bench.resilient.apply(ROUND)
+    await bench.resilient.apply(MEMBER)
     assert bench.server.tables[Table.ROUND] == {OPEN: b"plan"}
     assert bench.server.op_seq == 2
     assert (len(bench.paused_s), bench.revived) == (8, 8)
-    assert bench.paused_s[0] < 0.2 < 1.0 <= min(bench.paused_s[-3:]) <= max(bench.paused_s) <= 3.0
+
+
+async def test_a_store_that_does_not_answer_is_asked_every_two_seconds_at_the_latest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda _, most: most)
+    bench = Bench()
+    bench.store.silent = 8
+    await bench.resilient.load()
+    await bench.resilient.apply(ROUND)
+    assert bench.paused_s[0] < 0.2
+    assert bench.paused_s[-4:] == [pytest.approx(2.0)] * 4
 
 
 async def test_an_emptied_store_is_rebuilt_from_what_it_had_answered_for() -> None:
     bench = Bench()
-    await bench.steady.load()
-    await bench.steady.apply(ROUND)
+    await bench.resilient.load()
+    await bench.resilient.apply(ROUND)
     bench.empty()
-    await bench.steady.apply(MEMBER)
+    await bench.resilient.apply(MEMBER)
     assert bench.server.tables[Table.ROUND] == {OPEN: b"plan"}
     assert bench.server.tables[Table.MEMBERS] == {"aws": b"session"}
     assert bench.server.leader == "mine"
@@ -90,29 +102,29 @@ async def test_an_emptied_store_is_rebuilt_from_what_it_had_answered_for() -> No
 async def test_what_a_former_leader_left_survives_the_emptying_too() -> None:
     bench = Bench()
     await bench.store.apply(ROUND)
-    await bench.steady.load()
+    await bench.resilient.load()
     bench.empty()
-    await bench.steady.apply(MEMBER)
+    await bench.resilient.apply(MEMBER)
     assert bench.server.tables[Table.ROUND] == {OPEN: b"plan"}
 
 
 async def test_a_lease_that_ran_out_is_taken_again_if_nobody_has_it() -> None:
     bench = Bench()
-    await bench.steady.load()
+    await bench.resilient.load()
     bench.now_s += 2 * LEASE_S
-    await bench.steady.apply(ROUND)
+    await bench.resilient.apply(ROUND)
     assert bench.server.tables[Table.ROUND] == {OPEN: b"plan"}
 
 
 async def test_another_leader_ends_this_one_and_nothing_changes() -> None:
     bench = Bench()
-    await bench.steady.load()
+    await bench.resilient.load()
     bench.now_s += 2 * LEASE_S
     assert bench.open("other").lease.acquire(LEASE_S)
     with pytest.raises(StaleLeaderError):
-        await bench.steady.apply(ROUND)
+        await bench.resilient.apply(ROUND)
     with pytest.raises(StaleLeaderError, match="another coordinator leads"):
-        bench.steady.hold_lease(_Once())
+        bench.resilient.hold_lease(_Once())
     assert bench.server.tables[Table.ROUND] == {}
 
 
@@ -120,18 +132,18 @@ async def test_a_log_with_another_leader_s_record_ends_this_one_although_the_lea
     None
 ):
     bench = Bench()
-    await bench.steady.load()
+    await bench.resilient.load()
     bench.now_s += 2 * LEASE_S
     bench.log_is_ours = False
     with pytest.raises(StaleLeaderError):
-        await bench.steady.apply(ROUND)
+        await bench.resilient.apply(ROUND)
     assert bench.server.tables[Table.ROUND] == {}
 
 
 def test_the_lease_is_held_through_an_emptied_store() -> None:
     bench = Bench()
     bench.empty()
-    bench.steady.hold_lease(_Once())
+    bench.resilient.hold_lease(_Once())
     assert bench.server.leader == "mine"
 
 
@@ -147,13 +159,13 @@ class _Once(threading.Event):
 
 async def test_an_outage_says_what_fails_since_when_and_what_waits_and_is_over_with_it() -> None:
     bench = Bench()
-    await bench.steady.load()
-    assert bench.steady.outage() == ""
+    await bench.resilient.load()
+    assert bench.resilient.outage() == ""
     bench.store.silent = 3
-    await bench.steady.apply(ROUND)
+    await bench.resilient.apply(ROUND)
     held_up = "nothing is decided or sent until it has saved what was decided last"
     assert bench.said == [f"no answer, for 0.0 s; {held_up}"] * 3
-    assert bench.steady.outage() == ""
+    assert bench.resilient.outage() == ""
 
 
 def test_a_lease_that_cannot_be_prolonged_is_an_outage_too() -> None:
@@ -163,8 +175,8 @@ def test_a_lease_that_cannot_be_prolonged_is_an_outage_too() -> None:
         raise StorageError("no answer")
 
     bench.store.lease.renew = refuse  # type: ignore[method-assign]
-    bench.steady.hold_lease(_Once())
-    assert bench.steady.outage() == "no answer, for 0.0 s; the lease cannot be prolonged"
+    bench.resilient.hold_lease(_Once())
+    assert bench.resilient.outage() == "no answer, for 0.0 s; the lease cannot be prolonged"
 
 
 async def test_a_waiting_coordinator_outlasts_a_store_that_does_not_answer() -> None:
