@@ -154,8 +154,8 @@ class Check:
 
 def _make_first(genesis: Genesis, work: DataStore, out: Outlet) -> None:
     """Make version 0 as a newcomer does: from the run's seed, with the run's own learner."""
-    from services.versions.export import build_learner
     from services.versions.first_version import make_first_version
+    from services.versions.learner import build_learner
     from worker.training.learner import LearnerContext
     from worker.training.model import ParameterVector
 
