@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from common import canonical
+from common.checks import plan_complaint
 from common.documents import Commit, Genesis, Plan, Record, Rollback
 from common.errors import DivergedError, ProtocolError
 from common.ids import Digest, WorkerId
@@ -129,8 +130,8 @@ class Audit:
 
     def _about_plan(self, plan: Plan) -> str:
         """Return why a plan is not of this run, or its members are none."""
-        if (plan.run, plan.tier) != (self._genesis.run, self._genesis.algorithm.tier):
-            return f"its round is of run {plan.run} in tier {plan.tier}"
+        if complaint := plan_complaint(self._genesis, plan):
+            return f"of its round, {complaint}"
         return roster_complaint(plan, self._members) if plan.masked else ""
 
     def _true_words(self, record: Record) -> set[WorkerId]:

@@ -171,9 +171,9 @@ LIES: list[tuple[int, Callable[[Record], Record], str]] = [
     (3, lambda r: changed(r, aggregate="../x"), "record 3: a file's name in it is no SHA-256"),
     (2, lambda r: replace(r, words={**(r.words or {}), WorkerId("gcp"): "00"}), "gcp did not sign"),
     (0, lambda r: replace(r, words={WorkerId("gcp"): "00"}), "record 0: gcp did not sign the word"),
-    (3, lambda r: with_plan(r, tier="tls"), "record 3: its round is of run small in tier tls"),
-    (3, lambda r: with_plan(r, run="other"), "record 3: its round is of run other"),
-    (3, lambda r: with_plan(r, threshold=2), "record 3: threshold is 2, must be 3"),
+    (3, lambda r: with_plan(r, tier="tls"), "of its round, tier is 'tls', the run's is 'masked'"),
+    (3, lambda r: with_plan(r, run="other"), "of its round, run is 'other', ours is 'small'"),
+    (3, lambda r: with_plan(r, threshold=2), "of its round, threshold is 2, must be 3"),
     (
         3,
         lambda r: with_plan(r, offers=tuple(replace(o, tokens=9) for o in r.commit.plan.offers)),  # type: ignore[union-attr]
@@ -225,7 +225,7 @@ def test_a_roll_back_shows_the_words_for_what_returns_and_it_is_of_this_log() ->
     for rollback, complaint in (
         (without, "too few members gave their word for version 1, which returns"),
         (replace(back.rollback, origin=few), "too few members gave their word for version 1"),
-        (replace(back.rollback, origin=tls), "its round is of run small in tier tls"),
+        (replace(back.rollback, origin=tls), "of its round, tier is 'tls', the run's is 'masked'"),
         (replace(back.rollback, version=2), "what returns is not version 2 of this log"),
         (replace(back.rollback, order=None), "no operator has signed it"),
     ):
