@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what cannot run here, and say why; drop what was not asked for."""
     if not config.getoption("--long"):
-        _drop(config, items, {i.nodeid for i in items if i.get_closest_marker("long")})
+        is_long = {i.nodeid for i in items if i.get_closest_marker("long")}
+        _drop(config, items, is_long - {i.nodeid for i in items if _is_named(config, i)})
     using = []
     for item in items:
         for mark in item.iter_markers("program"):
@@ -59,6 +60,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 using.append(item)
     if config.getoption("--programs"):
         _drop(config, items, {i.nodeid for i in items} - {i.nodeid for i in using})
+
+
+def _is_named(config: pytest.Config, item: pytest.Item) -> bool:
+    """Return whether the command line names just this one by its node id."""
+    _, _, own = item.nodeid.partition("::")
+    named = (arg.partition("::") for arg in config.args)
+    here = config.invocation_params.dir
+    return any(name == own and (here / path).resolve() == item.path for path, _, name in named)
 
 
 def _drop(config: pytest.Config, items: list[pytest.Item], ids: set[str]) -> None:
