@@ -76,5 +76,11 @@ def _drop(config: pytest.Config, items: list[pytest.Item], ids: set[str]) -> Non
 
 
 @pytest.fixture
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether --long is given: a number of rounds or faults can be larger then."""
+    return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture
 def rewrite(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--rewrite"))
