@@ -63,7 +63,7 @@ class LogHead:
         """Return the head after one more record.
 
         Raises:
-            ProtocolError: it does not follow this one.
+            ProtocolError: it does not follow this one (rule 14).
             DivergedError: it says what cannot be.
         """
         if record.seq != self.next_seq or record.previous != self.previous:

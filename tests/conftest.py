@@ -48,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what cannot run here, and say why; drop what was not asked for."""
     if not config.getoption("--long"):
-        _drop(config, items, {i.nodeid for i in items if i.get_closest_marker("long")})
+        is_long = {i.nodeid for i in items if i.get_closest_marker("long")}
+        _drop(config, items, is_long - {i.nodeid for i in items if _is_named(config, i)})
     using = []
     for item in items:
         for mark in item.iter_markers("program"):
@@ -61,9 +62,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _drop(config, items, {i.nodeid for i in items} - {i.nodeid for i in using})
 
 
+def _is_named(config: pytest.Config, item: pytest.Item) -> bool:
+    """Return whether the command line names just this one by its node id."""
+    _, _, own = item.nodeid.partition("::")
+    named = (arg.partition("::") for arg in config.args)
+    here = config.invocation_params.dir
+    return any(name == own and (here / path).resolve() == item.path for path, _, name in named)
+
+
 def _drop(config: pytest.Config, items: list[pytest.Item], ids: set[str]) -> None:
     config.hook.pytest_deselected(items=[i for i in items if i.nodeid in ids])
     items[:] = [i for i in items if i.nodeid not in ids]
+
+
+@pytest.fixture
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether --long is given: a number of rounds or faults can be larger then."""
+    return bool(request.config.getoption("--long"))
 
 
 @pytest.fixture

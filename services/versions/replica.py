@@ -271,7 +271,7 @@ class Replica:
         suspects = (commit.aggregate, *version.blobs())
         damaged = self._store.damaged(suspects)
         if not damaged:
-            raise DivergedError(
+            raise DivergedError(  # rule 14
                 f"version {record.version}: replaying gives {found[:16]}... and the log says "
                 f"{record.digest[:16]}..., although the base's files are sound: this process and "
                 "the coordinator do not compute alike; compare their crosscloud and numpy versions"

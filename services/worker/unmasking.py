@@ -89,7 +89,7 @@ class UnmaskingConduct:
         self.send(shares_request(round_.stage.plan.round, revealed))
 
     def _attempt_of(self, round_id: bytes) -> Attempt | None:
-        """Return the attempt of a masked round that this worker is exposed in."""
+        """Return the attempt of a round that it is exposed in; none after a restart (rule 10)."""
         round_, attempt = self.latest()
         stage = round_.stage
         if stage is None or not stage.exposed or stage.plan.round != round_id.hex():

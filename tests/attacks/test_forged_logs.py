@@ -147,9 +147,8 @@ async def test_a_crafted_version_is_trained_on_only_where_no_words_are_counted(
     num_offers = len(victim.offers())
 
     await victim.hear(record)
-    await victim.told(
-        *(world.word(w, world.records[-1]) for w in OTHERS)
-    )  # the words that there are
+    # the words that there are
+    await victim.told(*(world.word(w, world.records[-1]) for w in OTHERS))
 
     if unsafe:
         assert victim.stands_on == record.digest

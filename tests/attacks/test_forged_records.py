@@ -37,7 +37,7 @@ def world(registry: Registry, tmp_path: Path) -> World:
         (lambda r: replace(r, control=Control("pause", "eve", "")), "it is of 2 kinds"),
         (lambda r: with_plan(r, version=0), "its round starts from version 0"),
         (lambda r: with_plan(r, digest=NOWHERE), "its round starts from version 1 ffff"),
-        (lambda r: with_plan(r, num_live=0), "its round has 3 members of 0 live"),
+        (lambda r: with_plan(r, num_live=0), "of its round, num_live is 0, below"),
         (lambda r: with_plan(r, bits=3), "its round has 3 bits"),
         (lambda r: with_plan(r, fragment=7), "of fragment 7 of 1"),
     ],

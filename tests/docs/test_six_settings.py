@@ -33,6 +33,7 @@ def value_of(cell: str) -> Any:
 
 def good_and_bad(cell: str) -> tuple[list[Any], list[Any]]:
     """Return values within the bounds that a cell names, and values just beyond them."""
+    cell = cell.partition("; in tier `tls` ")[0]
     if found := re.fullmatch(r"(\d+) to (\d+)", cell):
         low, high = map(int, found.groups())
         return [low, high], [low - 1, high + 1]
@@ -96,6 +97,15 @@ def test_what_it_needs_is_said_and_is_so(tmp_path: Path, path: str, value: Any) 
         assert f"`{field}` {most}" in " ".join(TABLE[path])
         with pytest.raises(ConfigError, match=field):
             loaded(tmp_path, path, value, **{field: most + 1})
+
+
+def test_in_tier_tls_a_cohort_may_be_smaller(tmp_path: Path) -> None:
+    good, bad = good_and_bad(TABLE["min_cohort"][3].partition("; in tier `tls` ")[2])
+    for value in good:
+        assert loaded(tmp_path, "min_cohort", value, tier="tls").min_cohort == value
+    for value in bad:
+        with pytest.raises(ConfigError, match=r"algorithm\.min_cohort"):
+            loaded(tmp_path, "min_cohort", value, tier="tls")
 
 
 def test_the_smallest_cohort_grows_with_those_who_collude(tmp_path: Path) -> None:

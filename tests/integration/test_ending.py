@@ -73,9 +73,8 @@ def test_a_commit_open_streams_and_a_store_that_does_not_answer_do_not_keep_it(
     with coordinator.worker("aws") as aws, coordinator.worker("azure") as azure:
         plan = in_round(aws)
         azure.join()
-        os.kill(
-            pid_of(coordinator.process.pid, "commit"), signal.SIGSTOP
-        )  # a commit that takes long
+        # a commit that takes long
+        os.kill(pid_of(coordinator.process.pid, "commit"), signal.SIGSTOP)
         assert not aws.push(*good_shards(aws, plan)).missing
         until(lambda: (s := coordinator.status()) is not None and s.phase == "unmask")
         with Holder(azure, 2) as held:

@@ -41,7 +41,7 @@ TIERS = pytest.mark.parametrize(
         pytest.param(MASKED, id="masked"),
     ],
 )
-CODECS = pytest.mark.long("tests/integration/test_learning.py plays each codec without processes")
+TOPK = pytest.mark.long("tests/integration/test_learning.py commits topk without processes")
 
 
 def spec(
@@ -119,17 +119,14 @@ def theta(store: DataStore, digest: Digest) -> np.ndarray:
             "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
         },
         MASKED,
-        pytest.param(
-            {**MASKED, "codec": {"kind": "cyclic", "bits": 4, "one_in": 3}, "max_cohort": 3},
-            marks=CODECS,
-        ),
+        {**MASKED, "codec": {"kind": "cyclic", "bits": 4, "one_in": 3}, "max_cohort": 3},
         {**MASKED, "codec": {"kind": "heavy", "bits": 8, "one_in": 2}},
         pytest.param(
             {
                 "codec": {"kind": "topk", "bits": 2, "first_bits": 2, "one_in": 16},
                 "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
             },
-            marks=CODECS,
+            marks=TOPK,
         ),
     ],
     ids=["async 8-bit nesterov", "sync float32 sgd", "masked", "fragments", "heavy", "topk"],

@@ -16,17 +16,23 @@ from commands.plan import room
 from commands.plan.forecast import Forecast, forecast
 from commands.plan.options import read_options
 from commands.plan.traffic import Traffic
+from common.documents import Genesis, Outer, Record, Stop
 from common.ids import Digest
+from common.schema import ModelSchema, TensorSpec
 from services.config.genesis_file import load_genesis
 from services.coordinator.kept.retention import Retention
 from services.disk.data_store import COMPRESSED_SUFFIX
+from simulator.coordinator import SNAPSHOT_EVERY as SIMULATED
+from simulator.learning import learn
 from tests.integration.test_federation import MASKED, records, scrape, spec, until
+from tests.rig.workers.small_learner import NUM_SYMBOLS, RUN, SYNC
 
 NAMES = ("aws", "azure", "gcp")
 WIDTH = 800  # 0.6 million values
 SNAPSHOT_EVERY = 3
 HEARTBEAT_S = 10.0
 SGD = {"outer": {"kind": "sgd", "learning_rate": 0.6, "momentum": 0.0}}
+MASKED_TOO = pytest.mark.long("masked has all kinds of its bytes; what is at rest is checked below")
 
 
 def moved(federation: Federation, name: str) -> dict[tuple[str, str], float]:
@@ -81,7 +87,7 @@ def of(traffic: Traffic, direction: str, kind: str) -> int:
 @pytest.mark.parametrize(
     "algorithm",
     [
-        pytest.param(SGD, marks=pytest.mark.long("a masked run has more kinds of bytes"), id="tls"),
+        pytest.param(SGD, marks=MASKED_TOO, id="tls"),
         pytest.param(MASKED, id="masked"),
     ],
 )
@@ -149,16 +155,40 @@ def test_a_plan_is_within_five_percent_of_a_real_run(
         found = between(before[name], after[name])
         check_traffic(plan, found, len(commits), seconds)
     check_disks(plan, peaks)
-    retention = Retention(genesis.version0, SNAPSHOT_EVERY, version_bytes=0)
-    for record in log:
-        retention.recorded(record)
-    order = retention.collect()
-    kept = room.Kept(len(order.versions), len(order.files))
-    planned = room.coordinator_data_bytes(genesis, kept, len(NAMES))
+    planned = planned_data(genesis, SNAPSHOT_EVERY, log, len(NAMES))
     if "outer" in algorithm:
         assert data == pytest.approx(planned, rel=0.05)
     else:  # while nobody is missing, acc is zeros: one file
         assert 0.6 * planned <= data <= 1.02 * planned
+
+
+@pytest.mark.parametrize(("tier", "num_versions"), [("tls", 6), ("masked", 7)])
+def test_versions_and_aggregates_at_rest_are_as_planned(
+    tmp_path: Path, tier: str, num_versions: int
+) -> None:
+    outer, log = Outer("sgd", 0.6, 0.0), list[Record]()
+    algorithm = replace(SYNC, tier=tier, outer=outer)
+    run = replace(RUN, algorithm=algorithm, stop=Stop(versions=num_versions), glance_every=0)
+    learn(run, tmp_path, log.append)
+
+    files = (tmp_path / COORDINATOR / "data").iterdir()
+    data = sum(path.stat().st_size for path in files if path.suffix != COMPRESSED_SUFFIX)
+    schema = ModelSchema((TensorSpec("w", (NUM_SYMBOLS, NUM_SYMBOLS)),))
+    genesis = Genesis("small", 1, "", {}, schema, Digest("0" * 64), algorithm, run.stop)
+    planned = planned_data(genesis, SIMULATED, log, len(run.clouds))
+    assert data == pytest.approx(planned, rel=0.05)
+
+
+def planned_data(
+    genesis: Genesis, snapshot_every: int, log: list[Record], num_survivors: int
+) -> int:
+    """Return what the plan says of the files that are kept after these records."""
+    retention = Retention(genesis.version0, snapshot_every, version_bytes=0)
+    for record in log:
+        retention.recorded(record)
+    order = retention.collect()
+    kept = room.Kept(len(order.versions), len(order.files))
+    return room.coordinator_data_bytes(genesis, kept, num_survivors)
 
 
 def check_traffic(

@@ -111,9 +111,8 @@ def test_exported_bytes_are_those_that_tcp_carried(tmp_path: Path, tier: dict[st
         wire = counted(seen, "crosscloud_local_network_bytes_total")
         theirs = counted(coordinator, "crosscloud_coordinator_network_bytes_total", worker=name)
         for direction in ("sent", "received"):
-            assert (
-                carried[direction] > 1_000_000
-            )  # so that 2 % says something; sums come compressed
+            # so that 2 % says something; sums come compressed
+            assert carried[direction] > 1_000_000
             assert summed(wire, direction) == pytest.approx(carried[direction], rel=0.02)
             assert summed(theirs, direction) == pytest.approx(carried[direction], rel=0.02)
             if by_system is not None:

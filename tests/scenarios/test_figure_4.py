@@ -17,6 +17,7 @@ import numpy as np
 
 from common.ids import WorkerId
 from common.packing import unpack
+from common.shards import ShardBytes
 from common.terms import Terms
 from coordinator.ports import Signatures
 from coordinator.unmask import Unmasking, check_answer
@@ -33,7 +34,7 @@ def without(users: Iterable[WorkerId], gone: WorkerId) -> tuple[WorkerId, ...]:
     return tuple(u for u in users if u != gone)
 
 
-def inputs(run: Run, terms: Terms, user: WorkerId) -> list[bytes]:
+def inputs(run: Run, terms: Terms, user: WorkerId) -> list[ShardBytes]:
     """Return x_u, as shards in the open."""
     seed = USERS.index(user)
     theta = run.theta() - random_vector(run.schema, seed, 0.01)
@@ -58,12 +59,15 @@ def test_figure_4_with_one_dropout_in_each_round_gives_the_sum_of_u3() -> None:
 
     # Round 2, MaskedInputCollection: y_u = x_u + PRG(b_u) + PRG(s_uv) - ... over U2.
     terms = run.terms(plan, dict.fromkeys(u2, NUMBERS))
-    x, y = {u: inputs(run, terms, u) for u in u2}, {}
+    x, y = dict[WorkerId, list[bytes]](), dict[WorkerId, list[bytes]]()
     for u in u2:
         attempts[u].named(answers, {v: told[v][1][u] for v in without(u2, u)})
-        y[u] = [bytes(shard) for shard in attempts[u].protect(terms.layout, x[u])]
+        shards = inputs(run, terms, u)
+        x[u] = [bytes(shard) for shard in shards]  # masking overwrites them
+        y[u] = [bytes(shard) for shard in attempts[u].protect(terms.layout, shards)]
     u3 = without(u2, GONE[2])
-    assert all(y[u] != x[u] for u in u3)
+    tagged = {u: y[u][: len(x[u])] for u in u3}  # the tags come last
+    assert all(a != b for u in u3 for a, b in zip(tagged[u], x[u], strict=True))
 
     # Round 3, ConsistencyCheck: each signs U3; whoever is gone now stays in the sum.
     unmasking = Unmasking(plan, answers, u3)

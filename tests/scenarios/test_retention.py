@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 from typing_extensions import override
 
 from coordinator.ledger import Ledger
@@ -25,8 +26,8 @@ from services.coordinator.sessions.streams import LogTail
 from simulator.federation import SimulatedFederation
 
 SEED = 4
-FIRST, LAST = 12, 30
-"""Versions: by the first one every snapshot was replaced."""
+FIRST, LAST, LAST_LONG = 12, 30, 42
+"""Versions: by the first one every snapshot was replaced; LAST_LONG is the last with --long."""
 MOMENTS = 8  # between two rounds there is least
 SURROUNDINGS = ("simulator", "asyncio", "_asyncio", "logging")
 ENOUGH = 300  # objects
@@ -54,6 +55,7 @@ def held(roots: Iterable[object]) -> Counter[str]:
 class LongRun(SimulatedFederation):
     """A federation in which nothing goes wrong."""
 
+    last: int = LAST
     counted: list[Counter[str]] = field(default_factory=list)
 
     @override
@@ -61,7 +63,7 @@ class LongRun(SimulatedFederation):
         tasks = [asyncio.create_task(self._supervise_coordinator())]
         tasks += [asyncio.create_task(self._supervise_worker(p)) for p in self.places]
         try:
-            for version in (FIRST, LAST):
+            for version in (FIRST, self.last):
                 await self._until(lambda v=version: self._version() >= v, 1000.0, "it stands still")
                 self.counted.append(await self._least())
         finally:
@@ -77,27 +79,34 @@ class LongRun(SimulatedFederation):
         return min(moments, key=lambda counted: counted.total())
 
 
-def grown(folder: Path) -> dict[str, int]:
+@pytest.fixture
+def last(long: bool) -> int:
+    return LAST_LONG if long else LAST
+
+
+def grown(folder: Path, last: int) -> dict[str, int]:
     """Return what there is more of, by type, if it is one in two rounds or more."""
-    run = LongRun(SEED, folder, ())
+    run = LongRun(SEED, folder, (), last=last)
     run.run()
-    first, last = run.counted
-    assert first.total() > ENOUGH, "it looks in the wrong place"
-    return {kind: n for kind, n in (last - first).items() if n >= (LAST - FIRST) / 2}
+    begun, ended = run.counted
+    assert begun.total() > ENOUGH, "it looks in the wrong place"
+    return {kind: n for kind, n in (ended - begun).items() if n >= (last - FIRST) / 2}
 
 
-def test_nothing_stays_of_a_round(tmp_path: Path) -> None:
-    assert grown(tmp_path) == {}
+def test_nothing_stays_of_a_round(tmp_path: Path, last: int) -> None:
+    assert grown(tmp_path, last) == {}
 
 
-def test_one_object_that_stays_of_each_round_is_found_wherever_it_is(tmp_path: Path) -> None:
+def test_one_object_that_stays_of_each_round_is_found_wherever_it_is(
+    tmp_path: Path, last: int
+) -> None:
     places = ((Ledger, "commit"), (LogTail, "grow"), (Spool, "drop"), (Offers, "take"))
     with ExitStack() as patches:
         for owner, method in places:
             patches.enter_context(remembering(owner, method))
-        found = grown(tmp_path)
+        found = grown(tmp_path, last)
     assert found.keys() == {f"LeftIn{owner.__name__}" for owner, _ in places}
-    assert min(found.values()) >= LAST - FIRST
+    assert min(found.values()) >= last - FIRST
 
 
 def remembering(owner: type[Any], method: str) -> AbstractContextManager[Any]:

@@ -290,7 +290,7 @@ class Attempt:
             raise RefusedError(self._plan.round, rule, complaint)
 
     def _keys_complaint(self) -> str:
-        """Return whose keys give no secret with this member's; "" if all do.
+        """Return whose keys give no secret with this member's; "" if all do (rule 8).
 
         Before anything is frozen: one member's offer must not break what follows in the others.
         """
@@ -307,7 +307,7 @@ class Attempt:
         return ""
 
     def _unsigned(self, answers: Mapping[WorkerId, Answer]) -> str:
-        """Return whose answer is not signed by its member for this plan; "" if all are."""
+        """Return whose answer its member did not sign for this plan; "" if all are (rule 9)."""
         for worker, answer in answers.items():
             if (answer.worker, answer.plan) != (worker, self._hash.hex()):
                 return f"the answer of {worker} is of {answer.worker}, or to another plan"
@@ -332,7 +332,7 @@ class Attempt:
     def _opened(
         self, worker: WorkerId, answer: Answer, sealed: Mapping[WorkerId, bytes]
     ) -> tuple[SealedShares | None, str]:
-        """Return what a member sealed for this one, or why it cannot be had or believed."""
+        """Return what a member sealed for this one, or why it cannot be believed (rule 8)."""
         me = self._member.name
         if worker not in sealed:
             return None, f"{worker}: no share of it came"

@@ -99,11 +99,10 @@ class Member:
         assert self.attempt is not None
         terms = terms or self.run.terms(plan, {w: a.numbers for w, a in answers.items()})
         key = self.draw(16)
-        self.plain, self.residual = self.run.encoded(
-            terms, self.name, self.theta(), key, self.own_clip
-        )
+        made, self.residual = self.run.encoded(terms, self.name, self.theta(), key, self.own_clip)
+        self.plain = [bytes(shard) for shard in made]  # masking overwrites them
         self.sent[plan.round] = b"".join(self.plain[: terms.layout.num_data_shards])
-        return [bytes(s) for s in self.attempt.protect(terms.layout, self.plain)]
+        return [bytes(s) for s in self.attempt.protect(terms.layout, made)]
 
     def survived(self, survivors: Iterable[WorkerId]) -> bytes | None:
         """Hear who survived: return the signature under the list, None where none is needed."""

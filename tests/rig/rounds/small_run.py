@@ -23,7 +23,7 @@ from common.documents import (
 )
 from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema, TensorSpec
-from common.shards import PayloadLayout
+from common.shards import PayloadLayout, ShardBytes
 from common.terms import Terms, round_bits, round_fragment, round_terms
 from common.weight import threshold
 from coordinator.sums.aggregate import aggregate
@@ -62,7 +62,7 @@ def bytes_of(content: bytes) -> ReadBytes:
     return lambda offset, length: content[offset : offset + length]
 
 
-def spooled(layout: PayloadLayout, shards: Sequence[bytes]) -> bytes:
+def spooled(layout: PayloadLayout, shards: Sequence[ShardBytes]) -> bytes:
     """Return shards as they lie in a spool's file, holes and all."""
     content = bytearray(layout.total_bytes)
     for index, shard in enumerate(shards):
@@ -166,8 +166,11 @@ class Run:
         key: bytes,
         own_clip: float = math.inf,
         loss_2_20: int = 2**20,
-    ) -> tuple[list[bytes], F32]:
-        """Return one member's shards before any mask, and its next residual."""
+    ) -> tuple[list[ShardBytes], F32]:
+        """Return one member's shards before any mask, and its next residual.
+
+        Those of data are bytearrays, as in production: masks may overwrite them.
+        """
         residual = self.residuals.get(worker)
         work = Sources(
             values_of(self.theta()),
@@ -181,7 +184,7 @@ class Run:
 
         lengths = measure(terms, work)
         made = shards(terms, worker, work, lengths, keep, key, loss_2_20, own_clip)
-        return [bytes(shard) for shard in made], kept
+        return list(made), kept
 
     def payload(
         self, terms: Terms, worker: WorkerId, theta: F32, seed: int = 1, loss_2_20: int = 2**20

@@ -67,9 +67,8 @@ def test_fewer_shares_of_one_secret_are_spread_like_those_of_another() -> None:
         counts = [0] * 8
         for seed in range(4000):
             counts[split(secret, 2, [1, 2], source(seed))[0].y % 8] += 1
-        assert (
-            sum((c - 500) ** 2 / 500 for c in counts) < 24.3
-        )  # 0.1 % of uniform samples exceed it
+        # 0.1 % of uniform samples exceed it
+        assert sum((c - 500) ** 2 / 500 for c in counts) < 24.3
 
 
 @given(secrets32, sizes, st.integers(0, 2**32), st.data())

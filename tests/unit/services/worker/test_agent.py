@@ -381,9 +381,8 @@ async def test_another_plan_with_the_id_of_the_open_round_frees_nothing(cloud: C
     plan = await cloud.expose()
     await cloud.agent.planned(canonical.encode(replace(plan, hours=plan.hours + 1)))
     assert cloud.sent[-1].refuse.rule == 7
-    assert (
-        cloud.agent._round.work is WorkState.EXPOSED
-    )  # else the same work is soon in a second sum
+    # else the same work is soon in a second sum
+    assert cloud.agent._round.work is WorkState.EXPOSED
     cloud.agent.consider_offering()
     assert cloud.sent[-1].refuse.rule == 7
 
