@@ -46,7 +46,7 @@ test: $(STAMP)  ## All tests but the slow ones
 	$(BIN)/pytest $(SIDE_BY_SIDE) $(FAST_TESTS) $(ARGS)
 
 test-programs: $(STAMP)  ## Only tests, also slow ones, that use an optional program which is here
-	$(BIN)/pytest tests --programs $(addprefix --ignore=,$(LONG_TESTS)) $(ARGS)
+	$(BIN)/pytest tests --programs --long $(addprefix --ignore=,$(LONG_TESTS)) $(ARGS)
 
 test-all: $(STAMP)  ## All tests: also killed processes, deployment, a bare machine
 	$(BIN)/pytest tests --long --histories 6000 --soak-minutes 10 $(ARGS)

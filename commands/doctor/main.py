@@ -10,6 +10,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from commands.doctor.role import role_of
 from commands.plan import room
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
+from common.foreign import boundary
 from common.text import printable
 from services.config import state_owner
 from services.config.genesis_file import load_genesis
@@ -152,6 +154,11 @@ def _days_left(path: Path) -> int:
     return (until - datetime.datetime.now(datetime.UTC)).days
 
 
+def _computed() -> AbstractContextManager[None]:
+    """Return what says of a genesis whose constants cannot be that no room follows from it."""
+    return boundary("genesis", "no room can be computed from it", "take the run's own file")
+
+
 def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Finding]:
     def members() -> str:
         from services.coordinator.start import refuse_members
@@ -160,7 +167,8 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
 
     def disk_room() -> str:
         num_members = genesis.algorithm.max_cohort
-        peak = room.coordinator_disk_peak(genesis, settings.snapshot_every, num_members)
+        with _computed():
+            peak = room.coordinator_disk_peak(genesis, settings.snapshot_every, num_members)
         return disk.room(folder, peak)
 
     folder = settings.data_dir
@@ -201,9 +209,13 @@ def _learning(
     config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
 ) -> Iterator[Finding]:
     def disk_room() -> str:
-        if role is Role.WORKER:
-            return disk.room(settings.state_dir, room.worker_disk_peak(genesis, room.ADAMW_BYTES))
-        return disk.room(settings.state_dir, room.evaluator_disk_peak(genesis))
+        with _computed():
+            peak = (
+                room.worker_disk_peak(genesis, room.ADAMW_BYTES)
+                if role is Role.WORKER
+                else room.evaluator_disk_peak(genesis)
+            )
+        return disk.room(settings.state_dir, peak)
 
     yield checked("disk owner", lambda: _owner(settings, genesis))
     if isinstance(settings, WorkerSettings):

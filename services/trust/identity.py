@@ -8,6 +8,7 @@ said aloud.
 """
 
 import enum
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,7 @@ class MemberList:
         self._path = path
         self._run = run
         self._removed: dict[str, Identity] = {}
+        self._lock = threading.Lock()
         self._newest: dict[str, Identity] = {}
         self._file = Renewed(
             f"member list {path}",
@@ -208,14 +210,15 @@ class MemberList:
         A name that came back as it was is not among them.
         """
         members = self.members
-        gone = tuple(sorted(n for n, i in self._removed.items() if members.get(n) != i))
-        self._removed.clear()
-        return gone
+        with self._lock:
+            removed, self._removed = self._removed, {}
+        return tuple(sorted(n for n, i in removed.items() if members.get(n) != i))
 
     def _read(self) -> dict[str, Identity]:
         members = _read_members(self._path, self._run)
         left = {n: i for n, i in self._newest.items() if members.get(n) != i}
-        self._removed = left | self._removed
+        with self._lock:  # whoever asks for the members reads the list
+            self._removed = left | self._removed
         self._newest = members
         return members
 

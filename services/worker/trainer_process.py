@@ -142,12 +142,14 @@ class PacedTrainer:
             case Close():
                 frozen = self.trainer.close(message.round, Path(message.folder))
                 loss_2_20 = max(0, round(frozen.loss * 2**20))
+                self.report()  # what was pending is in the round
                 self._line.send(Closed(message.round, frozen.numbers, loss_2_20, frozen.finite))
             case Merge():
                 head, anchor = _paths(message.head), _paths(message.anchor)
                 if message.round:
                     self.trainer.release(message.round, message.fate)
                 self.trainer.merge(_standing(message.clock), head, anchor)
+                self.report()
                 self._line.send(Merged(self.trainer.version))
             case Return():
                 self.trainer.roll_back(_standing(message.clock), _paths(message.leaves))

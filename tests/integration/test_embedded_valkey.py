@@ -173,6 +173,11 @@ def test_a_deep_folder_works_where_temporary_files_are_as_deep(
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     with EmbeddedValkey(deep / "valkey") as server, Redis.from_url(server.url) as client:
         assert client.ping()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", ".")  # TMPDIR=.
+    with EmbeddedValkey(deep / "valkey") as server, Redis.from_url(server.url) as client:
+        assert client.ping()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
     monkeypatch.setattr("services.coordinator.live.embedded_valkey._TEMPORARY", ())
     with pytest.raises(
         ConfigError, match="too long for a socket, and so is any path below TMPDIR: set TMPDIR"

@@ -172,6 +172,21 @@ async def test_a_round_from_close_to_merge_keeps_the_work_done_since(run, tmp_pa
     assert not theta(tmp_path / "save")[-padding:].any()
 
 
+async def test_what_a_round_took_is_known_not_to_be_pending_before_the_round_can_be_answered(
+    numpy_run, tmp_path
+):
+    child = await started(numpy_run)
+    await waiting(child)
+    await child.send(Budget(local_steps=2, paused=True))
+    await child.send(Close("r", str(tmp_path / "stage")))
+    told = []
+    while not isinstance(message := await child.receive(), Closed):
+        assert isinstance(message, Progress)
+        told.append(message.pending.steps)
+    assert told[-1] == 0, "the link would offer what is in the round"
+    await child.end()
+
+
 async def test_released_work_is_pending_again(numpy_run, tmp_path):
     child = await started(numpy_run)
     await waiting(child)

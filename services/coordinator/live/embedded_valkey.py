@@ -211,7 +211,8 @@ def short_socket(folder: Path) -> Iterator[Path]:
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         yield path
         return
-    for place in (tempfile.gettempdir(), *_TEMPORARY):  # TMPDIR may be as deep
+    given = os.path.abspath(tempfile.gettempdir())  # TMPDIR may be as deep, or relative
+    for place in (given, *_TEMPORARY):
         if len(os.fsencode(place)) + _LINK_BYTES <= _MAX_SOCKET_PATH and os.access(place, os.W_OK):
             break
     else:

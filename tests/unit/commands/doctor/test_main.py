@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,6 +9,7 @@ from commands.doctor.findings import checked
 from commands.doctor.main import examine, main
 from commands.plan import room
 from common import canonical
+from common.documents import Genesis
 from services.config.settings import load_coordinator
 from services.trust.authority import new_authority
 from services.trust.identity import Role
@@ -45,15 +48,34 @@ def test_who_waits_for_the_findings_sees_that_it_is_at_work(tmp_path: Path) -> N
     assert told.num_ended == 1
 
 
-def test_a_coordinators_disk_is_measured_by_the_plans_number(tmp_path: Path) -> None:
-    spec = FederationSpec(
-        tmp_path / "run", RUN, (WorkerSpec("aws", {}),), {}, {"stop": {"versions": 1}}
-    )
-    layout, genesis = Layout(spec), begun().genesis
+def laid_out(folder: Path, genesis: Genesis) -> Path:
+    """Write the files of a run with this genesis; return the coordinator's settings."""
+    spec = FederationSpec(folder, RUN, (WorkerSpec("aws", {}),), {}, {"stop": {"versions": 1}})
+    layout = Layout(spec)
     layout.write()
     layout.genesis.parent.mkdir()
     layout.genesis.write_bytes(canonical.encode(genesis))
-    config = layout.config(COORDINATOR)
+    return layout.config(COORDINATOR)
+
+
+@pytest.mark.parametrize("codec", [{"kind": "cyclic", "one_in": 0}, {"kind": "x"}])
+def test_a_genesis_of_which_no_room_follows_is_a_finding(
+    tmp_path: Path, codec: dict[str, Any]
+) -> None:
+    genesis = begun().genesis
+    algorithm = genesis.algorithm
+    algorithm = replace(algorithm, codec=replace(algorithm.codec, **codec))
+    config = laid_out(tmp_path / "run", replace(genesis, algorithm=algorithm))
+
+    found = {finding.check: finding for finding in examine(config)}
+
+    assert not found["disk room"].ok
+    assert "redis" in found, "the rest is looked at as well"
+
+
+def test_a_coordinators_disk_is_measured_by_the_plans_number(tmp_path: Path) -> None:
+    genesis = begun().genesis
+    config = laid_out(tmp_path / "run", genesis)
     num_members = genesis.algorithm.max_cohort
     peak = room.coordinator_disk_peak(genesis, load_coordinator(config).snapshot_every, num_members)
 
