@@ -118,7 +118,7 @@ class LightWorker:
         while True:
             message, _ = self.next_message(self.timeout_s)
             if message is None:
-                raise AssertionError(f"{self.name} waited for {kind} in vain")
+                raise AssertionError(f"{self.name} waited for {kind} in vain; it has {self.records}")
             if message.WhichOneof("message") == kind:
                 return getattr(message, kind)
 
