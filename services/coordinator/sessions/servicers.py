@@ -27,6 +27,7 @@ from common.errors import (
     ProtocolError,
     UnexpectedMessageError,
     UnknownFileError,
+    UnknownRoundError,
 )
 from common.ids import Digest, SessionId, WorkerId
 from common.secagg.transcript import certificate_der
@@ -203,8 +204,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
             try:
                 await self._receive(session, request)
             except ProtocolError as e:
+                late = isinstance(e, UnknownRoundError)
+                level, what = (logging.INFO, "late") if late else (logging.WARNING, "refused")
                 about = {"worker": session.worker}
-                log.warning("refused from %s: %s", session.worker, e, extra=about)
+                log.log(level, "%s from %s: %s", what, session.worker, e, extra=about)
                 rejected = session_pb2.Rejected(error=type(e).__name__, sentence=str(e))
                 session.send(session_pb2.ConnectResponse(rejected=rejected))
 
