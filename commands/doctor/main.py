@@ -200,6 +200,7 @@ def _learning(
 ) -> Iterator[Finding]:
     yield checked("disk owner", lambda: _owner(settings, genesis))
     if isinstance(settings, WorkerSettings):
+        yield checked("trust", lambda: _trust(settings, genesis))
         yield checked("disk save", lambda: _save(settings.state_dir))
     needed = (
         room.worker_disk_peak(genesis, room.ADAMW_BYTES)
@@ -219,6 +220,14 @@ def _learning(
         pins, fewest = settings.trust.pins, trust_of(settings.trust).fewest
         needed = max(fewest, genesis.algorithm.min_cohort)
         yield checked("pins", lambda: _pinned(pins, needed))
+
+
+def _trust(settings: WorkerSettings, genesis: Genesis) -> str:
+    from services.worker.trusted import agreed
+
+    fewest, algorithm = agreed(settings.trust, genesis).fewest, genesis.algorithm
+    sums = f": no sum of fewer than {fewest}, here {algorithm.min_cohort}" * algorithm.masked
+    return f"this worker's own file allows the run's tier {algorithm.tier}{sums}"
 
 
 def _pinned(path: Path, needed: int) -> str:

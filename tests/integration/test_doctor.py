@@ -52,7 +52,7 @@ DISK = {"disk owner", "disk room", "disk fsync", "disk links"}
     ("name", "checks"),
     [
         (COORDINATOR, {"members", "redis", "ports", *DISK}),
-        ("aws", {*LEARNING, *WAY, *DISK, "disk save"}),
+        ("aws", {*LEARNING, *WAY, *DISK, "disk save", "trust"}),
         (EVALUATOR, {*LEARNING, *WAY, *DISK} - {"disk links"}),
         (OPERATOR, {w for w in WAY if not w.startswith("bulk")}),
     ],
@@ -243,6 +243,25 @@ def test_doctor_counts_the_organisations_that_a_worker_pinned(make_coordinator: 
     found = doctor(config)[1]["pins"]
     assert not found["ok"]
     assert "4 workers of 2 organisations, and no sum of fewer than 3" in found["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("TIER", "masked", "tier is tls, this worker's own file (trust.tier) asks for masked"),
+        ("MAX_SHARE", "0.2", "this worker's own file (trust.max_share) asks for 0.2"),
+    ],
+)
+def test_doctor_refuses_a_run_that_the_worker_would(
+    make_coordinator: Make, variable: str, value: str, sentence: str
+) -> None:
+    config = make_coordinator(start=False).layout.config("aws")
+    environ = {f"CROSSCLOUD_WORKER__TRUST__{variable}": value}
+    found = doctor(config, **environ)[1]["trust"]
+    assert not found["ok"]
+    assert sentence in found["sentence"]
+    refused = crosscloud("worker", config, **environ)
+    assert (refused.returncode, sentence in refused.stderr) == (2, True)
 
 
 def test_ports_that_are_exchanged_are_called_by_their_names(coordinator: LoneCoordinator) -> None:
