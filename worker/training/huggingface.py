@@ -45,7 +45,14 @@ from worker.training.learner import (
 )
 from worker.training.learner_settings import check_data, settings_of
 from worker.training.model_config import config_of, refuse_longer
-from worker.training.named import GIVE, named, refuse_packed, refuse_unless_whole, without_bars
+from worker.training.named import (
+    GIVE,
+    named,
+    refuse_packed,
+    refuse_unless_whole,
+    refuse_without_weights,
+    without_bars,
+)
 from worker.training.tokenizer import BYTES, PINNED, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
@@ -345,6 +352,7 @@ def _named_config(name: str) -> PretrainedConfig:
 def _pretrained(name: str) -> PreTrainedModel:
     with named("settings.model", name, "*.*", GIVE) as options:
         refuse_unless_whole("settings.model", name, options)
+        refuse_without_weights("settings.model", name)
         model, found = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
             AutoModelForCausalLM.from_pretrained(

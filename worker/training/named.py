@@ -26,6 +26,7 @@ GIVE: Final = (
 
 _ADAPTER: Final = "adapter_config.json"
 _CONFIG: Final = "config.json"
+_WEIGHTS: Final = (".safetensors", ".bin")
 _TIMEOUT_S: Final = 10.0
 _OUT_OF_ORDER: Final = 500
 """The least status that says so."""
@@ -120,6 +121,20 @@ def refuse_unless_whole(setting: str, name: str, options: Mapping[str, Any]) -> 
         raise ConfigError(
             f"{setting}: {name!r} holds weights quantised for inference ({how}), which cannot be"
             " trained: name the model that they were made from, in float32, bfloat16 or float16"
+        )
+
+
+def refuse_without_weights(setting: str, name: str) -> None:
+    """Let a model pass unless it is a local folder with a configuration alone.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    files = [path.name for path in Path(name).glob("*")]
+    if _CONFIG in files and not any(file.endswith(_WEIGHTS) for file in files):
+        raise ConfigError(
+            f"{setting}: {name!r}: the folder has no weights: put them there; or, to begin with"
+            f" random ones, write its {_CONFIG}'s content under {setting}"
         )
 
 

@@ -252,7 +252,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         evaluation = canonical.decode(request.evaluation, Evaluation)
         if not 0 <= evaluation.accuracy <= 1 or evaluation.loss < 0:
             raise MalformedDocumentError(
-                f"evaluation: accuracy {evaluation.accuracy} must be in [0, 1] and loss "
+                f"evaluation: accuracy {evaluation.accuracy} must be from 0 to 1 and loss "
                 f"{evaluation.loss} at least 0"
             )
         await self._driver.feed(Evaluated(evaluation))
