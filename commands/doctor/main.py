@@ -95,7 +95,7 @@ def examine(config: Path) -> Iterator[Finding]:
         yield Finding("configuration", False, masked(" ".join(str(e).split())))
         return
     run = settings.run if isinstance(settings, OperatorSettings) else _given(genesis).run
-    yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
+    yield Finding("configuration", True, f"{config} is a good file for {role.one} of run {run}")
     name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
     signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
     own = checked("certificate", lambda: _certificate(settings.tls, run, role, name, signs=signs))
@@ -144,7 +144,9 @@ def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bo
             f"{tls.certificate} expires in {days} days: renew it with `crosscloud certs request` "
             "and `sign`; processes take the new one without a restart"
         )
-    return f"{role} {identity.name} of {identity.organisation}, good for {min(days, of_all)} days"
+    who = " ".join(dict.fromkeys((role, identity.name)))
+    party = f" of {identity.organisation}" * (identity.organisation != identity.name)
+    return f"{who}{party}, good for {min(days, of_all)} days"
 
 
 def _days_left(path: Path) -> int:

@@ -64,6 +64,11 @@ def test_a_sound_federation_is_found_sound(
     assert [c for c in found.values() if not c["ok"]] == []
     assert found.keys() == {"configuration", "certificate", *checks}
     assert status == 0
+    role = name if name in (COORDINATOR, EVALUATOR, OPERATOR) else "worker"
+    one = f"an {role}" if role in (EVALUATOR, OPERATOR) else f"a {role}"
+    assert f"is a good file for {one} of run" in found["configuration"]["sentence"]
+    if role == COORDINATOR:
+        assert found["certificate"]["sentence"].startswith("coordinator of local, good for ")
 
 
 OWN_LEARNERS = """
