@@ -94,7 +94,10 @@ def test_each_codec_costs_what_its_layout_says(codec: Codec, bytes_up: float) ->
 def test_of_the_six_settings_it_answers_what_the_first_page_says(
     change: dict[str, Any], answers: bool
 ) -> None:
-    told = {"links": ["aws=100/100", "gcp=100/100", "azure=100/100"], "speeds": ["2000"]}
+    told: dict[str, Any] = {
+        "links": ["aws=100/100", "gcp=100/100", "azure=100/100"],
+        "speeds": ["2000"],
+    }
     found, usual = (
         (sum(p.version["sent"].values()), p.times.versions_per_day, p.steps)
         for p in (planned(dataclasses.replace(TLS, **change), **told), planned(**told))
