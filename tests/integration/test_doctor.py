@@ -1,4 +1,7 @@
-"""`crosscloud doctor` of every role, beside a real coordinator, and against what can be wrong."""
+"""`crosscloud doctor` of every role, beside a real coordinator, and against what can be wrong.
+
+It is long because each finding that needs a real coordinator is tried here.
+"""
 
 import datetime
 import json

@@ -45,14 +45,7 @@ from worker.training.learner import (
 )
 from worker.training.learner_settings import check_data, settings_of
 from worker.training.model_config import config_of, refuse_longer
-from worker.training.named import (
-    GIVE,
-    named,
-    refuse_packed,
-    refuse_unless_whole,
-    refuse_without_weights,
-    without_bars,
-)
+from worker.training.named import GIVE, named, refuse_packed, refuse_unless_whole, without_bars
 from worker.training.tokenizer import BYTES, PINNED, encoder, save_tokenizer
 
 _OF_BYTES: Final[dict[str, Json]] = {
@@ -344,15 +337,14 @@ def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
 
 def _named_config(name: str) -> PretrainedConfig:
     with named("settings.model", name, "*.json", GIVE) as options:
-        refuse_unless_whole("settings.model", name, options)
+        refuse_unless_whole("settings.model", name, options, weights=False)
         found = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
     return cast("PretrainedConfig", found)
 
 
 def _pretrained(name: str) -> PreTrainedModel:
     with named("settings.model", name, "*.*", GIVE) as options:
-        refuse_unless_whole("settings.model", name, options)
-        refuse_without_weights("settings.model", name)
+        refuse_unless_whole("settings.model", name, options, weights=True)
         model, found = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
             AutoModelForCausalLM.from_pretrained(
