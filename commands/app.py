@@ -58,7 +58,8 @@ def run() -> None:
 
 
 def _say(error: CrosscloudError, status: int) -> int:
-    typer.echo(f"crosscloud: {printable(masked(' '.join(str(error).split())))}", err=True)
+    for said in error.problems if isinstance(error, ConfigError) else (str(error),):
+        typer.echo(f"crosscloud: {printable(masked(' '.join(said.split())))}", err=True)
     return status
 
 

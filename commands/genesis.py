@@ -41,6 +41,9 @@ def main(config: Path, out: Path) -> Exit:
         genesis = _written(settings, out)
     digest = canonical.digest(genesis)
     sys.stdout.write(f"wrote {out / FILE}: run {settings.name}, SHA-256 {digest}\n")
+    named = (settings.settings.get(name) for name in ("model", "tokenizer"))
+    for folder in dict.fromkeys(f for f in named if isinstance(f, str) and f.startswith(".")):
+        sys.stdout.write(f"copy {folder} beside {FILE} on every machine\n")
     return Exit.OVER
 
 

@@ -51,8 +51,9 @@ def status(config: Path, *, as_json: bool, watch: bool) -> Exit:
 def pause(config: Path) -> Exit:
     """Pause at the next round boundary."""
     with _link(config) as link:
+        was_paused = link.status().state == "paused"
         link.pause()
-    typer.echo("pauses at the next round boundary")
+    typer.echo("it is paused already" if was_paused else "pauses at the next round boundary")
     return Exit.OVER
 
 

@@ -52,9 +52,10 @@ class Row:
 _FROM_0: Final = Range("at least 0", {"ge": 0})
 _FROM_1: Final = Range("at least 1", {"ge": 1})
 _ABOVE_0: Final = Range("above 0", {"gt": 0})
-_SHARE: Final = Range("in (0, 1]", {"gt": 0, "le": 1})
-_INSIDE: Final = Range("in (0, 1)", {"gt": 0, "lt": 1})
-_PART: Final = Range("in [0, 1]", {"ge": 0, "le": 1})
+_SHARE: Final = Range("above 0 and at most 1", {"gt": 0, "le": 1})
+_INSIDE: Final = Range("above 0 and below 1", {"gt": 0, "lt": 1})
+_PART: Final = Range("at least 0 and at most 1", {"ge": 0, "le": 1})
+_BELOW_1: Final = Range("at least 0 and below 1", {"ge": 0, "lt": 1})
 
 CONSTANTS: Final[Mapping[str, Row]] = {
     "policy": Row(("sync", "async"), "who is in a cohort: all live members, or a quorum of them"),
@@ -90,7 +91,7 @@ CONSTANTS: Final[Mapping[str, Row]] = {
     "codec.residual_decay": Row(_PART, "what is sent later of what compression left out", "beta_e"),
     "outer.kind": Row(("sgd", "nesterov"), "outer optimiser; nesterov is delayed"),
     "outer.learning_rate": Row(_ABOVE_0, "outer step", "eta"),
-    "outer.momentum": Row(Range("in [0, 1)", {"ge": 0, "lt": 1}), "outer momentum", "mu"),
+    "outer.momentum": Row(_BELOW_1, "outer momentum", "mu"),
     "schedule.peak": Row(_ABOVE_0, "inner learning rate after warm-up"),
     "schedule.warmup_steps": Row(_FROM_0, "of linear warm-up", "", "local steps"),
     "schedule.floor": Row(_PART, "of the peak, at the end of the cosine"),

@@ -13,7 +13,15 @@ class CrosscloudError(Exception):
 
 
 class ConfigError(CrosscloudError):
-    """A setting, file or command is missing or wrong: the operator's fault, raised at start-up."""
+    """A setting, file or command is missing or wrong: the operator's fault, raised at start-up.
+
+    Args:
+        problems: a sentence each.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class ProtocolError(CrosscloudError):

@@ -14,6 +14,15 @@ UNPRINTABLE: Final = re.compile(
 """Control characters, other ends of lines, marks that turn the direction of text, halves."""
 
 
+def nested(dotted: str, value: str = "...") -> str:
+    """Return how `a.b: value` is written in YAML, `a: {b: value}`."""
+    *groups, name = dotted.split(".")
+    written = f"{name}: {value}"
+    for group in reversed(groups):
+        written = f"{group}: {{{written}}}"
+    return written
+
+
 def printable(text: str) -> str:
     r"""Return `text` on one line, with an escape such as `\x1b` or `\n` for what is no sign."""
     return UNPRINTABLE.sub(lambda m: m[0].encode("unicode_escape").decode("ascii"), text)

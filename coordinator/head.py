@@ -108,5 +108,6 @@ class RunHead:
             case "resume":
                 return replace(self, paused_by="")
             case "stop":
-                return replace(self, stopped=f"{control.by}: {control.detail}")
+                why = control.detail if control.by == "limit" else f"stopped by {control.by}"
+                return replace(self, stopped=why)
         return self

@@ -69,7 +69,9 @@ def limit_reached(stop: Stop, head: RunHead, elapsed_s: float) -> str:
     if 0 < stop.tokens <= head.counters.tokens:
         return f"{head.counters.tokens} tokens of {stop.tokens}"
     if 0 < stop.hours <= elapsed_s / 3600:
-        return f"{stop.hours:g} hours are over"
+        seconds = max(1, round(stop.hours * 3600))
+        limit = f"{seconds} s" if seconds % 3600 else f"{seconds // 3600} h"
+        return f"its limit of {limit} is over"
     loss = None if head.evaluation is None else head.evaluation.loss
     if stop.loss > 0 and loss is not None and loss <= stop.loss:
         return f"validation loss {loss:.4f} is at most {stop.loss:g}"

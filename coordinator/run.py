@@ -475,7 +475,7 @@ class Run:
     def _round_of(self, round_id: RoundId) -> Round:
         if self._round is None or self._round.id != round_id:
             raise UnknownRoundError(
-                f"round {round_id} is not open; look in the log for its outcome"
+                f"round {round_id} is not open: it has ended, as the log says, or never began"
             )
         return self._round
 

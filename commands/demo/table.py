@@ -87,10 +87,13 @@ def _elapsed(seconds: float) -> str:
 
 
 def _first_line(status: RunStatus) -> str:
-    rest = f"  version {short(status.version)}  {measured(status)}  {_elapsed(status.seconds)}"
+    found = status.evaluation
+    is_older = found is not None and found.version != status.version
+    of = f" of version {short(found.version)}" if found is not None and is_older else ""
+    rest = f"  version {short(status.version)}  {measured(status)}{of}  {_elapsed(status.seconds)}"
     rest += left_of(status)
-    run = Text(status.run)
-    run.truncate(_WIDTH - len(rest), overflow="ellipsis")  # of the run's name, not of its figures
+    run = Text(status.run)  # of the run's name something is left out, of its figures nothing
+    run.truncate(max(1, _WIDTH - len(rest)), overflow="ellipsis")
     return run.plain + rest
 
 

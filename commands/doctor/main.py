@@ -97,7 +97,7 @@ def examine(config: Path) -> Iterator[Finding]:
         yield Finding("configuration", False, masked(" ".join(str(e).split())))
         return
     run = settings.run if isinstance(settings, OperatorSettings) else _given(genesis).run
-    yield Finding("configuration", True, f"{config} is a good file for a {role} of run {run}")
+    yield Finding("configuration", True, f"{config} is a good file for {role.one} of run {run}")
     name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
     signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
     own = checked("certificate", lambda: _certificate(settings.tls, run, role, name, signs=signs))
@@ -146,7 +146,9 @@ def _certificate(tls: TlsSettings, run: str, role: Role, name: str, *, signs: bo
             f"{tls.certificate} expires in {days} days: renew it with `crosscloud certs request` "
             "and `sign`; processes take the new one without a restart"
         )
-    return f"{role} {identity.name} of {identity.organisation}, good for {min(days, of_all)} days"
+    who = " ".join(dict.fromkeys((role, identity.name)))
+    party = f" of {identity.organisation}" * (identity.organisation != identity.name)
+    return f"{who}{party}, good for {min(days, of_all)} days"
 
 
 def _days_left(path: Path) -> int:
@@ -219,6 +221,7 @@ def _learning(
 
     yield checked("disk owner", lambda: _owner(settings, genesis))
     if isinstance(settings, WorkerSettings):
+        yield checked("trust", lambda: _trust(settings, genesis))
         yield checked("disk save", lambda: _save(settings.state_dir))
     yield checked("disk room", disk_room)
     yield checked("disk fsync", lambda: disk.durable(settings.state_dir))
@@ -233,6 +236,14 @@ def _learning(
         pins = settings.trust.pins
         fewest = max(trust_of(settings.trust).fewest, genesis.algorithm.min_cohort)
         yield checked("pins", lambda: _pinned(pins, fewest))
+
+
+def _trust(settings: WorkerSettings, genesis: Genesis) -> str:
+    from services.worker.trusted import agreed
+
+    fewest, algorithm = agreed(settings.trust, genesis).fewest, genesis.algorithm
+    sums = f": no sum of fewer than {fewest}, here {algorithm.min_cohort}" * algorithm.masked
+    return f"this worker's own file allows the run's tier {algorithm.tier}{sums}"
 
 
 def _pinned(path: Path, fewest: int) -> str:

@@ -33,7 +33,7 @@ def own_ports(
         if not runs:  # whoever answers there has another folder
             raise
         _runs_already(settings, role, e)
-        return f"a {role} on these settings runs here: {_listed(wanted)}"
+        return f"{role.one} on these settings runs here: {_listed(wanted)}"
     return f"{_listed(wanted)} can be listened on" if wanted else "none is listened on"
 
 

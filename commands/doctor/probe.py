@@ -120,7 +120,7 @@ def metrics_of(settings: MetricsSettings, role: Role) -> dict[str, float]:
     if role is Role.WORKER and "local_connected" in shown:
         return {**shown, "local_version": 0.0}  # it has not begun yet
     raise ConfigError(
-        f"{where} is not a {role}'s: another process has the port; give each its own metrics.port"
+        f"{where} is not {role.one}'s: another process has the port; give each its own metrics.port"
     )
 
 

@@ -146,4 +146,5 @@ def _notes(found: Forecast) -> Iterator[str]:
             f"Cosine of a sum with one cloud's update: {found.likeness.equal:.2f} for equal parts, "
             f"at most {found.likeness.most:.2f} by max_share (docs/threat-model.md, section 4)."
         )
+    yield "It supposes every worker in every cohort: quorum and min_cohort change nothing here."
     yield "Prices are list prices; memory is without the activations of a batch."

@@ -27,6 +27,7 @@ from pydantic import BaseModel, SecretStr, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 
 from common.errors import ConfigError
+from common.text import nested
 from services.config import yaml_file
 from services.config.file_kind import refuse_other
 from services.config.secret_urls import masked
@@ -57,7 +58,7 @@ def load(kind: type[S], path: Path, process: str, environ: Mapping[str, str] | N
         environ: the environment; None = this process's.
 
     Raises:
-        ConfigError: the first problem, naming file, line, field, value and fix.
+        ConfigError: all problems, each naming file, line, field, value and fix.
     """
     written = read_mapping(path)
     refuse_other(kind, process, written)
@@ -94,8 +95,8 @@ def check(kind: type[S], written: Written, path: Path, origins: Mapping[str, str
         return kind.model_validate(meant, context=context)
     except ValidationError as e:
         problems = sorted(e.errors(include_url=False), key=lambda p: p["type"] not in _UNKNOWN)
-        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise ConfigError(masked(_sentence(kind, problems[0], written, origins)) + more) from None
+        told = (masked(_sentence(kind, problem, written, origins)) for problem in problems)
+        raise ConfigError(*dict.fromkeys(told)) from None
 
 
 def folders(info: ValidationInfo, *fields: str) -> dict[str, str]:
@@ -291,6 +292,9 @@ def _sentence(
     source = f"{origin} ({where})" if origin else f"{place}: {where}".rstrip(": ")
     parent, name = _fields(kind, loc[:-1]), str(loc[-1:] and loc[-1])
     if problem["type"] in _UNKNOWN:
+        if name.split(".")[0] in parent and "." in name:
+            value = masked(str(written.texts.get(loc, problem["input"])))[:80]
+            return f"{source}: unknown key; write `{nested(name, value)}`"
         close = get_close_matches(name, parent, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"{source}: unknown key; {hint}known: {', '.join(sorted(parent))}"

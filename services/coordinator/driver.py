@@ -196,9 +196,7 @@ class Driver:
                 await self._works.publish(effect.record)
                 _tell(effect.record)
             case Note():
-                about = {"event": effect.kind, "worker": effect.worker, "round": effect.round}
-                known = {field: value for field, value in about.items() if value is not None}
-                log.info("%s: %s", effect.kind, effect.sentence, extra=known)
+                _say(effect.kind, effect.sentence, worker=effect.worker, round=effect.round)
             case Forgotten():
                 log.warning("the store: %s counts as lost: %s", effect.key, effect.why)
             case NotRolledBack():
@@ -214,18 +212,25 @@ _ACTS: Final = {"pause": "paused", "resume": "resumed", "stop": "stopped"}
 
 
 def _tell(record: Record) -> None:
-    """Say what an operator, or a limit of the run, has done."""
-    if (control := record.control) is not None:
-        done = _ACTS.get(control.action, control.action)
+    """Say how a round ended, or what an operator, or a limit of the run, has done."""
+    version = record.version
+    if (commit := record.commit) is not None:
+        by, made_in = ", ".join(commit.survivors), commit.plan.round
+        _say("committed", f"version {version} by {by} in round {made_in}", round=made_in)
+    elif (abort := record.abort) is not None:
+        why = f"round {abort.round}: {abort.reason}: {abort.detail}"
+        _say("aborted", why, logging.WARNING, round=abort.round)
+    elif (control := record.control) is not None:
         why = f": {control.detail}" if control.detail else ""
-        log.info("%s: by %s, at version %d%s", done, control.by, record.version, why)
+        done = _ACTS.get(control.action, control.action)
+        _say(done, f"by {control.by}, at version {version}{why}")
     elif (back := record.rollback) is not None:
-        log.info(
-            "rolled back: by %s, version %d is version %d now",
-            back.by,
-            back.version,
-            record.version,
-        )
+        _say("rolled back", f"by {back.by}, version {back.version} is version {version} now")
+
+
+def _say(event: str, sentence: str, level: int = logging.INFO, **about: str | None) -> None:
+    known = {field: value for field, value in about.items() if value is not None}
+    log.log(level, "%s: %s", event, sentence, extra={"event": event, **known})
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,11 @@ class Role(enum.StrEnum):
     EVALUATOR = "evaluator"
     OPERATOR = "operator"
 
+    @property
+    def one(self) -> str:
+        """Say `a worker`, `an operator`."""
+        return f"{'an' if self[0] in 'aeiou' else 'a'} {self}"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from common.errors import UnknownRoundError
 from services.observe.metrics import WorkerMetrics
 from services.process.exit_status import Exit
 from services.worker.agent import Agent
@@ -90,7 +91,11 @@ class Inbox:
             case "replaced":
                 raise EndedError("another process joined in this name: this one ends", Exit.FAILED)
             case "rejected":
-                log.warning("rejected (%s): %s", message.rejected.error, message.rejected.sentence)
+                error, said = message.rejected.error, message.rejected.sentence
+                if error == UnknownRoundError.__name__:
+                    log.info("late for the coordinator: %s", said)
+                else:
+                    log.warning("rejected (%s): %s", error, said)
             case kind:
                 log.warning("ignored: message %s is newer than this program", kind)
 

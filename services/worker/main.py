@@ -53,7 +53,7 @@ from services.worker.inbox import Inbox
 from services.worker.link import EndedError, Link, dialler
 from services.worker.messages import Build
 from services.worker.state import StateFolder
-from services.worker.trusted import PinnedMembers, trust_of
+from services.worker.trusted import PinnedMembers, agreed
 from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.pace import Turns
@@ -314,9 +314,8 @@ def _tier(settings: WorkerSettings, genesis: Genesis) -> TlsTier | MaskedTier:
     Raises:
         ConfigError: the run is weaker than this worker's own file allows.
     """
-    algorithm, trust, name = genesis.algorithm, trust_of(settings.trust), WorkerId(settings.name)
-    if complaint := trust.complaint(algorithm, algorithm.tier):
-        raise ConfigError(f"run {genesis.run}: {complaint}: change the one or the other")
+    trust, algorithm = agreed(settings.trust, genesis), genesis.algorithm
+    name = WorkerId(settings.name)
     if not algorithm.masked:
         log.warning("privacy tier tls: the coordinator sees this worker's updates and losses")
         return TlsTier(name)

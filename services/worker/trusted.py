@@ -14,7 +14,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from common.errors import NotAMemberError
+from common.documents import Genesis
+from common.errors import ConfigError, NotAMemberError
 from common.ids import WorkerId
 from common.parties import Party
 from common.secagg import signatures
@@ -84,6 +85,18 @@ class PinnedMembers:
                     f"pinned: if that is right, write it into {self._path}"
                 )
         return Party(WorkerId(identity.name), identity.organisation, key, key_id)
+
+
+def agreed(settings: TrustSettings, genesis: Genesis) -> Trust:
+    """Return what this worker's own file insists on, in a run that is not weaker (rule 1).
+
+    Raises:
+        ConfigError: the run is.
+    """
+    trust, algorithm = trust_of(settings), genesis.algorithm
+    if complaint := trust.complaint(algorithm, algorithm.tier):
+        raise ConfigError(f"run {genesis.run}: {complaint}: change the one or the other")
+    return trust
 
 
 def trust_of(settings: TrustSettings) -> Trust:

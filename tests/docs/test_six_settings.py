@@ -68,6 +68,22 @@ def test_there_are_six() -> None:
     assert f"`{DEFAULT_PRESET}`" in SECTION
 
 
+@pytest.mark.parametrize("path", [path for path in TABLE if "." in path])
+def test_one_written_as_the_column_has_it_is_told_how_it_is_written(
+    tmp_path: Path, path: str
+) -> None:
+    run = {"name": "six", "stop": {"versions": 1}, "algorithm": {path: 4}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    group, _, name = path.partition(".")
+    with pytest.raises(ConfigError, match=f"unknown key; write `{group}: {{{name}: 4}}`$"):
+        load_run(tmp_path / "run.yaml", {})
+
+
+def test_the_page_says_how_a_dotted_one_is_written(tmp_path: Path) -> None:
+    (written,) = re.findall(r"`codec.bits` is written `(.*?)`", SECTION)
+    assert loaded(tmp_path, **yaml.safe_load(written), max_cohort=7).codec.bits == 4
+
+
 @pytest.mark.parametrize("path", TABLE)
 def test_its_default_is_the_codes(tmp_path: Path, path: str) -> None:
     told = value_of(TABLE[path][2])

@@ -1,4 +1,7 @@
-"""`crosscloud doctor` of every role, beside a real coordinator, and against what can be wrong."""
+"""`crosscloud doctor` of every role, beside a real coordinator, and against what can be wrong.
+
+It is long because each finding that needs a real coordinator is tried here.
+"""
 
 import datetime
 import json
@@ -52,7 +55,7 @@ DISK = {"disk owner", "disk room", "disk fsync", "disk links"}
     ("name", "checks"),
     [
         (COORDINATOR, {"members", "redis", "ports", *DISK}),
-        ("aws", {*LEARNING, *WAY, *DISK, "disk save"}),
+        ("aws", {*LEARNING, *WAY, *DISK, "disk save", "trust"}),
         (EVALUATOR, {*LEARNING, *WAY, *DISK} - {"disk links"}),
         (OPERATOR, {w for w in WAY if not w.startswith("bulk")}),
     ],
@@ -64,6 +67,11 @@ def test_a_sound_federation_is_found_sound(
     assert [c for c in found.values() if not c["ok"]] == []
     assert found.keys() == {"configuration", "certificate", *checks}
     assert status == 0
+    role = name if name in (COORDINATOR, EVALUATOR, OPERATOR) else "worker"
+    one = f"an {role}" if role in (EVALUATOR, OPERATOR) else f"a {role}"
+    assert f"is a good file for {one} of run" in found["configuration"]["sentence"]
+    if role == COORDINATOR:
+        assert found["certificate"]["sentence"].startswith("coordinator of local, good for ")
 
 
 OWN_LEARNERS = """
@@ -243,6 +251,25 @@ def test_doctor_counts_the_organisations_that_a_worker_pinned(make_coordinator: 
     found = doctor(config)[1]["pins"]
     assert not found["ok"]
     assert "4 workers of 2 organisations, and no sum of fewer than 3" in found["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("TIER", "masked", "tier is tls, this worker's own file (trust.tier) asks for masked"),
+        ("MAX_SHARE", "0.2", "this worker's own file (trust.max_share) asks for 0.2"),
+    ],
+)
+def test_doctor_refuses_a_run_that_the_worker_would(
+    make_coordinator: Make, variable: str, value: str, sentence: str
+) -> None:
+    config = make_coordinator(start=False).layout.config("aws")
+    environ = {f"CROSSCLOUD_WORKER__TRUST__{variable}": value}
+    found = doctor(config, **environ)[1]["trust"]
+    assert not found["ok"]
+    assert sentence in found["sentence"]
+    refused = crosscloud("worker", config, **environ)
+    assert (refused.returncode, sentence in refused.stderr) == (2, True)
 
 
 def test_ports_that_are_exchanged_are_called_by_their_names(coordinator: LoneCoordinator) -> None:

@@ -337,14 +337,14 @@ def _made(config: PretrainedConfig, seed: int) -> PreTrainedModel:
 
 def _named_config(name: str) -> PretrainedConfig:
     with named("settings.model", name, "*.json", GIVE) as options:
-        refuse_unless_whole("settings.model", name, options)
+        refuse_unless_whole("settings.model", name, options, weights=False)
         found = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
     return cast("PretrainedConfig", found)
 
 
 def _pretrained(name: str) -> PreTrainedModel:
     with named("settings.model", name, "*.*", GIVE) as options:
-        refuse_unless_whole("settings.model", name, options)
+        refuse_unless_whole("settings.model", name, options, weights=True)
         model, found = cast(
             "tuple[PreTrainedModel, dict[str, Any]]",
             AutoModelForCausalLM.from_pretrained(

@@ -13,6 +13,7 @@ from typing import Any, Final
 from common.canonical import Json
 from common.errors import ConfigError
 from common.foreign import boundary
+from common.text import nested
 from worker.training.learner import LearnerContext
 from worker.training.named import GIVE
 from worker.training.tokenizer import BYTES
@@ -127,6 +128,10 @@ def check_data(data: Mapping[str, Json]) -> None:
 
 def unknown(name: str, known: tuple[str, ...]) -> str:
     """Return the sentence about a name that is none of `known`."""
+    if name in ("lr", "learning_rate"):
+        return "unknown key; the learning rate is `algorithm: {schedule: {peak: ...}}`"
+    if name.split(".")[0] in known:
+        return f"unknown key; write `{nested(name)}`"
     close = get_close_matches(name, known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"unknown key; {hint}known: {', '.join(known)}"

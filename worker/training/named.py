@@ -26,6 +26,7 @@ GIVE: Final = (
 
 _ADAPTER: Final = "adapter_config.json"
 _CONFIG: Final = "config.json"
+_WEIGHTS: Final = (".safetensors", ".bin")
 _TIMEOUT_S: Final = 10.0
 _OUT_OF_ORDER: Final = 500
 """The least status that says so."""
@@ -97,22 +98,32 @@ def _away(name: str) -> str:
     return f": the hub is out of order ({status}), and what is kept of it here is not enough"
 
 
-def refuse_unless_whole(setting: str, name: str, options: Mapping[str, Any]) -> None:
+def refuse_unless_whole(
+    setting: str, name: str, options: Mapping[str, Any], *, weights: bool
+) -> None:
     """Let a model pass that is all there, its weights plain numbers.
 
     Args:
         setting: that names it.
         name: as `named` has it.
         options: that `named` yields.
+        weights: whether they must be there; a plan asks for the configuration alone.
 
     Raises:
         ConfigError: it is an adapter, which one library lays over another model and the next does
-            not see; or its weights are packed in few bits for inference.
+            not see; or a folder of a configuration alone; or its weights are packed in few bits for
+            inference.
     """
     if _has_adapter(name):
         raise ConfigError(
             f"{setting}: {name!r} holds an adapter of another model ({_ADAPTER}), such as LoRA:"
             " merge the two, or take the file away where its weights stand in the model already"
+        )
+    files = [path.name for path in Path(name).glob("*")]
+    if weights and _CONFIG in files and not any(file.endswith(_WEIGHTS) for file in files):
+        raise ConfigError(
+            f"{setting}: {name!r}: the folder has no weights: put them there; or, to begin with"
+            f" random ones, write its {_CONFIG}'s content under {setting}"
         )
     values: dict[str, Any] = PretrainedConfig.get_config_dict(name, **options)[0]
     if packed := values.get("quantization_config"):

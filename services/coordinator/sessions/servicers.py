@@ -27,6 +27,7 @@ from common.errors import (
     ProtocolError,
     UnexpectedMessageError,
     UnknownFileError,
+    UnknownRoundError,
 )
 from common.ids import Digest, SessionId, WorkerId
 from common.secagg.transcript import certificate_der
@@ -203,8 +204,10 @@ class SessionService(session_pb2_grpc.SessionServicer):
             try:
                 await self._receive(session, request)
             except ProtocolError as e:
+                late = isinstance(e, UnknownRoundError)
+                level, what = (logging.INFO, "late") if late else (logging.WARNING, "refused")
                 about = {"worker": session.worker}
-                log.warning("refused from %s: %s", session.worker, e, extra=about)
+                log.log(level, "%s from %s: %s", what, session.worker, e, extra=about)
                 rejected = session_pb2.Rejected(error=type(e).__name__, sentence=str(e))
                 session.send(session_pb2.ConnectResponse(rejected=rejected))
 
@@ -249,7 +252,7 @@ class SessionService(session_pb2_grpc.SessionServicer):
         evaluation = canonical.decode(request.evaluation, Evaluation)
         if not 0 <= evaluation.accuracy <= 1 or evaluation.loss < 0:
             raise MalformedDocumentError(
-                f"evaluation: accuracy {evaluation.accuracy} must be in [0, 1] and loss "
+                f"evaluation: accuracy {evaluation.accuracy} must be from 0 to 1 and loss "
                 f"{evaluation.loss} at least 0"
             )
         await self._driver.feed(Evaluated(evaluation))

@@ -118,7 +118,10 @@ class LightWorker:
         while True:
             message, _ = self.next_message(self.timeout_s)
             if message is None:
-                raise AssertionError(f"{self.name} waited for {kind} in vain; it has {self.records}")
+                heard = [str(r)[:300] for r in self.records]
+                raise AssertionError(f"{self.name} waited for {kind} in vain; it has {heard}")
+                    f"{self.name} waited for {kind} in vain; it has {self.records}"
+                )
             if message.WhichOneof("message") == kind:
                 return getattr(message, kind)
 

@@ -48,6 +48,21 @@ def test_the_version_is_what_has_to_be_the_same_everywhere() -> None:
     assert "clouds that never share" in everything
 
 
+def test_each_problem_of_a_settings_file_is_a_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("stop: {versions: 1}\nsed: 2\nalgorithm: {codec.bits: 4}\n")
+    asked = ["crosscloud", "genesis", "--config", str(config), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", asked)
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[2] for line in said] == ["algorithm.codec.bits", "sed", "name"]
+    assert all(line.startswith(f"crosscloud: {config}") for line in said)
+
+
 def test_certs_init_makes_a_federation_and_says_so(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*INIT, "--worker", "gcp", str(tmp_path)])
     assert done.exit_code == 0, done.output

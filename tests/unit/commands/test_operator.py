@@ -97,6 +97,25 @@ def test_watching_goes_on_without_an_answer_and_ends_with_the_run(
     assert pauses == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("running", "pauses at the next round boundary"), ("paused", "it is paused already")],
+)
+def test_a_pause_says_whether_it_is_one_already(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str, said: str
+) -> None:
+    class Link:
+        def status(self) -> RunStatus:
+            return replace(status(None), state=state)
+
+        def pause(self) -> None:
+            pass
+
+    monkeypatch.setattr(operator, "_link", lambda config: nullcontext(Link()))
+    assert operator.pause(Path("x")) == 0
+    assert capsys.readouterr().out == f"{said}\n"
+
+
 def test_who_stops_waiting_for_a_roll_back_is_told_that_it_is_still_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,10 +54,10 @@ def test_a_ranges_words_say_its_limits(words: str) -> None:
         "at least 0": tried[2:],
         "at least 1": tried[5:],
         "above 0": tried[3:],
-        "in (0, 1)": tried[3:5],
-        "in (0, 1]": tried[3:6],
-        "in [0, 1)": tried[2:5],
-        "in [0, 1]": tried[2:6],
+        "above 0 and below 1": tried[3:5],
+        "above 0 and at most 1": tried[3:6],
+        "at least 0 and below 1": tried[2:5],
+        "at least 0 and at most 1": tried[2:6],
     }
     assert tuple(x for x in tried if x in RANGES[words]) == expected[words]
     assert nan not in RANGES[words]

@@ -31,7 +31,9 @@ def evaluation(version: int, loss: float) -> Evaluation:
             "11 tokens of 10",
         ),
         (Stop(hours=0.5), HEAD, 1799.9, ""),
-        (Stop(hours=0.5), HEAD, 1800.0, "0.5 hours are over"),
+        (Stop(hours=0.5), HEAD, 1800.0, "its limit of 1800 s is over"),
+        (Stop(hours=0.0166667), HEAD, 61.0, "its limit of 60 s is over"),
+        (Stop(hours=2), HEAD, 7200.0, "its limit of 2 h is over"),
         (Stop(loss=2.5), HEAD, 0.0, ""),
         (Stop(loss=2.5), replace(HEAD, evaluation=evaluation(1, 2.51)), 0.0, ""),
         (

@@ -113,6 +113,12 @@ def test_the_table_never_wraps_at_80_columns(shown):
     assert max(len(line) for line in lines) <= WIDTH
 
 
+def test_a_loss_of_an_older_version_says_of_which():
+    first = printed(status(version=14))[0]
+    assert "version 14  loss 2.247  accuracy 41.2% of version 12" in first
+    assert " of version" not in printed(status())[0]
+
+
 def test_the_table_shows_every_number_that_was_asked_for():
     first, second, _, head, aws, *_ = printed(status())
     assert "version 12" in first
@@ -144,7 +150,7 @@ def test_numbers_that_no_run_reaches_are_short_and_not_cut():
 
 def test_a_long_name_of_a_run_is_cut_before_its_figures_are():
     first = printed(EXTREME)[0]
-    assert first.endswith("…  version 1234567  loss 2.247  accuracy 41.2%  987654 s")
+    assert "…  version 1234567  loss 2.247  accuracy 41.2% of version 12  987654 s" in first
 
 
 def test_a_paused_run_says_so_instead_of_its_phase():

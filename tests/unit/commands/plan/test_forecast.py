@@ -78,6 +78,31 @@ def test_each_codec_costs_what_its_layout_says(codec: Codec, bytes_up: float) ->
     assert found.version["sent"]["update"] / BILLION == pytest.approx(bytes_up, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("change", "answers"),
+    [
+        ({"quorum": 0.5}, False),
+        ({"min_cohort": 2}, False),
+        ({"schedule": Schedule(peak=0.1)}, False),
+        ({"tier": "masked"}, True),
+        ({"local_steps": 60}, True),
+        ({"codec": Codec(bits=4)}, True),
+    ],
+)
+def test_of_the_six_settings_it_answers_what_the_first_page_says(
+    change: dict[str, Any], answers: bool
+) -> None:
+    told: dict[str, Any] = {
+        "links": ["aws=100/100", "gcp=100/100", "azure=100/100"],
+        "speeds": ["2000"],
+    }
+    found, usual = (
+        (sum(p.version["sent"].values()), p.times.versions_per_day, p.steps)
+        for p in (planned(dataclasses.replace(TLS, **change), **told), planned(**told))
+    )
+    assert (found != pytest.approx(usual, rel=1e-8)) == answers, "but for how a number is written"
+
+
 def test_masking_costs_tags_and_small_messages() -> None:
     plain, masked = planned(), planned(Algorithm())
     more = {

@@ -231,8 +231,15 @@ def test_a_missing_field_is_named_with_its_meaning(folder: Path) -> None:
     assert message.startswith("settings.yaml: state_dir: missing; add it (folder of")
 
 
-def test_of_several_problems_the_number_is_told(folder: Path) -> None:
-    assert refused(folder, {}, load_operator).endswith("(2 more problems)")
+def test_all_problems_are_told(folder: Path) -> None:
+    (folder / "settings.yaml").write_text(yaml.safe_dump({"tls.ca": "ca.pem", "nam": 1}))
+    with pytest.raises(ConfigError) as caught:
+        load_operator(folder / "settings.yaml", {})
+    nam, tls_ca, *missing = (p.partition("settings.yaml")[2] for p in caught.value.problems)
+    assert nam.startswith(":1: nam: unknown key; known: ")
+    assert tls_ca == ":2: tls.ca: unknown key; write `tls: {ca: ca.pem}`"
+    assert [m.partition(": missing;")[0] for m in missing] == [": run", ": coordinator", ": tls"]
+    assert str(caught.value) == "; ".join(caught.value.problems), "one line, in a log"
 
 
 def test_a_lease_shorter_than_three_heartbeats_is_refused(folder: Path) -> None:

@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from common.documents import Control, Counters, Record, Rollback
+from common.documents import Abort, Control, Counters, Record, Rollback
 from common.errors import (
     OutOfDescriptorsError,
     ProtocolError,
@@ -40,6 +41,10 @@ from coordinator.ports import (
 )
 from services.coordinator.driver import Driver
 
+ROUND = RoundId("r1")
+PLAN = SimpleNamespace(round=ROUND)
+COMMIT: Any = SimpleNamespace(survivors=("aws", "gcp"), plan=PLAN)
+ABORT = Abort(ROUND, (), "stopped", "a second stop")
 RECORD = Record(3, Digest("p"), 0, 0, 0, Digest("d"), 0.0, Counters())
 
 
@@ -214,14 +219,19 @@ async def test_what_counts_as_lost_is_a_warning(caplog: pytest.LogCaptureFixture
         ({"control": Control("resume", "ann", "")}, "resumed: by ann, at version 7"),
         ({"control": Control("stop", "ann", "asked for")}, "stopped: by ann, at version 7: asked"),
         ({"rollback": Rollback(2, 2, "ann")}, "rolled back: by ann, version 2 is version 7 now"),
+        ({"commit": COMMIT}, "INFO committed: version 7 by aws, gcp in round r1 of r1"),
+        ({"abort": ABORT}, "WARNING aborted: round r1: stopped: a second stop of r1"),
     ],
 )
-async def test_what_an_operator_did_is_in_the_log(
+async def test_each_end_of_a_round_and_what_an_operator_did_is_in_the_log(
     caplog: pytest.LogCaptureFixture, act: dict[str, Any], line: str
 ) -> None:
     caplog.set_level("INFO")
     await driver(Ports(Publish(replace(RECORD, version=7, **act)))).feed(Ticked())
-    assert line in caplog.text
+    (said,) = caplog.records
+    told = f"{said.levelname} {said.getMessage()} of {getattr(said, 'round', '')}"
+    assert line in told
+    assert said.getMessage().startswith(f"{getattr(said, 'event')}: ")  # noqa: B009 - a field of ours
 
 
 async def test_the_end_of_the_run_is_a_result() -> None:

@@ -19,6 +19,15 @@ from tests.unit.worker.training.test_huggingface import learner_with
 from worker.training.learner import LearnerContext
 
 
+def test_who_makes_a_genesis_is_told_which_folder_every_machine_needs(
+    begun: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(begun / "run.yaml", begun / "again")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "copy ./model beside genesis.json on every machine"
+    assert sum("copy" in line for line in said) == 1, "model and tokenizer are one folder"
+
+
 @pytest.fixture
 def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of a run that began with model and tokenizer in ./model."""

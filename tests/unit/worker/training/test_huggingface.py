@@ -330,7 +330,7 @@ def configured(**changes):
         (cut_short, "cannot be loaded"),
         (pointer, "git lfs pull"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "cannot be loaded"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "the folder has no weights"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded"),
         (lambda folder: (folder / "config.json").write_text("[]"), "cannot be loaded"),
         (lambda folder: (folder / "config.json").unlink(), "cannot be loaded"),

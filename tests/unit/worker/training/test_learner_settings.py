@@ -29,6 +29,19 @@ def test_what_would_do_something_else_is_refused_by_name(settings):
         checked({"model": {"model_type": "llama"}, **settings})
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("lr", "the learning rate is `algorithm: {schedule: {peak: ...}}`"),
+        ("learning_rate", "the learning rate is `algorithm: {schedule: {peak: ...}}`"),
+        ("model.hidden_size", "write `model: {hidden_size: ...}`"),
+    ],
+)
+def test_where_it_belongs_is_said_of_what_is_often_written_here(name, fix):
+    with pytest.raises(ConfigError, match=f"settings.{name}: unknown key; {fix}$"):
+        checked({name: 1})
+
+
 def test_numbers_are_taken_as_people_write_them():
     found = checked({"batch": 8.0, "sequence": 1e3, "weight_decay": 0, "clip": 1, "betas": [0, 0]})
     assert (found["batch"], found["sequence"]) == (8, 1000)

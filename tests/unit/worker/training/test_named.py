@@ -70,6 +70,15 @@ def test_weights_of_fewer_or_more_bits_are_taken(tmp_path, dtype):
     assert learner_with(model=str(tmp_path)).parameters()
 
 
+def test_a_configuration_without_weights_says_what_random_ones_take_and_may_be_planned_with(
+    tmp_path,
+):
+    (exported(tmp_path) / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"the folder has no weights.*under settings\.model$"):
+        learner_with(model=str(tmp_path))
+    assert outline({**SETTINGS, "model": str(tmp_path)}).parameters
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_an_adapter_is_no_model_and_is_not_passed_over(tmp_path, alone):
     exported(tmp_path)
