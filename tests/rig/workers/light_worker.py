@@ -120,8 +120,6 @@ class LightWorker:
             if message is None:
                 heard = [str(r)[:300] for r in self.records]
                 raise AssertionError(f"{self.name} waited for {kind} in vain; it has {heard}")
-                    f"{self.name} waited for {kind} in vain; it has {self.records}"
-                )
             if message.WhichOneof("message") == kind:
                 return getattr(message, kind)
 
