@@ -47,6 +47,10 @@ def credentials(folder: Path, name: str) -> grpc.ChannelCredentials:
     )
 
 
+class StreamEndedError(AssertionError):
+    """The coordinator ended a stream without an error, and nothing that was waited for came."""
+
+
 @dataclass
 class LightWorker:
     """One worker's streams. A context manager; `join` opens the control stream."""
@@ -138,7 +142,7 @@ class LightWorker:
             message, at_s = self._incoming.get(timeout=timeout_s)
         except Empty:
             return None, time.monotonic()
-        if isinstance(message, grpc.RpcError):
+        if isinstance(message, grpc.RpcError | StreamEndedError):
             raise message
         if message.WhichOneof("message") == "outcome":
             self.records.append(canonical.decode(message.outcome.record, Record))
@@ -225,5 +229,6 @@ class LightWorker:
         try:
             for response in self._call:
                 self._incoming.put((response, time.monotonic()))
+            self._incoming.put((StreamEndedError(f"{self.name}'s stream ended"), time.monotonic()))
         except grpc.RpcError as e:
             self._incoming.put((e, time.monotonic()))
