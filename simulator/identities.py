@@ -11,13 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives import serialization
-
 from common.documents import RollbackOrder
 from common.ids import Digest, WorkerId
 from common.parties import Party
-from common.secagg import signatures
-from common.secagg.signatures import IdentityKey
 from services.config.settings import TlsSettings
 from services.trust.authority import CA_CERTIFICATE, MEMBERS, Holder, init_federation
 from services.trust.genuine import Genuine
@@ -51,21 +47,15 @@ class Identities:
         ordering = PinnedMembers(RUN, ca, None, lambda: now, Role.OPERATOR)
         self.operators: Callable[[bytes], Party] = functools.cache(ordering)
         self._orderers = {name: _tls(folder, name) for name in OPERATORS}
-        self._keys: dict[WorkerId, IdentityKey] = {}
-        self._certificates: dict[WorkerId, str] = {}
-        for worker in WORKERS:
-            tls = _tls(folder, worker)
-            private = serialization.load_pem_private_key(tls.key.read_bytes(), password=None)
-            self._keys[worker] = signatures.identity_key(private)
-            self._certificates[worker] = Signer(tls).certificate()
+        self._signers = {worker: Signer(_tls(folder, worker)) for worker in WORKERS}
 
     def certificate(self, worker: WorkerId) -> str:
         """Return a worker's certificate, base64 of its DER."""
-        return self._certificates[worker]
+        return self._signers[worker].certificate()
 
     def signer(self, worker: WorkerId) -> Sign:
         """Return what signs with a worker's key."""
-        return functools.partial(signatures.sign, self._keys[worker])
+        return self._signers[worker].sign
 
     def order(
         self, by: str, *, genesis: Digest, version: int, digest: Digest, num_records: int

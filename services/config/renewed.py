@@ -24,23 +24,15 @@ class Renewed(Generic[T]):
         what: the files are called in the log.
         make: reads the files; its ConfigError is raised by the constructor alone.
         insists: try the same unfit files again: a certificate becomes valid by the clock alone.
-        extent: how much was made, for the log: " (3 names)".
     """
 
     def __init__(
-        self,
-        what: str,
-        paths: Sequence[Path],
-        make: Callable[[], T],
-        *,
-        insists: bool = True,
-        extent: Callable[[T], str] = lambda _: "",
+        self, what: str, paths: Sequence[Path], make: Callable[[], T], *, insists: bool = True
     ) -> None:
         self._what = what
         self._paths = paths
         self._make = make
         self._insists = insists
-        self._extent = extent
         self._lock = threading.Lock()
         self._stamp = self._read_stamp()
         self._problem: object = None
@@ -65,14 +57,17 @@ class Renewed(Generic[T]):
             return  # a change waits until it can be read
         except (ConfigError, OSError) as e:
             if (stamp, str(e)) != self._problem:
-                last = f"the last good one{self._extent(self._made)} stays"
+                last = f"the last good one{self._num_names()} stays"
                 log.warning("%s: changed and not used, %s: %s", self._what, last, e)
             self._problem = stamp, str(e)
             if not self._insists:
                 self._stamp = stamp
             return
         self._stamp, self._problem = stamp, None
-        log.info("%s: read again%s", self._what, self._extent(self._made))
+        log.info("%s: read again%s", self._what, self._num_names())
+
+    def _num_names(self) -> str:
+        return f" ({len(self._made)} names)" if isinstance(self._made, dict) else ""
 
     def _read_stamp(self) -> object:
         try:

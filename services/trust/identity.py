@@ -167,13 +167,7 @@ class MemberList:
         self._removed: dict[str, Identity] = {}
         self._lock = threading.Lock()
         self._newest: dict[str, Identity] = {}
-        self._file = Renewed(
-            f"member list {path}",
-            (path,),
-            self._read,
-            insists=False,
-            extent=lambda members: f" ({len(members)} names)",
-        )
+        self._file = Renewed(f"member list {path}", (path,), self._read, insists=False)
 
     @property
     def members(self) -> Mapping[str, Identity]:

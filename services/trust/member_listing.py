@@ -118,7 +118,8 @@ def _text_in(path: Path) -> str:
     try:
         return read_small(path).decode("utf-8-sig") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: cannot be read: {e}; correct it") from None
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise ConfigError(f"{path}: cannot be read: {reason}; correct it") from None
 
 
 def _listed(text: str, path: Path, run: str) -> dict[str, Identity]:

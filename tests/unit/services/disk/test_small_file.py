@@ -46,6 +46,18 @@ def test_what_is_no_file_is_refused_at_once(special: Path, read: Callable[[Path]
 
 
 @pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_cannot_be_read_is_named_once(
+    tmp_path: Path, make: Callable[[Path], object], read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "a.yaml"
+    make(path)
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert str(refused.value).count(str(path)) == 1
+
+
+@pytest.mark.parametrize("read", READERS)
 def test_what_is_larger_than_such_files_are_is_refused_unread(
     tmp_path: Path, read: Callable[[Path], object]
 ) -> None:
