@@ -16,12 +16,18 @@ Digest = NewType("Digest", str)
 """SHA-256 as 64 hexadecimal digits."""
 
 _ROUND: Final = re.compile(r"[0-9a-f]{32}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _WORKER: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def is_round_id(name: str) -> bool:
     """Return whether a string may be a round's name: it becomes a folder's, and 16 bytes."""
     return _ROUND.fullmatch(name) is not None
+
+
+def is_digest(name: str) -> bool:
+    """Return whether a string may be a SHA-256: it becomes a file's name."""
+    return _DIGEST.fullmatch(name) is not None
 
 
 def is_worker_id(name: str) -> bool:

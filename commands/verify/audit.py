@@ -8,7 +8,6 @@ Words for a version stand in the records after its own: whether enough members g
 once the next version is made, and the newest one may still wait. It reads no clock and no file.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,7 +15,7 @@ from common import canonical
 from common.checks import plan_complaint
 from common.documents import Commit, Genesis, Plan, Record, Rollback
 from common.errors import DivergedError, ProtocolError
-from common.ids import Digest, WorkerId
+from common.ids import Digest, WorkerId, is_digest
 from common.log_head import LogHead
 from common.orders import rollback_complaint
 from common.parties import Admits
@@ -25,7 +24,6 @@ from common.words import agreement, origin_agrees, true_words, word_about
 from worker.rounds.trust import cohort_complaint, roster_complaint
 
 _NOBODY: Final = WorkerId("")
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Audit:
@@ -85,7 +83,7 @@ class Audit:
         names = (
             [record.digest] if record.commit is None else [record.digest, record.commit.aggregate]
         )
-        if not all(map(_DIGEST.fullmatch, names)):
+        if not all(map(is_digest, names)):
             yield "a file's name in it is no SHA-256"
         for worker in sorted((record.words or {}).keys() - said):
             yield f"{worker} did not sign the word in it for version {self.head.version}"
@@ -102,10 +100,10 @@ class Audit:
                 f"it goes on from version {self.head.version}, for which {num} members gave their "
                 f"word and {num + missing} are needed"
             )
-        if complaint := self._about_plan(plan):
-            yield complaint
         if not algorithm.masked:
             return
+        if complaint := roster_complaint(plan, self._members):
+            yield complaint
         if complaint := cohort_complaint(plan, algorithm):
             yield complaint
         u2, survivors = tuple(sorted(commit.numbers)), commit.survivors
@@ -122,17 +120,20 @@ class Audit:
         last_seq, origin = self.head.rolled_back, rollback.origin
         if complaint := rollback_complaint(record, self._id, last_seq, self._operators):
             yield complaint
-        if origin is not None and (complaint := self._about_plan(origin.plan)):
+        if origin is not None and (complaint := self._about_origin(origin.plan)):
             yield complaint
         is_first = origin is None and record.digest == self._genesis.version0
         if not is_first and not (origin and origin_agrees(self._genesis, record.digest, origin)):
             yield f"too few members gave their word for version {rollback.version}, which returns"
 
-    def _about_plan(self, plan: Plan) -> str:
-        """Return why a plan is not of this run, or its members are none."""
+    def _about_origin(self, plan: Plan) -> str:
+        """Return why the plan that a version came of is not of this run, or its members are none.
+
+        A commit's own plan is asked the first by the log's head.
+        """
         if complaint := plan_complaint(self._genesis, plan):
             return f"of its round, {complaint}"
-        return roster_complaint(plan, self._members) if plan.masked else ""
+        return roster_complaint(plan, self._members)
 
     def _true_words(self, record: Record) -> set[WorkerId]:
         """Return whose words for the newest commit's version a record holds."""

@@ -6,7 +6,6 @@ genesis.json, certs/ca.pem       there, or beside it
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from common import canonical
 from common.canonical import MAX_DOCUMENT_BYTES
 from common.documents import Genesis, Record, Version
 from common.errors import ConfigError, DamagedDataError, MalformedDocumentError
-from common.ids import Digest
+from common.ids import Digest, is_digest
 from services.config.genesis_file import load_genesis
 from services.coordinator.kept.log_store import last_seq, record_path
 from services.disk.data_store import DataStore
@@ -29,7 +28,6 @@ LOG: Final = "log"
 
 _COORDINATOR: Final = "coordinator"
 _CA: Final = Path("certs", "ca.pem")
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class KeptRun:
     def digests(self) -> list[Digest]:
         """Return the names of all files that are named by their content."""
         with storage_errors(f"cannot read {self.data}"):
-            return sorted(Digest(n) for n in os.listdir(self.data) if _DIGEST.fullmatch(n))
+            return sorted(Digest(n) for n in os.listdir(self.data) if is_digest(n))
 
 
 def find_run(folder: Path, genesis: Path | None) -> KeptRun:
@@ -143,7 +141,7 @@ class Files:
             version = canonical.decode(self.read(digest), Version)
         except MalformedDocumentError as e:
             raise DamagedDataError(f"{self._own.path(digest)} is no version: {e}") from None
-        if not all(map(_DIGEST.fullmatch, version.blobs())):
+        if not all(map(is_digest, version.blobs())):
             raise DamagedDataError(f"{self._own.path(digest)} is no version: it names no files")
         return version
 

@@ -13,7 +13,6 @@ held up by each other's (measured on ext4: 0.9 GiB/s with one thread, 1.3 with f
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final, Self
@@ -22,14 +21,11 @@ from xxhash import xxh3_128_digest
 
 from common.canonical import digest_of
 from common.errors import DamagedDataError, MalformedDocumentError
-from common.ids import Digest
+from common.ids import Digest, is_digest
 from services.disk.files import Bytes, Draft, make_folder, read_at, storage_errors, sync_folder
 
 COMPRESSED_SUFFIX: Final = ".zst"
 """Of a compressed copy beside a file (`services/coordinator/kept/compressed_files.py`)."""
-
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_NAME: Final = re.compile(rf"({_DIGEST.pattern})({re.escape(COMPRESSED_SUFFIX)})?")
 
 
 class DataStore:
@@ -52,13 +48,13 @@ class DataStore:
         Raises:
             MalformedDocumentError: not 64 hexadecimal digits; digests come off the wire.
         """
-        if not _DIGEST.fullmatch(digest):
+        if not is_digest(digest):
             raise MalformedDocumentError(f"not a SHA-256 in hexadecimal digits: {digest[:80]!r}")
         return self._root / digest
 
     def _name(self, digest: Digest) -> str:
         """Return the path as a string: half a run's files are looked for at every step."""
-        if not _DIGEST.fullmatch(digest):
+        if not is_digest(digest):
             self.path(digest)
         return f"{self._folder}/{digest}"
 
@@ -155,8 +151,9 @@ class DataStore:
             delete: deletes a file and returns its size, where several processes delete.
         """
         with storage_errors(f"cannot read {self._root}"):
-            found = filter(None, map(_NAME.fullmatch, os.listdir(self._root)))
-        gone = {match[0]: Digest(match[1]) for match in found if match[1] not in keep}
+            names = os.listdir(self._root)
+        digests = {name: Digest(name.removesuffix(COMPRESSED_SUFFIX)) for name in names}
+        gone = {n: d for n, d in digests.items() if is_digest(d) and d not in keep}
         for digest in gone.values():
             self._sums.pop(digest, None)
         return sum((delete or _delete)(self._root / name) for name in gone)
