@@ -63,7 +63,7 @@ def round_times(folder: Path, num_values: int, num_pairs: int, num_before: int) 
     for i, worker in enumerate(WORKERS):
         (folder / worker).mkdir()
         _make_up(folder / worker / "theta.f32", length, 0.01, seed=2 * i)
-        _make_up(folder / worker / "residual.f32", length, 1e-4, seed=2 * i + 1)
+        _make_up(folder / worker / "former.f32", length, 1e-4, seed=2 * i + 1)
     played: dict[str, list[Mapping[str, float]]] = {tier: [] for tier in TIERS}
     for pair in range(num_before + num_pairs):
         for tier in TIERS if pair % 2 else reversed(TIERS):

@@ -2,8 +2,9 @@
 
     python -m benchmarks.round_member WORKER.yaml VALUES
 
-VALUES holds theta.f32 and residual.f32, as a trainer leaves them at close. What a worker does with
-them is what `services/worker/agent.py` does: read, encode, protect, write the payload, send it. It
+VALUES holds theta.f32 and former.f32, what a trainer leaves at close and the residual before it.
+What a worker does with them is what `services/worker/driver.py` does: read, encode, protect, write
+the payload, send it. It
 prints one line of JSON: when what happened, in seconds of the machine's monotonic clock.
 """
 
@@ -25,10 +26,11 @@ from protos.v1 import session_pb2
 from services.config.genesis_file import load_genesis
 from services.config.settings import load_worker
 from services.disk.data_store import DataStore
+from services.worker.state import SaveFiles
 from services.worker.upload import Payload, encode_payload
 from tests.rig.workers.light_worker import LightWorker, credentials
 from tests.rig.workers.masked_light_worker import MaskedLightWorker
-from worker.rounds.attempt import Attempt
+from worker.rounds.attempt import MaskedAttempt
 from worker.rounds.tls_tier import TlsAttempt
 
 PATIENCE_S: Final = 120.0
@@ -62,7 +64,7 @@ def play(worker: Arrivals, genesis: Genesis, blobs: DataStore, values: Path) -> 
     worker.offer()
     plan = worker.receive_plan()
     worker.answer(plan)
-    attempt: Attempt | TlsAttempt = TlsAttempt(WorkerId(worker.name), plan)
+    attempt: MaskedAttempt | TlsAttempt = TlsAttempt(WorkerId(worker.name), plan)
     if isinstance(worker, MaskedLightWorker):
         worker.be_named(plan)
         assert worker.attempt is not None
@@ -95,7 +97,7 @@ def _encoded(
     blobs: DataStore,
     values: Path,
     plan: Plan,
-    attempt: Attempt | TlsAttempt,
+    attempt: MaskedAttempt | TlsAttempt,
 ) -> Payload:
     numbers = worker.numbers()  # everybody's
     return encode_payload(
@@ -108,11 +110,8 @@ def _encoded(
         own_clip=float("inf"),
         protect=attempt.protect,
         read_blob=blobs.read,
-        theta=values / "theta.f32",
-        residual=values / "residual.f32",
-        next_residual=values / "next_residual.f32",
-        anchor=values / "anchor.f32",
-        payload=values / "payload.bin",
+        stage=SaveFiles(values),
+        residual=values / "former.f32",
     )
 
 
@@ -120,7 +119,7 @@ def main() -> int:
     """Play one round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path, help="the worker's YAML file")
-    parser.add_argument("values", type=Path, help="folder of theta.f32 and residual.f32")
+    parser.add_argument("values", type=Path, help="folder of theta.f32 and former.f32")
     args = parser.parse_args()
     config, values = args.config, args.values
     settings = load_worker(config, environ={})

@@ -54,9 +54,9 @@ def violations(
     yield from _replay(genesis, records, data, aggregates, sums)
     yield from sums.violations(records)
     for worker in workers:
-        if worker.replica.position.digest != records[-1].digest:
+        if worker.working.replica.position.digest != records[-1].digest:
             yield f"(iii) {worker.name} does not stand on the head"
-        if worker.replica.position.version != records[-1].version:
+        if worker.working.replica.position.version != records[-1].version:
             yield f"(iii) {worker.name} takes version {records[-1].version} for another"
         yield from steps(worker, records, sums.local(worker))
         yield from _worker_files(worker)
@@ -129,10 +129,10 @@ def zeros(start: int, stop: int) -> F32:
 
 
 def _worker_files(worker: SimulatedWorker) -> Iterator[str]:
-    root = worker.state.data.parent
-    version = worker.replica.version()
-    expected = {worker.replica.position.digest, *version.blobs()}
-    found = {p.name for p in worker.state.data.iterdir()}
+    root = worker.working.state.data.parent
+    version = worker.working.replica.version()
+    expected = {worker.working.replica.position.digest, *version.blobs()}
+    found = {p.name for p in worker.working.state.data.iterdir()}
     if not expected <= found or len(found) > len(expected) + 2:
         yield f"(vi) {worker.name} keeps {len(found)} files of versions, needs {len(expected)}"
     names = sorted(p.name for p in root.iterdir())

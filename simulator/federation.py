@@ -86,7 +86,7 @@ class WorkerPlace:
     def durable_marks(self) -> Marks:
         """Return what a power cut would leave on its disk of its unresolved round."""
         assert self.life is not None
-        path = self.life.state.stage / "stage.json"
+        path = self.life.working.state.stage.document
         if not path.is_file() or not self.disk.holds(path):
             return Marks()
         stage = json.loads(path.read_bytes())
@@ -270,19 +270,20 @@ class SimulatedFederation:
         return status.state == "paused" and all(
             (life := p.life) is not None
             and life.host.alive
-            and hasattr(life, "agent")
-            and life.agent.connected
-            and life.agent.settled
-            and life.replica.position.next_seq == n
-            and not life.replica.behind
+            and life.is_ready
+            and life.working.conduct.connected
+            and life.working.conduct.part.settled
+            and life.working.conduct.position.next_seq == n
+            and not life.working.conduct.position.behind
             for p in self.places
         )
 
     def _where(self) -> str:
         lives = [
-            f"{p.name} at record {p.life.replica.position.next_seq}, settled {p.life.agent.settled}"
+            f"{p.name} at record {at.position.next_seq}, settled {at.part.settled}"
             for p in self.places
-            if p.life is not None and hasattr(p.life, "agent")
+            if p.life is not None and p.life.is_ready
+            for at in (p.life.working.conduct,)
         ]
         if self.serving is None:
             return "nobody leads"

@@ -1,6 +1,6 @@
 """A learning run in virtual time: nothing goes wrong; it tells what was learned, and at what cost.
 
-What runs is what runs in production: core, log, spool and commit of the coordinator; agent,
+What runs is what runs in production: core, log, spool and commit of the coordinator; conduct,
 replica, codec and trainer of each worker, whose real steps are taken in turn in this one process.
 Speeds and links are virtual: how long a step or a transfer takes is said, not measured, so the same
 run gives the same figures to the last bit, whatever else the machine does. (Torch computes alike on
@@ -304,9 +304,9 @@ class _LearningWorker(SimulatedWorker):
         await super()._push(round_id, num_shards, read_shard, give_up=give_up)
 
     @override
-    def _fetch(self, digest: Digest, kind: str, most_bytes: int) -> None:
-        super()._fetch(digest, kind, most_bytes)
-        num_bytes = self.store.size(digest)
+    def _fetch(self, digest: Digest, kind: str, store: DataStore, most_bytes: int) -> None:
+        super()._fetch(digest, kind, store, most_bytes)
+        num_bytes = store.size(digest)
         self.tally.count(self.tally.down, kind, num_bytes)
         if self.cloud.down_bps:  # the file is there, but nobody looks before its time
             raise TryAgainError(8 * num_bytes / self.cloud.down_bps)

@@ -76,7 +76,7 @@ def steps(worker: SimulatedWorker, records: list[Record], local_steps: I64) -> I
                 f"{counted} steps taken{when}"
             )
 
-    segment = worker.store.read(worker.replica.version().theta[0])
+    segment = worker.working.store.read(worker.working.replica.version().theta[0])
     base = np.frombuffer(segment, "<f4").reshape(len(local_steps), -1)[:, learner.index]
     moved = learner.counts - base
     for block in np.flatnonzero(np.abs(moved - local_steps) > _CLOSE):

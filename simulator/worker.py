@@ -1,4 +1,4 @@
-"""A worker in virtual time: the real agent, link, replica, state folder and trainer, in one task.
+"""A worker in virtual time: the real `Working` and trainer, in one task.
 
 As in `services/worker/main.py`; only the trainer's process, the network and the clock are not real.
 """
@@ -12,21 +12,15 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final, cast
 
-from common import canonical
 from common.arrays import F32
-from common.documents import PROTOCOL, TIERS, Genesis
+from common.documents import Genesis
 from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
-from common.selftest import selftest_digest
-from protos.v1 import session_pb2
 from services.disk.data_store import DataStore
 from services.observe.metrics import WorkerMetrics
-from services.versions.replica import Replica, genesis_position
 from services.wire.bulk_link import GivenUpError
+from services.wire.traffic import TrafficCounts
 from services.worker import trainer as trainer_link
-from services.worker.agent import Agent
-from services.worker.inbox import Inbox
-from services.worker.link import Link
 from services.worker.messages import (
     Begin,
     Build,
@@ -39,8 +33,8 @@ from services.worker.messages import (
     Return,
     Saved,
 )
-from services.worker.state import StateFolder
 from services.worker.trainer_process import PacedTrainer
+from services.worker.working import Working
 from simulator.clock import TryAgainError
 from simulator.host import Host, happens
 from simulator.identities import identities
@@ -49,6 +43,7 @@ from simulator.network import Network, NoAnswerError
 from simulator.work_history import WorkHistory, residual_in
 from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.tier import Tier
 from worker.rounds.tls_tier import TlsTier
 from worker.rounds.trust import Trust
 from worker.training.ledger import Work
@@ -81,6 +76,7 @@ class SimulatedTrainer:
         self._answer: object = None
         self._told = asyncio.Event()
         self._begun = False
+        self.reading: asyncio.Task[None]
 
     @property
     def learner(self) -> Counting:
@@ -207,14 +203,11 @@ class SimulatedWorker:
         self._metrics = metrics
         now_s = asyncio.get_running_loop().time
         self._now_s = now_s
-        self._inbox = Inbox(metrics)
         self._root = root
-        build = Build(genesis, name, data, max_steps_per_s=max_steps_per_s)
-        self.trainer = SimulatedTrainer(build, now_s, self._inbox.progressed, history)
-        self.agent: Agent
-        self.replica: Replica
-        self.state: StateFolder
-        self.store: DataStore
+        self._build = Build(genesis, name, data, max_steps_per_s=max_steps_per_s)
+        self.trainer: SimulatedTrainer
+        self.working: Working
+        self.is_ready = False  # it has loaded its state, and works
 
     async def run(self) -> None:
         """Work until the run is over.
@@ -222,54 +215,32 @@ class SimulatedWorker:
         Raises:
             EndedError: the coordinator says that this worker's part is over.
         """
-        self.state = StateFolder(self._root)
-        self.store = DataStore(self.state.data)
-        self.store.clean()
-        self.replica = Replica(
-            self._genesis, self.store, self._fetch, genesis_position(self._genesis)
-        )
-        link = Link(
-            "the coordinator",
-            functools.partial(self._network.dial, self.name, self.host),
-            join=self._join,
-            heartbeat=self._heartbeat,
-            inbox=self._inbox.received,
-        )
-        self.agent = self._inbox.agent = Agent(
+        self.working = working = Working(
             self.name,
             self._genesis,
             boot=self._boot,
-            state=self.state,
-            replica=self.replica,
+            root=self._root,
+            target="the coordinator",
+            dial=functools.partial(self._network.dial, self.name, self.host),
             tier=self._tier(),
-            trainer=cast("trainer_link.TrainerLink", self.trainer),
+            fetch=self._fetch,
             push=self._push,
-            send=link.send,
-            redial=link.redial,
-            link_bps=lambda: 0,
             metrics=self._metrics,
+            tally=TrafficCounts(),
             now_s=self._now_s,
             resolve_timeout_s=math.inf,  # a plan's own limits decide
         )
-        await self.agent.resume()
-        loops = (
-            self._inbox.run(),
-            link.run(),
-            self._inbox.tick(lambda: None),
-            self.trainer.run(),
-        )
-        tasks = [asyncio.create_task(work) for work in loops]
+        progressed = working.inbox.progressed
+        self.trainer = SimulatedTrainer(self._build, self._now_s, progressed, self.history)
+        await working.begin(cast("trainer_link.TrainerLink", self.trainer))
+        self.is_ready = True
+        self.trainer.reading = asyncio.create_task(self.trainer.run())
         try:
-            done, _ = await asyncio.wait(
-                (*tasks, self.agent.broken), return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()
+            await working.run(asyncio.get_running_loop().create_future(), 0.0)
         finally:
-            for task in tasks:
-                task.cancel()
+            self.trainer.reading.cancel()
 
-    def _tier(self) -> TlsTier | MaskedTier:
+    def _tier(self) -> Tier:
         """Return what the run's privacy tier adds to a round; its secrets follow from the seed."""
         a, genesis, known = self._genesis.algorithm, self._genesis, identities()
         if not a.masked:
@@ -289,38 +260,11 @@ class SimulatedWorker:
             member, genesis, certificate, admitted=known.admits, operators=known.operators
         )
 
-    def _join(self) -> session_pb2.Join:
-        at = self.replica.position
-        return session_pb2.Join(
-            protocol=PROTOCOL,
-            features=TIERS,
-            self_test=bytes.fromhex(selftest_digest()),
-            genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
-            schema_hash=bytes.fromhex(self.trainer.ready.schema_hash),
-            boot=self._boot,
-            version=at.version,
-            digest=bytes.fromhex(at.digest),
-            next_seq=at.next_seq if self.agent.begun else None,
-            speed=self._speed(),
-        )
-
-    def _heartbeat(self) -> session_pb2.Heartbeat:
-        progress = self.trainer.progress
-        return session_pb2.Heartbeat(
-            speed=self._speed(),
-            version=self.replica.position.version,
-            pending_steps=0 if progress is None else progress.pending.steps,
-            offer_nonce=self.agent.offer_nonce,
-        )
-
-    def _speed(self) -> int:
-        return 0 if self.trainer.progress is None else round(self.trainer.progress.speed)
-
     def residual(self) -> F32:
         """Return e as the worker's disk has it, float32[length]; empty = zero."""
-        return residual_in(self.state.stage.parent)
+        return residual_in(self.working.state.save.folder)
 
-    def _fetch(self, digest: Digest, kind: str, most_bytes: int) -> None:
+    def _fetch(self, digest: Digest, kind: str, store: DataStore, most_bytes: int) -> None:
         happens(f"fetch {kind}")
         if not self._network.reaches(self.name):
             raise TryAgainError
@@ -333,7 +277,7 @@ class SimulatedWorker:
         if found is None:
             raise UnknownFileError(f"no {kind} {digest} is kept")
         assert len(found) <= most_bytes
-        with self.store.writer() as writer:
+        with store.writer() as writer:
             writer.append(found)
             writer.commit()
 

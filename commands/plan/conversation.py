@@ -38,11 +38,13 @@ from services.trust.authority import CA_CERTIFICATE, Holder, init_federation
 from services.trust.identity import Role
 from services.trust.signing import Signer
 from services.wire.traffic import Direction
-from services.worker.convert import answer_request, attest_request, offer_request, shares_request
+from services.worker.convert import request_of
 from services.worker.trusted import PinnedMembers
-from worker.rounds.attempt import Attempt, MaskedMember
+from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
-from worker.rounds.tls_tier import TlsAttempt, TlsTier
+from worker.rounds.ports import SubmitAnswer, SubmitShares
+from worker.rounds.tier import Attempt, Tier
+from worker.rounds.tls_tier import TlsTier
 from worker.rounds.trust import Trust
 
 Sizes = tuple[tuple[Direction, int], ...]
@@ -90,7 +92,7 @@ def conversation(
 
 def _play(
     genesis: Genesis,
-    tiers: Mapping[WorkerId, TlsTier | MaskedTier],
+    tiers: Mapping[WorkerId, Tier],
     num_workers: int,
     *,
     evaluator: bool,
@@ -113,7 +115,7 @@ def _play(
         aggregate_bytes=genesis.schema.length,
     )
     committed = _record(num_workers, commit=commit)
-    words = [tier.word(committed) for tier in tiers.values() if isinstance(tier, MaskedTier)]
+    words = [t.word(committed) for t in tiers.values()] if algorithm.masked else []
     said_words = {word.worker: word.signature or "" for word in words} or None
     if evaluator:  # its record holds the words for the version, else the next commit's
         found = Evaluation(_VERSION, 3.1234567890123456, 0.41234567, 22.7234567, 245_760)
@@ -121,12 +123,12 @@ def _play(
         records = [canonical.encode(committed), canonical.encode(evaluated)]
     else:
         records = [canonical.encode(replace(committed, words=said_words))]
-    sent = [offer_request(offers[me]), answer_request(_ROUND, *said[me])]
+    sent = [request_of(offers[me]), request_of(SubmitAnswer(_ROUND, *said[me]))]
     received = [response_of(plan), response_of(Listed(_ROUND, answers, sealed))]
     received += [_outcome(record) for record in records]
-    spoken, heard = _unmasking(attempts[me], tuple(tiers))
+    spoken, heard = _unmasking(attempts[me], tuple(tiers)) if algorithm.masked else ([], [])
     sent, received = [*sent, *spoken], [*received, *heard]
-    sent += [attest_request(word) for word in words if word.worker == me]
+    sent += [request_of(word) for word in words if word.worker == me]
     received += [response_of(word) for word in words if word.worker != me]
     return Conversation(
         round=(*_sizes("sent", sent), *_sizes("received", received)),
@@ -139,14 +141,12 @@ def _play(
 
 
 def _unmasking(
-    attempt: TlsAttempt | Attempt, survivors: tuple[WorkerId, ...]
+    attempt: Attempt, survivors: tuple[WorkerId, ...]
 ) -> tuple[list[session_pb2.ConnectRequest], list[session_pb2.ConnectResponse]]:
     """Return what a member says and hears while the masks come off, where nobody was lost."""
-    if not isinstance(attempt, Attempt):
-        return [], []
     attempt.survived(survivors)
     told = response_of(Survivors(_ROUND, survivors))
-    return [shares_request(_ROUND, attempt.reveal({}))], [told]
+    return [request_of(SubmitShares(_ROUND, attempt.reveal({})))], [told]
 
 
 def _sizes(
@@ -160,9 +160,7 @@ def _outcome(record: bytes) -> session_pb2.ConnectResponse:
     return session_pb2.ConnectResponse(outcome=session_pb2.Outcome(record=record))
 
 
-def _tiers(
-    genesis: Genesis, workers: tuple[WorkerId, ...], folder: Path
-) -> dict[WorkerId, TlsTier | MaskedTier]:
+def _tiers(genesis: Genesis, workers: tuple[WorkerId, ...], folder: Path) -> dict[WorkerId, Tier]:
     a = genesis.algorithm
     if not a.masked:
         return {w: TlsTier(w) for w in workers}
@@ -172,7 +170,7 @@ def _tiers(
     admits = PinnedMembers(genesis.run, ca, None, lambda: now)
     operators = PinnedMembers(genesis.run, ca, None, lambda: now, Role.OPERATOR)
     trust = Trust(a.tier, a.colluding, a.min_cohort, a.max_share, a.max_staleness)
-    tiers: dict[WorkerId, TlsTier | MaskedTier] = {}
+    tiers: dict[WorkerId, Tier] = {}
     for worker in workers:
         files = {"certificate": folder / f"{worker}.pem", "key": folder / f"{worker}.key"}
         own = Signer(TlsSettings(ca=ca, **files))

@@ -39,12 +39,13 @@ from services.versions.downloads import Downloads
 from services.versions.export import load_version
 from services.versions.first_version import make_first_version
 from services.versions.learner import process_learner
-from services.versions.replica import Replica, genesis_position
+from services.versions.replica import Replica
 from services.wire.backoff import RetryBackoff
 from services.wire.bulk_link import BulkLink
 from services.wire.credentials import explain_failed_call, is_break, renewed_credentials
 from services.wire.renewed_channel import RenewedChannel
 from services.wire.status import error_of, retry_after_s
+from worker.rounds.position import genesis_position
 from worker.training.learner import Learner
 from worker.training.model import ParameterVector
 

@@ -7,7 +7,7 @@ from common import canonical
 from common.errors import MalformedDocumentError
 from services.disk.data_store import DataStore
 from services.disk.files import Draft, make_private_folder
-from services.versions.replica import Position
+from worker.rounds.position import Position
 
 log = logging.getLogger(__name__)
 

@@ -384,7 +384,7 @@ class CoordinatorMetrics:
 
 
 class WorkerMetrics:
-    """What the agent reports. The training loss stands here and nowhere else.
+    """What the link process reports. The training loss stands here and nowhere else.
 
     Args:
         tells_loss: whether it does: only in the tls tier, whose coordinator sees it anyhow. The

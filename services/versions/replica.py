@@ -14,7 +14,6 @@ is not asked here. Everything here blocks: call it from a thread.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from common import canonical
@@ -30,6 +29,7 @@ from common.secagg.sums import check_aggregate
 from common.terms import round_layout
 from services.disk.data_store import DataStore
 from worker.rounds.catch_up import are_cheap, step_bytes, version_bytes, ways
+from worker.rounds.position import Position
 
 log = logging.getLogger(__name__)
 
@@ -37,38 +37,6 @@ _SEGMENT_BYTES: Final = 4 * SEGMENT
 
 Fetch = Callable[[Digest, Literal["aggregate", "version"], int], None]
 """Download one file of at most so many bytes; UnknownFileError where it is no longer kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a replica stands in log and chain; a document, so that it can be saved.
-
-    Args:
-        log: how far the log was followed, and the head there.
-        version: number of the version that it stands on.
-        digest: of that version.
-        rolled_back: whether the newest move, or while `behind` the coming one, crosses a roll-back.
-    """
-
-    log: LogHead
-    version: int
-    digest: Digest
-    rolled_back: bool = False
-
-    @property
-    def behind(self) -> bool:
-        """Whether the log went on past `version` without the files to follow."""
-        return (self.log.version, self.log.digest) != (self.version, self.digest)
-
-    @property
-    def next_seq(self) -> int:
-        """First record that was not followed."""
-        return self.log.next_seq
-
-
-def genesis_position(genesis: Genesis) -> Position:
-    """Return where everybody starts: version 0, nothing of the log seen."""
-    return Position(LogHead.of(genesis), 0, genesis.version0)
 
 
 class Replica:

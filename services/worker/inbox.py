@@ -1,88 +1,89 @@
-"""Hands on what a worker's link process hears, one thing at a time and in order: see `agent.py`."""
+"""Hands on what a worker's link process hears, one thing at a time, in order; see `driver.py`."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
-from common.errors import UnknownRoundError
+from common.errors import MalformedDocumentError, UnknownRoundError
+from protos.v1 import session_pb2
 from services.observe.metrics import WorkerMetrics
 from services.process.exit_status import Exit
-from services.worker.agent import Agent
+from services.worker.convert import event_of
+from services.worker.driver import Driver
 from services.worker.link import EndedError, Message
+from worker.rounds.ports import Disconnected, Event, Stopped, Ticked
 
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 1.0
 
-Work = Callable[[], Awaitable[None]]
+_OF_THE_LOG: Final = ("welcome", "outcome")
+"""What cannot be read of these stops a worker: it would miss a record."""
 
 
 class Inbox:
-    """See the module docstring. `agent` is set before `run`."""
-
-    agent: Agent
+    """See the module docstring."""
 
     def __init__(self, metrics: WorkerMetrics) -> None:
         self._metrics = metrics
-        self._waiting: asyncio.Queue[Work] = asyncio.Queue()
+        self._waiting: asyncio.Queue[Event | Message | None] = asyncio.Queue()
 
-    async def run(self) -> None:
+    async def run(self, driver: Driver) -> None:
         """Handle one thing after the other, for ever.
 
         Raises:
             EndedError: the coordinator ended this worker's part.
+            CrosscloudError: the worker cannot go on.
         """
         while True:
-            work = await self._waiting.get()
-            await work()
-            self.agent.consider_offering()
+            if (event := await self.next()) is not None:
+                await driver.feed(event)
+            await driver.offer()
+
+    async def next(self) -> Event | None:
+        """Return what is next; None = nothing but that offering is to be considered.
+
+        Raises:
+            EndedError: the coordinator ended this worker's part.
+            MalformedDocumentError: a part of the log cannot be read.
+        """
+        what = await self._waiting.get()
+        return self.event(what) if isinstance(what, Message) else what
 
     async def tick(self, ticked: Callable[[], None]) -> None:
-        """Let the agent know that time passes, for ever."""
+        """Let the worker know that time passes, for ever."""
         while True:
             await asyncio.sleep(TICK_S)
-            self._waiting.put_nowait(self.agent.ticked)
+            self.put(Ticked())
             ticked()
+
+    def put(self, event: Event | None) -> None:
+        """Have an event wait for its turn; None = to consider offering, and nothing else."""
+        self._waiting.put_nowait(event)
 
     def received(self, message: Message | None) -> None:
         """The control stream brought a message; None = it broke."""
         if message is None:
             self._metrics.connected(is_open=False)
-            self._waiting.put_nowait(self.agent.disconnected)
-            return
-        self._waiting.put_nowait(lambda: self._handle(message))
+            self.put(Disconnected())
+        else:
+            self._waiting.put_nowait(message)
 
     def progressed(self) -> None:
-        """The trainer made progress: `run` considers offering after each piece of work."""
-        self._waiting.put_nowait(_nothing)
+        """The trainer made progress: offering is considered after each event."""
+        self.put(None)
 
-    def finish(self) -> None:
-        """The process is to end: have the agent save, after what waits already."""
-        self._waiting.put_nowait(self.agent.finish)
+    def stop(self) -> None:
+        """The process is to end: have the worker save, after what waits already."""
+        self.put(Stopped())
 
-    async def _handle(self, message: Message) -> None:
-        agent = self.agent
-        match message.WhichOneof("message"):
+    def event(self, message: Message) -> Event | None:
+        """Return what it says; None where nobody has to decide about it. Raises as `next`."""
+        kind = message.WhichOneof("message")
+        match kind:
             case "welcome":
                 self._metrics.connected(is_open=True)
-                await agent.welcomed(message.welcome)
-            case "pace":
-                await agent.paced(message.pace)
-            case "plan":
-                await agent.planned(message.plan.plan)
-            case "members":
-                await agent.named(message.members)
-            case "survivors":
-                await agent.unmasking.survived(message.survivors)
-            case "signatures":
-                await agent.unmasking.signed(message.signatures)
-            case "end":
-                await agent.unmasking.ended(message.end)
-            case "attested":
-                await agent.attested(message.attested)
-            case "outcome":
-                await agent.recorded(message.outcome.record)
             case "drain":
                 raise EndedError(
                     f"the coordinator says: {message.drain.reason}",
@@ -91,14 +92,22 @@ class Inbox:
             case "replaced":
                 raise EndedError("another process joined in this name: this one ends", Exit.FAILED)
             case "rejected":
-                error, said = message.rejected.error, message.rejected.sentence
-                if error == UnknownRoundError.__name__:
-                    log.info("late for the coordinator: %s", said)
-                else:
-                    log.warning("rejected (%s): %s", error, said)
-            case kind:
-                log.warning("ignored: message %s is newer than this program", kind)
+                _tell_rejection(message.rejected)
+                return None
+        try:
+            event = event_of(message)
+        except MalformedDocumentError as e:
+            if kind in _OF_THE_LOG:
+                raise
+            log.warning("no such %s: %s", kind, e)
+            return None
+        if event is None:
+            log.warning("ignored: message %s is newer than this program", kind)
+        return event
 
 
-async def _nothing() -> None:
-    pass
+def _tell_rejection(rejected: session_pb2.Rejected) -> None:
+    if rejected.error == UnknownRoundError.__name__:
+        log.info("late for the coordinator: %s", rejected.sentence)
+    else:
+        log.warning("rejected (%s): %s", rejected.error, rejected.sentence)

@@ -1,4 +1,4 @@
-"""The worker's link process: wires agent, trainer, control stream and bulk channel, and runs them.
+"""The worker's link process: puts `Working` between gRPC and a trainer process, and runs it.
 
 No torch here: the learner lives in the trainer process. The link only ever dials out.
 """
@@ -10,19 +10,16 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from common import canonical
-from common.documents import PROTOCOL, TIERS, Genesis
+from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError, ToldToEndError
 from common.ids import Digest, RoundId, WorkerId
 from common.progress import float32_bytes
-from common.selftest import selftest_digest
 from common.thresholds import min_cohort
-from protos.v1 import session_pb2
 from services import __version__
 from services.config import state_owner
 from services.config.genesis_file import load_genesis
@@ -31,7 +28,7 @@ from services.config.settings import WorkerSettings, load_worker
 from services.disk.data_store import DataStore
 from services.disk.files import keep_files_private
 from services.observe import logs
-from services.observe.metrics import WorkerMetrics, WorkerReport, add_health, serve
+from services.observe.metrics import WorkerMetrics, add_health, serve
 from services.observe.process_health import process_health
 from services.observe.process_memory import resident_bytes
 from services.observe.progress import Lines, shown
@@ -42,21 +39,20 @@ from services.trust.identity import Role
 from services.trust.pins import read_pins
 from services.trust.signing import Signer
 from services.versions.downloads import Downloads
-from services.versions.replica import Replica, genesis_position
 from services.wire.bulk_link import BulkLink
 from services.wire.credentials import renewed_credentials
 from services.wire.renewed_channel import RenewedChannel
 from services.wire.traffic import TrafficCounts
 from services.worker import trainer as trainer_link
-from services.worker.agent import Agent
-from services.worker.inbox import Inbox
-from services.worker.link import EndedError, Link, dialler
+from services.worker.link import EndedError, dialler
 from services.worker.messages import Build
-from services.worker.state import StateFolder
+from services.worker.trainer import TrainerLink
 from services.worker.trusted import PinnedMembers, agreed
+from services.worker.working import Working
 from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.pace import Turns
+from worker.rounds.tier import Tier
 from worker.rounds.tls_tier import TlsTier
 
 log = logging.getLogger(__name__)
@@ -71,36 +67,31 @@ class Worker:
     def __init__(self, settings: WorkerSettings, genesis: Genesis, metrics: WorkerMetrics) -> None:
         self._settings = settings
         self._genesis = genesis
-        self._metrics = metrics
-        self._tier = _tier(settings, genesis)
-        self._boot = secrets.token_hex(8)
-        self._inbox = Inbox(metrics)
         self._closing = threading.Event()
         credentials = renewed_credentials(settings.tls, genesis.run, Role.WORKER, settings.name)
         bulk_channel = RenewedChannel(settings.coordinator.bulk, credentials)
         self._tally = TrafficCounts()
         self._bulk = BulkLink(bulk_channel, self._closing, self._tally)
         self._downloads = Downloads(genesis, log.info, time.monotonic)
-        self._state = StateFolder(settings.state_dir)
-        self._store = store = DataStore(self._state.data)
-        store.clean()
-        self._replica = Replica(
+        self._working = Working(
+            WorkerId(settings.name),
             genesis,
-            store,
-            lambda digest, kind, most_bytes: self._fetch(digest, kind, store, most_bytes),
-            genesis_position(genesis),
-        )
-        self._link = Link(
-            settings.coordinator.control,
-            dialler(settings.coordinator.control, credentials.read),
-            join=self._join,
-            heartbeat=self._heartbeat,
-            inbox=self._inbox.received,
+            boot=secrets.token_hex(8),
+            root=settings.state_dir,
+            target=settings.coordinator.control,
+            dial=dialler(settings.coordinator.control, credentials.read),
             own=credentials,
+            tier=_tier(settings, genesis),
+            fetch=self._fetch,
+            push=self._push,
+            link_bps=lambda: self._bulk.link_bps,
+            metrics=metrics,
             tally=self._tally,
+            now_s=time.monotonic,
+            resolve_timeout_s=settings.resolve_timeout_s,
+            turns=_turns(settings, genesis),
+            resident_bytes=resident_bytes,
         )
-        self._trainer: trainer_link.TrainerLink
-        self._agent: Agent
 
     async def run(self) -> Exit:
         """Work until the run is over or a signal comes; return the exit status.
@@ -108,14 +99,15 @@ class Worker:
         Raises:
             CrosscloudError: it cannot begin, or cannot go on.
         """
-        told = asyncio.create_task(told_to_end(self._settings.drain_s + END_S))
+        working, drain_s = self._working, self._settings.drain_s
+        told = asyncio.create_task(told_to_end(drain_s + END_S))
         try:
-            async with self._trained(told):
-                await unless(told, self._agent.resume())
-                await self._work(told)
+            async with self._trained(told) as trainer:
+                await unless(told, working.begin(trainer))
+                await working.run(told, drain_s)
         except ToldToEndError:
             log.info("told to end while loading")
-            self._store.clean()  # of what the trainer was about to write
+            working.store.clean()  # of what the trainer was about to write
             return Exit.TOLD
         except EndedError as e:
             log.log(logging.INFO if e.status is Exit.OVER else logging.ERROR, "%s", e)
@@ -126,74 +118,19 @@ class Worker:
         return Exit.TOLD
 
     @contextlib.asynccontextmanager
-    async def _trained(self, told: asyncio.Task[None]) -> AsyncIterator[None]:
-        """Have a trainer and its agent."""
-        starting = trainer_link.start(self._build(), self._inbox.progressed)
+    async def _trained(self, told: asyncio.Task[None]) -> AsyncIterator[TrainerLink]:
+        """Have a trainer."""
+        starting = trainer_link.start(self._build(), self._working.inbox.progressed)
         with shown("building the learner", out=Lines(log.info)):
-            self._trainer = await unless(told, starting)
+            trainer = await unless(told, starting)
         try:
-            self._agent = self._inbox.agent = self._new_agent()
-            yield
+            yield trainer
         finally:
             self._closing.set()
-            await self._trainer.end()
-
-    def _new_agent(self) -> Agent:
-        return Agent(
-            WorkerId(self._settings.name),
-            self._genesis,
-            boot=self._boot,
-            state=self._state,
-            replica=self._replica,
-            trainer=self._trainer,
-            tier=self._tier,
-            push=self._push,
-            send=self._link.send,
-            redial=self._link.redial,
-            link_bps=lambda: self._bulk.link_bps,
-            metrics=self._metrics,
-            now_s=time.monotonic,
-            resolve_timeout_s=self._settings.resolve_timeout_s,
-            turns=_turns(self._settings, self._genesis),
-        )
-
-    async def _work(self, told: asyncio.Task[None]) -> None:
-        """Take part until `told`; then save and leave.
-
-        Raises:
-            EndedError: the coordinator says that this worker's part is over.
-        """
-        works = (self._inbox.run(), self._link.run(), self._inbox.tick(self._reported))
-        tasks = [asyncio.create_task(work) for work in works]
-        try:
-            done, _ = await asyncio.wait(
-                (*tasks, told, self._trainer.reading, self._agent.broken),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for task in done:
-                task.result()
-            await self._finish(tasks)
-            await self._link.leave("stopped by a signal")
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _finish(self, running: Sequence[asyncio.Task[None]]) -> None:
-        """Save what is not in a round, after the outcome of what is, within `drain_s`."""
-        log.info("told to end: saving, for at most %g s", self._settings.drain_s)
-        self._inbox.finish()
-        done, _ = await asyncio.wait(
-            (*running, self._trainer.reading, self._agent.broken, self._agent.saved),
-            timeout=self._settings.drain_s,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        for task in done:
-            task.result()
-        if not done:
-            log.warning("not saved in time: a restart goes on from the last save, or its round")
+            await trainer.end()
 
     def _build(self) -> Build:
-        s = self._settings
+        s, state = self._settings, self._working.state
         return Build(
             genesis=replace(self._genesis, learner=s.learner or self._genesis.learner),
             name=s.name,
@@ -203,7 +140,7 @@ class Worker:
             slowdown=s.pace.slowdown,
             max_steps_per_s=s.pace.max_steps_per_s,
             order=secrets.randbits(63),
-            first_version=str(self._state.data) if self._state.is_new else "",
+            first_version=str(state.data) if state.is_new else "",
             folders=s.folders,
         )
 
@@ -232,72 +169,6 @@ class Worker:
         content = float32_bytes(self._genesis.schema) if whole else store.size(digest)
         self._tally.content("received", kind, content)
 
-    def _reported(self) -> None:
-        if (progress := self._trainer.progress) is not None:
-            self._metrics.reported(self._report(), progress.loss)
-
-    # What it says of itself
-
-    def _join(self) -> session_pb2.Join:
-        at, progress = self._replica.position, self._trainer.progress
-        return session_pb2.Join(
-            protocol=PROTOCOL,
-            software=__version__,
-            features=TIERS,
-            genesis_hash=bytes.fromhex(canonical.digest(self._genesis)),
-            schema_hash=bytes.fromhex(self._trainer.ready.schema_hash),
-            self_test=bytes.fromhex(selftest_digest()),
-            boot=self._boot,
-            version=at.version,
-            digest=bytes.fromhex(at.digest),
-            next_seq=at.next_seq if self._agent.begun else None,
-            speed=0 if progress is None else max(0, round(progress.speed)),
-            has_version=not self._agent.begun and self._replica.is_whole,
-        )
-
-    def _report(self) -> WorkerReport:
-        progress = self._trainer.progress
-        busy_s = 0.0 if progress is None else progress.busy_s
-        idle_s = 0.0 if progress is None else progress.idle_s
-        return WorkerReport(
-            version=self._replica.position.version,
-            steps_total=0 if progress is None else progress.steps,
-            tokens_total=0 if progress is None else progress.tokens,
-            pending_steps=0 if progress is None else progress.pending.steps,
-            steps_per_s=0.0 if progress is None else progress.steps_per_s,
-            idle_share=idle_s / (busy_s + idle_s) if busy_s + idle_s else 0.0,
-            speed=0.0 if progress is None else progress.speed,
-            link_bps=self._bulk.link_bps,
-            bytes_sent=self._tally.wire("sent"),
-            bytes_received=self._tally.wire("received"),
-            float32_sent=self._tally.float32("sent"),
-            float32_received=self._tally.float32("received"),
-            resident_bytes=(0 if progress is None else progress.resident_bytes) + resident_bytes(),
-            merges_total=self._agent.merges,
-            healed_leaves_total=self._replica.healed_segments,
-        )
-
-    def _heartbeat(self) -> session_pb2.Heartbeat:
-        r = self._report()
-        return session_pb2.Heartbeat(
-            speed=round(r.speed),
-            link_bps=round(r.link_bps),
-            version=r.version,
-            steps_total=r.steps_total,
-            tokens_total=r.tokens_total,
-            pending_steps=r.pending_steps,
-            steps_per_s=r.steps_per_s,
-            idle_share=r.idle_share,
-            bytes_sent=r.bytes_sent,
-            bytes_received=r.bytes_received,
-            float32_sent=r.float32_sent,
-            float32_received=r.float32_received,
-            resident_bytes=r.resident_bytes,
-            merges_total=r.merges_total,
-            healed_leaves_total=r.healed_leaves_total,
-            offer_nonce=self._agent.offer_nonce,
-        )
-
 
 def _turns(settings: WorkerSettings, genesis: Genesis) -> Turns:
     """Return how the workers that this one's own file pins take turns; without pins, not at all."""
@@ -308,7 +179,7 @@ def _turns(settings: WorkerSettings, genesis: Genesis) -> Turns:
     return Turns.of([organisation for organisation, _ in pins.values()], own, genesis.algorithm)
 
 
-def _tier(settings: WorkerSettings, genesis: Genesis) -> TlsTier | MaskedTier:
+def _tier(settings: WorkerSettings, genesis: Genesis) -> Tier:
     """Return what the run's privacy tier adds to a round.
 
     Raises:

@@ -23,8 +23,8 @@ from common import canonical
 from common.documents import Attestation
 from common.errors import ConfigError, MalformedDocumentError, StorageError
 from services.disk.files import Draft, make_private_folder, storage_errors, sync_file, sync_folder
-from services.versions.replica import Position
 from worker.rounds.pace import Missed
+from worker.rounds.position import Position
 from worker.rounds.round import Stage
 from worker.rounds.visited import Visited
 
@@ -32,6 +32,38 @@ SAVED: Final = ("theta.f32", "learner.npz", "trainer.json")
 """What every save holds, as `worker/training/train.py` writes it."""
 _SAVE: Final = re.compile(r"save-[0-9]{1,12}")
 """Names of saves; a manifest may name no other folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFiles:
+    """What lies in a save's folder, or in a stage's: see the module docstring."""
+
+    folder: Path
+
+    @property
+    def theta(self) -> Path:
+        """Own parameters, of the save or at close."""
+        return self.folder / "theta.f32"
+
+    @property
+    def residual(self) -> Path:
+        """What the codec has kept back: e; in a stage, as it will be if the round commits."""
+        return self.folder / "residual.f32"
+
+    @property
+    def anchor(self) -> Path:
+        """Of a stage of which only some blocks travel: what is merged in theta's place."""
+        return self.folder / "anchor.f32"
+
+    @property
+    def payload(self) -> Path:
+        """Of a stage: its shards, as they are sent."""
+        return self.folder / "payload.bin"
+
+    @property
+    def document(self) -> Path:
+        """Of a stage: the round. It says that the rest is whole."""
+        return self.folder / "stage.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +119,20 @@ class StateFolder:
         make_private_folder(root)
 
     @property
-    def stage(self) -> Path:
-        """The stage's folder.
+    def save(self) -> SaveFiles:
+        """The newest save."""
+        return SaveFiles(self._root / self._current)
+
+    @property
+    def stage(self) -> SaveFiles:
+        """The stage.
 
         Raises:
             StorageError: nothing was saved yet; a restart would find no stage.
         """
         if not self._current:
             raise StorageError(f"{self._root}: nothing is frozen before the first save")
-        return self._root / self._current / "stage"
+        return SaveFiles(self.save.folder / "stage")
 
     @property
     def is_new(self) -> bool:
@@ -118,7 +155,7 @@ class StateFolder:
 
     def load_stage(self) -> Stage | None:
         """Return the unresolved round, None if there is none; a half-written one is removed."""
-        path = self.stage / "stage.json"
+        path = self.stage.document
         if not path.exists():
             self.drop_stage()
             return None
@@ -145,7 +182,7 @@ class StateFolder:
         folder = self.folder(manifest)
         with storage_errors(f"cannot write {folder}"):
             if residual is not None and residual.exists():
-                os.link(residual, folder / "residual.f32")
+                os.link(residual, SaveFiles(folder).residual)
             for path in folder.iterdir():
                 sync_file(path)
             sync_folder(folder)
@@ -156,23 +193,25 @@ class StateFolder:
     def begin_stage(self) -> Path:
         """Return the empty folder of a new round's frozen work."""
         self.drop_stage()
-        self.stage.mkdir(mode=0o700)
-        sync_folder(self.stage.parent)
-        return self.stage
+        folder = self.stage.folder
+        folder.mkdir(mode=0o700)
+        sync_folder(folder.parent)
+        return folder
 
-    def write_stage(self, stage: bytes) -> None:
+    def write_stage(self, stage: Stage) -> None:
         """Make the stage durable with everything that lies in its folder."""
-        for path in self.stage.iterdir():
+        files = self.stage
+        for path in files.folder.iterdir():
             sync_file(path)
-        sync_folder(self.stage)  # the document that says that it is whole must not outlive a file
-        sync_folder(self.stage.parent)  # the stage's own name
-        self._replace(self.stage / "stage.json", stage)
+        sync_folder(files.folder)  # the document that says that it is whole outlives no file
+        sync_folder(files.folder.parent)  # the stage's own name
+        self._replace(files.document, canonical.encode(stage))
 
     def drop_stage(self) -> None:
         """The round ended and left the work free; if this is forgotten, the log says so again."""
-        if self.stage.exists():
-            (self.stage / "stage.json").unlink(missing_ok=True)
-            shutil.rmtree(self.stage)
+        if (files := self.stage).folder.exists():
+            files.document.unlink(missing_ok=True)
+            shutil.rmtree(files.folder)
 
     def forget(self) -> None:
         """Forget everything but files of versions: the worker begins anew from the head."""

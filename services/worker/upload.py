@@ -4,12 +4,10 @@ The payload is written out before its first byte is sent: a broken upload then g
 bytes that it began with, whatever happened to the parameters meanwhile.
 """
 
-import asyncio
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Protocol, Self
@@ -23,6 +21,7 @@ from common.schema import SEGMENT
 from common.shards import PayloadLayout, ShardBytes
 from common.terms import ReadBlob, Terms, round_terms
 from services.disk.files import read_at, storage_errors, write_at
+from services.worker.state import SaveFiles
 from worker.rounds.update import Sources, measure, shards
 
 
@@ -38,14 +37,6 @@ class Push(Protocol):
         give_up: Event,
     ) -> None:
         """Return once every shard arrived."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One under way; `give_up` ends it."""
-
-    give_up: Event
-    task: asyncio.Task[None]
 
 
 Protect = Callable[[PayloadLayout, Iterable[ShardBytes]], Iterator[ShardBytes]]
@@ -135,26 +126,23 @@ def encode_payload(
     loss_2_20: int,
     *,
     read_blob: ReadBlob,
-    theta: Path,
+    stage: SaveFiles,
     residual: Path | None,
-    next_residual: Path,
-    anchor: Path,
-    payload: Path,
     protect: Protect,
     own_clip: float,
 ) -> Payload:
-    """Encode the work frozen in `theta` against the base `version`.
+    """Encode the work frozen in the stage's theta against the base `version`.
+
+    Written into the stage: the payload; the next residual e'; and where only some blocks travel the
+    anchor, theta at close in those and the base in the others: what this worker's parameters are
+    without what was sent.
 
     Args:
         numbers: of U2.
         loss_2_20: of the frozen work, in nats times 2**20.
         read_blob: reads a file of the base.
-        theta: own parameters at close, a flat file.
+        stage: the frozen work.
         residual: e, a flat file; None or missing = zero.
-        next_residual: e' is written here.
-        anchor: where only some blocks travel, theta at close in those and the base in the others
-            is written here: what this worker's parameters are without what was sent.
-        payload: the shards are written here.
         protect: makes of the shards what is sent.
         own_clip: C_max, this worker's own bound on C.
 
@@ -164,8 +152,8 @@ def encode_payload(
     terms = round_terms(genesis, version, plan, numbers, read_blob)
     base = BaseValues(version, read_blob)
     with ExitStack() as files:
-        own = files.enter_context(FlatFile(theta))
-        kept = files.enter_context(FlatFile(next_residual, write=True))
+        own = files.enter_context(FlatFile(stage.theta))
+        kept = files.enter_context(FlatFile(stage.residual, write=True))
         if terms.codec.keeps_residual:
             kept.resize(genesis.schema.length)
         e = None
@@ -175,12 +163,12 @@ def encode_payload(
         lengths = measure(terms, work)
         key = secrets.token_bytes(16)
         plain = shards(terms, worker, work, lengths, kept.write, key, loss_2_20, own_clip)
-        out = files.enter_context(payload.open("wb", buffering=0))
+        out = files.enter_context(stage.payload.open("wb", buffering=0))
         for index, shard in enumerate(protect(terms.layout, plain)):
             write_at(out.fileno(), shard, terms.layout.shard(index)[0])
         if not terms.selection.is_whole:
-            _write_anchor(terms, work, files.enter_context(FlatFile(anchor, write=True)))
-    return Payload(payload, terms.layout)
+            _write_anchor(terms, work, files.enter_context(FlatFile(stage.anchor, write=True)))
+    return Payload(stage.payload, terms.layout)
 
 
 def _write_anchor(terms: Terms, work: Sources, anchor: FlatFile) -> None:

@@ -52,9 +52,10 @@ from tests.rig.rounds.masked_members import MASKED, drawn
 from tests.rig.rounds.masked_round import unmasked
 from tests.rig.rounds.member import NOTHING, Member
 from tests.rig.rounds.small_run import NUMBERS, Run, random_vector
-from worker.rounds.attempt import MaskedMember, RevealedShares
+from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.round import Rule
+from worker.rounds.tier import RevealedShares
 from worker.rounds.trust import Trust
 
 RUN = "small"

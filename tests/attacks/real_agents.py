@@ -1,4 +1,4 @@
-"""Workers that train: real agents and trainers, and each worker's update to compare with.
+"""Workers that train: real workers and trainers, and each worker's update to compare with.
 
 Federation   a `World` whose nodes train a small network, one round at a time
 """
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from common import canonical
 from common.arrays import F32
 from common.documents import Algorithm, Commit, Genesis, Numbers, Offer
 from common.ids import WorkerId
@@ -106,7 +105,7 @@ class Federation:
             The commit, and the mean of its updates: what all who see the sum can compute.
         """
         nodes = [self.nodes[w] for w in sorted(members)]
-        assert all(offer_of(n) is not None for n in nodes), "a member has too little work to offer"
+        assert all([await offer_of(n) for n in nodes]), "a member has too little work to offer"
         commit, content = await self.world.round(nodes)
         terms = self.world.run.terms(commit.plan, commit.numbers)
         data = content[: terms.layout.data_bytes]
@@ -120,21 +119,21 @@ class Federation:
     async def refused(self, *members: WorkerId) -> dict[WorkerId, int]:
         """Close a cohort of these members; return who refuses, and by which rule."""
         nodes = [self.nodes[w] for w in members]
-        offers = [offer_of(n) for n in nodes]
+        offers = [await offer_of(n) for n in nodes]
         plan = self.world.plan(o for o in offers if o is not None)
         found = {}
         for node in nodes:
-            await node.agent.planned(canonical.encode(plan))
+            await node.worker.planned(plan)
             if node.sent[-1].WhichOneof("message") == "refuse":
                 found[node.name] = node.sent[-1].refuse.rule
         return found
 
 
-def offer_of(node: Node) -> Offer | None:
+async def offer_of(node: Node) -> Offer | None:
     """Return a new offer, None where there is too little work for one."""
-    node.agent.connected = True
+    node.worker.conduct.connected = True
     num_sent = len(node.sent)
-    offers = node.offers()
+    offers = await node.offers()
     return None if len(node.sent) == num_sent else offers[-1]
 
 

@@ -67,7 +67,7 @@ async def goes_on(world: World, nodes: Nodes, victim: Node) -> None:
 async def restarted(world: World, nodes: Nodes) -> None:
     """A worker that stopped with an alarm is started again, and goes on."""
     again = world.node(V)
-    await again.agent.resume()
+    await again.worker.resume()
     await goes_on(world, nodes, again)
 
 
@@ -79,11 +79,11 @@ async def refused(victim: Node, record: Record, why: str) -> None:
     del victim.log[before:]
 
 
-def crafted(world: World, nodes: Nodes, log: list[Record]) -> Record:
+async def crafted(world: World, nodes: Nodes, log: list[Record]) -> Record:
     """Return a commit that nobody had a part in, as the next record of `log`."""
     for node in nodes.values():
-        node.agent.connected = True
-    offers = [node.offers()[-1] for node in nodes.values()]
+        node.worker.conduct.connected = True
+    offers = [(await node.offers())[-1] for node in nodes.values()]
     move = np.full(world.run.schema.length, 0.5, np.float32)
     for start, stop in world.run.schema.padding():
         move[start:stop] = 0
@@ -93,7 +93,7 @@ def crafted(world: World, nodes: Nodes, log: list[Record]) -> Record:
 
 async def renamed(world: World, nodes: Nodes, victim: Node) -> Record:
     """Show a crafted commit whose plan says tls, of a sum that is too long to be fetched."""
-    lie = crafted(world, nodes, victim.log)
+    lie = await crafted(world, nodes, victim.log)
     assert lie.commit is not None
     plan = replace(lie.commit.plan, tier="tls")
     lie = replace(lie, commit=replace(lie.commit, plan=plan, aggregate_bytes=10**12))
@@ -143,8 +143,8 @@ async def test_a_crafted_version_is_trained_on_only_where_no_words_are_counted(
     world: World, unsafe: frozenset[Rule]
 ) -> None:
     nodes, victim = await started(world, unsafe=unsafe)
-    record = crafted(world, nodes, victim.log)
-    num_offers = len(victim.offers())
+    record = await crafted(world, nodes, victim.log)
+    num_offers = len(await victim.offers())
 
     await victim.hear(record)
     # the words that there are
@@ -155,7 +155,7 @@ async def test_a_crafted_version_is_trained_on_only_where_no_words_are_counted(
         return
     assert victim.stands_on == world.records[-1].digest
     assert victim.trained_on == [0, 1]
-    assert len(victim.offers()) == num_offers  # it offers nothing while it waits
+    assert len(await victim.offers()) == num_offers  # it offers nothing while it waits
     assert {w.digest for w in victim.words()} == {world.records[-1].digest}
     await goes_on(world, nodes, victim)
 
@@ -167,14 +167,14 @@ async def test_a_newcomer_begins_on_no_version_that_too_few_vouch_for(world: Wor
     true = world.commit(*await world.round(nodes.values()))
     victim = world.node(V)
 
-    await victim.join([crafted(world, nodes, world.records)])
+    await victim.join([await crafted(world, nodes, world.records)])
     await victim.told(*(world.word(w, true) for w in OTHERS))
-    assert not victim.agent.begun
+    assert not victim.worker.conduct.begun
 
     await victim.join([true])
     await victim.told(world.word(A, true), world.word(A, true))  # one, said twice
     await victim.told(world.word(V, true))  # no member's
-    assert not victim.agent.begun
+    assert not victim.worker.conduct.begun
     await victim.told(world.word(B, true))
     assert victim.stands_on == true.digest
     assert victim.trained_on == [1]
@@ -195,14 +195,14 @@ async def test_a_newcomer_needs_nobody_alive_the_log_holds_the_words(world: Worl
     cut = replace(later, words={A: signatures[A], V: signatures[C]})
     newcomer = Node(world, V, world.folder / "newcomer")
     await newcomer.join([true, cut])
-    assert not newcomer.agent.begun
+    assert not newcomer.worker.conduct.begun
 
 
 async def test_withheld_files_leave_a_worker_where_it_stands(world: World) -> None:
     nodes, victim = await started(world)
     stood = victim.stands_on
     others = {w: nodes[w] for w in OTHERS}
-    lie = crafted(world, nodes, victim.log)
+    lie = await crafted(world, nodes, victim.log)
     await victim.hear(lie)
     # What the others truly made, and records of Eve's own for it on top of her own version.
     true = world.commit(*await world.round(others.values()))
@@ -222,7 +222,7 @@ async def test_withheld_files_leave_a_worker_where_it_stands(world: World) -> No
         assert len(victim.words()) == 1
 
     again = world.node(V)
-    await again.agent.resume()
+    await again.worker.resume()
     assert again.stands_on == stood
     for node in others.values():
         await node.hear(true)
@@ -245,14 +245,14 @@ async def test_a_true_version_whose_files_are_withheld_is_waited_for_on_the_one_
     await victim.hear(true)
     await victim.told(*(world.word(w, true) for w in OTHERS))
     assert (victim.stands_on, victim.replica.behind) == (stood, True)
-    num_offers = len(victim.offers())
+    num_offers = len(await victim.offers())
 
     # A record that names where it stands is none of this log: the number has moved on.
     still = world.after(world.records[:-1], 1, stood, control=Control("pause", "eve", ""))
     still = replace(still, seq=true.seq + 1, previous=canonical.digest(true))
     with pytest.raises(DivergedError, match="its version is 1, after 2"):
         await victim.hear(still)
-    assert len(victim.offers()) == num_offers
+    assert len(await victim.offers()) == num_offers
     assert {w.digest for w in victim.words()} == {stood}
 
 
@@ -277,7 +277,7 @@ async def test_a_word_for_what_another_session_showed_is_none_for_what_this_one_
 ) -> None:
     nodes, victim = await started(world)
     stood, log = victim.stands_on, list(victim.log)
-    lie = crafted(world, nodes, victim.log)
+    lie = await crafted(world, nodes, victim.log)
     await victim.hear(lie)
     await victim.told(*(world.word(w, lie) for w in (A, B)))  # two that lie, of four
     assert victim.stands_on == stood
@@ -294,7 +294,7 @@ async def test_a_restarted_worker_tells_a_new_coordinator_on_whose_words_it_stan
     _, victim = await started(world)
     head = world.records[-1]
     again = world.node(V)
-    await again.agent.resume()
+    await again.worker.resume()
     await again.join(world.records)
     told = {word.worker: word for word in again.words()}
     assert V in told
@@ -450,7 +450,7 @@ async def test_a_member_gives_one_word_per_round_also_through_a_restart(world: W
     lie = world.commit(forged, file)
 
     again = world.node(V)
-    await again.agent.resume()
+    await again.worker.resume()
     with pytest.raises(DivergedError, match="this worker vouched for version 2"):
         await again.join(world.records)
     assert {w.digest for w in again.words()} <= {true.digest, first}

@@ -78,7 +78,7 @@ async def test_a_newcomer_has_numbers_and_counters_from_the_members_words(
     newcomer = world.node(V)
     await newcomer.join([change(true)])
     await newcomer.told(*(world.word(w, true) for w in OTHERS))
-    assert not newcomer.agent.begun
+    assert not newcomer.worker.conduct.begun
     await newcomer.join([true])
     await newcomer.told(*(world.word(w, true) for w in OTHERS))
     assert newcomer.replica.position.log.counters == true.counters
@@ -97,9 +97,9 @@ async def test_at_version_0_a_run_has_done_nothing(
 ) -> None:
     newcomer = world.node(V)
     await newcomer.join([change(world.records[0])])
-    assert not newcomer.agent.begun
+    assert not newcomer.worker.conduct.begun
     await newcomer.join(world.records)
-    assert newcomer.agent.begun
+    assert newcomer.worker.conduct.begun
 
 
 async def test_an_order_that_was_used_is_used_for_a_newcomer_too(world: World) -> None:

@@ -89,7 +89,7 @@ async def test_a_used_order_is_refused_after_a_restart_too(story: Story) -> None
     story.back_to(0, order)
 
     again = story.world.node(V)
-    await again.agent.resume()
+    await again.worker.resume()
 
     with pytest.raises(DivergedError, match="each order is good for once"):
         await again.join(story.world.records)
@@ -166,7 +166,7 @@ async def test_who_never_stood_on_it_believes_a_state_by_the_words_that_made_it(
     ):
         stranger = Node(story.world, E, story.world.folder / E)
         await stranger.join([record])
-        assert not stranger.agent.begun
+        assert not stranger.worker.conduct.begun
 
 
 async def test_an_order_moves_nobody_to_a_version_that_too_few_vouched_for(story: Story) -> None:
@@ -183,14 +183,14 @@ async def test_an_order_moves_nobody_to_a_version_that_too_few_vouched_for(story
     origin = replace(back.rollback.origin, words=words)
     few = world.records[-1] = replace(back, rollback=replace(back.rollback, origin=origin))
 
-    num_offers = len(victim.offers())
+    num_offers = len(await victim.offers())
 
     await victim.hear(few)
     assert (victim.stands_on, victim.trained_on) == (stood, trained_on)
-    assert len(victim.offers()) == num_offers
+    assert len(await victim.offers()) == num_offers
 
     again = world.node(V)
-    await again.agent.resume()
+    await again.worker.resume()
     await again.join(world.records)
     assert (again.stands_on, again.trained_on) == (stood, [1])
 

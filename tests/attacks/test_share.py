@@ -105,9 +105,9 @@ async def test_told_to_take_one_step_a_worker_offers_only_what_the_genesis_asks_
     assert node.trainer.pending.steps == 0
     await node.paced(1)
     node.trainer.train(4)
-    assert offer_of(node) is None
+    assert await offer_of(node) is None
     node.trainer.train(1)
-    offer = offer_of(node)
+    offer = await offer_of(node)
     assert offer is not None
     assert offer.steps == 5
 
@@ -119,7 +119,7 @@ async def test_told_never_to_offer_a_worker_does_after_the_genesis_steps(
     node = made.nodes[A]
     await node.paced(10**6)
     node.trainer.train(20)
-    assert offer_of(node) is not None
+    assert await offer_of(node) is not None
 
 
 # The cap: what unequal work is left is bounded by max_share

@@ -94,7 +94,7 @@ async def test_a_made_up_sum_lacks_words_and_colluders_are_too_few(
     world: World, verify: Callable[..., dict[str, Any]]
 ) -> None:
     nodes = await played(world, num=0)
-    lie = crafted(world, nodes, world.records)
+    lie = await crafted(world, nodes, world.records)
     world.records.append(lie)
     said = verify()
     assert said["first_fault"].startswith("version 2 (record 3) has 0 of the 3 members' words")

@@ -13,9 +13,10 @@ from common.errors import BadCommitError, BadUpdateError
 from common.secagg.tags import MODULUS
 from common.shards import PayloadLayout, pack_tag_sums, unpack_tags
 from services.disk.data_store import DataStore
-from services.versions.replica import Replica, genesis_position
+from services.versions.replica import Replica
 from tests.attacks.harness import A, B, C, Registry, Table, V
 from tests.rig.rounds.small_run import Run
+from worker.rounds.position import genesis_position
 from worker.rounds.round import Rule
 
 Forge = Callable[[Commit, bytes], tuple[Commit, bytes]]
@@ -40,7 +41,7 @@ def step(registry: Registry, folder: Path, forge: Forge, unsafe: set[Rule]) -> n
     genesis, store = table.run.genesis, DataStore(folder)
     store.write(content)
     assert victim.round.stage is not None
-    if Rule.RECORD not in unsafe:  # as services/worker/agent.py does
+    if Rule.RECORD not in unsafe:  # as worker/rounds/following.py does
         victim.round.check_numbers(commit)
         replica = Replica(genesis, store, lambda *_: None, genesis_position(genesis))
         replica.check(commit, bytes.fromhex(victim.round.stage.kappa))

@@ -1,7 +1,7 @@
-"""A federation of real agents, in one process, and a coordinator that may write each its own log.
+"""A federation of real workers, in one process, and a coordinator that may write each its own log.
 
     World   the true chain, the honest coordinator's arithmetic, the files that anybody may fetch
-    Node    one cloud: the real agent, replica and state folder; what it was told and what it sent
+    Node    one cloud: the real worker, replica and state folder; what it was told and what it sent
 
 A round is played as an honest coordinator plays it, masks, tags and all. What stands in the logs
 that the nodes are shown is up to the test. It is long because the honest round and what may be
@@ -43,16 +43,14 @@ from common.shards import pack_tag_sums, unpack_tags
 from common.terms import round_bits
 from common.words import run_state, word_about
 from protos.v1 import session_pb2
-from services.observe.metrics import WorkerMetrics
-from services.worker.agent import Agent
 from services.worker.messages import Begin, Merge, Return
-from services.worker.state import StateFolder
 from tests.attacks.harness import OPERATOR, Answers, Eve, Registry, Table
 from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import Run, bytes_of
-from tests.unit.services.worker.test_agent import FakeTrainer
-from worker.rounds.attempt import RevealedShares
+from tests.rig.workers.local_worker import LocalWorker
+from tests.unit.services.worker.test_working import FakeTrainer
+from worker.rounds.tier import RevealedShares
 
 Uploads = dict[RoundId, list[bytes]]
 
@@ -71,36 +69,28 @@ class Node:
     folder: Path
     make_trainer: Callable[["Node"], Any] | None = None
     seat: Mapping[str, Any] = field(default_factory=dict)
-    sent: list[session_pb2.ConnectRequest] = field(default_factory=list)
     uploads: Uploads = field(default_factory=dict)
     withheld: set[Digest] = field(default_factory=set)
-    num_redials: int = 0
 
     def __post_init__(self) -> None:
         world, genesis = self.world, self.world.run.genesis
-        state = StateFolder(self.folder)
-        self.replica, _ = world.replica(state.data, self.withheld)
         theta = world.run.theta() - np.float32(0.01)
         make: Callable[[Node], Any] = self.make_trainer or (lambda _: FakeTrainer(theta))
         self.trainer = make(self)
         self.cloud = Table(world.registry, world.run).cloud(self.name, **self.seat)
         self.log: list[Record] = []
-        self.agent = Agent(
+        self.worker = LocalWorker(
             self.name,
             genesis,
-            boot="b1",
-            state=state,
-            replica=self.replica,
-            trainer=self.trainer,
+            self.folder,
             tier=self.cloud.tier,
+            fetch=world.fetch_into(self.withheld),
             push=self._push,
-            send=self.sent.append,
-            redial=self._redial,
-            link_bps=lambda: 0,
-            metrics=WorkerMetrics(run="small", worker=self.name, software="test", tells_loss=False),
+            trainer=self.trainer,
             now_s=lambda: 0.0,
             resolve_timeout_s=1e9,
         )
+        self.replica, self.sent = self.worker.replica, self.worker.sent
 
     async def _push(
         self,
@@ -111,9 +101,6 @@ class Node:
         give_up: Event,
     ) -> None:
         self.uploads[round_id] = [read_shard(i) for i in range(num_shards)]
-
-    def _redial(self) -> None:
-        self.num_redials += 1
 
     @property
     def stands_on(self) -> Digest:
@@ -128,24 +115,20 @@ class Node:
     async def join(self, log: Iterable[Record]) -> None:
         """Open a session with whoever holds this log, and hear what of it is new."""
         self.log = list(log)
-        start = canonical.encode(self.log[0])
-        begun = self.agent.begun
-        await self.agent.welcomed(
-            session_pb2.Welcome(start_record=start, num_records=len(self.log))
-        )
+        begun = self.worker.conduct.begun
+        await self.worker.welcomed(self.log[0], len(self.log))
         seen = self.replica.position.next_seq if begun else 1
         for record in self.log[seen:]:
-            await self.agent.recorded(canonical.encode(record))
+            await self.worker.recorded(record)
 
     async def hear(self, record: Record) -> None:
         """Hear the next record of the log that this node is shown."""
         self.log.append(record)
-        await self.agent.recorded(canonical.encode(record))
+        await self.worker.recorded(record)
 
     async def told(self, *words: Attestation) -> None:
         for word in words:
-            attested = session_pb2.Attest(attestation=canonical.encode(word))
-            await self.agent.attested(attested)
+            await self.worker.attested(word)
 
     def last(self, kind: str) -> Any:
         return [m for m in self.sent if m.WhichOneof("message") == kind][-1]
@@ -155,13 +138,12 @@ class Node:
         found = (m.attest for m in self.sent if m.WhichOneof("message") == "attest")
         return [canonical.decode(m.attestation, Attestation) for m in found]
 
-    def offers(self) -> list[Offer]:
-        self.agent.consider_offering()
-        found = (m.offer for m in self.sent if m.WhichOneof("message") == "offer")
-        return [canonical.decode(m.offer, Offer) for m in found]
+    async def offers(self) -> list[Offer]:
+        await self.worker.consider_offering()
+        return self.worker.offers()
 
     async def paced(self, local_steps: int, *, paused: bool = False) -> None:
-        await self.agent.paced(session_pb2.Pace(local_steps=local_steps, paused=paused))
+        await self.worker.paced(local_steps, paused=paused)
 
 
 class World(Coordinator):
@@ -240,11 +222,11 @@ class World(Coordinator):
         """Play a round up to what members send and reveal."""
         members = list(nodes)
         for node in members:
-            node.agent.connected = True
-        plan = self.plan((node.offers()[-1] for node in members), **changes)
+            node.worker.conduct.connected = True
+        plan = self.plan([(await node.offers())[-1] for node in members], **changes)
         answers, sealed = {}, {}
         for node in members:
-            await node.agent.planned(canonical.encode(plan))
+            await node.worker.planned(plan)
             said = node.last("answer").answer
             answers[node.name] = canonical.decode(said.answer, Answer)
             sealed[node.name] = dict(said.sealed)
@@ -254,9 +236,8 @@ class World(Coordinator):
                 answers={w: canonical.encode(a) for w, a in answers.items()},
                 sealed={w: s[node.name] for w, s in sealed.items() if w != node.name},
             )
-            await node.agent.named(named)
-            assert node.agent._upload is not None
-            await node.agent._upload.task
+            await node.worker.named(named)
+            await node.worker.uploaded()
         return Played(self, plan, answers, {n.name: n for n in members})
 
     async def round(self, nodes: Iterable[Node], **changes: Any) -> tuple[Commit, bytes]:
@@ -325,7 +306,7 @@ class Played:
         plan, eve = self.plan, Eve(self.world.run)
         told = session_pb2.Survivors(round_id=bytes.fromhex(plan.round), survivors=plan.roster)
         for name, node in self.nodes.items():
-            await node.agent.unmasking.survived(told)
+            await node.worker.hear(survivors=told)
             own = {WorkerId(w): s.own for w, s in node.last("shares").shares.shares.items()}
             eve.learn(plan, name, RevealedShares(own, {}))
             eve.spool[plan.round, name] = node.uploads[plan.round]
@@ -333,7 +314,7 @@ class Played:
 
     def kappa(self, of: WorkerId) -> bytes:
         """Return what a member knows and may give away."""
-        stage = self.nodes[of].agent._round.stage
+        stage = self.nodes[of].worker.round.stage
         assert stage is not None
         return bytes.fromhex(stage.kappa)
 

@@ -30,8 +30,8 @@ from services.config.settings import (
 from services.evaluator.state import EvaluatorState
 from services.trust.identity import MemberList
 from services.trust.pins import read_pins
-from services.versions.replica import genesis_position
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands, inline_commands, prose, spans
+from worker.rounds.position import genesis_position
 
 SETTINGS = {
     "run": load_run,

@@ -22,13 +22,13 @@ from services.config.settings import load_coordinator, load_operator, load_run, 
 from services.coordinator import bulk, commit
 from services.coordinator.kept import log_store
 from services.coordinator.sessions import convert
-from services.versions.replica import Position
 from services.wire import framing
 from services.wire.child import decode_line, encode_line
 from services.wire.compression import Compressor, decompress
 from services.worker import messages
 from services.worker.state import SAVED, Manifest, StateFolder
 from tests.unit.worker.training.fakes import FixedLearner
+from worker.rounds.position import Position
 from worker.rounds.round import Stage
 from worker.training.train import Standing, Trainer
 

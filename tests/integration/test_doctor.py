@@ -21,10 +21,10 @@ from services.config import state_owner
 from services.config.settings import load_worker
 from services.trust.authority import authority_in, certificate_for, private_pem
 from services.trust.identity import Identity, Role
-from services.versions.replica import genesis_position
 from services.worker.state import SAVED, Manifest, StateFolder
 from tests.integration.conftest import AFAR, ROOT, LoneCoordinator, Make, lay_out
 from tests.rig.links.connect_proxy import ConnectProxy
+from worker.rounds.position import genesis_position
 
 
 def crosscloud(

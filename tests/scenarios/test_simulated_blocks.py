@@ -12,27 +12,28 @@ from common.codec import Encoded, topk
 from common.codec.selection import Selection
 from common.terms import Terms, round_terms
 from services.worker import upload
-from services.worker.agent import Agent
+from services.worker.local_work import LocalWork
 from simulator.faults import Fault, KillCoordinator, Loss
 from simulator.runs import algorithm_of, num_blocks
 from tests.rig.rounds.seeded_bug import Bug, nothing, patched
+from worker.rounds.ports import Settle
 from worker.rounds.round import Fate
 from worker.rounds.update import _Tiles
 
 NUM_TRIED = 12
-right_settle = Agent._settle
+right_settle = LocalWork.settle
 right_encode = topk._TopkEncoder.encode
 
 
-async def takes_off_everything(self: Agent, round_id: Any, fate: Fate) -> None:
-    (self._state.stage / "anchor.f32").unlink(missing_ok=True)
-    await right_settle(self, round_id, fate)
+async def takes_off_everything(self: LocalWork, settled: Settle) -> None:
+    self.state.stage.anchor.unlink(missing_ok=True)
+    await right_settle(self, settled)
 
 
-async def takes_off_all_that_is_spent(self: Agent, round_id: Any, fate: Fate) -> None:
-    if fate is Fate.SPENT:
-        (self._state.stage / "anchor.f32").unlink(missing_ok=True)
-    await right_settle(self, round_id, fate)
+async def takes_off_all_that_is_spent(self: LocalWork, settled: Settle) -> None:
+    if settled.fate is Fate.SPENT:
+        self.state.stage.anchor.unlink(missing_ok=True)
+    await right_settle(self, settled)
 
 
 def forgets_what_stays(self: _Tiles) -> Iterator[Any]:
@@ -71,13 +72,13 @@ def lost_once_revealed(seed: int) -> tuple[Fault, ...]:
 
 BUGS = {
     "what did not travel is taken off the parameters": Bug(
-        (patched(Agent, "_settle", takes_off_everything),),
+        (patched(LocalWork, "settle", takes_off_everything),),
         nothing,
         r"\(iv\) w\d stands \S+ steps off its base in block \d",
         sends_some_blocks,
     ),
     "what did not travel is taken off with spent work": Bug(
-        (patched(Agent, "_settle", takes_off_all_that_is_spent),),
+        (patched(LocalWork, "settle", takes_off_all_that_is_spent),),
         lost_once_revealed,
         r"\(iv\) w\d stands \S+ steps off its base in block \d",
         spends_some_blocks,

@@ -7,37 +7,38 @@ from typing import Any
 import pytest
 
 from services.coordinator.driver import Driver
-from services.worker.agent import Agent
+from services.worker.local_work import LocalWork
 from services.worker.state import Manifest, StateFolder
 from simulator.faults import Fault, Isolate, KillWorker, Loss, RollBack, faults_of
 from simulator.runs import algorithm_of
 from tests.rig.rounds.seeded_bug import Bug, nothing, patched
+from worker.rounds.ports import Settle
 from worker.rounds.round import Fate
 from worker.training.ledger import LedgerDocument, Work, WorkLedger
 from worker.training.train import Trainer
 
 NUM_TRIED = 12
-right_settle = Agent._settle
+right_settle = LocalWork.settle
 right_commit_save = StateFolder.commit_save
 right_roll_back = Trainer.roll_back
 right_release = WorkLedger.release
 
 
-async def loses_the_residual(self: Agent, round_id: Any, fate: Fate) -> None:
-    await right_settle(self, round_id, fate)
-    if fate is not Fate.CONTRIBUTED:
-        self._residual = None
+async def loses_the_residual(self: LocalWork, settled: Settle) -> None:
+    await right_settle(self, settled)
+    if settled.fate is not Fate.CONTRIBUTED:
+        self.residual = None
 
 
-async def keeps_the_former_residual(self: Agent, round_id: Any, fate: Fate) -> None:
-    former = self._residual
-    await right_settle(self, round_id, fate)
-    self._residual = former
+async def keeps_the_former_residual(self: LocalWork, settled: Settle) -> None:
+    former = self.residual
+    await right_settle(self, settled)
+    self.residual = former
 
 
 def keeps_any_residual(self: StateFolder, manifest: Manifest, residual: Path | None) -> None:
     if residual is None and self._current:
-        residual = self.stage.parent / "residual.f32"
+        residual = self.save.residual
     right_commit_save(self, manifest, residual)
 
 
@@ -84,13 +85,13 @@ def rolled_back(seed: int) -> tuple[Fault, ...]:
 
 BUGS = {
     "what a dropped member had kept is lost": Bug(
-        (patched(Agent, "_settle", loses_the_residual),),
+        (patched(LocalWork, "settle", loses_the_residual),),
         die_in_a_round,
         r"\(iv\) what is committed and kept is off",
         is_dense,
     ),
     "what was left out before is sent again": Bug(
-        (patched(Agent, "_settle", keeps_the_former_residual),),
+        (patched(LocalWork, "settle", keeps_the_former_residual),),
         nothing,
         r"\(iv\) what is committed and kept is off",
         is_dense,

@@ -1,6 +1,7 @@
 """Bugs on purpose in what workers of the masked tier let out: the simulation must find them."""
 
 import asyncio
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from threading import Event
@@ -13,53 +14,55 @@ from common.documents import Plan
 from common.ids import WorkerId
 from coordinator.ports import Message, Survivors
 from coordinator.unmask import Unmasking as Asking
-from protos.v1 import session_pb2
-from services.worker.agent import Agent
-from services.worker.convert import shares_request
+from services.worker.driver import Driver
 from services.worker.state import StateFolder
-from services.worker.unmasking import UnmaskingConduct
 from simulator.faults import EndWorker, Fault, Isolate, KillCoordinator, KillWorker, Loss, faults_of
 from simulator.runs import algorithm_of, num_workers
 from tests.rig.rounds.seeded_bug import Bug, nothing, patched
-from worker.rounds.attempt import Attempt, OfferSecrets
+from worker.rounds.attempt import MaskedAttempt, OfferSecrets
 from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.participation import Participation, RoundEvent
+from worker.rounds.ports import Abandon, Encode, Ended, Send, Steps, Survived
 from worker.rounds.round import Stage, WorkerRound
+from worker.rounds.tier import Attempt
 
 NUM_TRIED = 16
 
-right_resume = Agent.resume
+right_resume = Driver.resume
 right_begin = MaskedTier.begin
 right_load_stage = StateFolder.load_stage
-right_survived = Attempt.survived
+right_survived = MaskedAttempt.survived
 right_missed = Asking.missed
-right_told_survivors = UnmaskingConduct.survived
+right_survived_by = Participation._survived
+right_handle = Participation.handle
 right_drawn = OfferSecrets.drawn
 
-ATTEMPTS: dict[tuple[WorkerId, str], Attempt] = {}
+ATTEMPTS: dict[tuple[WorkerId, str], MaskedAttempt] = {}
 SECRETS: dict[str, OfferSecrets] = {}
 
 
-def keeps_its_attempt(self: MaskedTier, plan: Plan) -> Attempt:
+def keeps_its_attempt(self: MaskedTier, plan: Plan) -> MaskedAttempt:
     attempt = right_begin(self, plan)
     ATTEMPTS[attempt._member.name, plan.round] = attempt
     return attempt
 
 
-async def uploads_anew(self: Agent) -> None:
+async def uploads_anew(self: Driver) -> None:
     await right_resume(self)
-    stage = self._round.stage
+    stage = self.conduct.part.round.stage
     if stage is not None and stage.exposed:
-        attempt = ATTEMPTS[self._worker, stage.plan.round]
+        attempt = ATTEMPTS[self.work.name, stage.plan.round]
         attempt._protected = False
-        work = self._upload_round(stage.plan, stage.answers, attempt, Event())
-        self._resent = asyncio.create_task(work)  # type: ignore[attr-defined]
+        numbers = {w: a.numbers for w, a in stage.answers.items()}
+        self._begin_upload(Encode(stage.plan, numbers, attempt, 0, math.inf))
+        assert self._upload is not None
+        self._upload.may_push.set()
 
 
-async def uploads_again(self: Agent) -> None:
+async def uploads_again(self: Driver) -> None:
     await right_resume(self)
-    stage = self._round.stage
-    payload = self._state.stage / "payload.bin" if stage is not None else None
-    if stage is not None and stage.exposed and payload is not None:
+    stage = self.conduct.part.round.stage
+    if stage is not None and stage.exposed and (payload := self.work.state.stage.payload).exists():
         content = payload.read_bytes()
         work = self._push(stage.plan.round, 1, lambda _: content[:3072], give_up=Event())
         self._resent = asyncio.create_task(work)  # type: ignore[attr-defined]
@@ -77,23 +80,19 @@ def names_two_lists(self: Asking, worker: WorkerId) -> tuple[Message, ...]:
     return (*told, Survivors(self._plan.round, fewer)) if told else ()
 
 
-def signs_any_list(self: Attempt, survivors: tuple[WorkerId, ...]) -> bytes | None:
+def signs_any_list(self: MaskedAttempt, survivors: tuple[WorkerId, ...]) -> bytes | None:
     self._survivors = ()
     return right_survived(self, survivors)
 
 
-async def reveals_before_it_is_asked(
-    self: UnmaskingConduct, message: session_pb2.Survivors
-) -> None:
-    round_, attempt = self.latest()
-    if isinstance(attempt, Attempt) and round_.stage is not None and not attempt._survivors:
+def reveals_before_it_is_asked(
+    self: Participation, event: Survived, attempt: Attempt
+) -> Steps[None]:
+    if isinstance(attempt, MaskedAttempt) and not attempt._survivors:
         attempt._survivors = tuple(sorted(attempt._answers))
-        revealed = attempt.reveal({})
+        yield from self._reveal(event.round, {}, attempt)
         attempt._survivors = ()
-        round_.reveal()
-        await self.write_stage()
-        self.send(shares_request(round_.stage.plan.round, revealed))
-    await right_told_survivors(self, message)
+    yield from right_survived_by(self, event, attempt)
 
 
 def forgets_what_it_revealed(self: StateFolder) -> Stage | None:
@@ -105,12 +104,12 @@ def does_not_say_so(self: WorkerRound) -> None:
     pass
 
 
-async def abandons_all_the_same(self: UnmaskingConduct, message: session_pb2.End) -> None:
-    round_, _ = self.latest()
-    if round_.stage is not None and isinstance(self.tier, MaskedTier):
-        signature = self.tier.abandon(round_.stage.plan)
-        abandon = session_pb2.Abandon(round_id=message.round_id, signature=signature)
-        self.send(session_pb2.ConnectRequest(abandon=abandon))
+def abandons_all_the_same(self: Participation, event: RoundEvent) -> Steps[None]:
+    stage = self.round.stage
+    if isinstance(event, Ended) and stage is not None:
+        yield Send(Abandon(event.round, self._tier.abandon(stage.plan)))
+    else:
+        yield from right_handle(self, event)
 
 
 def draws_one_pair_for_all(self: MaskedTier, offer: Any) -> Any:
@@ -155,13 +154,13 @@ def loses_an_upload(seed: int) -> tuple[Fault, ...]:
 
 BUGS = {
     "an older attempt's shards are sent again with fresh noise": Bug(
-        (patched(MaskedTier, "begin", keeps_its_attempt), patched(Agent, "resume", uploads_anew)),
+        (patched(MaskedTier, "begin", keeps_its_attempt), patched(Driver, "resume", uploads_anew)),
         ends_after_uploading,
         r"\(v\) w\d sends two payloads under one pad",
         is_masked,
     ),
     "an older attempt's shards are sent again": Bug(
-        (patched(Agent, "resume", uploads_again),),
+        (patched(Driver, "resume", uploads_again),),
         ends_after_uploading,
         r"\(v\) w\d goes on with round \w+ after a restart",
         is_masked,
@@ -179,14 +178,14 @@ BUGS = {
         can_lose_one,
     ),
     "two lists of survivors are signed": Bug(
-        (patched(Attempt, "survived", signs_any_list),),
+        (patched(MaskedAttempt, "survived", signs_any_list),),
         nothing,
         r"\(v\) w\d answers two lists of survivors",
         can_lose_one,
         harmless=(patched(Asking, "missed", names_two_lists),),
     ),
     "a lost member's own share is revealed, and then its mask key's": Bug(
-        (patched(UnmaskingConduct, "survived", reveals_before_it_is_asked),),
+        (patched(Participation, "_survived", reveals_before_it_is_asked),),
         loses_an_upload,
         r"\(v\) w\d reveals both kinds of share of w\d",
         can_lose_one,
@@ -204,7 +203,7 @@ BUGS = {
         is_masked,
     ),
     "a round is abandoned after its shares were revealed": Bug(
-        (patched(UnmaskingConduct, "ended", abandons_all_the_same),),
+        (patched(Participation, "handle", abandons_all_the_same),),
         fails_once_all_is_revealed,
         r"\(v\) w\d abandons round \w+ and reveals shares of it",
         is_masked,

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from unittest import mock
 
 import pytest
 
-from common.ids import RoundId, SessionId
+from common.ids import SessionId
 from coordinator.ledger import Ledger as Records
 from services.coordinator.kept.fence import Fence
 from services.coordinator.sessions.streams import Sessions
 from services.versions.replica import Replica
-from services.worker.agent import Agent
+from services.worker.local_work import LocalWork
 from simulator.faults import (
     CutStream,
     Fault,
@@ -35,7 +36,8 @@ from simulator.faults import (
 from simulator.federation import SimulatedFederation
 from simulator.many import broken, play
 from simulator.runs import algorithm_of
-from worker.rounds.round import Fate
+from worker.rounds.conduct import Conduct
+from worker.rounds.ports import Paced, Settle, Steps
 from worker.training.ledger import WorkLedger
 
 NUM_BLOCKS = 10
@@ -67,14 +69,13 @@ def test_no_promise_is_broken_whatever_goes_wrong(
     assert not reports, "\n\n".join(reports[:3])
 
 
-async def keeps_its_anchor(self: Agent, round_id: RoundId, fate: Fate) -> None:
-    await right_settle(self, round_id, fate)
-    self._anchor = self._replica.segments()
+async def keeps_its_anchor(self: LocalWork, settled: Settle) -> None:
+    await right_settle(self, settled)
+    self.anchor = self.replica.segments()
 
 
-async def ignores_pace(self: Agent, pace: Any) -> None:
-    pace.void_offer = ""
-    await right_paced(self, pace)
+def ignores_pace(self: Conduct, event: Paced) -> Steps[None]:
+    return right_paced(self, replace(event, void_offer=""))
 
 
 def deletes_at_once(self: Fence, path: Path) -> int:
@@ -95,8 +96,8 @@ def never_forgets(self: Sessions, session: SessionId) -> None:
     pass
 
 
-right_settle = Agent._settle
-right_paced = Agent.paced
+right_settle = LocalWork.settle
+right_paced = Conduct._paced
 right_append = Records._append
 right_release = WorkLedger.release
 
@@ -144,7 +145,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
         pauses("order Collect", 5.0),
     ),
     "merges with the wrong anchor": (
-        lambda: mock.patch.object(Agent, "_settle", keeps_its_anchor),
+        lambda: mock.patch.object(LocalWork, "settle", keeps_its_anchor),
         anything,
     ),
     "forgets its stage in a restart": (
@@ -179,7 +180,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
         lambda seed: (CutStream(1.0, seed % 3),),
     ),
     "does not offer again what was lost": (
-        lambda: mock.patch.object(Agent, "paced", ignores_pace),
+        lambda: mock.patch.object(Conduct, "_paced", ignores_pace),
         lambda seed: tuple(CutStream(0.5 + seed / 8, worker) for worker in range(3)),
     ),
 }

@@ -11,7 +11,7 @@ that is to be sent again is sent as it was. The rules' numbers are those of docs
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from common.documents import (
@@ -49,6 +49,7 @@ from common.secagg.transcript import (
 from common.shards import PayloadLayout, ShardBytes
 from worker.rounds.masked_shards import masked_shards
 from worker.rounds.round import RefusedError, Rule
+from worker.rounds.tier import RevealedShares
 from worker.rounds.trust import Trust, cohort_complaint, roster_complaint, share_complaint
 
 SECRET_BYTES: Final = 32
@@ -101,15 +102,7 @@ class MaskedMember:
     unsafe: frozenset[Rule] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class RevealedShares:
-    """One share of each member of U2: of b_j for a survivor, of the mask key for a lost one."""
-
-    own: Mapping[WorkerId, bytes] = field(repr=False)
-    mask: Mapping[WorkerId, bytes] = field(repr=False)
-
-
-class Attempt:
+class MaskedAttempt:
     """See the module docstring.
 
     Args:

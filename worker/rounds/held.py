@@ -13,9 +13,8 @@ from common.documents import Genesis, Record
 from common.errors import DivergedError
 from common.log_head import LogHead
 from worker.rounds.belief import Move, next_move
-from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.round import Rule
-from worker.rounds.tls_tier import TlsTier
+from worker.rounds.tier import Tier
 from worker.rounds.visited import Visited
 
 
@@ -26,7 +25,7 @@ class Held:
         head: as far as the log was followed.
     """
 
-    def __init__(self, genesis: Genesis, tier: TlsTier | MaskedTier, head: LogHead) -> None:
+    def __init__(self, genesis: Genesis, tier: Tier, head: LogHead) -> None:
         self._genesis = genesis
         self._tier = tier
         self._records: deque[Record] = deque()

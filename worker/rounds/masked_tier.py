@@ -9,7 +9,7 @@ from common.orders import rollback_complaint
 from common.parties import Admits
 from common.secagg.transcript import abandon_content, signed_content
 from common.words import word_about
-from worker.rounds.attempt import Attempt, MaskedMember, OfferSecrets
+from worker.rounds.attempt import MaskedAttempt, MaskedMember, OfferSecrets
 from worker.rounds.belief import Belief
 from worker.rounds.round import Rule
 from worker.rounds.visited import Visited
@@ -53,7 +53,7 @@ class MaskedTier:
         self._secrets = OfferSecrets.drawn(self._member.random)
         return self._secrets.sign(offer, self._certificate(), self._member.sign)
 
-    def begin(self, plan: Plan) -> Attempt:
+    def begin(self, plan: Plan) -> MaskedAttempt:
         """Take part in a round: the keys of the open offer are used up.
 
         Raises:
@@ -64,7 +64,7 @@ class MaskedTier:
             self._secrets = None
         if secrets is None:
             raise AssertionError("the keys of an offer serve one plan only")
-        return Attempt(self._member, plan, secrets)
+        return MaskedAttempt(self._member, plan, secrets)
 
     def abandon(self, plan: Plan) -> bytes:
         """Return the signature that says: of this round, this process will reveal nothing."""

@@ -12,7 +12,7 @@ for work that is in two sums shows itself in their difference.
 
 A plan may only use the worker's own open offer, byte for byte, on exactly the base that it stands
 on; an offer is used up by the first plan accepted. What each rule refuses is listed at the head of
-`trust.py`. Nothing here reads a clock or sends a message: `services/worker/agent.py` does.
+`trust.py`. Nothing here reads a clock or sends a message: `conduct.py` does.
 """
 
 import enum
@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from common import canonical
 from common.documents import Answer, Attestation, Commit, Numbers, Offer, Plan, Record
 from common.errors import BadCommitError, CrosscloudError
 from common.ids import Digest, RoundId, WorkerId
@@ -362,7 +361,3 @@ class WorkerRound:
         if self.stage is None:
             raise AssertionError("no plan was accepted")
         return self.stage
-
-    def stored(self) -> bytes:
-        """Return the stage as a document, to be written beside the frozen work."""
-        return canonical.encode(self._staged())

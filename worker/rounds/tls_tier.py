@@ -1,17 +1,22 @@
 """The tls tier's part in a round: nothing is signed, sealed, hidden or asked back.
 
 It stands where `worker/rounds/attempt.py` stands in the masked tier, so that the conduct of a round
-(`services/worker/agent.py`) is one and the same.
+(`worker/rounds/conduct.py`) is one and the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from common import canonical
 from common.documents import Answer, Attestation, Numbers, Offer, Plan, Record
 from common.errors import UnexpectedMessageError
 from common.ids import WorkerId
 from common.shards import PayloadLayout, ShardBytes
+from worker.rounds.round import RefusedError, Rule
+from worker.rounds.tier import RevealedShares
 from worker.rounds.visited import Visited
+
+_NOTHING_IS_MASKED: Final = "nothing is masked in the tls tier"
 
 
 class TlsAttempt:
@@ -34,6 +39,26 @@ class TlsAttempt:
         """Yield the shards as they are: nothing protects them from the coordinator."""
         yield from shards
 
+    def survived(self, survivors: tuple[WorkerId, ...]) -> bytes | None:
+        """Nobody asks for shares of what nothing masks.
+
+        Raises:
+            RefusedError: always (rule 11).
+        """
+        raise RefusedError(self._plan.round, Rule.SURVIVORS, _NOTHING_IS_MASKED)
+
+    def reveal(self, signatures: Mapping[WorkerId, bytes]) -> RevealedShares:
+        """There is nothing to reveal.
+
+        Raises:
+            RefusedError: always (rule 13).
+        """
+        raise RefusedError(self._plan.round, Rule.REVEAL, _NOTHING_IS_MASKED)
+
+    def abandon(self) -> bytes:
+        """Nothing is promised here, so nobody asks."""
+        raise AssertionError(_NOTHING_IS_MASKED)
+
 
 class TlsTier:
     """See the module docstring."""
@@ -50,6 +75,10 @@ class TlsTier:
     def begin(self, plan: Plan) -> TlsAttempt:
         """Take part in a round."""
         return TlsAttempt(self._worker, plan)
+
+    def abandon(self, plan: Plan) -> bytes:
+        """Nothing is promised here, so nobody asks."""
+        raise AssertionError(_NOTHING_IS_MASKED)
 
     def read(self, record: Record) -> None:
         """Take a record: nobody's word is in it."""

@@ -6,7 +6,7 @@ The numbers are those of docs/protocol.md, section 7, and of `Rule`. FILE.FUNCTI
 folder stands it is this one.
 
      1  a run or plan weaker than its own file          trust.complaint
-        a plan that no commit may have                  services/worker/agent._check_terms
+        a plan that no commit may have                  participation._judge
      2  a plan without its own open offer               round.accept
      3  a member that is not admitted, or stands twice  trust.roster_complaint
      4  too few members, another threshold              trust.cohort_complaint
@@ -16,7 +16,7 @@ folder stands it is this one.
      8  keys or sealed shares that are none             attempt._keys_complaint, attempt._opened
      9  a U2 without its own answer, or a second one    round.name, attempt._unsigned
     10  to mask twice                                   attempt.protect
-        more than an Abandon after a restart            services/worker/unmasking._attempt_of
+        more than an Abandon after a restart            participation.handle
     11  an S that cannot be, or a second one            attempt.survived
     12  an S other than U2 that too few signed          attempt.reveal
     13  to reveal after its Abandon, or what it lacks   attempt.survived, attempt.reveal

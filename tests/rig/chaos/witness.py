@@ -27,8 +27,9 @@ from common.terms import round_terms
 from services.config.genesis_file import load_genesis
 from services.disk.data_store import DataStore
 from services.evaluator.state import EvaluatorState
-from services.versions.replica import Replica, genesis_position
+from services.versions.replica import Replica
 from services.worker.state import Manifest
+from worker.rounds.position import genesis_position
 
 _ROUNDING: Final = 0.1  # of a difference of float32 values below 2**17
 

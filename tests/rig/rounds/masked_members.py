@@ -23,7 +23,7 @@ from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import certified_key, signed_content
 from common.words import word_about
-from worker.rounds.attempt import Attempt, MaskedMember, OfferSecrets
+from worker.rounds.attempt import MaskedAttempt, MaskedMember, OfferSecrets
 from worker.rounds.trust import Trust
 
 MASKED = Algorithm(tier="masked", min_cohort=3)
@@ -105,7 +105,7 @@ class Cloud:
     name: str
     algorithm: Algorithm = MASKED
     secrets: dict[str, OfferSecrets] = field(default_factory=dict)
-    attempts: dict[RoundId, Attempt] = field(default_factory=dict)
+    attempts: dict[RoundId, MaskedAttempt] = field(default_factory=dict)
 
     def sign_offer(self, offer: Offer) -> Offer:
         """Return the offer with the keys that follow from its nonce, signed."""
@@ -113,12 +113,12 @@ class Cloud:
         self.secrets[offer.nonce] = made
         return made.sign(offer, certificate(self.name), signer(self.name))
 
-    def attempt(self, plan: Plan) -> Attempt:
+    def attempt(self, plan: Plan) -> MaskedAttempt:
         """Return this worker's attempt at a plan; always the same one."""
         if plan.round not in self.attempts:
             (nonce,) = (o.nonce for o in plan.offers if o.worker == self.name)
             who = member(self.name, self.algorithm, plan.round)
-            self.attempts[plan.round] = Attempt(who, plan, self.secrets[nonce])
+            self.attempts[plan.round] = MaskedAttempt(who, plan, self.secrets[nonce])
         return self.attempts[plan.round]
 
 

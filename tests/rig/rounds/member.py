@@ -1,6 +1,6 @@
 """One worker's half of masked rounds in memory: real rules, real secrets, a real encoding.
 
-It does what `services/worker/agent.py` does, without processes and disks; whoever plays the
+It does what `worker/rounds/participation.py` does, without processes and disks; whoever plays the
 coordinator calls it message by message, and may leave one out, change it or send it twice.
 """
 
@@ -14,8 +14,9 @@ from common.documents import Answer, Numbers, Plan, Record
 from common.ids import RoundId, WorkerId
 from common.terms import Terms
 from tests.rig.rounds.small_run import NUMBERS, Run
-from worker.rounds.attempt import Attempt, RevealedShares
+from worker.rounds.attempt import MaskedAttempt
 from worker.rounds.round import Fate, RefusedError, Rule, WorkerRound
+from worker.rounds.tier import RevealedShares
 
 NOTHING: frozenset[Rule] = frozenset()
 
@@ -43,12 +44,12 @@ class Member:
     name: WorkerId
     run: Run
     theta: Callable[[], F32]
-    begin: Callable[[Plan], Attempt]
+    begin: Callable[[Plan], MaskedAttempt]
     draw: Callable[[int], bytes]
     numbers: Numbers = NUMBERS
     own_clip: float = float("inf")
     unsafe: frozenset[Rule] = NOTHING
-    attempt: Attempt | None = None
+    attempt: MaskedAttempt | None = None
     residual: F32 | None = None
     plain: list[bytes] = field(default_factory=list)
     sent: dict[RoundId, bytes] = field(default_factory=dict)

@@ -99,7 +99,7 @@ from coordinator.ports import (
 from coordinator.round import OPEN, SavedRound
 from coordinator.run import Run
 from tests.rig.rounds.masked_members import Cloud, admits, changed, order, signer, word
-from worker.rounds.attempt import Attempt
+from worker.rounds.attempt import MaskedAttempt
 from worker.rounds.round import RefusedError
 
 SCHEMA = ModelSchema((TensorSpec("w", (1000, 1000)),))
@@ -307,7 +307,7 @@ class Script:
                 return answer, dict(list(sealed.items())[1:])
         return answer, sealed
 
-    def attempt(self, name: str) -> Attempt | None:
+    def attempt(self, name: str) -> MaskedAttempt | None:
         """Return a worker's attempt at the newest round, if it got as far as to have masks."""
         members = self.sent.get((name, Members))
         if self.planned is None or not isinstance(members, Members) or not members.sealed:

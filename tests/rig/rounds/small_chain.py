@@ -13,8 +13,10 @@ from common.ids import Digest, WorkerId
 from common.log_head import LogHead
 from common.progress import next_counters, progress
 from services.disk.data_store import DataStore
-from services.versions.replica import Replica, genesis_position
+from services.versions.replica import Replica
+from services.worker.working import Fetch
 from tests.rig.rounds.small_run import Run, random_vector
+from worker.rounds.position import genesis_position
 
 
 @dataclass
@@ -90,13 +92,22 @@ class Coordinator:
         Args:
             gone: what it cannot have; None = what nobody can.
         """
-        store, gone = DataStore(folder), self.gone if gone is None else gone
+        store, fetch = DataStore(folder), self.fetch_into(gone)
+        start = genesis_position(self.run.genesis)
+        fetched = Replica(
+            self.run.genesis, store, lambda d, kind, most: fetch(d, kind, store, most), start
+        )
+        return fetched, store
 
-        def fetch(digest: Digest, kind: str, most_bytes: int) -> None:
+    def fetch_into(self, gone: Container[Digest] | None = None) -> Fetch:
+        """Return what fetches from here into a store; `gone` as in `replica`."""
+        gone = self.gone if gone is None else gone
+
+        def fetch(digest: Digest, kind: str, store: DataStore, most_bytes: int) -> None:
             if digest in gone or digest not in self.run.blobs.files:
                 raise UnknownFileError(kind)
             assert len(self.run.blobs.files[digest]) <= most_bytes
             self.fetched.append(digest)
             store.write(self.run.blobs.files[digest])
 
-        return Replica(self.run.genesis, store, fetch, genesis_position(self.run.genesis)), store
+        return fetch

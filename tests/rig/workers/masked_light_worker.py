@@ -27,7 +27,7 @@ from services.config.settings import TlsSettings
 from services.trust.signing import Signer
 from services.worker.trusted import PinnedMembers
 from tests.rig.workers.light_worker import LightWorker
-from worker.rounds.attempt import Attempt, MaskedMember, OfferSecrets
+from worker.rounds.attempt import MaskedAttempt, MaskedMember, OfferSecrets
 from worker.rounds.round import Fate, WorkerRound
 from worker.rounds.trust import Trust
 
@@ -47,7 +47,7 @@ class MaskedLightWorker(LightWorker):
     loss_2_20: int = 2**20
     values: dict[RoundId, I32] = field(default_factory=dict)
     fates: dict[RoundId, Fate] = field(default_factory=dict)
-    attempt: Attempt | None = None
+    attempt: MaskedAttempt | None = None
 
     @override
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class MaskedLightWorker(LightWorker):
     def accept(self, plan: Plan) -> None:
         """Begin a round."""
         self.half.accept(plan, plan.version, plan.digest, 1)
-        self.attempt = Attempt(self.member, plan, self._secrets)
+        self.attempt = MaskedAttempt(self.member, plan, self._secrets)
 
     @override
     def answer(self, plan: Plan, numbers: Numbers | None = None) -> None:

@@ -20,7 +20,7 @@ from coordinator.unmask import Unmasking, check_answer
 from tests.rig.rounds.masked_members import MASKED, Cloud, changed
 from tests.rig.rounds.masked_round import plan_of
 from tests.rig.rounds.small_run import NUMBERS, Run
-from worker.rounds.attempt import Attempt, RevealedShares
+from worker.rounds.tier import RevealedShares
 
 WORKERS = tuple(WorkerId(w) for w in ("aws", "azure", "gcp", "hetzner", "onprem"))
 S = WORKERS[:4]
@@ -34,7 +34,7 @@ class Cohort:
         clouds = {w: Cloud(w) for w in workers}
         run = Run(MASKED, workers=workers, speeds=(1,) * len(workers))
         self.plan: Plan = plan_of(run, clouds)
-        self.attempts: dict[WorkerId, Attempt] = {w: clouds[w].attempt(self.plan) for w in workers}
+        self.attempts = {w: clouds[w].attempt(self.plan) for w in workers}
         said = {w: a.answer(NUMBERS) for w, a in self.attempts.items()}
         self.answers: dict[WorkerId, Answer] = {w: answer for w, (answer, _) in said.items()}
         self.sealed = {w: sealed for w, (_, sealed) in said.items()}

@@ -10,7 +10,7 @@ from common.documents import Abort, Answer, Commit, Counters, Plan, Record, Side
 from common.ids import Digest, RoundId, WorkerId
 from common.secagg.transcript import abandon_content, list_content
 from protos.v1 import session_pb2
-from services.worker.convert import offer_request
+from services.worker.convert import request_of
 from simulator.eavesdropper import Eavesdropper, Marks
 from tests.rig.rounds.masked_members import MASKED, Cloud, signer
 from tests.rig.rounds.masked_round import plan_of
@@ -166,7 +166,7 @@ def test_a_key_in_two_offers(seen: Seen) -> None:
     plan = seen.open()
     (first, *_) = plan.offers
     for offer in (first, first, replace(first, nonce="another")):
-        seen.eavesdropper.sent(A, "1", offer_request(offer))
+        seen.eavesdropper.sent(A, "1", request_of(offer))
     assert set(seen.said) == {"(v) aws offers a key that was offered before"}
 
 

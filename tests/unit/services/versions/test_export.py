@@ -18,7 +18,7 @@ from services.disk.data_store import DataStore
 from services.evaluator.state import EvaluatorState
 from services.versions.export import export_model
 from services.versions.genesis import make_genesis
-from services.versions.replica import genesis_position
+from worker.rounds.position import genesis_position
 
 MODEL = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
 MODEL |= {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 256}

@@ -8,8 +8,8 @@ from common import canonical
 from common.documents import Control, Record
 from common.errors import DivergedError, ProtocolError
 from common.ids import Digest
-from services.versions.replica import genesis_position
 from tests.rig.rounds.small_chain import Coordinator
+from worker.rounds.position import genesis_position
 
 
 def flip_a_bit(path: Path) -> None:

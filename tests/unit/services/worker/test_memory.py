@@ -12,6 +12,7 @@ from common.chain import advance
 from common.documents import Algorithm
 from common.schema import SEGMENT, ModelSchema, TensorSpec
 from services.disk.data_store import DataStore
+from services.worker.state import SaveFiles
 from services.worker.upload import encode_payload
 from simulator.learner import Counting
 from tests.rig.rounds.small_run import TLS, WORKERS, Run, bytes_of
@@ -42,19 +43,17 @@ def stored_run(folder: Path, num_segments: int) -> tuple[Run, DataStore]:
 
 def encoding(folder: Path, num_segments: int) -> int:
     run, store = stored_run(folder / "data", num_segments)
-    for name in ("theta.f32", "residual.f32"):
-        np.full(run.schema.length, 0.01, "<f4").tofile(folder / name)
+    stage, residual = SaveFiles(folder), folder / "former.f32"
+    for path in (stage.theta, residual):
+        np.full(run.schema.length, 0.01, "<f4").tofile(path)
     arguments = (run.genesis, run.version, run.plan(), run.numbers(), WORKERS[0], 0)
 
     def work() -> None:
         with encode_payload(
             *arguments,
             read_blob=store.read,
-            theta=folder / "theta.f32",
-            residual=folder / "residual.f32",
-            next_residual=folder / "next.f32",
-            anchor=folder / "anchor.f32",
-            payload=folder / "payload.bin",
+            stage=stage,
+            residual=residual,
             protect=TlsAttempt(WORKERS[0], arguments[2]).protect,
             own_clip=math.inf,
         ):

@@ -10,12 +10,12 @@ from common.documents import Counters
 from common.errors import ConfigError, StorageError
 from common.ids import Digest
 from common.log_head import LogHead
-from services.versions.replica import Position
 from services.worker.state import SAVED, Manifest, StateFolder
 from simulator.disk import Disk, watched
 from simulator.host import HOST, Host
 from simulator.turn_thread import Killed
 from tests.rig.rounds.small_run import Run
+from worker.rounds.position import Position
 from worker.rounds.round import Stage
 
 PLAN = Run().plan()
@@ -38,7 +38,7 @@ def state(tmp_path: Path) -> StateFolder:
     state = StateFolder(tmp_path)
     saved_at(state, SEQ - 2)
     state.begin_stage()
-    state.write_stage(canonical.encode(STAGE))
+    state.write_stage(STAGE)
     return state
 
 
@@ -52,15 +52,15 @@ def test_a_stage_made_after_the_save_is_the_newer_one(state: StateFolder, tmp_pa
     again = restarted(tmp_path)
     assert again.stage == state.stage
     assert again.load_stage() == STAGE
-    assert again.stage.exists()
+    assert again.stage.folder.exists()
 
 
 def test_a_save_ends_the_stage_before_it(state: StateFolder, tmp_path: Path) -> None:
-    former = state.stage
+    former = state.stage.folder
     saved_at(state, SEQ + 1)
     assert not former.exists()
     again = restarted(tmp_path)
-    assert again.stage != former
+    assert again.stage.folder != former
     assert again.load_stage() is None
 
 
@@ -68,7 +68,7 @@ def test_a_stage_that_a_kill_left_in_a_former_save_is_dropped(
     state: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Killed after the manifest was replaced and before the former save was removed.
-    former = state.stage
+    former = state.stage.folder
     with monkeypatch.context() as patch:
         patch.setattr(StateFolder, "_remove_saves", lambda self, but: None)
         saved_at(state, SEQ + 1)
@@ -80,7 +80,7 @@ def test_a_stage_that_a_kill_left_in_a_former_save_is_dropped(
 def test_a_half_written_stage_is_dropped(state: StateFolder) -> None:
     state.begin_stage()
     assert state.load_stage() is None
-    assert not state.stage.exists()
+    assert not state.stage.folder.exists()
 
 
 def test_what_is_forgotten_does_not_come_back(state: StateFolder, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_stage_that_a_power_cut_left_has_all_its_files(
         with watched(disk):
             folder = state.begin_stage()
             (folder / "trainer.json").write_bytes(b"{}")
-            state.write_stage(canonical.encode(STAGE))
+            state.write_stage(STAGE)
     except Killed:
         pass
     finally:
@@ -119,7 +119,7 @@ def test_a_stage_that_a_power_cut_left_has_all_its_files(
     disk.cut_power(random.Random(luck), keep=True)
 
     again = restarted(tmp_path / "disk")
-    assert again.load_stage() is None or (again.stage / "trainer.json").read_bytes() == b"{}"
+    assert again.load_stage() is None or (again.stage.folder / "trainer.json").read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize("lost", ["", *SAVED])
@@ -163,5 +163,5 @@ def test_nothing_is_frozen_where_a_restart_would_not_find_it(tmp_path: Path) -> 
     with pytest.raises(StorageError, match="before the first save"):
         fresh.begin_stage()
     with pytest.raises(StorageError, match="before the first save"):
-        fresh.write_stage(b"{}")
+        fresh.write_stage(STAGE)
     assert not list((tmp_path / "fresh").iterdir())

@@ -15,7 +15,7 @@ from common.secagg.transcript import (
 from tests.attacks.harness import A, Answers, B, C, Cloud, Registry, Table, V
 from tests.rig.rounds.member import refused
 from tests.rig.rounds.small_run import NUMBERS
-from worker.rounds.attempt import Attempt
+from worker.rounds.attempt import MaskedAttempt
 from worker.rounds.round import Rule
 
 
@@ -39,7 +39,7 @@ def planned(table: Table, clouds: list[Cloud]) -> tuple[Plan, Answers]:
     return plan, table.eve.answers(plan, *clouds)
 
 
-def attempt_of(cloud: Cloud) -> Attempt:
+def attempt_of(cloud: Cloud) -> MaskedAttempt:
     assert cloud.attempt is not None
     return cloud.attempt
 

@@ -193,7 +193,7 @@ def test_members_that_come_again_are_no_news_and_others_are_refused(staged: Work
 
 
 def test_a_stage_found_on_disk_goes_on_to_its_outcome(staged: WorkerRound) -> None:
-    found = canonical.decode(staged.stored(), Stage)
+    found = canonical.decode(canonical.encode(staged.stage), Stage)
     again = WorkerRound(A, 0, found)
     assert again.work is WorkState.STAGED
     assert again.resolve(committed(A, B)) is Fate.CONTRIBUTED

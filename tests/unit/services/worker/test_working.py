@@ -1,4 +1,4 @@
-"""The agent with a trainer that only remembers: what it is told, and what is on disk after."""
+"""A worker with a trainer that only remembers: what it is told, and what is on disk after."""
 
 import os
 from collections.abc import Callable
@@ -16,8 +16,6 @@ from common.documents import Abort, Answer, Numbers, Offer, Plan, Record
 from common.errors import DivergedError
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
-from services.observe.metrics import WorkerMetrics
-from services.worker.agent import Agent
 from services.worker.messages import (
     Begin,
     Close,
@@ -30,10 +28,12 @@ from services.worker.messages import (
     Saved,
     SaveTo,
 )
-from services.worker.state import SAVED, StateFolder
+from services.worker.state import SAVED
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import NUMBERS
+from tests.rig.workers.local_worker import LocalWorker
 from worker.rounds.round import WorkState
+from worker.rounds.tier import Tier
 from worker.rounds.tls_tier import TlsTier
 
 ME = WorkerId("aws")
@@ -90,47 +90,32 @@ class FakePush:
         self.pushed.append(round_id)
 
 
-class Cloud:
-    """One worker's link over a folder; made again, it is what starts after a kill."""
+class Cloud(LocalWorker):
+    """One worker over a folder; made again, it is what starts after a kill."""
 
-    def __init__(self, coordinator: Coordinator, folder: Path, tier: TlsTier | None = None) -> None:
+    def __init__(self, coordinator: Coordinator, folder: Path, tier: Tier | None = None) -> None:
         self.coordinator = coordinator
-        self.state = StateFolder(folder)
-        self.replica, _ = coordinator.replica(self.state.data)
-        self.trainer = FakeTrainer(coordinator.run.theta() - np.float32(0.01))
         self.push = FakePush()
-        self.sent: list[session_pb2.ConnectRequest] = []
         self.now_s = 0.0
-        self.num_redials = 0
-        self.agent = Agent(
+        super().__init__(
             ME,
             coordinator.run.genesis,
-            boot="b1",
-            state=self.state,
-            replica=self.replica,
-            trainer=self.trainer,  # type: ignore[arg-type]
+            folder,
             tier=tier or TlsTier(ME),
+            fetch=coordinator.fetch_into(),
             push=self.push,
-            send=self.sent.append,
-            redial=self.redial,
-            link_bps=lambda: 0,
-            metrics=WorkerMetrics(run="small", worker=ME, software="test", tells_loss=False),
+            trainer=FakeTrainer(coordinator.run.theta() - np.float32(0.01)),
             now_s=lambda: self.now_s,
             resolve_timeout_s=RESOLVE_TIMEOUT_S,
         )
 
-    def redial(self) -> None:
-        self.num_redials += 1
-
     async def join(self, seq: int = -1) -> None:
         """Open a session; a newcomer begins at record `seq`."""
         records = self.coordinator.records
-        start = canonical.encode(records[seq])
-        welcome = session_pb2.Welcome(start_record=start, num_records=len(records))
-        await self.agent.welcomed(welcome)
+        await self.welcomed(records[seq], len(records))
 
-    def offer(self) -> Offer:
-        self.agent.consider_offering()
+    async def offer(self) -> Offer:
+        await self.consider_offering()
         return canonical.decode(self.sent[-1].offer.offer, Offer)
 
     def plan(self, offer: Offer) -> Plan:
@@ -139,25 +124,21 @@ class Cloud:
         offers = tuple(sorted((*others, offer), key=lambda o: o.worker))
         return replace(plan, offers=offers, live_speed=sum(o.speed for o in offers))
 
-    async def named(self) -> Plan:
+    async def take_part(self) -> Plan:
         """Go through a round up to the beginning of the upload."""
-        plan = self.plan(self.offer())
-        await self.agent.planned(canonical.encode(plan))
+        plan = self.plan(await self.offer())
+        await self.planned(plan)
         ph = canonical.digest(plan)
         answers = {str(w): canonical.encode(Answer(ph, w, NUMBERS)) for w in plan.roster}
         members = session_pb2.Members(round_id=bytes.fromhex(plan.round), answers=answers)
-        await self.agent.named(members)
+        await self.named(members)
         return plan
 
     async def expose(self) -> Plan:
         """Go through a round up to the end of the upload."""
-        plan = await self.named()
-        assert self.agent._upload is not None
-        await self.agent._upload.task
+        plan = await self.take_part()
+        await self.uploaded()
         return plan
-
-    async def record(self, record: Record) -> None:
-        await self.agent.recorded(canonical.encode(record))
 
     def committed(self, *survivors: WorkerId) -> Record:
         return self.coordinator.step(dict.fromkeys(survivors, self.trainer.theta))
@@ -189,28 +170,28 @@ async def test_a_newcomer_whose_second_stream_begins_at_a_later_snapshot_asks_ag
     missed, newest = cloud.coordinator.step(), cloud.coordinator.step()
     await cloud.join()  # by a stream from before it began: of what was after the first, nothing
     later = cloud.coordinator.step()
-    await cloud.record(later)
+    await cloud.recorded(later)
     assert (cloud.num_redials, cloud.replica.position.version) == (1, 1)
     for record in (missed, newest, later):
-        await cloud.record(record)
+        await cloud.recorded(record)
     assert (cloud.num_redials, cloud.replica.position.version) == (1, later.version)
 
 
 async def test_an_offer_names_the_base_and_is_made_once(cloud: Cloud) -> None:
-    offer = cloud.offer()
+    offer = await cloud.offer()
     assert (offer.version, offer.digest) == (1, cloud.replica.position.digest)
-    cloud.agent.consider_offering()
+    await cloud.consider_offering()
     assert len(cloud.sent) == 1
-    await cloud.agent.paced(session_pb2.Pace(local_steps=20, void_offer=offer.nonce))
-    assert cloud.offer().nonce != offer.nonce
+    await cloud.paced(20, void_offer=offer.nonce)
+    assert (await cloud.offer()).nonce != offer.nonce
 
 
 async def test_too_little_work_and_a_broken_stream_make_no_offer(cloud: Cloud) -> None:
     cloud.trainer.progress = replace(PROGRESS, pending=replace(NUMBERS, steps=19))
-    cloud.agent.consider_offering()
+    await cloud.consider_offering()
     cloud.trainer.progress = PROGRESS
-    await cloud.agent.disconnected()
-    cloud.agent.consider_offering()
+    await cloud.disconnected()
+    await cloud.consider_offering()
     assert cloud.sent == []
 
 
@@ -218,19 +199,19 @@ async def test_work_that_a_commit_names_is_measured_against_theta_at_close(cloud
     plan = await cloud.expose()
     stage = cloud.state.stage
     assert cloud.push.pushed == [plan.round]
-    await cloud.record(cloud.committed(ME, *OTHERS))
+    await cloud.recorded(cloud.committed(ME, *OTHERS))
     merge = cloud.trainer.last(Merge)
     assert (merge.fate, merge.round) == ("contributed", plan.round)
-    assert merge.anchor == (str(stage / "theta.f32"),)
+    assert merge.anchor == (str(stage.theta),)
     assert merge.head == cloud.replica.segments()
-    assert cloud.agent._round.work is WorkState.FREE
-    assert not stage.exists()
+    assert cloud.round.work is WorkState.FREE
+    assert not stage.folder.exists()
 
 
 async def test_work_that_a_commit_leaves_out_is_free_and_keeps_its_residual(cloud: Cloud) -> None:
     before = cloud.replica.segments()
     plan = await cloud.expose()
-    await cloud.record(cloud.committed(*OTHERS))
+    await cloud.recorded(cloud.committed(*OTHERS))
     assert cloud.trainer.last(Release) == Release(plan.round, "free")
     merge = cloud.trainer.last(Merge)
     assert (merge.fate, merge.anchor) == ("none", before)
@@ -242,17 +223,17 @@ async def test_work_that_a_commit_leaves_out_is_free_and_keeps_its_residual(clou
 async def test_an_abort_frees_the_work_and_moves_nothing(cloud: Cloud) -> None:
     plan, stage = await cloud.expose(), cloud.state.stage
     abort = Abort(plan.round, plan.roster, "stopped", "")
-    await cloud.record(cloud.coordinator.append(abort=abort))
+    await cloud.recorded(cloud.coordinator.append(abort=abort))
     assert cloud.trainer.last(Release) == Release(plan.round, "free")
     assert not [m for m in cloud.trainer.told if isinstance(m, Merge)]
-    assert not stage.exists()
+    assert not stage.folder.exists()
 
 
 async def test_the_residual_of_a_contribution_is_the_next_one_s_beginning(cloud: Cloud) -> None:
     await cloud.expose()
-    residual = (cloud.state.stage / "residual.f32").read_bytes()
+    residual = cloud.state.stage.residual.read_bytes()
     assert any(residual)
-    await cloud.record(cloud.committed(ME, *OTHERS))
+    await cloud.recorded(cloud.committed(ME, *OTHERS))
     manifest = cloud.state.load()
     assert manifest is not None
     assert (cloud.state.folder(manifest) / "residual.f32").read_bytes() == residual
@@ -265,134 +246,132 @@ async def test_a_worker_killed_after_its_upload_learns_from_the_log_that_it_coun
     record = cloud.committed(ME, *OTHERS)
 
     again = Cloud(cloud.coordinator, tmp_path)
-    await again.agent.resume()
+    await again.resume()
     stage = again.state.stage
-    assert again.trainer.last(Begin).resume == str(stage)
-    await again.record(record)
+    assert again.trainer.last(Begin).resume == str(stage.folder)
+    await again.recorded(record)
     merge = again.trainer.last(Merge)
     assert (merge.fate, merge.round) == ("contributed", plan.round)
-    assert merge.anchor == (str(stage / "theta.f32"),)
+    assert merge.anchor == (str(stage.theta),)
 
 
 async def test_a_stage_that_the_save_has_outlived_is_dropped(cloud: Cloud, tmp_path: Path) -> None:
     await cloud.expose()
-    former = cloud.state.stage
+    former = cloud.state.stage.folder
     stage = {p.name: p.read_bytes() for p in former.iterdir()}
-    await cloud.record(cloud.committed(ME, *OTHERS))
+    await cloud.recorded(cloud.committed(ME, *OTHERS))
     former.mkdir(parents=True)  # as if the kill had come before the former save was deleted
     for name, content in stage.items():
         (former / name).write_bytes(content)
 
     again = Cloud(cloud.coordinator, tmp_path)
-    await again.agent.resume()
+    await again.resume()
     manifest = again.state.load()
     assert manifest is not None
     assert again.trainer.last(Begin).resume == str(again.state.folder(manifest))
-    assert again.agent._round.work is WorkState.FREE
+    assert again.round.work is WorkState.FREE
 
 
 async def test_an_update_with_nan_is_refused_and_the_state_is_forgotten(cloud: Cloud) -> None:
     cloud.trainer.finite = False
     with pytest.raises(DivergedError, match="NaN or infinity"):
-        await cloud.agent.planned(canonical.encode(cloud.plan(cloud.offer())))
+        await cloud.planned(cloud.plan(await cloud.offer()))
     assert cloud.sent[-1].refuse.rule == 15
     assert cloud.state.load() is None
 
 
 @pytest.mark.parametrize("name", ["", "r1", "../log", "5E" * 16, "5e" * 15, "5e" * 17, "é" * 32])
 async def test_a_plan_of_a_round_that_is_none_changes_nothing(cloud: Cloud, name: str) -> None:
-    plan = cloud.plan(cloud.offer())
+    plan = cloud.plan(await cloud.offer())
     before = list(cloud.sent)
-    await cloud.agent.planned(canonical.encode(replace(plan, round=RoundId(name), bits=12)))
+    await cloud.planned(replace(plan, round=RoundId(name), bits=12))
     assert cloud.sent == before
-    assert cloud.agent._round.work is WorkState.FREE
-    await cloud.agent.planned(canonical.encode(plan))
+    assert cloud.round.work is WorkState.FREE
+    await cloud.planned(plan)
     assert cloud.sent[-1].WhichOneof("message") == "answer"
 
 
 async def test_a_plan_that_no_commit_may_have_is_refused_before_anything_is_frozen(
     cloud: Cloud,
 ) -> None:
-    plan = cloud.plan(cloud.offer())
-    await cloud.agent.planned(canonical.encode(replace(plan, bits=12)))
+    plan = cloud.plan(await cloud.offer())
+    await cloud.planned(replace(plan, bits=12))
     assert cloud.sent[-1].refuse.rule == 1
     assert "bits is 12" in cloud.sent[-1].refuse.sentence
-    assert cloud.agent._round.work is WorkState.FREE
-    assert not cloud.state.stage.exists()
+    assert cloud.round.work is WorkState.FREE
+    assert not cloud.state.stage.folder.exists()
 
 
 async def test_work_that_is_too_old_is_taken_out_of_the_parameters(cloud: Cloud) -> None:
     cloud.trainer.numbers = replace(NUMBERS, age_256=256 * 9)
-    plan, stage = cloud.plan(cloud.offer()), cloud.state.stage
-    await cloud.agent.planned(canonical.encode(plan))
+    plan, stage = cloud.plan(await cloud.offer()), cloud.state.stage
+    await cloud.planned(plan)
     assert cloud.sent[-1].refuse.rule == 15
     merge = cloud.trainer.last(Merge)
     assert (merge.fate, merge.round, merge.head) == ("spent", plan.round, cloud.replica.segments())
-    assert merge.anchor == (str(stage / "theta.f32"),)
+    assert merge.anchor == (str(stage.theta),)
 
 
 async def test_a_plan_that_comes_again_gets_the_same_numbers_and_freezes_nothing_anew(
     cloud: Cloud,
 ) -> None:
-    content = canonical.encode(cloud.plan(cloud.offer()))
-    await cloud.agent.planned(content)
+    plan = cloud.plan(await cloud.offer())
+    await cloud.planned(plan)
     first = cloud.sent[-1]
     cloud.trainer.numbers = replace(NUMBERS, steps=99)
-    await cloud.agent.planned(content)
+    await cloud.planned(plan)
     assert cloud.sent[-1] == first
 
 
 async def test_answers_to_heartbeats_from_before_a_pause_make_one_new_offer_and_not_many(
     cloud: Cloud,
 ) -> None:
-    offer = cloud.offer()
+    offer = await cloud.offer()
     for _ in range(50):  # all of them name the offer of before, which is void
-        await cloud.agent.paced(session_pb2.Pace(local_steps=20, void_offer=offer.nonce))
-        cloud.agent.consider_offering()
+        await cloud.paced(20, void_offer=offer.nonce)
+        await cloud.consider_offering()
     assert len(cloud.sent) == 2
 
 
 async def test_a_worker_that_is_told_to_end_saves_and_offers_no_more(cloud: Cloud) -> None:
     before = cloud.state.load()
-    await cloud.agent.finish()
-    assert cloud.agent.saved.done()
+    await cloud.stopped()
+    assert cloud.saved
     assert cloud.state.load() != before
-    cloud.agent.consider_offering()
+    await cloud.consider_offering()
     assert cloud.sent == []
 
 
 async def test_a_plan_that_crosses_the_end_of_its_worker_is_no_refusal(cloud: Cloud) -> None:
-    content = canonical.encode(cloud.plan(cloud.offer()))
-    await cloud.agent.finish()
+    plan = cloud.plan(await cloud.offer())
+    await cloud.stopped()
     num_sent = len(cloud.sent)
-    await cloud.agent.planned(content)
+    await cloud.planned(plan)
     assert len(cloud.sent) == num_sent, "a Leave follows"
 
 
 async def test_a_worker_in_a_round_ends_after_its_outcome(cloud: Cloud) -> None:
     await cloud.expose()
-    await cloud.agent.finish()
-    assert not cloud.agent.saved.done()
-    await cloud.record(cloud.committed(ME, *OTHERS))
-    assert cloud.agent.saved.done()
+    await cloud.stopped()
+    assert not cloud.saved
+    await cloud.recorded(cloud.committed(ME, *OTHERS))
+    assert cloud.saved
 
 
 async def test_another_plan_with_the_id_of_the_open_round_frees_nothing(cloud: Cloud) -> None:
     plan = await cloud.expose()
-    await cloud.agent.planned(canonical.encode(replace(plan, hours=plan.hours + 1)))
+    await cloud.planned(replace(plan, hours=plan.hours + 1))
     assert cloud.sent[-1].refuse.rule == 7
     # else the same work is soon in a second sum
-    assert cloud.agent._round.work is WorkState.EXPOSED
-    cloud.agent.consider_offering()
+    assert cloud.round.work is WorkState.EXPOSED
+    await cloud.consider_offering()
     assert cloud.sent[-1].refuse.rule == 7
 
 
 async def test_the_upload_s_stage_does_not_undo_that_a_share_was_revealed(cloud: Cloud) -> None:
-    await cloud.named()  # encodes in another thread
-    cloud.agent._round.reveal()
-    await cloud.agent._write_stage()
-    assert cloud.agent._upload is not None
-    await cloud.agent._upload.task
+    await cloud.take_part()  # encodes in another thread
+    cloud.round.reveal()
+    await cloud.uploaded()
     stage = cloud.state.load_stage()
     assert stage is not None
     assert stage.exposed

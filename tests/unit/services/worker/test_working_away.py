@@ -1,4 +1,4 @@
-"""An agent that was away: it waits until it knows what it missed, and loses no work."""
+"""A worker that was away: it waits until it knows what it missed, and loses no work."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ import pytest
 
 from common.documents import Record
 from common.errors import UnknownFileError
-from services.worker.agent import SAVE_INTERVAL_S
 from services.worker.messages import Begin, Merge
 from tests.rig.rounds.small_chain import Coordinator
-from tests.unit.services.worker.test_agent import ME, OTHERS, Cloud
-from tests.unit.services.worker.test_agent_versions import witnessed
+from tests.unit.services.worker.test_working import ME, OTHERS, Cloud
+from tests.unit.services.worker.test_working_versions import witnessed
+from worker.rounds.conduct import SAVE_INTERVAL_S
 
 MANY = 12
 """Commits whose steps are more bytes than the version that they lead to."""
@@ -32,14 +32,14 @@ def merges(cloud: Cloud) -> list[int]:
 
 async def test_who_missed_a_few_commits_waits_for_all_and_moves_once(cloud: Cloud) -> None:
     records = [cloud.coordinator.step() for _ in range(3)]
-    await cloud.agent.disconnected()
+    await cloud.disconnected()
     await cloud.join()
     for record in records[:-1]:
-        await cloud.record(record)
+        await cloud.recorded(record)
     assert merges(cloud) == []
-    cloud.agent.consider_offering()
+    await cloud.consider_offering()
     assert cloud.sent == []  # it does not stand where the others do
-    await cloud.record(records[-1])
+    await cloud.recorded(records[-1])
     assert merges(cloud) == [4]
 
 
@@ -48,15 +48,15 @@ async def test_who_missed_many_moves_once_and_its_work_that_counted_is_merged(
 ) -> None:
     plan = await cloud.expose()
     stage = cloud.state.stage
-    residual = (stage / "residual.f32").read_bytes()
-    await cloud.agent.disconnected()
+    residual = stage.residual.read_bytes()
+    await cloud.disconnected()
     cloud.committed(ME, *OTHERS)
     for _ in range(MANY):
         cloud.coordinator.step()
     cloud.coordinator.fetched.clear()
     await cloud.join()
     for record in cloud.coordinator.records[1:]:
-        await cloud.record(record)
+        await cloud.recorded(record)
 
     assert merges(cloud) == [MANY + 2]
     merge = cloud.trainer.last(Merge)
@@ -90,17 +90,17 @@ async def test_a_kill_on_the_way_to_a_whole_version_loses_nothing(
     await cloud.join()
     *most, last = cloud.coordinator.records[1:]
     for record in most:
-        await cloud.record(record)
+        await cloud.recorded(record)
     monkeypatch.setattr(cloud.replica, "follow", killed)
     with pytest.raises(KilledError):
-        await cloud.record(last)
+        await cloud.recorded(last)
 
     again = Cloud(cloud.coordinator, tmp_path)
-    await again.agent.resume()
+    await again.resume()
     assert again.trainer.last(Begin).clock.version == 1
     await again.join()
     for record in cloud.coordinator.records[again.replica.position.next_seq :]:
-        await again.record(record)
+        await again.recorded(record)
     assert again.replica.position.digest == last.digest
     merge = again.trainer.last(Merge)
     assert (merge.fate, merge.clock.version) == ("contributed", last.version)
@@ -114,19 +114,19 @@ async def test_nothing_is_saved_while_the_merge_of_a_contribution_waits_for_its_
     commit = cloud.committed(ME, *OTHERS)
     assert commit.commit is not None
     cloud.coordinator.gone.update((commit.commit.aggregate, commit.digest))
-    await cloud.record(commit)
+    await cloud.recorded(commit)
     assert cloud.replica.behind
     if when == "at its end":
-        await cloud.agent.finish()
-        assert not cloud.agent.saved.done()
+        await cloud.stopped()
+        assert not cloud.saved
     else:
         cloud.now_s += 2 * SAVE_INTERVAL_S
-        await cloud.agent.ticked()
-    await cloud.record(cloud.coordinator.step())
+        await cloud.ticked()
+    await cloud.recorded(cloud.coordinator.step())
     merge = cloud.trainer.last(Merge)
     assert (merge.fate, merge.clock.version) == ("contributed", 3)
     assert "stage" in merge.anchor[0]
-    assert cloud.agent.saved.done() == (when == "at its end")
+    assert cloud.saved == (when == "at its end")
 
 
 async def test_only_a_version_that_is_believed_is_fetched_whole(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ async def test_only_a_version_that_is_believed_is_fetched_whole(tmp_path: Path) 
     cloud.coordinator.fetched.clear()
     await cloud.join()
     for record in records:
-        await cloud.record(record)
+        await cloud.recorded(record)
     assert cloud.replica.position.digest == believed.digest
     assert believed.digest in cloud.coordinator.fetched
     assert records[-1].digest not in cloud.coordinator.fetched
@@ -152,10 +152,10 @@ async def test_a_newcomer_whose_snapshot_goes_while_it_is_fetched_asks_again(
     cloud = Cloud(coordinator, tmp_path)
     coordinator.gone.add(coordinator.run.version.momentum[0])
     await cloud.join()
-    assert (cloud.num_redials, cloud.agent.begun) == (1, False)
+    assert (cloud.num_redials, cloud.conduct.begun) == (1, False)
     coordinator.step()
     await cloud.join()
-    assert cloud.agent.begun
+    assert cloud.conduct.begun
     assert cloud.replica.position.version == 2
     with pytest.raises(UnknownFileError):
         cloud.replica._complete(snapshot.digest)

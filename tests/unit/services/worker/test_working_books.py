@@ -1,6 +1,6 @@
 """What a worker keeps of its work, to the bit, over any sequence of rounds, ends and restarts.
 
-The real agent, trainer, state folder and replica stand beside a reference that follows
+The real worker, trainer, state folder and replica stand beside a reference that follows
 docs/arithmetic.md in float32: `tests/rig/rounds/arithmetic.py` for what commits decide,
 `tests/rig/rounds/kept_work.py` for what is the worker's own. After every event, bit for bit:
 
@@ -60,17 +60,17 @@ from common.terms import round_terms
 from common.weight import share
 from coordinator.sums.aggregate import aggregate
 from protos.v1 import session_pb2
-from services.observe.metrics import WorkerMetrics
-from services.worker.agent import SAVE_INTERVAL_S, Agent
 from services.worker.messages import Build, Progress
-from services.worker.state import StateFolder
 from services.worker.trainer_process import PacedTrainer
 from tests.rig.rounds import arithmetic
 from tests.rig.rounds.arithmetic import BLOCK, F32, F64, Rules
 from tests.rig.rounds.kept_work import Kept, Round, Sent, blocks_of, vector
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import NUMBERS, SEED, Run, bytes_of, random_vector
+from tests.rig.workers.local_worker import LocalWorker
 from tests.rig.workers.walking_learner import SCHEMA, Walking, stride
+from worker.rounds.conduct import SAVE_INTERVAL_S
+from worker.rounds.participation import RoundPhase
 from worker.rounds.round import WorkState
 from worker.rounds.tls_tier import TlsTier
 
@@ -255,10 +255,10 @@ class Books(RuleBasedStateMachine):
 
     def close(self) -> None:
         """A cohort closes; this worker answers, or refuses because its work is too old."""
-        self.agent.consider_offering()
+        self._do(self.worker.consider_offering())
         offer = canonical.decode(self.sent[-1].offer.offer, Offer)
         plan = self._plan((offer,))
-        self._do(self.agent.planned(canonical.encode(plan)))
+        self._do(self.worker.planned(plan))
         kept = self.kept
         last = self.sent[-1]
         if last.HasField("refuse"):
@@ -278,7 +278,9 @@ class Books(RuleBasedStateMachine):
         """U2 is named, and everything is uploaded."""
         closed = self.kept.round
         assert closed is not None
-        if self.agent._attempt is None:  # after a restart it takes no further part
+        if (
+            self.worker.part.phase is RoundPhase.REMEMBERED
+        ):  # after a restart it takes no further part
             return
         digest = canonical.digest(closed.plan)
         told = {ME: closed.numbers, **dict.fromkeys(OTHERS, NUMBERS)}
@@ -291,7 +293,7 @@ class Books(RuleBasedStateMachine):
         closed = self.kept.round
         assert closed is not None
         told = {ME: closed.numbers, **dict.fromkeys(OTHERS, NUMBERS)}
-        own = (self.agent._state.stage / "payload.bin").read_bytes()
+        own = self.worker.state.stage.payload.read_bytes()
         survivors = (ME, *OTHERS[:num_others])
         self._tell(self._commit(closed.plan, told, survivors, {ME: own}))
         self.kept.contribute(self.head.theta)
@@ -358,12 +360,12 @@ class Books(RuleBasedStateMachine):
             self.kept = self.closed.copy()
             self.kept.round = was
         self._start()
-        self._do(self.agent.resume())
+        self._do(self.worker.resume())
         self._welcome()
         for record in self.coordinator.records[self.replica.position.next_seq :]:
             self._tell(record)
         exposed = was is not None and was.exposed is not None
-        assert (self.agent._round.work is WorkState.EXPOSED) == exposed
+        assert (self.worker.round.work is WorkState.EXPOSED) == exposed
 
     # What must be so ------------------------------------------------------------------------------
 
@@ -398,9 +400,7 @@ class Books(RuleBasedStateMachine):
 
     def _welcome(self) -> None:
         records = self.coordinator.records
-        start = canonical.encode(records[-1])
-        welcome = session_pb2.Welcome(start_record=start, num_records=len(records))
-        self._do(self.agent.welcomed(welcome))
+        self._do(self.worker.welcomed(records[-1], len(records)))
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
@@ -410,39 +410,30 @@ class Books(RuleBasedStateMachine):
 
     async def _started(self) -> None:
         genesis = self.coordinator.run.genesis
-        state = StateFolder(self.folder / "state")
-        self.replica, _ = self.coordinator.replica(state.data)
         self.trainer = Trained(Build(genesis, ME, {}))
-        self.sent: list[session_pb2.ConnectRequest] = []
-        send: Callable[[session_pb2.ConnectRequest], None] = self.sent.append
-        self.agent = Agent(
+        self.worker = LocalWorker(
             ME,
             genesis,
-            boot="b1",
-            state=state,
-            replica=self.replica,
-            trainer=self.trainer,  # type: ignore[arg-type]
+            self.folder / "state",
             tier=TlsTier(ME),
+            fetch=self.coordinator.fetch_into(),
             push=push,
-            send=send,
-            redial=lambda: None,
-            link_bps=lambda: 0,
-            metrics=WorkerMetrics(run="small", worker=ME, software="test", tells_loss=False),
+            trainer=self.trainer,
             now_s=lambda: self.now_s,
             resolve_timeout_s=50.0,
         )
+        self.replica, self.sent = self.worker.replica, self.worker.sent
 
     def _tell(self, record: Record) -> None:
-        self._do(self.agent.recorded(canonical.encode(record)))
+        self._do(self.worker.recorded(record))
 
     def _wait(self, seconds: float) -> None:
         self.now_s += seconds
-        self._do(self.agent.ticked())
+        self._do(self.worker.ticked())
 
     async def _name(self, members: session_pb2.Members) -> None:
-        await self.agent.named(members)
-        assert self.agent._upload is not None
-        await self.agent._upload.task
+        await self.worker.named(members)
+        await self.worker.uploaded()
 
     def _end_unproved(self, closed: Round) -> None:
         if self.algorithm.masked and closed.exposed is not None:
@@ -497,7 +488,7 @@ class Books(RuleBasedStateMachine):
         terms = round_terms(run.genesis, run.version, plan, numbers, run.blobs.read)
         w, a = terms.weights.u[ME] / 65535, terms.weights.scale
         blocks = arithmetic.sent(rules, self.head)
-        content = (self.agent._state.stage / "payload.bin").read_bytes()
+        content = self.worker.state.stage.payload.read_bytes()
         difference: F32 = blocks_of(kept.base - closed.at_close)[blocks]
         carried = np.float32(self.algorithm.codec.residual_decay) * blocks_of(self._e())[blocks]
         exact = w * difference.astype(np.float64)
@@ -543,7 +534,7 @@ class Books(RuleBasedStateMachine):
 
     def _residual(self) -> F32:
         """Return what the worker's disk has."""
-        path = self.agent._residual
+        path = self.worker.working.driver.work.residual
         content = path.read_bytes() if path is not None and path.exists() else b""
         return np.frombuffer(content or bytes(4 * SCHEMA.length), "<f4")
 

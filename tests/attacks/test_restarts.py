@@ -1,6 +1,5 @@
-"""The agent as it runs: after a restart (rule 10), and which versions it goes to."""
+"""A worker as it runs: after a restart (rule 10), and which versions it goes to."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ from tests.attacks.harness import A, B, C, Registry, Table, V
 from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import Run
-from tests.unit.services.worker.test_agent import RESOLVE_TIMEOUT_S
-from tests.unit.services.worker.test_agent import Cloud as Link
+from tests.unit.services.worker.test_working import RESOLVE_TIMEOUT_S
+from tests.unit.services.worker.test_working import Cloud as Link
 from worker.rounds.round import Rule, WorkState
 
 
@@ -23,10 +22,7 @@ class Masked(Link):
     """aws's link process in the masked tier."""
 
     def __init__(self, coordinator: Coordinator, registry: Registry, folder: Path) -> None:
-        super().__init__(coordinator, folder)
-        tier = Table(registry, coordinator.run).cloud(A).tier
-        self.agent._tier = tier
-        self.agent.unmasking = replace(self.agent.unmasking, tier=tier)
+        super().__init__(coordinator, folder, Table(registry, coordinator.run).cloud(A).tier)
 
     def kinds(self) -> list[str | None]:
         return [m.WhichOneof("message") for m in self.sent]
@@ -53,8 +49,8 @@ async def exposed(link: Masked, registry: Registry, **told: float) -> tuple[Plan
     """Go through a round up to the upload; return what the coordinator may say again."""
     table = Table(registry, link.coordinator.run)
     others = [table.cloud(w) for w in (B, C, V)]
-    plan = table.eve.plan(link.offer(), *(c.offer() for c in others), **told)
-    await link.agent.planned(canonical.encode(plan))
+    plan = table.eve.plan(await link.offer(), *(c.offer() for c in others), **told)
+    await link.planned(plan)
     submitted = link.sent[-1].answer
     u2 = table.eve.answers(plan, *others)
     u2.answers[A] = canonical.decode(submitted.answer, Answer)
@@ -64,9 +60,8 @@ async def exposed(link: Masked, registry: Registry, **told: float) -> tuple[Plan
         answers={w: canonical.encode(a) for w, a in u2.answers.items()},
         sealed={str(w): content for w, content in u2.sealed_for(A).items()},
     )
-    await link.agent.named(members)
-    assert link.agent._upload is not None
-    await link.agent._upload.task
+    await link.named(members)
+    await link.uploaded()
     table.eve.collect(plan, u2, *others)
     round_id = bytes.fromhex(plan.round)
     return plan, [
@@ -81,11 +76,11 @@ async def told(link: Masked, messages: list[object]) -> list[str | None]:
     for message in messages:
         match message:
             case session_pb2.Members():
-                await link.agent.named(message)
+                await link.hear(members=message)
             case session_pb2.Survivors():
-                await link.agent.unmasking.survived(message)
+                await link.hear(survivors=message)
             case session_pb2.Signatures():
-                await link.agent.unmasking.signed(message)
+                await link.hear(signatures=message)
     return link.kinds()
 
 
@@ -102,11 +97,11 @@ async def test_rule_10_after_a_restart_it_answers_nothing_but_abandons(
     plan, messages = await exposed(link, registry)
 
     again = Masked(coordinator, registry, tmp_path)
-    await again.agent.resume()
+    await again.resume()
 
     assert await told(again, [canonical.encode(plan), *messages]) == []
     assert again.push.pushed == []
-    await again.agent.unmasking.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
+    await again.ended(plan.round)
     assert again.kinds() == ["abandon"]
 
 
@@ -117,8 +112,8 @@ async def test_rule_13_after_a_restart_a_member_that_may_have_revealed_does_not_
     await told(link, messages)
 
     again = Masked(coordinator, registry, tmp_path)
-    await again.agent.resume()
-    await again.agent.unmasking.ended(session_pb2.End(round_id=bytes.fromhex(plan.round)))
+    await again.resume()
+    await again.ended(plan.round)
 
     assert again.kinds() == []
 
@@ -130,20 +125,20 @@ async def test_rule_2_refuses_an_offer_that_was_called_void_or_is_of_another_pro
     link: Masked, coordinator: Coordinator, registry: Registry, tmp_path: Path
 ) -> None:
     table = Table(registry, coordinator.run)
-    former = link.offer()
+    former = await link.offer()
     plan = table.eve.plan(former, *(table.cloud(w).offer() for w in (B, C, V)))
-    await link.agent.paced(session_pb2.Pace(local_steps=20, void_offer=former.nonce))
-    assert link.offer() != former
+    await link.paced(20, void_offer=former.nonce)
+    assert await link.offer() != former
     again = Masked(coordinator, registry, tmp_path)
-    await again.agent.resume()
-    again.agent.connected = True
+    await again.resume()
+    again.conduct.connected = True
 
     for process in (link, again):
         process.sent.clear()
-        await process.agent.planned(canonical.encode(plan))
+        await process.planned(plan)
         assert process.kinds() == ["refuse"]
         assert process.sent[0].refuse.rule == Rule.OFFER
-        assert process.agent.settled
+        assert process.part.settled
 
 
 # Rule 7: exposed work waits for its outcome, but not for ever
@@ -157,15 +152,15 @@ async def test_rule_7_a_round_that_nobody_ends_is_given_up_and_its_work_is_spent
 ) -> None:
     await exposed(link, registry, key_timeout_s=1.0, upload_timeout_s=told_s)
     link.now_s = enough_s
-    await link.agent.ticked()
-    assert link.agent._round.work is WorkState.EXPOSED
+    await link.ticked()
+    assert link.round.work is WorkState.EXPOSED
 
-    link.agent.connected = False  # then it could not have heard of the outcome
+    link.conduct.connected = False  # then it could not have heard of the outcome
     link.now_s = enough_s + 1
-    await link.agent.ticked()
-    assert link.agent._round.work is WorkState.EXPOSED
+    await link.ticked()
+    assert link.round.work is WorkState.EXPOSED
 
-    link.agent.connected = True
-    await link.agent.ticked()
-    assert link.agent.settled
+    link.conduct.connected = True
+    await link.ticked()
+    assert link.part.settled
     assert link.trainer.last(Merge).fate == "spent"
