@@ -21,8 +21,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from common import canonical
 from common.checks import check_plan
-from common.documents import Algorithm, Codec, Numbers, Offer, Plan, Record
+from common.documents import Algorithm, Attestation, Codec, Numbers, Offer, Plan, Record
 from common.errors import BadCommitError, CrosscloudError, DivergedError
 from common.ids import RoundId, WorkerId
 from common.terms import round_layout
@@ -36,6 +37,7 @@ from worker.rounds.masked_tier import MaskedTier
 from worker.rounds.pace import Turns
 from worker.rounds.participation import RoundPhase
 from worker.rounds.ports import (
+    Abandon,
     Attested,
     Check,
     Disconnected,
@@ -49,9 +51,11 @@ from worker.rounds.ports import (
     Freeze,
     Frozen,
     JudgePlan,
+    MoveTo,
     Named,
     Paced,
     Planned,
+    Push,
     Recorded,
     Refuse,
     Resumed,
@@ -63,6 +67,7 @@ from worker.rounds.ports import (
     StartAt,
     Stopped,
     SubmitAnswer,
+    SubmitShares,
     Survived,
     Ticked,
     Trained,
@@ -70,7 +75,7 @@ from worker.rounds.ports import (
     WriteStage,
 )
 from worker.rounds.position import genesis_position
-from worker.rounds.round import Fate, RefusedError, Rule, Stage
+from worker.rounds.round import Fate, RefusedError, Rule, Stage, WorkState
 from worker.rounds.tier import Attempt, Tier
 from worker.rounds.tls_tier import TlsTier
 from worker.rounds.trust import Trust
@@ -264,6 +269,8 @@ class Script:
 
     def _carry_out(self, effect: Effect) -> tuple[Any, str]:
         """Return the answer, and how it is shown."""
+        assert self.conduct is not None
+        assert _may_be(effect, self.durable.stage, self.conduct), shown(effect)
         match effect:
             case Send(Offer() as offer):
                 self.offers.append(offer)
@@ -423,6 +430,28 @@ class Script:
             f"{self.conduct.part.phase.value}, on version {at.version}{behind}, "
             f"{f'offer {offer}' if offer else 'no offer'}, next record #{at.next_seq}"
         )
+
+
+def _may_be(effect: Effect, stage: Stage | None, conduct: Conduct) -> bool:
+    """Return whether an effect keeps what no script may break: durable before visible.
+
+    Args:
+        stage: as it is on the disk.
+    """
+    match effect:
+        case Send(SubmitAnswer(round_, answer)):
+            return stage is not None and (stage.plan.round, stage.answer) == (round_, answer)
+        case Push(round_):
+            return stage is not None and stage.exposed and stage.plan.round == round_
+        case Send(SubmitShares(round_)):
+            return stage is not None and stage.revealed and stage.plan.round == round_
+        case Send(Abandon()):
+            return stage is not None and not stage.revealed
+        case Send(Attestation() as word) if word.worker == ME and stage is not None:
+            return word.plan != canonical.digest(stage.plan) or word == stage.word
+        case MoveTo() | SaveState():
+            return conduct.part.round.work is WorkState.FREE
+    return True
 
 
 def _added(a: Numbers, b: Numbers) -> Numbers:
