@@ -32,21 +32,24 @@ SCENARIOS = sorted((pathlib.Path(__file__).parent / "worker").glob("*.txt"))
 
 
 class Player:
-    """All scripts of one file."""
+    """All scripts of one file; of workers that do not look at some rules, if there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, unsafe: frozenset[Rule]) -> None:
         self.scripts: list[Script] = []
+        self._unsafe = unsafe
 
     def play(self, line: str) -> str:
         if line.startswith("run"):
-            self.scripts.append(begun(line))
+            script = begun(line)
+            script.unsafe |= self._unsafe
+            self.scripts.append(script)
             return self.scripts[-1].begin()
         return self.scripts[-1].tell(line)
 
 
 @functools.cache
-def played(path: pathlib.Path) -> tuple[Player, str]:
-    player, out = Player(), []
+def played(path: pathlib.Path, unsafe: frozenset[Rule] = frozenset()) -> tuple[Player, str]:
+    player, out = Player(unsafe), []
     for block in path.read_text().strip().split("\n\n"):
         command = block.split("\n----")[0]
         lines = [x for x in command.splitlines() if not x.startswith("#")]
@@ -135,3 +138,14 @@ def test_each_effect_is_shown(effect: type) -> None:
 @pytest.mark.parametrize("rule", Rule, ids=lambda r: r.name)
 def test_each_rule_refuses_something(rule: Rule) -> None:
     assert any(rule in script.rules for script in all_scripts())
+
+
+@pytest.mark.parametrize("rule", Rule, ids=lambda r: r.name)
+def test_a_worker_that_does_not_look_at_a_rule_has_other_transcripts(rule: Rule) -> None:
+    def differs(path: pathlib.Path) -> bool:
+        try:
+            return played(path, frozenset({rule}))[1] != path.read_text()
+        except (AssertionError, LookupError, ValueError):
+            return True  # what comes after it makes no sense then
+
+    assert any(differs(path) for path in SCENARIOS if path.stem.startswith(f"rule_{rule:02}"))
