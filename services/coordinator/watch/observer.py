@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from common.documents import Plan, Record
 from coordinator.ports import Append, Effect, Publish, Send
 from coordinator.status import Status
-from services.coordinator.messages import Carried, VersionComputed
+from services.coordinator.messages import Carried, Summed
 from services.coordinator.watch.reports import Reports
 from services.coordinator.watch.round_times import RoundTimes
 from services.observe.metrics import CoordinatorMetrics, WorkerReport
@@ -91,8 +91,8 @@ class Observer:
     def answer(self, answer: object) -> None:
         """A child process said something."""
         match answer:
-            case VersionComputed(commit, _, step_length, seconds, sum_s, saturation):
-                self._metrics.aggregated(step_length, saturation, len(commit.survivors))
+            case Summed(num_survivors, step_length, seconds, sum_s, saturation):
+                self._metrics.aggregated(step_length, saturation, num_survivors)
                 self._metrics.commit_took(seconds, sum_s)
             case Carried(received, sent):
                 for name, n in received.items():

@@ -9,7 +9,7 @@ from common.documents import Abort, Counters, Evaluation, Record, WorkerCounters
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from coordinator.ports import Append, Compute, OpenSpool, Publish, Seal, Send
 from coordinator.status import Status, WorkerStatus
-from services.coordinator.messages import Carried, VersionComputed
+from services.coordinator.messages import Carried, Summed
 from services.coordinator.watch.observer import Observer
 from services.coordinator.watch.reports import Reports
 from services.observe.metrics import CoordinatorMetrics
@@ -106,9 +106,7 @@ def test_what_bulk_carried_adds_up_and_goes_on_after_a_restart(watched: Watched)
 
 
 def test_the_sum_is_timed_apart_from_the_commit(watched: Watched) -> None:
-    commit = commit_record().commit
-    assert commit is not None
-    watched.observer.answer(VersionComputed(commit, Digest("d"), 0.5, 2.0, 0.5, 0.001))
+    watched.observer.answer(Summed(3, 0.5, 2.0, 0.5, 0.001))
     assert watched.value("commit_duration_seconds_sum") == 2.0
     assert watched.value("sum_duration_seconds_sum") == 0.5
     assert watched.value("aggregate_norm") == 0.5
