@@ -15,7 +15,7 @@ from typing import assert_never
 
 from common.errors import ProtocolError
 from protos.v1 import session_pb2
-from services.observe.metrics import WorkerMetrics
+from services.observe.metrics.worker import WorkerMetrics
 from services.worker.convert import request_of
 from services.worker.local_work import LocalWork
 from services.worker.messages import Progress

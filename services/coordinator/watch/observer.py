@@ -8,7 +8,7 @@ from coordinator.status import Status
 from services.coordinator.messages import Carried, Summed
 from services.coordinator.watch.reports import Reports
 from services.coordinator.watch.round_times import RoundTimes
-from services.observe.metrics import CoordinatorMetrics, WorkerReport
+from services.observe.metrics.coordinator import CoordinatorMetrics
 from services.trust.identity import Identity, Role
 
 
@@ -124,27 +124,10 @@ class Observer:
                 self._metrics.worker_lost(w.worker)
                 continue
             report = self._reports.of(w.worker)
-            last, total = report.last, report.total
             self._metrics.worker_heartbeat(
                 w.worker,
-                WorkerReport(
-                    version=last.version,
-                    steps_total=total.steps,
-                    tokens_total=total.tokens,
-                    pending_steps=last.pending_steps,
-                    steps_per_s=last.steps_per_s,
-                    idle_share=last.idle_share,
-                    speed=last.speed,
-                    link_bps=last.link_bps,
-                    bytes_sent=total.sent,
-                    bytes_received=total.received,
-                    float32_sent=total.float32_sent,
-                    float32_received=total.float32_received,
-                    resident_bytes=last.resident_bytes,
-                    merges_total=last.merges_total,
-                    healed_leaves_total=last.healed_leaves_total,
-                ),
-                lag=max(0, status.version - last.version),
+                report.total,
+                lag=max(0, status.version - report.last.version),
                 offered=w.state == "offered",
                 not_after_s=report.not_after_s,
             )

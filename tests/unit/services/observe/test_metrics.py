@@ -8,30 +8,28 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common.documents import Counters, Evaluation, WorkerCounters
 from common.rounds import AbortReason, Phase
-from services.observe.metrics import (
-    CoordinatorMetrics,
-    EvaluatorMetrics,
-    WorkerMetrics,
-    WorkerReport,
-    add_health,
-    serve,
-)
+from protos.v1.session_pb2 import Heartbeat
+from services.observe.metrics.coordinator import CoordinatorMetrics
+from services.observe.metrics.evaluator import EvaluatorMetrics
+from services.observe.metrics.health import add_health
+from services.observe.metrics.heartbeat import BY_KIND, LINES
+from services.observe.metrics.worker import WorkerMetrics
 from services.observe.process_health import Sample, process_health
-from services.observe.prometheus import Family, Registry, Reported
+from services.observe.prometheus import Family, Registry, Reported, serve
 from services.wire.traffic import KINDS, TrafficCounts
 from tests.rig.certificates import DAY, NOW, authority, tls_files
 
 PHASES = tuple(p.value for p in Phase if not p.is_over)
 
-REPORT = WorkerReport(
+REPORT = Heartbeat(
     version=7,
     steps_total=120,
     tokens_total=184_320,
     pending_steps=11,
     steps_per_s=4.5,
     idle_share=0.02,
-    speed=6912.0,
-    link_bps=8e6,
+    speed=6912,
+    link_bps=8_000_000,
     bytes_sent={"update": 5_000_000, "control": 9000},
     bytes_received={"aggregate": 6_000_000},
     float32_sent={"update": 20_000_000},
@@ -165,6 +163,15 @@ def test_heartbeat_numbers_stand_under_their_worker():
     assert found["crosscloud_worker_float32_bytes_total", sent] == 20_000_000
 
 
+def test_every_number_of_a_heartbeat_is_a_metric_and_one_only() -> None:
+    """But for the offer that a worker takes to be open: no number, and good for one heartbeat."""
+    fields = [f.name for f in Heartbeat.DESCRIPTOR.fields if f.name != "offer_nonce"]
+    assert sorted([*(line.field for line in LINES), *BY_KIND]) == sorted(fields)
+    found = samples(worker().registry)
+    for line in LINES:
+        assert found[f"crosscloud_local_{line.series}", ()] == getattr(REPORT, line.field)
+
+
 def test_cumulative_counts_of_the_log_are_shown_with_the_mean_staleness():
     found = samples(coordinator().registry)
     assert found["crosscloud_committed_float32_bytes_total", ()] == 20_000_000
@@ -174,7 +181,7 @@ def test_cumulative_counts_of_the_log_are_shown_with_the_mean_staleness():
 
 def test_kinds_that_a_worker_invents_become_one_label():
     metrics = coordinator()
-    report = WorkerReport(**{**_fields(REPORT), "bytes_sent": {"x1": 3, "x2": 4, "update": 1}})
+    report = Heartbeat(bytes_sent={"x1": 3, "x2": 4, "update": 1})
     metrics.worker_heartbeat("aws", report, lag=0)
     found = samples(metrics.registry)
     other = (("direction", "sent"), ("kind", "other"), ("worker", "aws"))
@@ -319,10 +326,11 @@ def test_the_number_of_series_follows_from_the_number_of_workers(num_workers: in
     for life in range(3):
         for worker in NAMES[:num_workers]:
             kinds = dict.fromkeys((*KINDS_AND_OTHER, f"made up {life}"), 1 + life)
-            by_kind = [f for f in REPORT.__slots__ if f.endswith(("_sent", "_received"))]
-            hostile = {**_fields(REPORT), **dict.fromkeys(by_kind, kinds)}
+            hostile = Heartbeat()
+            for field in BY_KIND:
+                getattr(hostile, field).update(kinds)
             metrics.worker_listed(worker, "acme")
-            metrics.worker_heartbeat(worker, WorkerReport(**hostile), lag=1, not_after_s=1.8e9)
+            metrics.worker_heartbeat(worker, hostile, lag=1, not_after_s=1.8e9)
             metrics.bytes_moved(worker, "sent", "update", life)
             metrics.bytes_moved(worker, "received", "download", life)
             metrics.bytes_moved(worker, "received", f"made up {life}", life)
@@ -346,10 +354,6 @@ def test_port_zero_serves_nothing():
     server = serve(worker().registry, "127.0.0.1", 0)
     assert server.port == 0
     server.close()
-
-
-def _fields(report: WorkerReport) -> dict:
-    return {name: getattr(report, name) for name in report.__slots__}
 
 
 def test_a_label_holds_no_controls():

@@ -12,7 +12,7 @@ from coordinator.status import Status, WorkerStatus
 from services.coordinator.messages import Carried, Summed
 from services.coordinator.watch.observer import Observer
 from services.coordinator.watch.reports import Reports
-from services.observe.metrics import CoordinatorMetrics
+from services.observe.metrics.coordinator import CoordinatorMetrics
 from services.trust.identity import Identity, Role
 from tests.rig.rounds.small_run import SMALL, Run, random_vector
 
