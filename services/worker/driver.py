@@ -236,6 +236,8 @@ class Driver:
 
 def _tell_refusal(message: Message, metrics: WorkerMetrics) -> None:
     if isinstance(message, Refuse):
-        said = f"refused round {message.round[:8]} by rule {message.rule}: {message.sentence}"
+        by = f"by rule {message.rule}, {message.rule.sentence}"
+        said = f"refused round {message.round[:8]} {by}: {message.sentence}"
         log.warning("%s", said, extra={"round": message.round})
         metrics.round_ended("refused")
+        metrics.refused(message.rule)

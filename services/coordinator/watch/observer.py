@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from common.documents import Plan, Record
-from coordinator.ports import Append, Effect, Publish, Send
+from coordinator.ports import Append, Effect, LeftOut, Note, Publish, Send
 from coordinator.status import Status
 from services.coordinator.messages import Carried, Summed
 from services.coordinator.watch.reports import Reports
@@ -55,6 +55,10 @@ class Observer:
                 self._closed_at_s.setdefault(plan.round, self._now_s())
             case Publish(record):
                 self.record(record)
+            case LeftOut(reason=reason):
+                self._metrics.left_out(reason)
+            case Note(rule=rule) if rule:
+                self._metrics.refused(rule)
 
     def record(self, record: Record) -> None:
         """A new record is in the log."""
@@ -81,6 +85,7 @@ class Observer:
     def _count(self, record: Record, duration_s: float | None) -> None:
         if (commit := record.commit) is not None:
             self._metrics.round_ended("committed", "", duration_s, len(commit.survivors))
+            self._metrics.sum_published(commit.aggregate_bytes, commit.plan.num_live)
             for worker in commit.survivors:
                 self._metrics.contributed(commit.numbers[worker].age_256 / 256)
         elif (abort := record.abort) is not None:

@@ -11,14 +11,15 @@ from typing import Final
 from prometheus_client import Info
 
 from common.documents import Counters, Evaluation
-from common.rounds import AbortReason, Phase
+from common.rounds import AbortReason, LeaveReason, Phase, Rule
 from protos.v1.session_pb2 import Heartbeat
 from services.observe.metrics.evaluation import EvaluationGauges
 from services.observe.metrics.heartbeat import heartbeat_families, set_heartbeat
 from services.observe.metrics.traffic import NETWORK, set_traffic
 from services.observe.prometheus import Family, Registry, Reported
-from services.wire.traffic import Direction
+from services.wire.traffic import OTHER, Direction
 
+_RULES: Final = frozenset(Rule)
 _COHORT: Final = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0, 32.0)
 _STALENESS: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)
 
@@ -50,6 +51,7 @@ _COORDINATOR_FAMILIES: Final = (
     Family("committed_steps_total", "Local steps in committed updates."),
     Family("committed_payload_bytes_total", "Size of committed updates as they were sent."),
     Family("committed_float32_bytes_total", "Size of committed updates, had they been float32."),
+    Family("committed_sum_bytes_total", "Size of committed sums, once for each live worker."),
 )
 
 
@@ -76,6 +78,14 @@ class CoordinatorMetrics:
         self._rounds.labels("committed", "")
         for reason in AbortReason:  # from the start, so that the first of each is an increase
             self._rounds.labels("aborted", reason.value)
+        self._refusals = r.counter("refusals", "Refusals by workers, by rule.", "rule")
+        for rule in Rule:
+            self._refusals.labels(int(rule))
+        self._left_out = r.counter(
+            "members_left_out", "Members that a round went on, or ended, without.", "reason"
+        )
+        for left in LeaveReason:
+            self._left_out.labels(left.value)
         self._round_s = r.seconds("round_duration", "From close to outcome.", "outcome")
         self._phase_s = r.seconds("round_phase_duration", "Time in each phase.", "phase")
         self._rollbacks = r.counter("rollbacks", "Earlier versions that became the head again.")
@@ -89,6 +99,7 @@ class CoordinatorMetrics:
         )
         self._commit_s = r.seconds("commit_duration", "Summing, stepping, writing a version.")
         self._sum_s = r.seconds("sum_duration", "Summing uploads and taking the masks off.")
+        self._sum_bytes = 0
         self._append_s = r.seconds("log_append_duration", "Making one record durable.")
         self._evaluation = EvaluationGauges("evaluation", r)
         self.round_phase(Phase.COLLECTING_OFFERS.value)
@@ -193,6 +204,14 @@ class CoordinatorMetrics:
             self._round_s.labels(outcome).observe(duration_s)
         self._cohort.observe(cohort_size)
 
+    def refused(self, rule: int) -> None:
+        """A worker refused; of numbers that are no rule's none is shown."""
+        self._refusals.labels(rule if rule in _RULES else OTHER).inc()
+
+    def left_out(self, reason: LeaveReason) -> None:
+        """A round that is over was without a member of its plan."""
+        self._left_out.labels(reason.value).inc()
+
     def rolled_back(self) -> None:
         """An earlier version is the head again."""
         self._rollbacks.inc()
@@ -240,6 +259,11 @@ class CoordinatorMetrics:
             mean = c.age_256 / 256 / c.contributions if c.contributions else 0.0
             self._reported.set("worker_contributions_total", c.contributions, worker)
             self._reported.set("worker_staleness_versions", mean, worker)
+
+    def sum_published(self, num_bytes: int, num_live: int) -> None:
+        """A committed sum is there for so many live workers, each of which downloads it."""
+        self._sum_bytes += num_bytes * num_live
+        self._reported.set("committed_sum_bytes_total", self._sum_bytes)
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """The evaluator reported."""

@@ -4,6 +4,7 @@ from typing import Literal
 
 from prometheus_client import Info
 
+from common.rounds import Rule
 from protos.v1.session_pb2 import Heartbeat
 from services.observe.metrics.heartbeat import heartbeat_families, set_heartbeat
 from services.observe.prometheus import Registry, Reported
@@ -33,6 +34,9 @@ class WorkerMetrics:
         self._connected = r.gauge("local_connected", "1 while the control stream is open.")
         self._connections = r.counter("local_connections", "Control streams opened.")
         self._rounds = r.counter("local_rounds", "What became of the work in each round.", "fate")
+        self._refusals = r.counter("local_refusals", "Refusals that were sent, by rule.", "rule")
+        for rule in Rule:  # from the start, so that the first of each is an increase
+            self._refusals.labels(int(rule))
         self._took = r.seconds("local_phase_duration", "Parts of a round, on this worker.", "phase")
 
     def reported(self, heartbeat: Heartbeat, loss_nats: float) -> None:
@@ -49,6 +53,10 @@ class WorkerMetrics:
     def round_ended(self, fate: str) -> None:
         """Frozen work became "contributed", "spent" or "free", or the plan was "refused"."""
         self._rounds.labels(fate).inc()
+
+    def refused(self, rule: Rule) -> None:
+        """This worker will not take part in a round, or reveals nothing."""
+        self._refusals.labels(int(rule)).inc()
 
     def took(self, phase: WorkerPhase, seconds: float) -> None:
         """One part of a round took this long."""

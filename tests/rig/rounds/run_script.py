@@ -65,6 +65,7 @@ from coordinator.ports import (
     Forgotten,
     Heard,
     Joined,
+    LeftOut,
     Listed,
     Members,
     Message,
@@ -481,6 +482,8 @@ def _effect(effect: Effect) -> str:
             return f"send {session} {_message(message)}"
         case Note(kind, sentence):
             return f"note {kind}: {sentence}"
+        case LeftOut(_, worker, reason):
+            return f"left out {worker}: {reason.value}"
         case Forgotten(key, why):
             return f"forget {key}: {why}"
         case NotRolledBack(version, detail):
