@@ -91,8 +91,9 @@ class Working:
         self._boot = boot
         self._push = push
         self._link_bps = link_bps
-        self._metrics = metrics
+        self.metrics = metrics
         self._tally = tally
+        self._counts = session_pb2.Heartbeat()
         self._now_s = now_s
         self._resident_bytes = resident_bytes
         self.state = StateFolder(root)
@@ -118,7 +119,7 @@ class Working:
             target,
             dial,
             join=self._join,
-            heartbeat=self._heartbeat,
+            heartbeat=self.heartbeat,
             inbox=self.inbox.received,
             own=own,
             tally=tally,
@@ -142,7 +143,8 @@ class Working:
             redial=self.link.redial,
             progress=lambda: trainer.progress,
             link_bps=self._link_bps,
-            metrics=self._metrics,
+            counts=self._counts,
+            metrics=self.metrics,
             now_s=self._now_s,
         )
         await self.driver.resume()
@@ -179,7 +181,7 @@ class Working:
 
     def _ticked(self) -> None:
         if (progress := self.trainer.progress) is not None:
-            self._metrics.reported(self._heartbeat(), progress.loss)
+            self.metrics.reported(self.heartbeat(), progress.loss)
 
     # What it says of itself -----------------------------------------------------------------------
 
@@ -200,7 +202,8 @@ class Working:
             has_version=not begun and self.replica.is_whole,
         )
 
-    def _heartbeat(self) -> session_pb2.Heartbeat:
+    def heartbeat(self) -> session_pb2.Heartbeat:
+        """Return what there is to tell, to the coordinator and on its own page."""
         said = session_pb2.Heartbeat(
             link_bps=round(self._link_bps()),
             version=self.conduct.position.version,
@@ -209,7 +212,6 @@ class Working:
             float32_sent=self._tally.float32("sent"),
             float32_received=self._tally.float32("received"),
             resident_bytes=self._resident_bytes(),
-            merges_total=self.driver.num_merges,
             healed_leaves_total=self.replica.healed_segments,
             offer_nonce=self.conduct.offer_nonce,
         )
@@ -222,4 +224,5 @@ class Working:
             said.steps_per_s = progress.steps_per_s
             said.idle_share = idle_s / (busy_s + idle_s) if busy_s + idle_s else 0.0
             said.resident_bytes += progress.resident_bytes
+        said.MergeFrom(self._counts)
         return said

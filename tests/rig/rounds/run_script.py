@@ -18,7 +18,6 @@ from typing import assert_never
 
 from common import canonical
 from common.documents import (
-    Abort,
     Algorithm,
     Answer,
     Attestation,
@@ -586,13 +585,9 @@ def _message(message: Message) -> str:
 
 def outcome_of(record: Record) -> RoundId | None:
     """Return the round that a record ends, if it ends one."""
-    ended: Commit | Abort | None = record.commit or record.abort
-    match ended:
-        case Commit():
-            return ended.plan.round
-        case Abort():
-            return ended.round
-    return None
+    if record.commit is not None:
+        return record.commit.plan.round
+    return None if record.abort is None else record.abort.round
 
 
 def saved_round(script: Script) -> SavedRound | None:
