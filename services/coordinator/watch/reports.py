@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from common.errors import BadNumbersError
 from common.ids import WorkerId
 from protos.v1.session_pb2 import Heartbeat
-from services.observe.metrics.heartbeat import BY_KIND, COUNTS, LINES
+from services.observe.metrics.heartbeat import BY_KIND, COUNTS, NUMBERS
 from services.wire.traffic import DIRECTIONS, KINDS, OTHER, Direction
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def checked(worker: WorkerId, heartbeat: Heartbeat) -> Heartbeat:
     Raises:
         BadNumbersError: it counts what no worker can have counted; names the field.
     """
-    numbers = [(line.field, getattr(heartbeat, line.field), line.most) for line in LINES]
+    numbers = [(number.field, getattr(heartbeat, number.field), number.most) for number in NUMBERS]
     numbers += [(name, sum(getattr(heartbeat, name).values()), MOST) for name in BY_KIND]
     for name, n, most in numbers:
         if not 0 <= n <= min(most, MOST):  # nor NaN

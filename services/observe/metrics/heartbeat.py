@@ -22,7 +22,7 @@ from services.wire.traffic import Direction
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class HeartbeatNumber:
     """One number of a heartbeat.
 
     Args:
@@ -43,18 +43,24 @@ class Line:
         return self.series.endswith("_total")
 
 
-LINES: Final = (
-    Line("version", "version", "Version that the worker stands on."),
-    Line("steps_total", "steps_total", "Local steps, committed or not."),
-    Line("tokens_total", "tokens_total", "Tokens trained on, committed or not."),
-    Line("pending_steps", "pending_steps", "Local steps that no commit holds yet."),
-    Line("steps_per_s", "steps_per_second", "Local steps per second while training, smoothed."),
-    Line("idle_share", "idle_ratio", "Share of the worker's time blocked on anything remote.", 1.0),
-    Line("speed", "tokens_per_second", "Measured training speed, pacing included."),
-    Line("link_bps", "link_bits_per_second", "Measured upload speed; 0 = not measured yet."),
-    Line("resident_bytes", "resident_memory_bytes", "Memory of the worker's processes."),
-    Line("merges_total", "merges_total", "Versions that the worker moved onto."),
-    Line(
+NUMBERS: Final = (
+    HeartbeatNumber("version", "version", "Version that the worker stands on."),
+    HeartbeatNumber("steps_total", "steps_total", "Local steps, committed or not."),
+    HeartbeatNumber("tokens_total", "tokens_total", "Tokens trained on, committed or not."),
+    HeartbeatNumber("pending_steps", "pending_steps", "Local steps that no commit holds yet."),
+    HeartbeatNumber(
+        "steps_per_s", "steps_per_second", "Local steps per second while training, smoothed."
+    ),
+    HeartbeatNumber(
+        "idle_share", "idle_ratio", "Share of the worker's time blocked on anything remote.", 1.0
+    ),
+    HeartbeatNumber("speed", "tokens_per_second", "Measured training speed, pacing included."),
+    HeartbeatNumber(
+        "link_bps", "link_bits_per_second", "Measured upload speed; 0 = not measured yet."
+    ),
+    HeartbeatNumber("resident_bytes", "resident_memory_bytes", "Memory of the worker's processes."),
+    HeartbeatNumber("merges_total", "merges_total", "Versions that the worker moved onto."),
+    HeartbeatNumber(
         "healed_leaves_total",
         "healed_leaves_total",
         "Damaged segments that the worker fetched again.",
@@ -70,19 +76,19 @@ BY_KIND: Final[Mapping[str, tuple[str, Direction]]] = {
 }
 """Counts of bytes by kind: field of `Heartbeat`, series and direction."""
 
-COUNTS: Final = tuple(line.field for line in LINES if line.is_count)
+COUNTS: Final = tuple(number.field for number in NUMBERS if number.is_count)
 """The numbers that only grow while the worker's process lives; those of BY_KIND do, too."""
 
 
 def heartbeat_families(owner: str, *labels: str) -> tuple[Family, ...]:
     """Return the families of a heartbeat's numbers."""
-    numbers = (Family(f"{owner}_{line.series}", line.text, labels) for line in LINES)
+    numbers = (Family(f"{owner}_{number.series}", number.text, labels) for number in NUMBERS)
     return (*numbers, *traffic_families(owner, *labels))
 
 
 def set_heartbeat(series: Reported, owner: str, heartbeat: Heartbeat, *labels: str) -> None:
     """Set every series of one worker."""
-    for line in LINES:
-        series.set(f"{owner}_{line.series}", getattr(heartbeat, line.field), *labels)
+    for number in NUMBERS:
+        series.set(f"{owner}_{number.series}", getattr(heartbeat, number.field), *labels)
     for field, (name, direction) in BY_KIND.items():
         set_traffic(series, f"{owner}_{name}", direction, getattr(heartbeat, field), *labels)

@@ -12,7 +12,7 @@ from protos.v1.session_pb2 import Heartbeat
 from services.observe.metrics.coordinator import CoordinatorMetrics
 from services.observe.metrics.evaluator import EvaluatorMetrics
 from services.observe.metrics.health import add_health
-from services.observe.metrics.heartbeat import BY_KIND, LINES
+from services.observe.metrics.heartbeat import BY_KIND, NUMBERS
 from services.observe.metrics.worker import WorkerMetrics
 from services.observe.process_health import Sample, process_health
 from services.observe.prometheus import Family, Registry, Reported, serve
@@ -166,10 +166,10 @@ def test_heartbeat_numbers_stand_under_their_worker():
 def test_every_number_of_a_heartbeat_is_a_metric_and_one_only() -> None:
     """But for the offer that a worker takes to be open: no number, and good for one heartbeat."""
     fields = [f.name for f in Heartbeat.DESCRIPTOR.fields if f.name != "offer_nonce"]
-    assert sorted([*(line.field for line in LINES), *BY_KIND]) == sorted(fields)
+    assert sorted([*(number.field for number in NUMBERS), *BY_KIND]) == sorted(fields)
     found = samples(worker().registry)
-    for line in LINES:
-        assert found[f"crosscloud_local_{line.series}", ()] == getattr(REPORT, line.field)
+    for number in NUMBERS:
+        assert found[f"crosscloud_local_{number.series}", ()] == getattr(REPORT, number.field)
 
 
 def test_cumulative_counts_of_the_log_are_shown_with_the_mean_staleness():
