@@ -169,7 +169,7 @@ BUGS: dict[str, tuple[Callable[[], Patch], Callable[[int], tuple[Fault, ...]]]] 
     ),
     "loses free work": (
         lambda: mock.patch.object(WorkLedger, "release", forgets_free_work),
-        kills_coordinator("order SealRound"),
+        kills_coordinator("order Seal"),
     ),
     "keeps uploads for ever": (
         lambda: mock.patch("services.coordinator.kept.spool.Spool.drop"),
