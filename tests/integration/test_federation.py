@@ -277,7 +277,7 @@ def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_pat
         assert before is not None
         federation.restart("aws")
         until(federation, lambda s: "aws" in {w.name for w in s.workers})
-        resumed = f"resuming at version {before.position.version} from save-"
+        resumed = f"resuming at version {before.position.version} from the save"
         assert resumed in federation.layout.log("aws").read_text()
 
 
