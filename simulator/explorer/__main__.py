@@ -2,9 +2,10 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from common.rounds import Rule
-from simulator.explorer.campaign import UNREACHED, Row, attack_on, honest
+from simulator.explorer.campaign import UNREACHED, Row, attack_on, honest, trace
 
 
 def main() -> int:
@@ -13,6 +14,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="for all rules on")
     parser.add_argument("--rule", type=int, action="append", help="only with this one off")
     parser.add_argument("--seconds", type=float, default=120, help="for each width of a rule")
+    parser.add_argument("--traces", type=Path, help="folder that gets each attack's trace")
     args = parser.parse_args()
     wrong = 0
     if args.rule is None:
@@ -28,6 +30,8 @@ def main() -> int:
         row = attack_on(rule, args.seconds)
         _say(row)
         wrong += not row.found.broken
+        if args.traces is not None and row.found.broken:
+            (args.traces / f"rule_{rule.value}.txt").write_text(trace(rule, row))
     return min(wrong, 1)
 
 

@@ -78,3 +78,12 @@ def honest(seconds: float) -> Iterator[Row]:
         search = Search(num_workers, deaths=deaths, lies=lies)
         found = search.run(50, seconds / len(widths))
         yield Row(frozenset(), num_workers, lies, deaths, found)
+
+
+def trace(rule: Rule, row: Row) -> str:
+    """Return a row's attack as tests/scenarios/explorer keeps it: a reason, steps, what breaks."""
+    rules = ",".join(str(r.value) for r in sorted(row.off))
+    head = f"# Rule {rule.value} refuses {rule.sentence}. Without it:"
+    given = f"workers={row.num_workers} lies={row.lies} off={rules}"
+    steps = "\n".join(map(str, row.found.trace))
+    return f"{head}\n{given}\n----\n{steps}\n----\n{row.found.broken}\n"
