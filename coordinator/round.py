@@ -34,7 +34,7 @@ from common.documents import Abort, Algorithm, Answer, Numbers, Plan
 from common.errors import NotAMemberError, UnexpectedMessageError
 from common.ids import RoundId, SessionId, WorkerId
 from common.rounds import AbortReason, Phase
-from common.weight import check_numbers
+from common.weight.numbers import check_numbers
 from coordinator.ending import Ending
 from coordinator.ports import (
     Compute,

@@ -57,7 +57,7 @@ from common.documents import (
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout, unpack_side_values
 from common.terms import round_terms
-from common.weight import share
+from common.weight.share import share
 from coordinator.sums.aggregate import aggregate
 from protos.v1 import session_pb2
 from services.worker.messages import Build, Progress
