@@ -4,7 +4,7 @@ Both children are stateless but for files: whatever they are told can be told ag
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.documents import Commit, Numbers, Plan
 from common.ids import Digest, RoundId, WorkerId
@@ -114,14 +114,14 @@ class ComputeVersion:
     """Sum the survivors' payloads onto `plan.digest`; answer `VersionComputed` or `-Failed`.
 
     Args:
-        secrets: in the masked tier, what takes the masks off the sum.
+        secrets: what the tier's way of adding up needs (`coordinator/sums`).
         signatures: what the commit's field of that name will be.
     """
 
     plan: Plan
     numbers: Mapping[WorkerId, Numbers]
     survivors: tuple[WorkerId, ...]
-    secrets: Secrets | None = None
+    secrets: Secrets = field(default_factory=Secrets)
     signatures: Mapping[WorkerId, str] | None = None
 
 

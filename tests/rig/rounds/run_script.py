@@ -472,7 +472,7 @@ def _effect(effect: Effect) -> str:
             return f"seal {round_}"
         case Compute(plan, of, survivors, secrets):
             told = f"compute {plan.round} survivors {','.join(survivors)} of {','.join(of)}"
-            return told if secrets is None else f"{told} {_secrets(secrets)}"
+            return f"{told} {_secrets(secrets)}" if secrets.own else told
         case Restore(version):
             return f"restore version {version}"
         case DropSpool(round_):
