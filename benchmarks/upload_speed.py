@@ -22,6 +22,7 @@ from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout
 from services.config.settings import load_coordinator
 from services.coordinator import bulk
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.messages import DropRound, OpenRound, RoundSealed, SealRound, Serving
 from services.wire import framing
 from services.wire.bulk_link import BulkLink
@@ -78,7 +79,7 @@ def upload_speeds(
         channel = stack.enter_context(grpc.secure_channel(f"127.0.0.1:{port}", credentials))
         send = {rung: channel.stream_unary(f"/bare/{rung}", None, None) for rung in RUNGS}
         line, bulk_port = stack.enter_context(bulk_process(config))
-        spool = load_coordinator(config).data_dir / "spool"
+        spool = CoordinatorFiles(load_coordinator(config).data_dir).spool
         never = Event()
         link = BulkLink(grpc.secure_channel(f"127.0.0.1:{bulk_port}", credentials), never)
         stack.callback(link.close)

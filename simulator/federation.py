@@ -25,6 +25,8 @@ from common.errors import DamagedDataError, DivergedError, ProtocolError, Storag
 from common.ids import Digest, RoundId, WorkerId
 from coordinator.ports import Append, Command, Effect, Operated, Publish, Save, Send
 from protos.v1 import session_pb2
+from services.coordinator.kept.files import CoordinatorFiles
+from services.coordinator.kept.log_store import record_path
 from services.disk.data_store import DataStore
 from services.observe.metrics import WorkerMetrics
 from services.wire.child import ChildEndedError
@@ -53,7 +55,7 @@ from simulator.identities import RUN, WORKERS, identities
 from simulator.liar import Liar
 from simulator.memory_store import MemoryServer
 from simulator.network import Network
-from simulator.records import record_path, records_of, schema_of, summary
+from simulator.records import records_of, schema_of, summary
 from simulator.runs import algorithm_of, num_blocks, num_workers
 from simulator.turn_thread import Killed
 from simulator.verified import Verified
@@ -123,7 +125,8 @@ class SimulatedFederation:
         self.rng = random.Random(self.seed)  # noqa: S311 - a simulation
         identities()  # before any disk is watched
         self.disk = Disk(self.root / "coordinator")
-        store = DataStore(self.disk.root / "data")
+        self.files = CoordinatorFiles(self.disk.root)
+        store = DataStore(self.files.data)
         algorithm = algorithm_of(self.seed)
         schema = schema_of(num_blocks(self.seed))
         version = genesis_version(schema, algorithm, _RUN_SEED, zeros, store.write)
@@ -225,7 +228,7 @@ class SimulatedFederation:
             self.genesis, root, self.serving, lives, self.aggregates, left_behind
         ):
             self._break(sentence)
-        by = {r.rollback.by for r in records_of(root / "log") if r.rollback is not None}
+        by = {r.rollback.by for r in records_of(self.files.log) if r.rollback is not None}
         for name in self.returned:
             if name not in by:
                 self._break(f"(i) the roll-back that {name} was told of is not in the log")
@@ -479,12 +482,12 @@ class SimulatedFederation:
             self._check_returned(name)
 
     def _check_returned(self, name: str) -> None:
-        found = records_of(self.disk.root / "log")
+        found = records_of(self.files.log)
         record = next((r for r in found if r.rollback is not None and r.rollback.by == name), None)
-        if record is None or not self.disk.holds(record_path(self.disk.root, record.seq)):
+        if record is None or not self.disk.holds(record_path(self.files.log, record.seq)):
             self._break(f"(ii) {name} is told of a roll-back that the log may lose")
             return
-        data = DataStore(self.disk.root / "data")
+        data = DataStore(self.files.data)
         version = canonical.decode(data.read(record.digest), Version)
         if damaged := data.damaged((record.digest, *version.blobs())):
             self._break(f"(iii) {name}'s version returned without {len(damaged)} of its files")
@@ -535,13 +538,13 @@ class SimulatedFederation:
             self.eavesdropper.froze(worker, round_id, steps)
 
     def _saw(self, record: Record) -> None:
-        data = DataStore(self.disk.root / "data")
+        data = DataStore(self.files.data)
         read = functools.partial(data.read, record.digest)
         self.verified.recorded(record, lambda: canonical.decode(read(), Version))
         if self.eavesdropper is not None:
             self.eavesdropper.recorded(record)
         if record.commit is not None and record.commit.aggregate not in self.aggregates:
-            path = self.disk.root / "data" / record.commit.aggregate
+            path = self.files.data / record.commit.aggregate
             if path.is_file():
                 self.aggregates[record.commit.aggregate] = path.read_bytes()
 
@@ -559,7 +562,7 @@ class SimulatedFederation:
         if content in self.durable_records:  # since the last power cut
             return
         record = canonical.decode(content, Record)
-        path = record_path(self.disk.root, record.seq)
+        path = record_path(self.files.log, record.seq)
         if not path.is_file() or path.read_bytes() != content or not self.disk.holds(path):
             self._break(f"(ii) {worker} is told of record {record.seq}, which the log may lose")
         else:

@@ -37,6 +37,7 @@ from coordinator.sums.saturation import expected_saturation
 from coordinator.sums.summing import SUMMING
 from services.coordinator.kept.compressed_files import CompressedFiles
 from services.coordinator.kept.fence import Fence
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
     Collect,
@@ -239,10 +240,11 @@ def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
     try:
         settings, genesis, line = begin_child("commit", RECEIVES)
-        store = DataStore(settings.data_dir / "data")
+        files = CoordinatorFiles(settings.data_dir)
+        store = DataStore(files.data)
         settle()
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="segment") as pool:
-            computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
+            computer = Computer(genesis, Spool(files.spool), store, pool)
             serve(line, computer)
     except StaleLeaderError as e:
         log.error("%s", e)

@@ -27,7 +27,7 @@ def plan(run: str, round_: str) -> Plan:
 
 
 def records(coordinator: LoneCoordinator) -> list[Record]:
-    log = coordinator.folder / "coordinator" / "log"
+    log = coordinator.layout.coordinator.log
     return [canonical.decode(p.read_bytes(), Record) for p in sorted(log.glob("*.json"))]
 
 
