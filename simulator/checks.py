@@ -10,7 +10,6 @@ fifth, what members of masked rounds let out (`eavesdropper.py`).
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -33,7 +32,7 @@ _MAX_TASKS: Final = 12
 
 def violations(
     genesis: Genesis,
-    root: Path,
+    files: CoordinatorFiles,
     leader: SimulatedCoordinator,
     workers: list[SimulatedWorker],
     aggregates: dict[Digest, bytes],
@@ -42,11 +41,10 @@ def violations(
     """Yield what is broken, as sentences.
 
     Args:
-        root: the coordinator's folder.
+        files: what the coordinator keeps.
         aggregates: every aggregate file that a commit named, kept since.
         left_behind: rounds that may be in the spool although no round is open.
     """
-    files = CoordinatorFiles(root)
     log = LogStore(files.log, canonical.digest(genesis))
     log.load()  # raises where a record is missing or does not follow
     records = [canonical.decode(content, Record) for content in log.records()]
