@@ -1,7 +1,7 @@
 """The phases of a round and the reasons for which one aborts, each with its sentence.
 
 Values are stable: they are stored, stand in the log, and are labels of metrics. Which phase follows
-which is the coordinator's affair (`coordinator/round.py`).
+which is the coordinator's affair (`coordinator/phases.py`).
 """
 
 import enum

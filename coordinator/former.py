@@ -17,7 +17,7 @@ from common.text import printable
 from common.thresholds import round_threshold
 from coordinator.head import RunHead
 from coordinator.ports import Forgotten, Table
-from coordinator.round import OPEN, SavedRound
+from coordinator.saved_round import OPEN, SavedRound
 
 _OPEN_PHASES: Final = {p.value for p in Phase if not p.is_over} - {Phase.COLLECTING_OFFERS.value}
 

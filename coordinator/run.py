@@ -75,7 +75,8 @@ from coordinator.ports import (
     Uploaded,
 )
 from coordinator.rollback import PendingRollback
-from coordinator.round import OPEN, OUTCOME, Round
+from coordinator.round import Round
+from coordinator.saved_round import OPEN, OUTCOME
 from coordinator.status import Status, status_of
 
 
@@ -486,7 +487,7 @@ class Run:
         return frozenset(o.worker for o in offers if (o.worker, o.boot) not in there)
 
     def _in_round(self, member: Member) -> bool:
-        return self._round is not None and member.worker in self._round.members
+        return self._round is not None and member.worker in self._round.cohort.members
 
     def _leave_open_work(self, worker: WorkerId, why: str) -> tuple[Delete, ...]:
         """End a worker's part in the open round and withdraw its offer."""

@@ -10,7 +10,7 @@ from commands.demo.layout import COORDINATOR
 from common import canonical
 from common.documents import Plan, Record
 from common.ids import Digest, RoundId
-from coordinator.round import SavedRound
+from coordinator.saved_round import SavedRound
 from services.coordinator.live.embedded_valkey import EmbeddedValkey
 from tests.integration.conftest import LoneCoordinator, Make
 

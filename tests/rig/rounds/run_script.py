@@ -96,8 +96,8 @@ from coordinator.ports import (
     Ticked,
     Uploaded,
 )
-from coordinator.round import OPEN, SavedRound
 from coordinator.run import Run
+from coordinator.saved_round import OPEN, SavedRound
 from tests.rig.rounds.masked_members import Cloud, admits, changed, order, signer, word
 from worker.rounds.attempt import MaskedAttempt
 from worker.rounds.round import RefusedError
