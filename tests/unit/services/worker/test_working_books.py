@@ -92,7 +92,7 @@ CODECS = (
 )
 
 SIZES = (0.0, 1e-4, 0.01, 0.01, 1.0)
-ENDS = ("contributed", "dropped", "aborted", "given up")
+ENDS = ("contributed", "dropped", "aborted", "given up", "lost")
 
 
 def algorithm(codec: Codec, *, masked: bool, momentum: float, max_staleness: float) -> Algorithm:
@@ -250,6 +250,8 @@ class Books(RuleBasedStateMachine):
                 self.give_up()
             case "aborted":
                 self.abort()
+            case "lost":
+                self.commit_of_another_round()
             case _:
                 self.commit_of_its_round_without_it()
 
@@ -307,6 +309,15 @@ class Books(RuleBasedStateMachine):
         if closed.exposed is not None:
             told[ME] = closed.numbers
         self._tell(self._commit(closed.plan, told, OTHERS, {}))
+        self._end_unproved(closed)
+        self.kept.merge(self.head.theta)
+        self.saved = self.kept.copy()
+
+    def commit_of_another_round(self) -> None:
+        """A coordinator that restarted has lost its round: nobody ever says how that ended."""
+        closed = self.kept.round
+        assert closed is not None
+        self._tell(self._commit(self._plan(()), dict.fromkeys(OTHERS, NUMBERS), OTHERS, {}))
         self._end_unproved(closed)
         self.kept.merge(self.head.theta)
         self.saved = self.kept.copy()
@@ -515,19 +526,10 @@ class Books(RuleBasedStateMachine):
             within = np.abs(y) < top * step[:, None]
             assert (np.abs(y - read) <= step[:, None] * 1.0001)[within].all()
             assert (np.abs(q) == top)[~within].all()
-        self._check_energy(terms.layout, content, y, r)
+        check_energy(terms.layout, content, y, r)
         residual = self._e().copy()
         blocks_of(residual)[blocks] = y - read
         return Sent(blocks, residual, _whole(blocks, exact), _whole(blocks, read))
-
-    def _check_energy(self, layout: PayloadLayout, content: bytes, y: F32, r: F64) -> None:
-        section = content[layout.side_offset : layout.side_offset + layout.side_bytes]
-        _, found = unpack_side_values(section, layout)
-        z = 256 * np.sum((y / r[:, None]).astype(np.float64) ** 2, axis=1) / BLOCK
-        z = np.minimum(z, (2**31 - 1) // 4)
-        assert len(found) == len(z)
-        assert (found >= z).all()
-        assert (found <= z * (1 + 2.0**-10) + 1).all()
 
     def _e(self) -> F32:
         return np.zeros(SCHEMA.length, np.float32) if self.kept.e is None else self.kept.e
@@ -537,6 +539,16 @@ class Books(RuleBasedStateMachine):
         path = self.worker.working.driver.work.residual
         content = path.read_bytes() if path is not None and path.exists() else b""
         return np.frombuffer(content or bytes(4 * SCHEMA.length), "<f4")
+
+
+def check_energy(layout: PayloadLayout, content: bytes, y: F32, r: F64) -> None:
+    section = content[layout.side_offset : layout.side_offset + layout.side_bytes]
+    _, found = unpack_side_values(section, layout)
+    z = 256 * np.sum((y / r[:, None]).astype(np.float64) ** 2, axis=1) / BLOCK
+    z = np.minimum(z, (2**31 - 1) // 4)
+    assert len(found) == len(z)
+    assert (found >= z).all()
+    assert (found <= z * (1 + 2.0**-10) + 1).all()
 
 
 def _whole(blocks: list[int], values: Any) -> F64:
