@@ -17,7 +17,6 @@ from typing import Final
 from benchmarks.result import write_result
 from commands.demo.demo_settings import demo_spec
 from commands.demo.federation import Federation
-from commands.demo.layout import COORDINATOR
 
 _SLOW: Final = "onprem"
 
@@ -35,7 +34,7 @@ def main() -> int:
         federation = Federation(spec)
         with federation:
             federation.wait(seconds + 200)
-        path = federation.layout.state(COORDINATOR) / "result.json"
+        path = federation.layout.coordinator.result
         workers = json.loads(path.read_text(encoding="utf-8"))["workers"]
 
     lines = ["worker     steps  contributions  staleness   idle"]

@@ -23,7 +23,7 @@ from common import canonical
 from common.documents import Genesis, Plan, Version
 from common.ids import RoundId, WorkerId
 from protos.v1 import session_pb2
-from services.config.genesis_file import load_genesis
+from services.config.genesis_file import first_files, load_genesis
 from services.config.settings import load_worker
 from services.disk.data_store import DataStore
 from services.worker.state import SaveFiles
@@ -136,7 +136,7 @@ def main() -> int:
     made = MaskedArrivals(**arguments, certs=certs) if masked else Arrivals(**arguments)
     with made as worker:
         assert isinstance(worker, Arrivals)
-        marks = play(worker, genesis, DataStore(settings.genesis.parent / "data"), values)
+        marks = play(worker, genesis, DataStore(first_files(settings.genesis)), values)
     sys.stdout.write(json.dumps(marks) + "\n")
     return 0
 

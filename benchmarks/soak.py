@@ -41,6 +41,7 @@ from benchmarks.slope import F64, Slope, slope
 from commands.demo.layout import COORDINATOR
 from common import canonical
 from common.documents import Record
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.live.embedded_valkey import short_socket
 from tests.rig.chaos.processes import role_of
 
@@ -122,15 +123,14 @@ def soak(folder: Path, seconds: float, tier: str = "masked") -> Soak:
         ]  # fmt: skip
         try:
             family = {role_of(pid): pid for pid in family_of(process.pid)}
-            state = folder / COORDINATOR
-            samples = _sampled({role: family[role] for role in ROLES}, state, seconds, crowds)
+            files = CoordinatorFiles(folder / COORDINATOR)
+            samples = _sampled({role: family[role] for role in ROLES}, files, seconds, crowds)
             told = [_told(crowd) for crowd in crowds]
         finally:
             for crowd in crowds:
                 crowd.kill()
     latencies = np.array([ms for one in told for ms in one["latencies_ms"]])
-    log = state / "log"
-    records = [canonical.decode(path.read_bytes(), Record) for path in log.glob("*.json")]
+    records = [canonical.decode(path.read_bytes(), Record) for path in files.log.glob("*.json")]
     commits = sum(r.commit is not None for r in records)
     marks = {f"p{p}": float(np.percentile(latencies, p)) for p in (50, 95, 99)}
     return Soak(
@@ -172,7 +172,7 @@ class _Samples:
 
 def _sampled(
     family: Mapping[str, int],
-    state: Path,
+    files: CoordinatorFiles,
     seconds: float,
     crowds: Sequence[subprocess.Popen[bytes]],
 ) -> _Samples:
@@ -180,10 +180,10 @@ def _sampled(
     rows: list[list[float]] = []
     next_s = time.monotonic()
     until_s = next_s + seconds
-    with short_socket(state / "valkey") as path, Redis(unix_socket_path=str(path)) as valkey:
+    with short_socket(files.valkey) as path, Redis(unix_socket_path=str(path)) as valkey:
         while time.monotonic() < until_s and all(crowd.poll() is None for crowd in crowds):
             pages = [1024.0 * memory_kib(pid, "RssAnon") for pid in family.values()]
-            num_records, used = len(os.listdir(state / "log")), valkey.info("memory")["used_memory"]
+            num_records, used = len(os.listdir(files.log)), valkey.info("memory")["used_memory"]
             rows.append([time.monotonic(), num_records, used, *pages])
             next_s += _SAMPLE_S
             time.sleep(max(0.0, next_s - time.monotonic()))

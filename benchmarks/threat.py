@@ -45,7 +45,7 @@ def _decoded(updates: list[F32], num_members: int, seed: int, weights: Sequence[
     Args:
         weights: of each, at most 1; () = all 1.
     """
-    unit = math.sqrt(fmean(w * w for w in weights)) if weights else 1.0  # a, as common/weight.py
+    unit = math.sqrt(fmean(w * w for w in weights)) if weights else 1.0  # a, as common/weight
     scales = round_scales(np.ones(len(updates[0]), np.float32), unit, num_members)
     codec = Dense(8, num_members, 3.5, scales, _SIGNS)
     total = codec.total(len(updates[0]))

@@ -23,6 +23,7 @@ from common.shards import PayloadLayout
 from coordinator.ports import DropSpool, OpenSpool, Seal, Sealed
 from services.config.settings import load_coordinator
 from services.coordinator import bulk
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.messages import Serving
 from services.wire import framing
 from services.wire.bulk_link import BulkLink
@@ -79,7 +80,7 @@ def upload_speeds(
         channel = stack.enter_context(grpc.secure_channel(f"127.0.0.1:{port}", credentials))
         send = {rung: channel.stream_unary(f"/bare/{rung}", None, None) for rung in RUNGS}
         line, bulk_port = stack.enter_context(bulk_process(config))
-        spool = load_coordinator(config).data_dir / "spool"
+        spool = CoordinatorFiles(load_coordinator(config).data_dir).spool
         never = Event()
         link = BulkLink(grpc.secure_channel(f"127.0.0.1:{bulk_port}", credentials), never)
         stack.callback(link.close)

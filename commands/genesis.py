@@ -16,7 +16,7 @@ from common import canonical
 from common.documents import Genesis
 from common.errors import ConfigError, MalformedDocumentError
 from common.foreign import boundary
-from services.config.genesis_file import MOST_BYTES
+from services.config.genesis_file import MOST_BYTES, first_files
 from services.config.places import check_folder
 from services.config.settings import RunSettings, load_run
 from services.config.soundness import loud
@@ -30,8 +30,6 @@ from services.versions.genesis import make_genesis
 log = logging.getLogger(__name__)
 
 FILE: Final = "genesis.json"
-
-DATA: Final = "data"
 
 
 def main(config: Path, out: Path) -> Exit:
@@ -50,7 +48,7 @@ def main(config: Path, out: Path) -> Exit:
 @contextmanager
 def _all_or_nothing(out: Path) -> Iterator[None]:
     """Take away what a genesis that is refused or interrupted inside has written."""
-    data = out / DATA
+    data = first_files(out / FILE)
     new = [folder for folder in (data, out, *out.parents) if not folder.exists()]
     before = {path.name for path in data.iterdir()} if data.is_dir() else set()
     try:
@@ -69,7 +67,7 @@ def _all_or_nothing(out: Path) -> Iterator[None]:
 def _written(settings: RunSettings, out: Path) -> Genesis:
     path = out / FILE
     check_folder("--out", out)
-    check_folder("--out", out / DATA)
+    check_folder("--out", first_files(path))
     there = _genesis_in(path)
     if there is not None and not _is_of(there, settings):
         raise ConfigError(f"{path} is of another run: choose an empty folder")
@@ -82,7 +80,7 @@ def _written(settings: RunSettings, out: Path) -> Genesis:
         settings=settings.settings,
         algorithm=settings.algorithm,
         stop=settings.stop,
-        store=DataStore(out / DATA),
+        store=DataStore(first_files(path)),
         out=outlet(),
         folders=settings.folders,
     )

@@ -26,7 +26,7 @@ from common.scales import drifting_scales, next_clip, next_scales
 from common.schema import BLOCK, SEGMENT, ModelSchema, segments
 from common.shards import unpack_energy
 from common.terms import DRIFTING, ReadBlob, Terms, first_scales, num_fragments, round_terms
-from common.weight import share
+from common.weight.share import share
 
 TILE: Final = 16 * BLOCK
 """Values that are worked on at once: they fit the cache, and divide a segment."""

@@ -11,7 +11,8 @@ from common.documents import Commit, Genesis, Plan, Version
 from common.errors import BadCommitError
 from common.ids import WorkerId
 from common.terms import Terms, round_bits, round_fragment
-from common.weight import share, threshold
+from common.thresholds import round_threshold
+from common.weight.share import share
 
 MAX_LOSS_2_20 = 2**40
 """Largest loss of one member among the side values: 2**20 nats."""
@@ -22,7 +23,7 @@ _SLACK = 1 + 2.0**-10  # the workers' float32 roundings
 def plan_complaint(genesis: Genesis, plan: Plan) -> str:
     """Return what of a plan the run's genesis alone forbids; "" if nothing does."""
     algorithm, roster = genesis.algorithm, plan.roster
-    speed, fewest = sum(o.speed for o in plan.offers), threshold(len(roster), algorithm)
+    speed, fewest = sum(o.speed for o in plan.offers), round_threshold(len(roster), algorithm)
     return _complaint(
         (plan.run == genesis.run, f"run is {plan.run!r}, ours is {genesis.run!r}"),
         (plan.tier == algorithm.tier, f"tier is {plan.tier!r}, the run's is {algorithm.tier!r}"),

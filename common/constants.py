@@ -15,6 +15,7 @@ from typing import Any, Final
 from common.codec.topk import ONE_IN
 from common.documents import Algorithm, Stop
 from common.terms import CODECS
+from common.weight.gains import GAINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ CONSTANTS: Final[Mapping[str, Row]] = {
     "quorum": Row(_SHARE, "share of live members that has to offer; never below min_cohort"),
     "tier": Row(("tls", "masked", "record_dp", "cloud_dp", "he"), "who may see one update"),
     "normalisation": Row(
-        ("normalised", "tokens", "samples", "uniform"),
+        tuple(GAINS),
         "what an update weighs by; normalised: tokens per learning rate",
         "g",
     ),

@@ -3,7 +3,7 @@
 All are frozen dataclasses with one canonical encoding (`common/canonical.py`): they are hashed,
 stored and sent as those bytes. docs/protocol.md gives each field's meaning in a round, and
 `common/constants.py` that of each constant of the algorithm; the formulas behind the numbers are in
-`common/weight.py` and `common/outer.py`. It is long because every document of the protocol stands
+`common/weight/` and `common/outer.py`. It is long because every document of the protocol stands
 on this one page.
 """
 

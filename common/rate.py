@@ -1,7 +1,7 @@
 """Between which bounds every inner learning rate of a run lies, whatever anybody is told.
 
 The rate itself is a worker's own (`worker/training/schedule.py`). Its bounds follow from the
-genesis alone, so sums of rates that no honest worker can have are refused (`common/weight.py`).
+genesis alone, so `common/weight/numbers.py` refuses sums of rates that no honest worker can have.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """The words of a round, each with its sentence: phases, rules, why it aborts or loses a member.
 
 Values are stable: they are stored, stand in the log, and are labels of metrics. Which phase follows
-which is the coordinator's affair (`coordinator/round.py`), what breaks a rule the worker's
+which is the coordinator's affair (`coordinator/phases.py`), what breaks a rule the worker's
 (`worker/rounds/trust.py`).
 """
 

@@ -33,7 +33,8 @@ from common.scales import round_scales
 from common.schema import BLOCK, ModelSchema, TensorSpec
 from common.shards import pack_energy
 from common.terms import round_bits, round_fragment, round_layout
-from common.weight import threshold, weights
+from common.thresholds import round_threshold
+from common.weight.weights import weights
 
 _WORKERS: Final = tuple(WorkerId(w) for w in ("a", "b", "c"))
 _SURVIVORS: Final = _WORKERS[:2]
@@ -116,7 +117,7 @@ def _plan(genesis: Genesis, version: Version) -> Plan:
         digest=digest,
         fragment=round_fragment(genesis.algorithm.codec, version.commits),
         bits=round_bits(genesis.algorithm.codec, version.commits),
-        threshold=threshold(len(offers), genesis.algorithm),
+        threshold=round_threshold(len(offers), genesis.algorithm),
         live_speed=99,
         num_live=len(offers),
         hours=0.0,

@@ -24,7 +24,7 @@ from common.rotation import rotation_signs
 from common.scales import GENESIS_SCALE, Scales, round_scales
 from common.schema import BLOCK, ModelSchema
 from common.shards import PayloadLayout
-from common.weight import Weights, weights
+from common.weight.weights import Weights, weights
 
 ReadBlob = Callable[[Digest], bytes]
 

@@ -13,6 +13,8 @@ searches all attacks of this kind for small K, and finds one as soon as t is one
 
 from typing import Final
 
+from common.documents import Algorithm
+
 _HONEST: Final = 3
 _HONEST_AT_LEAST: Final = 2
 
@@ -32,6 +34,11 @@ def threshold(num_members: int, colluders: int, fewest: int | None = None) -> in
     """
     m = min_cohort(colluders) if fewest is None else fewest
     return max(m, (num_members + colluders) // 2 + 1)
+
+
+def round_threshold(num_members: int, algorithm: Algorithm) -> int:
+    """Return t of a run's round: no two survivor lists can both gather enough."""
+    return threshold(num_members, algorithm.colluding, algorithm.min_cohort)
 
 
 def is_sound(

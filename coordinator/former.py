@@ -14,10 +14,10 @@ from common.errors import MalformedDocumentError
 from common.ids import is_worker_id
 from common.rounds import Phase
 from common.text import printable
-from common.weight import threshold
+from common.thresholds import round_threshold
 from coordinator.head import RunHead
 from coordinator.ports import Forgotten, Table
-from coordinator.round import OPEN, SavedRound
+from coordinator.saved_round import OPEN, SavedRound
 
 _OPEN_PHASES: Final = {p.value for p in Phase if not p.is_over} - {Phase.COLLECTING_OFFERS.value}
 
@@ -76,7 +76,7 @@ def _roster_complaint(plan: Plan, genesis: Genesis) -> str:
         return "its offers are not sorted by worker, each once"
     if not algorithm.min_cohort <= len(roster) <= algorithm.max_cohort:
         return f"{len(roster)} offers, must be {algorithm.min_cohort} to {algorithm.max_cohort}"
-    if (wanted := threshold(len(roster), algorithm)) != plan.threshold:
+    if (wanted := round_threshold(len(roster), algorithm)) != plan.threshold:
         return f"threshold is {plan.threshold}, must be {wanted}"
     if not all(map(is_worker_id, roster)):
         return "an offer's worker is no worker's name"

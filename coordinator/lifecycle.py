@@ -8,7 +8,19 @@ from common.documents import Control, Evaluation, Stop
 from common.errors import UnexpectedMessageError
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
-from coordinator.ports import Command, Effect, Note, Operated
+from coordinator.ports import (
+    Command,
+    Dismiss,
+    Effect,
+    Evaluated,
+    Event,
+    Finish,
+    Joined,
+    Note,
+    Operated,
+    RollbackAsked,
+    Send,
+)
 
 
 class Lifecycle:
@@ -53,6 +65,24 @@ class Lifecycle:
         if head.evaluation is not None and evaluation.version <= head.evaluation.version:
             return ()
         return self._ledger.evaluation(evaluation, now_s)
+
+    def after_the_end(self, event: Event, now_s: float) -> tuple[Effect, ...]:
+        """The run is over: whoever comes hears so.
+
+        Raises:
+            UnexpectedMessageError: somebody wants what an ended run cannot do.
+        """
+        stopped = self._ledger.head.stopped
+        match event:
+            case Joined():
+                return (Send(event.session, Dismiss(finished=True, reason=stopped)),)
+            case Evaluated():  # of the last version, most likely
+                return self.evaluate(event.evaluation, now_s)
+            case Operated(command=Command.STOP):
+                return (Finish(stopped),)
+            case RollbackAsked():
+                raise UnexpectedMessageError(f"the run is over: {stopped}")
+        return ()
 
     def due(self, now_s: float) -> Control | None:
         """Return why the run is to end at this round boundary; None = it is not."""

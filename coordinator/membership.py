@@ -5,12 +5,13 @@ session of the same name takes over. It never decides about rounds or offers: it
 there; `coordinator/run.py` draws the consequences.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from typing import Final
 
 from common import canonical
-from common.documents import Algorithm
+from common.documents import Algorithm, Offer
 from common.errors import BadNumbersError, IncompatibleError, NotAMemberError
 from common.ids import SessionId, WorkerId
 from coordinator.head import RunHead
@@ -132,6 +133,11 @@ class Membership:
     def live(self) -> tuple[Member, ...]:
         """Return the live members, sorted by name."""
         return tuple(m for m in self.all() if m.live)
+
+    def gone(self, offers: Sequence[Offer]) -> frozenset[WorkerId]:
+        """Return whose offer of these was made by a process that is not live any more."""
+        there = {(m.worker, m.boot) for m in self.live()}
+        return frozenset(o.worker for o in offers if (o.worker, o.boot) not in there)
 
     def lapse(self, now_s: float) -> tuple[Member, ...]:
         """Return the members whose lease has just ended; from here on they are not live."""

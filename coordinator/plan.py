@@ -7,7 +7,7 @@ from typing import Final
 from common.documents import Genesis, Offer, Plan
 from common.ids import RoundId, WorkerId
 from common.terms import round_bits, round_fragment, round_layout
-from common.weight import threshold
+from common.thresholds import round_threshold
 from coordinator.head import RunHead
 from coordinator.membership import Member
 
@@ -63,7 +63,7 @@ def new_plan(
         digest=head.digest,
         fragment=fragment,
         bits=bits,
-        threshold=threshold(len(offers), genesis.algorithm),
+        threshold=round_threshold(len(offers), genesis.algorithm),
         live_speed=_live_speed(speeds, offers),
         num_live=len(speeds),
         hours=elapsed_s / 3600,

@@ -377,15 +377,17 @@ class Seal:
 class Secrets:
     """What takes the masks off the sum, and off nothing else. No part of it is ever stored.
 
+    All of it is empty where the sum is not masked.
+
     Args:
         context: ctx, 64 hexadecimal digits: what every mask is bound to.
         own: b_j of each survivor, 64 hexadecimal digits.
         lost: the secret mask key of each member of U2 that is no survivor, likewise.
     """
 
-    context: str
-    own: Mapping[WorkerId, str] = field(repr=False)
-    lost: Mapping[WorkerId, str] = field(repr=False)
+    context: str = ""
+    own: Mapping[WorkerId, str] = field(default_factory=dict, repr=False)
+    lost: Mapping[WorkerId, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,14 +395,14 @@ class Compute:
     """Sum the survivors' uploads, step, write files; answer `Computed` or `ComputeFailed`.
 
     Args:
-        secrets: in the masked tier.
+        secrets: what the tier's way of adding up needs.
         signatures: what the commit's field of that name will be.
     """
 
     plan: Plan
     numbers: Mapping[WorkerId, Numbers]
     survivors: tuple[WorkerId, ...]
-    secrets: Secrets | None = None
+    secrets: Secrets = field(default_factory=Secrets)
     signatures: Mapping[WorkerId, str] | None = None
 
 

@@ -19,74 +19,47 @@ A member's session is fixed when the cohort closes: a worker that joins anew is 
 A member whose upload is complete stays in the sum even if it is lost later, unless it is expelled.
 
 Messages that are late, foreign or for another phase raise and change nothing; a repeated one is
-accepted and changes nothing. It appends nothing to the log: `outcome` says how the round ended.
-
-It is long because each phase ends in its own way, and what ends it stands in one place.
+accepted and changes nothing: which is which, `phases.py` says. A round appends nothing to the log:
+`outcome` says how it ended.
 """
 
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from common import canonical
-from common.documents import Abort, Algorithm, Answer, Numbers, Plan
-from common.errors import NotAMemberError, UnexpectedMessageError
+from common.documents import Abort, Algorithm, Answer, Plan
+from common.errors import UnexpectedMessageError
 from common.ids import RoundId, SessionId, WorkerId
 from common.rounds import AbortReason, LeaveReason, Phase
-from common.weight import check_numbers
+from common.weight.numbers import check_numbers
+from coordinator.cohort import RoundCohort
 from coordinator.ending import Ending
+from coordinator.phases import NEXT_PHASES, Step, check_taken
 from coordinator.ports import (
+    Abandoned,
+    Answered,
     Compute,
     Computed,
     ComputeFailed,
     Effect,
     End,
-    LeftOut,
-    Members,
+    Listed,
     Message,
     OpenSpool,
     Put,
+    Refused,
+    Revealed,
     Save,
     Seal,
+    Sealed,
     Send,
+    SpoolOpened,
     Table,
+    Uploaded,
 )
+from coordinator.saved_round import OPEN, SavedRound
 from coordinator.unmask import Unmasking, check_answer
-
-NEXT_PHASES: Final[Mapping[Phase, frozenset[Phase]]] = {
-    Phase.COLLECTING_OFFERS: frozenset({Phase.SHARE_KEYS}),
-    Phase.SHARE_KEYS: frozenset({Phase.COLLECT_MASKED, Phase.ABORTED}),
-    Phase.COLLECT_MASKED: frozenset({Phase.UNMASK, Phase.ENDING, Phase.ABORTED}),
-    Phase.UNMASK: frozenset({Phase.COMMITTED, Phase.ENDING, Phase.ABORTED}),
-    Phase.ENDING: frozenset({Phase.ABORTED}),
-    Phase.COMMITTED: frozenset(),
-    Phase.ABORTED: frozenset(),
-}
-
-OPEN: Final = "open"
-"""Field of the round table: the open round, a `SavedRound`."""
-
-OUTCOME: Final = "outcome"
-"""Field of the round table: seq of the record that ended its round."""
-
-
-@dataclass(frozen=True, slots=True)
-class SavedRound:
-    """What the store keeps of the open round: nothing that could take a mask off.
-
-    Args:
-        num_records: length of the log when the cohort closed; a round's outcome is not before it.
-        phase: a Phase's value.
-        numbers: of U2, once `share_keys` is over.
-        survivors: S, once the spool is sealed.
-    """
-
-    num_records: int
-    plan: Plan
-    phase: str
-    numbers: Mapping[str, Numbers]
-    survivors: tuple[WorkerId, ...]
 
 
 @dataclass(slots=True)
@@ -98,10 +71,6 @@ class Round:
         num_records: length of the log when the cohort closed.
         resolve_timeout_s: for `ending`.
         since_s: when the phase began, or what it waits for now.
-        members: who can still be in the sum.
-        left: who was left out, and why.
-        answers: of whoever sent one; from `collect_masked` on exactly those of U2.
-        sealed: what each sealed for the others, in the masked tier.
         survivors: S, once the spool is sealed.
         spool_open: uploads may lie in the spool.
         gone: members that `unmask` does not wait for: see `unmask.py`.
@@ -122,11 +91,7 @@ class Round:
     phase: Phase = Phase.COLLECTING_OFFERS
     since_s: float = 0.0
     deadline_s: float = math.inf
-    members: set[WorkerId] = field(default_factory=set)
-    left: dict[WorkerId, LeftOut] = field(default_factory=dict)
-    answers: dict[WorkerId, Answer] = field(default_factory=dict)
-    sealed: dict[WorkerId, Mapping[WorkerId, bytes]] = field(default_factory=dict)
-    uploaded: set[WorkerId] = field(default_factory=set)
+    cohort: RoundCohort = field(init=False)
     survivors: tuple[WorkerId, ...] = ()
     spool_open: bool = False
     gone: Collection[WorkerId] = ()
@@ -137,6 +102,10 @@ class Round:
     outcome: Computed | Abort | None = None
     blamed: WorkerId | None = None
     refused: bool = False
+
+    def __post_init__(self) -> None:
+        """Nobody has said anything yet."""
+        self.cohort = RoundCohort(self.plan)
 
     @classmethod
     def inherited(
@@ -152,20 +121,13 @@ class Round:
         return found
 
     @property
-    def numbers(self) -> dict[WorkerId, Numbers]:
-        """The numbers at close, of whoever sent them."""
-        return {worker: answer.numbers for worker, answer in self.answers.items()}
-
-    @property
     def would_fail_again(self) -> bool:
         """Whether, of what ended the round, the next one would find the same."""
-        if self.failed is None:
-            return False
-        match AbortReason(self.failed.reason):
+        match self.failed and AbortReason(self.failed.reason):
+            case None | AbortReason.STOPPED | AbortReason.COORDINATOR_RESTARTED:
+                return False
             case AbortReason.BELOW_THRESHOLD:
                 return self.refused
-            case AbortReason.STOPPED | AbortReason.COORDINATOR_RESTARTED:
-                return False
         return True
 
     @property
@@ -173,13 +135,31 @@ class Round:
         """The round's name."""
         return self.plan.round
 
+    @property
+    def step(self) -> Step:
+        """What it waits for."""
+        match self.phase:
+            case Phase.SHARE_KEYS:
+                return Step.ANSWERS
+            case Phase.COLLECT_MASKED:
+                return Step.UPLOADS if self.uploads_taken else Step.SPOOL
+            case Phase.UNMASK if not self.survivors:
+                return Step.LISTING
+            case Phase.UNMASK if self.unmasking is not None:
+                return Step.MASKED_SUM if self.unmasking.done else Step.SHARES
+            case Phase.UNMASK:
+                return Step.OPEN_SUM
+            case Phase.ENDING:
+                return Step.ABANDONS
+        return Step.NOTHING
+
     def waiting_for(self) -> tuple[WorkerId, ...]:
         """Return the members that the phase still waits for, sorted."""
         match self.phase:
             case Phase.SHARE_KEYS:
-                return tuple(sorted(self.members - self.answers.keys()))
+                return tuple(sorted(self.cohort.members - self.cohort.answers.keys()))
             case Phase.COLLECT_MASKED:
-                return tuple(sorted(self.members - self.uploaded))
+                return tuple(sorted(self.cohort.members - self.cohort.uploaded))
             case Phase.UNMASK if self.unmasking is not None:
                 return self.unmasking.waiting_for(self.gone)
             case Phase.ENDING if self.ending is not None:
@@ -190,21 +170,19 @@ class Round:
 
     def answer(self, worker: WorkerId, answer: Answer, sealed: Mapping[WorkerId, bytes]) -> None:
         """A member answered the plan."""
-        self._check_member(worker)
-        if (first := self.answers.get(worker)) is not None:
-            if (first, self.sealed[worker]) != (answer, sealed):
+        self.cohort.check(worker)
+        if (first := self.cohort.answers.get(worker)) is not None:
+            if (first, self.cohort.sealed[worker]) != (answer, sealed):
                 raise UnexpectedMessageError(f"{worker} has already sent another answer")
             return
-        if self.phase is not Phase.SHARE_KEYS:
-            raise UnexpectedMessageError(f"{worker} answers in {self.phase.value}")
+        self._check(Answered, worker)
         check_answer(self.plan, worker, answer, sealed)
         check_numbers(worker, answer.numbers, self.algorithm)
-        self.answers[worker], self.sealed[worker] = answer, sealed
+        self.cohort.answers[worker], self.cohort.sealed[worker] = answer, sealed
 
     def sign(self, worker: WorkerId, signature: bytes, now_s: float) -> tuple[Effect, ...]:
         """A survivor signed the list of survivors; with enough of them, shares are next."""
-        told = self._unmasking().sign(worker, signature)
-        if told is None:
+        if (told := self._revealing(Listed).sign(worker, signature)) is None:
             return ()
         self._wait(now_s, self.plan.key_timeout_s)
         return tuple(Send(self.sessions[w], told) for w in self.survivors)
@@ -213,41 +191,39 @@ class Round:
         self, worker: WorkerId, own: Mapping[WorkerId, bytes], mask: Mapping[WorkerId, bytes]
     ) -> None:
         """A survivor revealed its shares."""
-        self._unmasking().reveal(worker, own, mask)
+        self._revealing(Revealed).reveal(worker, own, mask)
 
     def abandon(self, worker: WorkerId, signature: bytes) -> None:
         """A member will never reveal a share."""
-        if self.ending is None:
-            raise UnexpectedMessageError(f"round {self.id} goes on: nothing is to be abandoned")
+        self._check(Abandoned, worker)
+        assert self.ending is not None  # or `TAKES` is wrong
         self.ending.abandon(worker, signature)
 
     def refuse(self, worker: WorkerId, rule: int, sentence: str) -> str:
         """A member will not take part; return that as a sentence."""
         why = f"refused by rule {rule}: {sentence}"
-        if (left := self.left.get(worker)) is not None and left.why == why:
+        if (left := self.cohort.left.get(worker)) is not None and left.why == why:
             return why
-        self._check_member(worker)
+        self.cohort.check(worker)
+        revealing = self.unmasking is not None  # an upload that is complete stays in the sum
+        self._check(Refused, worker, at_all=revealing or worker not in self.cohort.uploaded)
         if self.unmasking is not None:
             self.unmasking.refuse(worker, why)
-        elif worker in self.uploaded or self.phase in (Phase.UNMASK, Phase.ENDING):
-            raise UnexpectedMessageError(f"{worker} cannot refuse once its upload is complete")
         else:
-            self._leave_out(worker, LeaveReason.REFUSED, why)
+            self.cohort.leave_out(worker, LeaveReason.REFUSED, why)
         self.refused = True
         return why
 
     def upload(self, worker: WorkerId) -> None:
         """A member's upload is complete in the spool."""
-        self._check_member(worker)
-        if not self.uploads_taken:
-            raise UnexpectedMessageError(f"{worker} uploads before the members are known")
-        self.uploaded.add(worker)
+        self.cohort.check(worker)
+        self._check(Uploaded, worker)
+        self.cohort.uploaded.add(worker)
 
     def lose(self, worker: WorkerId, reason: LeaveReason, detail: str = "") -> None:
         """Wait no longer for a worker; an upload that is complete counts, unless it is expelled."""
-        sealed, expelled = bool(self.survivors), reason is LeaveReason.EXPELLED
-        if worker in self.members and not sealed and (expelled or worker not in self.uploaded):
-            self._leave_out(worker, reason, detail)
+        if not self.survivors:
+            self.cohort.lose(worker, reason, detail)
 
     def rejoin(self, worker: WorkerId, session: SessionId) -> tuple[Effect, ...]:
         """A member's stream was opened anew: send again what it may not have had."""
@@ -256,59 +232,58 @@ class Round:
         self.sessions[worker] = session  # whoever was left out may still hold work that is exposed
         if self.phase is Phase.ENDING:
             return (Send(session, End(self.id)),)
-        if worker not in self.members:
+        if worker not in self.cohort.members:
             return ()
         return tuple(Send(session, message) for message in self._missed(worker))
 
     def _missed(self, worker: WorkerId) -> tuple[Message, ...]:
-        if self.phase is Phase.SHARE_KEYS and worker not in self.answers:
-            return (self.plan,)
-        collecting = self.phase is Phase.COLLECT_MASKED and self.uploads_taken
-        if collecting and worker not in self.uploaded:
-            return (self._u2(worker),)
-        if self.phase is Phase.UNMASK and self.unmasking is not None:
-            return self.unmasking.missed(worker)
+        match self.step:
+            case Step.ANSWERS if worker not in self.cohort.answers:
+                return (self.plan,)
+            case Step.UPLOADS if worker not in self.cohort.uploaded:
+                return (self.cohort.u2(worker),)
+            case Step.SHARES | Step.MASKED_SUM if self.unmasking is not None:
+                return self.unmasking.missed(worker)
         return ()
 
     def open_uploads(self, now_s: float) -> tuple[Effect, ...]:
         """The spool takes uploads: tell the members; a repeated word of it changes nothing."""
-        if self.phase is not Phase.COLLECT_MASKED:
-            raise UnexpectedMessageError(f"no spool is to be opened in {self.phase.value}")
+        self._check(SpoolOpened)
         if self.uploads_taken:
             return ()
         self.uploads_taken = True
-        self.since_s, self.deadline_s = now_s, now_s + self.plan.upload_timeout_s
-        return tuple(Send(self.sessions[w], self._u2(w)) for w in self.answers if w in self.members)
+        self._wait(now_s, self.plan.upload_timeout_s)
+        u2 = (w for w in self.cohort.answers if w in self.cohort.members)
+        return tuple(Send(self.sessions[w], self.cohort.u2(w)) for w in u2)
 
     def seal(self, listing: tuple[WorkerId, ...], now_s: float) -> tuple[Effect, ...]:
         """The spool is sealed: S is who is in its listing and was not left out."""
-        if self.phase is not Phase.UNMASK:
-            raise UnexpectedMessageError(f"nothing is to be sealed in {self.phase.value}")
+        self._check(Sealed)
         if self.survivors:
             return ()
-        for worker in sorted(self.members - set(listing)):
-            self._leave_out(worker, LeaveReason.LATE_UPLOAD)
+        for worker in sorted(self.cohort.members - set(listing)):
+            self.cohort.leave_out(worker, LeaveReason.LATE_UPLOAD)
         if self._ends_below_threshold():
             return ()
-        self.survivors = tuple(sorted(self.members))
+        self.survivors = tuple(sorted(self.cohort.members))
         if not self.plan.masked:
             self.since_s = now_s
-            return (Save((self.saved(),)), Compute(self.plan, self.numbers, self.survivors))
-        self.unmasking = Unmasking(self.plan, self.answers, self.survivors)
+            return (Save((self.saved(),)), Compute(self.plan, self.cohort.numbers, self.survivors))
+        self.unmasking = Unmasking(self.plan, self.cohort.answers, self.survivors)
         self._wait(now_s, self.plan.key_timeout_s)
         told = ((w, m) for w in self.survivors for m in self.unmasking.missed(w))
         return (Save((self.saved(),)), *(Send(self.sessions[w], m) for w, m in told))
 
     def compute(self, event: Computed) -> None:
         """The sum became a version."""
-        self._check_computing()
+        self._check(Computed)
         if (event.commit.plan, event.commit.survivors) != (self.plan, self.survivors):
             raise AssertionError("the version of another plan, or of other members, was computed")
         self.phase, self.outcome = self._next(Phase.COMMITTED), event
 
     def fail(self, event: ComputeFailed) -> None:
         """The sum could not become a version."""
-        self._check_computing()
+        self._check(ComputeFailed)
         self.blamed = event.blamed
         self.abort(event.reason, event.detail)
 
@@ -316,7 +291,7 @@ class Round:
 
     def open(self, now_s: float) -> tuple[Effect, ...]:
         """Tell every member of the plan. Save `saved()` first."""
-        self.members = set(self.plan.roster)
+        self.cohort.members = set(self.plan.roster)
         self._enter(Phase.SHARE_KEYS, now_s, self.plan.key_timeout_s)
         return tuple(Send(self.sessions[w], self.plan) for w in self.plan.roster)
 
@@ -344,26 +319,25 @@ class Round:
             self._enter(Phase.UNMASK, now_s, math.inf)
             return (Save((self.saved(),)), Seal(self.id))  # the listing decides who was late
         for worker in late:
-            self._leave_out(worker, LeaveReason.LATE_ANSWER)
+            self.cohort.leave_out(worker, LeaveReason.LATE_ANSWER)
         if self._ends_below_threshold():
             return ()
-        self.answers = {w: self.answers[w] for w in sorted(self.members)}  # from here on, of U2
+        self.cohort.close()
         self.spool_open = True
         self._enter(Phase.COLLECT_MASKED, now_s, self.plan.upload_timeout_s)
         return (
             Save((self.saved(),)),
-            OpenSpool(self.id, tuple(self.answers), self.plan.bits, self.plan.fragment),
+            OpenSpool(self.id, tuple(self.cohort.answers), self.plan.bits, self.plan.fragment),
         )
 
     def _unmask(self, now_s: float) -> tuple[Effect, ...]:
         """Compute, once enough shares are there; abort, once they cannot be, or at the deadline."""
         if self.unmasking is None or self.unmasking.done:
             return ()
-        secrets = self.unmasking.secrets()
-        if secrets is not None:
+        if (secrets := self.unmasking.secrets()) is not None:
             self._wait(now_s, math.inf)
             signatures = self.unmasking.signed
-            return (Compute(self.plan, self.numbers, self.survivors, secrets, signatures),)
+            return (Compute(self.plan, self.cohort.numbers, self.survivors, secrets, signatures),)
         if now_s >= self.deadline_s or self.unmasking.hopeless(self.gone):
             self.abort(*self.unmasking.complaint(self.gone))
         return ()
@@ -395,24 +369,18 @@ class Round:
     def saved(self) -> Put:
         """Return what the store is to keep."""
         u2_is_known = self.phase is not Phase.SHARE_KEYS
-        numbers = {str(w): n for w, n in self.numbers.items()} if u2_is_known else {}
+        numbers = {str(w): n for w, n in self.cohort.numbers.items()} if u2_is_known else {}
         state = SavedRound(self.num_records, self.plan, self.phase.value, numbers, self.survivors)
         return Put(Table.ROUND, OPEN, canonical.encode(state))
-
-    # ----------------------------------------------------------------------------------------------
 
     def _next(self, phase: Phase) -> Phase:
         if phase not in NEXT_PHASES[self.phase]:
             raise AssertionError(f"{self.phase} -> {phase}")
         return phase
 
-    def _u2(self, worker: WorkerId) -> Members:
-        sealed = {w: self.sealed[w][worker] for w in self.answers if worker in self.sealed[w]}
-        return Members(self.id, self.answers, sealed)
-
-    def _unmasking(self) -> Unmasking:
-        if self.unmasking is None or self.phase is not Phase.UNMASK:
-            raise UnexpectedMessageError(f"nothing is revealed in {self.phase.value}")
+    def _revealing(self, event: type) -> Unmasking:
+        self._check(event)
+        assert self.unmasking is not None  # or `TAKES` is wrong
         return self.unmasking
 
     def _enter(self, phase: Phase, now_s: float, timeout_s: float) -> None:
@@ -422,25 +390,11 @@ class Round:
     def _wait(self, now_s: float, timeout_s: float) -> None:
         self.since_s, self.deadline_s = now_s, now_s + timeout_s
 
-    def _leave_out(self, worker: WorkerId, reason: LeaveReason, detail: str = "") -> None:
-        self.members.discard(worker)
-        self.uploaded.discard(worker)
-        self.left[worker] = LeftOut(self.id, worker, reason, detail)
-
     def _ends_below_threshold(self) -> bool:
-        if self.failed is None and len(self.members) < self.plan.threshold:
-            left = "; ".join(f"{w}: {left.why}" for w, left in sorted(self.left.items()))
-            detail = f"members left: {len(self.members)}, needed: {self.plan.threshold} ({left})"
-            self.abort(AbortReason.BELOW_THRESHOLD, detail)
+        if shortage := self.cohort.shortage():
+            self.abort(AbortReason.BELOW_THRESHOLD, shortage)
         return self.failed is not None
 
-    def _check_member(self, worker: WorkerId) -> None:
-        if worker not in self.members:
-            left = self.left.get(worker)
-            why = "it is not in the plan" if left is None else left.why
-            raise NotAMemberError(f"{worker} has no part in round {self.id}: {why}")
-
-    def _check_computing(self) -> None:
-        revealing = self.unmasking is not None and not self.unmasking.done
-        if not self.survivors or revealing or self.phase is not Phase.UNMASK:
-            raise UnexpectedMessageError(f"nothing is being computed in {self.phase.value}")
+    def _check(self, event: type, worker: WorkerId | None = None, *, at_all: bool = True) -> None:
+        step = self.step if at_all else Step.NOTHING
+        check_taken(event, step, worker=worker, phase=self.phase.value, round=self.id)

@@ -75,7 +75,8 @@ from coordinator.ports import (
     Uploaded,
 )
 from coordinator.rollback import PendingRollback
-from coordinator.round import OPEN, OUTCOME, Round
+from coordinator.round import Round
+from coordinator.saved_round import OPEN, OUTCOME
 from coordinator.status import Status, status_of
 
 
@@ -158,7 +159,7 @@ class Run:
         if not self._started:
             raise AssertionError("nothing is decided before `start`")
         if self._ledger.head.stopped:
-            return self._after_the_end(event, now_s)
+            return self._lifecycle.after_the_end(event, now_s)
         return (*self._apply(event, now_s), *self._pass_time(now_s))
 
     def status(self, now_s: float) -> Status:
@@ -379,7 +380,7 @@ class Run:
             effects += _saves(left)
             effects.append(Note("lost", f"{member.worker}: {silence}", member.worker))
         if self._round is not None:
-            effects += self._round.advance(now_s, self._gone(self._round))
+            effects += self._round.advance(now_s, self._membership.gone(self._round.plan.offers))
             if self._round.outcome is not None:
                 effects += self._concluded(self._round, self._round.outcome, now_s)
         left_out = self._backoff.left_out(now_s)
@@ -408,7 +409,7 @@ class Run:
         else:
             told = self._ledger.commit(outcome, now_s, *changes)
             self._backoff.committed(over.survivors)
-        told += tuple(left for _, left in sorted(over.left.items()))
+        told += tuple(left for _, left in sorted(over.cohort.left.items()))
         return (*told, DropSpool(over.id)) if over.spool_open else told
 
     def _at_boundary(self, is_due: bool, now_s: float) -> tuple[Effect, ...]:
@@ -463,19 +464,6 @@ class Run:
             effects += _sends(member, drain)
         return (*effects, Finish(self._ledger.head.stopped))
 
-    def _after_the_end(self, event: Event, now_s: float) -> tuple[Effect, ...]:
-        match event:
-            case Joined():
-                drain = Dismiss(finished=True, reason=self._ledger.head.stopped)
-                return (Send(event.session, drain),)
-            case Evaluated():  # of the last version, most likely
-                return self._lifecycle.evaluate(event.evaluation, now_s)
-            case Operated(command=Command.STOP):
-                return (Finish(self._ledger.head.stopped),)
-            case RollbackAsked():
-                raise UnexpectedMessageError(f"the run is over: {self._ledger.head.stopped}")
-        return ()
-
     def _round_of(self, round_id: RoundId) -> Round:
         if self._round is None or self._round.id != round_id:
             raise UnknownRoundError(
@@ -483,14 +471,8 @@ class Run:
             )
         return self._round
 
-    def _gone(self, open_round: Round) -> frozenset[WorkerId]:
-        """Return the members that are not live as the process that made their offer."""
-        there = {(m.worker, m.boot) for m in self._membership.live()}
-        offers = open_round.plan.offers
-        return frozenset(o.worker for o in offers if (o.worker, o.boot) not in there)
-
     def _in_round(self, member: Member) -> bool:
-        return self._round is not None and member.worker in self._round.members
+        return self._round is not None and member.worker in self._round.cohort.members
 
     def _leave_open_work(
         self, worker: WorkerId, reason: LeaveReason, detail: str = ""

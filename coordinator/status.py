@@ -266,6 +266,6 @@ def _worker(
 def _worker_state(member: Member, offers: Offers, open_round: Round | None) -> str:
     if not member.live:
         return "lost"
-    if open_round is not None and member.worker in open_round.members:
+    if open_round is not None and member.worker in open_round.cohort.members:
         return f"in round: {open_round.phase.value}"
     return "offered" if member.worker in offers else "training"

@@ -10,7 +10,6 @@ fifth, what members of masked rounds let out (`eavesdropper.py`).
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from common.arrays import F32
 from common.chain import advance, genesis_version
 from common.documents import Genesis, Record
 from common.ids import Digest
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.kept.log_store import LogStore
 from services.disk.data_store import DataStore
 from simulator.coordinator import SNAPSHOT_EVERY, SimulatedCoordinator
@@ -32,7 +32,7 @@ _MAX_TASKS: Final = 12
 
 def violations(
     genesis: Genesis,
-    root: Path,
+    files: CoordinatorFiles,
     leader: SimulatedCoordinator,
     workers: list[SimulatedWorker],
     aggregates: dict[Digest, bytes],
@@ -41,15 +41,15 @@ def violations(
     """Yield what is broken, as sentences.
 
     Args:
-        root: the coordinator's folder.
+        files: what the coordinator keeps.
         aggregates: every aggregate file that a commit named, kept since.
         left_behind: rounds that may be in the spool although no round is open.
     """
-    log = LogStore(root / "log", canonical.digest(genesis))
+    log = LogStore(files.log, canonical.digest(genesis))
     log.load()  # raises where a record is missing or does not follow
     records = [canonical.decode(content, Record) for content in log.records()]
     yield from _log(records)
-    data = DataStore(root / "data")
+    data = DataStore(files.data)
     sums = Sums(genesis, workers)
     yield from _replay(genesis, records, data, aggregates, sums)
     yield from sums.violations(records)
@@ -60,7 +60,7 @@ def violations(
             yield f"(iii) {worker.name} takes version {records[-1].version} for another"
         yield from steps(worker, records, sums.local(worker))
         yield from _worker_files(worker)
-    yield from _coordinator_files(root, leader, len(workers), left_behind)
+    yield from _coordinator_files(files, leader, len(workers), left_behind)
 
 
 def _log(records: list[Record]) -> Iterator[str]:
@@ -143,16 +143,16 @@ def _worker_files(worker: SimulatedWorker) -> Iterator[str]:
 
 
 def _coordinator_files(
-    root: Path, leader: SimulatedCoordinator, num_workers: int, left_behind: int
+    files: CoordinatorFiles, leader: SimulatedCoordinator, num_workers: int, left_behind: int
 ) -> Iterator[str]:
-    spooled = sorted(p.name for p in (root / "spool").iterdir())
+    spooled = sorted(p.name for p in files.spool.iterdir())
     if len(spooled) > left_behind:
         yield f"(vi) the spool keeps {', '.join(spooled)}"
     kept_versions, per_version, num_aggregates = 4, 4, 2 * SNAPSHOT_EVERY
-    num_files = sum(1 for _ in (root / "data").iterdir())
+    num_files = sum(1 for _ in files.data.iterdir())
     if num_files > kept_versions * per_version + num_aggregates:
         yield f"(vi) the coordinator keeps {num_files} data files"
-    if drafts := [p.name for p in (root / "log").iterdir() if p.name.startswith(".")]:
+    if drafts := [p.name for p in files.log.iterdir() if p.name.startswith(".")]:
         yield f"(vi) the log keeps {len(drafts)} drafts"
     if len(leader.sessions) != num_workers:
         yield f"(vi) {len(leader.sessions)} sessions are open, of {num_workers} workers"

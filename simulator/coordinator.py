@@ -40,6 +40,7 @@ from services import __version__
 from services.coordinator.bulk import BulkService, Outbox
 from services.coordinator.commit import Computer
 from services.coordinator.driver import Driver
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.kept.log_store import LogStore
 from services.coordinator.kept.spool import Spool
 from services.coordinator.leading import Leading
@@ -167,7 +168,6 @@ class SimulatedCoordinator:
     ) -> None:
         self.host = host
         self._genesis = genesis
-        self._root = root
         self._rng = rng
         self._serving = serving
         self._watch = watch
@@ -175,8 +175,9 @@ class SimulatedCoordinator:
         self._commit_s = commit_s
         self._now_s = asyncio.get_running_loop().time
         self._store = _Store(server, host.name, self._now_s)
-        self._spool = Spool(root / "spool")
-        self._data = DataStore(root / "data")
+        self._files = CoordinatorFiles(root)
+        self._spool = Spool(self._files.spool)
+        self._data = DataStore(self._files.data)
         self.core: Run
         self.driver: Driver
         self.tail: LogTail
@@ -185,7 +186,7 @@ class SimulatedCoordinator:
     async def run(self) -> None:
         """Wait for the lease, take the lead, and serve until it is lost or the run is over."""
         await wait_for_lease(self._store, LEASE_S)
-        commit_log = LogStore(self._root / "log", canonical.digest(self._genesis))
+        commit_log = LogStore(self._files.log, canonical.digest(self._genesis))
         opened = OpenStore(self._store, revive=lambda: None)
         resilient = ResilientStore(opened, LEASE_S, commit_log.ends_with_ours, now_s=self._now_s)
         leading = _Leading(
@@ -193,7 +194,7 @@ class SimulatedCoordinator:
             name=self.host.name,
             store=resilient,
             commit_log=commit_log,
-            spool=Spool(self._root / "spool"),
+            spool=Spool(self._files.spool),
             snapshot_every=SNAPSHOT_EVERY,
             timings=self._timings,
             new_round_id=lambda: RoundId(f"{self._rng.getrandbits(128):032x}"),
@@ -207,7 +208,7 @@ class SimulatedCoordinator:
         )
         self.core, self.driver = leading.core, leading.driver
         self.tail, self.sessions = leading.tail, leading.sessions
-        computer = Computer(self._genesis, Spool(self._root / "spool"), self._data, _Inline())
+        computer = Computer(self._genesis, Spool(self._files.spool), self._data, _Inline())
         bulk = _Child("bulk", self._bulk_order)
         commit = _Child("commit", computer.work)
         admission = Admission(

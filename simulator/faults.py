@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from common.weight import threshold
+from common.thresholds import round_threshold
 from simulator.liar import KINDS
 from simulator.runs import algorithm_of, num_workers
 
@@ -228,7 +228,7 @@ def may_lose_one(seed: int) -> bool:
     """Return whether a masked round of a history can do without a member."""
     a = algorithm_of(seed)
     most = min(num_workers(seed), a.max_cohort)
-    return a.masked and threshold(most, a) < most
+    return a.masked and round_threshold(most, a) < most
 
 
 def _aimed(rng: random.Random, seed: int) -> tuple[Fault, ...]:

@@ -35,6 +35,7 @@ from coordinator.plan import Timings
 from coordinator.ports import Append, Effect
 from protos.v1 import session_pb2
 from services.config.soundness import refuse_unsound
+from services.coordinator.kept.files import CoordinatorFiles
 from services.disk.data_store import DataStore
 from services.observe.metrics.worker import WorkerMetrics, WorkerPhase
 from services.process.exit_status import Exit
@@ -96,7 +97,7 @@ class _Learning:
         self, run: LearningRun, root: Path, rng: random.Random, said: Callable[[Record], None]
     ) -> None:
         self._run, self._root, self._rng, self._said = run, root, rng, said
-        store = DataStore(root / "coordinator" / "data")
+        store = DataStore(CoordinatorFiles(root / "coordinator").data)
         self._genesis = make_genesis(
             run=RUN,
             seed=run.seed,

@@ -68,7 +68,7 @@ class Network:
     """
 
     rng: random.Random
-    said: Callable[[WorkerId, session_pb2.ConnectResponse], None]
+    said: Callable[[WorkerId, session_pb2.ConnectResponse], None] = _nothing
     heard: Callable[[WorkerId, str, session_pb2.ConnectRequest], None] = _nothing
     uploads: Callable[[WorkerId, str, RoundId, list[tuple[int, bytes]]], None] = _nothing
     latency_s: tuple[float, float] = _LATENCY_S

@@ -19,11 +19,6 @@ def schema_of(num: int) -> ModelSchema:
     return ModelSchema((counts,), (TensorSpec("averaged", (NUM_VALUES,)),))
 
 
-def record_path(root: Path, seq: int) -> Path:
-    """Return where the log keeps a record."""
-    return root / "log" / f"{seq:012d}.json"
-
-
 def records_of(log: Path) -> list[Record]:
     """Return what stands in a log's folder."""
     return [canonical.decode(p.read_bytes(), Record) for p in sorted(log.glob("*.json"))]

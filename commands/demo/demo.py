@@ -32,6 +32,7 @@ from common.errors import ConfigError
 from common.foreign import boundary
 from services.config.names import check_name
 from services.config.places import check_folder
+from services.coordinator.kept.files import METRICS, RESULT
 from services.disk.files import keep_files_private
 from services.observe.amounts import EGRESS_DOLLARS_PER_GB
 from services.observe.progress import Outlet, outlet, shown
@@ -42,7 +43,7 @@ JOIN_S: Final = 60.0
 """How long workers may take to join until the demo says who has not, and why."""
 
 _PLAIN_LINE_EVERY_S: Final = 5.0
-_RESULTS: Final = ("result.json", "metrics.jsonl")
+_RESULTS: Final = (RESULT, METRICS)
 
 
 def main(
@@ -169,7 +170,7 @@ def _collect(folder: Path, *, keep: bool) -> None:
 
 
 def _summary(folder: Path) -> Iterator[str]:
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     yield ""
     yield f"{result['versions']} versions in {result['seconds']:.0f} s"
     if result["loss_nats"] is not None:

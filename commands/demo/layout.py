@@ -23,6 +23,7 @@ from common.errors import ConfigError
 from services.config import yaml_file
 from services.config.addresses import joined, parsed
 from services.config.settings import load_run
+from services.coordinator.kept.files import CoordinatorFiles
 from services.disk.files import make_private_folder
 from services.trust.authority import MEMBERS, NOT_FOR_HOLDERS, Holder, init_federation
 from services.trust.identity import Role
@@ -123,6 +124,11 @@ class Layout:
         """Return the folder in which a process keeps its state."""
         inside = self.folder if name in (COORDINATOR, EVALUATOR) else self.folder / "workers"
         return inside / name
+
+    @property
+    def coordinator(self) -> CoordinatorFiles:
+        """What the coordinator keeps."""
+        return CoordinatorFiles(self.state(COORDINATOR))
 
     def write(self) -> None:
         """Write texts, certificates and settings.

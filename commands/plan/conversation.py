@@ -28,7 +28,7 @@ from common.documents import (
 )
 from common.ids import Digest, RoundId, WorkerId
 from common.rate import lr_sum_bounds
-from common.weight import threshold
+from common.thresholds import round_threshold
 from coordinator.ports import Members as Listed
 from coordinator.ports import Pace, Survivors
 from protos.v1 import session_pb2
@@ -217,7 +217,7 @@ def _plan(genesis: Genesis, offers: tuple[Offer, ...]) -> Plan:
         digest=_DIGEST,
         fragment=0,
         bits=a.codec.bits,
-        threshold=threshold(num, a),
+        threshold=round_threshold(num, a),
         live_speed=_SPEED * num,
         num_live=num,
         hours=12.345678901234567,

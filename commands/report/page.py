@@ -14,11 +14,12 @@ from commands.report.configuration import configuration
 from commands.report.learning import learning
 from commands.report.markup import document, el
 from commands.report.parts import coded, plural
-from commands.report.run_folder import METRICS, RESULT, RunData
+from commands.report.run_folder import RunData
 from commands.report.summary import final_table, header, headline, privacy
 from commands.report.timeline import rounds, workers
 from commands.report.traffic import cost, traffic
 from services import __version__
+from services.coordinator.kept.files import METRICS, RESULT
 
 _STYLE: Final = Path(__file__).with_name("page.css")
 

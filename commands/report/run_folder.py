@@ -16,9 +16,8 @@ from common import canonical
 from common.documents import Genesis
 from common.errors import ConfigError
 from services.config.genesis_file import load_genesis
+from services.coordinator.kept.files import CoordinatorFiles
 
-RESULT: Final = "result.json"
-METRICS: Final = "metrics.jsonl"
 GENESIS: Final = "genesis.json"
 
 _COORDINATOR: Final = "coordinator"
@@ -184,11 +183,11 @@ def read_run(folder: Path, genesis: Path | None = None) -> RunData:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; name a run's folder, such as runs/demo")
-    place = folder
-    if not (folder / RESULT).is_file() and (folder / _COORDINATOR / RESULT).is_file():
-        place = folder / _COORDINATOR  # a local run that was interrupted
-    result = _result(place / RESULT)
-    lines = _Lines(place / METRICS)
+    files, inside = CoordinatorFiles(folder), CoordinatorFiles(folder / _COORDINATOR)
+    if not files.result.is_file() and inside.result.is_file():
+        files = inside  # a local run that was interrupted
+    result = _result(files.result)
+    lines = _Lines(files.metrics)
     for line in lines.read():
         lines.add(line)
     lines.measure(result)  # the last one may have come after the last line
@@ -196,7 +195,7 @@ def read_run(folder: Path, genesis: Path | None = None) -> RunData:
     document = None if path is None else load_genesis(path)
     if document is not None and document.run != result.run:
         raise ConfigError(
-            f"{path}: the genesis of run {document.run!r}, but {place / RESULT} is of run "
+            f"{path}: the genesis of run {document.run!r}, but {files.result} is of run "
             f"{result.run!r}; name the run's own file with --genesis"
         )
     return RunData(

@@ -11,20 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from commands.genesis import DATA
 from commands.report.run_folder import kept_genesis
 from common import canonical
 from common.canonical import MAX_DOCUMENT_BYTES
 from common.documents import Genesis, Record, Version
 from common.errors import ConfigError, DamagedDataError, MalformedDocumentError
 from common.ids import Digest, is_digest
-from services.config.genesis_file import load_genesis
+from services.config.genesis_file import first_files, load_genesis
+from services.coordinator.kept.files import DATA, LOG, CoordinatorFiles
 from services.coordinator.kept.log_store import last_seq, record_path
 from services.disk.data_store import DataStore
 from services.disk.files import storage_errors
 from services.disk.small_file import read_small
-
-LOG: Final = "log"
 
 _COORDINATOR: Final = "coordinator"
 _CA: Final = Path("certs", "ca.pem")
@@ -35,12 +33,12 @@ class KeptRun:
     """See the module docstring.
 
     Args:
-        place: the folder of log and data.
+        files: log and data.
         ca: the federation's CA certificate beside it; None where there is none.
         first: folders beside the log's own data that may hold version 0.
     """
 
-    place: Path
+    files: CoordinatorFiles
     genesis: Genesis
     ca: Path | None
     first: tuple[Path, ...]
@@ -48,11 +46,11 @@ class KeptRun:
     @property
     def data(self) -> Path:
         """The folder of files by digest."""
-        return self.place / DATA
+        return self.files.data
 
     def num_records(self) -> int:
         """Return how long the log is, by the number of its last record."""
-        return last_seq(self.place / LOG) + 1
+        return last_seq(self.files.log) + 1
 
     def record(self, seq: int) -> Record:
         """Return a record; whether it follows is not asked here.
@@ -60,7 +58,7 @@ class KeptRun:
         Raises:
             DamagedDataError: it is missing, or is none; names the file.
         """
-        path = record_path(self.place / LOG, seq)
+        path = record_path(self.files.log, seq)
         try:
             return canonical.decode(read_small(path, MAX_DOCUMENT_BYTES), Record)
         except FileNotFoundError:
@@ -89,19 +87,22 @@ def find_run(folder: Path, genesis: Path | None) -> KeptRun:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; name a coordinator's data_dir, or a copy")
-    place = next((p for p in (folder, folder / _COORDINATOR) if (p / LOG).is_dir()), None)
-    if place is None or not (place / DATA).is_dir():
+    places = map(CoordinatorFiles, (folder, folder / _COORDINATOR))
+    files = next((f for f in places if f.log.is_dir()), None)
+    if files is None or not files.data.is_dir():
         raise ConfigError(
             f"{folder} holds no {LOG} and {DATA}: name a coordinator's data_dir, a copy of it, or "
             "the folder of a demo that ran with --keep; a worker's folder has no log"
         )
+    place = files.folder
     path = genesis or kept_genesis(place) or kept_genesis(folder)
     if path is None:
         raise ConfigError(f"{folder}: no genesis.json there or beside it; name it with --genesis")
     beside = (folder, place, place.parent)
     ca = next((p / _CA for p in beside if (p / _CA).is_file()), None)
-    first = dict.fromkeys((path.parent / DATA, place.parent / "genesis" / DATA))
-    return KeptRun(place, load_genesis(path), ca, tuple(p for p in first if p.is_dir()))
+    made = place.parent / "genesis" / path.name
+    first = dict.fromkeys(map(first_files, (path, made)))
+    return KeptRun(files, load_genesis(path), ca, tuple(p for p in first if p.is_dir()))
 
 
 class Files:

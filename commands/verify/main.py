@@ -94,7 +94,8 @@ def _admitted(run: KeptRun, ca: Path | None, pins: Path | None, role: Role) -> A
         return _nobody
     if (authority := ca or run.ca) is None:
         raise ConfigError(
-            f"{run.place}: no certs/ca.pem in it or beside it; name the federation's with --ca"
+            f"{run.files.folder}: no certs/ca.pem in it or beside it; name the federation's with "
+            "--ca"
         )
     now = datetime.datetime.now
     return PinnedMembers(run.genesis.run, authority, pins, lambda: now(datetime.UTC), role).ever

@@ -1,1 +1,1 @@
-"""Adds up the survivors' uploads, plain or masked."""
+"""Adds up the survivors' uploads: one way per privacy tier (`summing.py`)."""

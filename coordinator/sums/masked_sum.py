@@ -1,4 +1,4 @@
-"""Adds the survivors' masked uploads, and takes the masks off their sum: never off one of them.
+"""The `masked` tier: adds the uploads, and takes the masks off their sum: never off one of them.
 
 One shard at a time: its memory does not grow with the model (side values and tags do) or with the
 cohort. What comes out is what `aggregate.py` makes of the same updates in the tls tier, and the
@@ -28,6 +28,7 @@ from common.shards import (
     unpack_side_values,
     unpack_tags,
 )
+from common.terms import Terms
 from coordinator.ports import Secrets
 
 
@@ -47,27 +48,20 @@ def sum_masks(plan: Plan, secrets: Secrets) -> Masks:
     return remaining_masks(Ring(plan.bits), own, pairs)
 
 
-def masked_aggregate(
-    layout: PayloadLayout,
+def masked_sum(
+    terms: Terms,
+    plan: Plan,
+    secrets: Secrets,
     uploads: Mapping[WorkerId, ReadBytes],
-    masks: Masks,
-    tagger: Tagger,
-    energy_cap: int,
     write: Callable[[bytes], None],
 ) -> SideValues:
-    """Write the aggregate in order of its bytes; return the summed side values.
-
-    Args:
-        layout: of the round, with tags.
-        uploads: by survivor, (offset, length) -> bytes of its spooled payload.
-        masks: what the survivors' masks sum up to.
-        tagger: of the public seed.
-        energy_cap: the largest z_B of one member.
-        write: appends to the aggregate file.
+    """Do as `Summing` says: the secrets take the masks off the sum.
 
     Raises:
         BadUpdateError: names the shard; what was written is to be thrown away.
     """
+    layout, masks = terms.layout, sum_masks(plan, secrets)
+    tagger = Tagger(layout, (bytes.fromhex(secrets.context),))
     tags = _summed_tags(layout, uploads, masks)
     content = _summed_side_values(layout, uploads, masks)
     for shard in layout.side_shards:
@@ -76,7 +70,9 @@ def masked_aggregate(
     most = len(uploads)
     _check(side.loss_2_20 <= most * MAX_LOSS_2_20, f"the losses sum up to {side.loss_2_20}")
     _check(side.clipped <= most, f"{side.clipped} of {most} updates are clipped")
-    _check(int(energy.max()) <= most * energy_cap, "a block's energy is beyond its cap")
+    _check(
+        int(energy.max()) <= most * terms.scales.energy_cap, "a block's energy is beyond its cap"
+    )
     ring = Ring(layout.bits)
     for shard in range(layout.num_data_shards):
         offset, length = layout.shard(shard)

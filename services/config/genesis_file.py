@@ -12,6 +12,11 @@ MOST_BYTES: Final = 64 * 10**6
 """Hundreds of thousands of parameters' names and shapes."""
 
 
+def first_files(path: Path) -> Path:
+    """Return the folder beside a genesis.json in which the first version's files lie."""
+    return path.parent / "data"
+
+
 def load_genesis(path: Path) -> Genesis:
     """Return the genesis in the file.
 

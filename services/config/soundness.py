@@ -2,7 +2,7 @@
 
 Each rule is one `if` under `complaints`; its sentence begins with the setting's path in run.yaml.
 Words and ranges are those of `common/constants.py`; the other limits follow from the formulas in
-`common/weight.py` and the codecs. It changes nothing and never repairs a setting.
+`common/weight/` and the codecs. It changes nothing and never repairs a setting.
 """
 
 from collections.abc import Collection, Iterator
@@ -16,8 +16,7 @@ from common.constants import Range, values
 from common.documents import TIERS, Algorithm, Stop
 from common.errors import ConfigError
 from common.scales import levels
-from common.thresholds import min_cohort
-from common.weight import threshold
+from common.thresholds import min_cohort, round_threshold
 
 _RING_BITS: Final = (4, 8, 12, 16)
 _EXACT_BITS: Final = {"float32": Float32.bits, "topk": TopK.bits}
@@ -201,7 +200,7 @@ def _cohort(a: Algorithm, num_workers: int | None, num_organisations: int | None
             f"algorithm.min_cohort: {a.min_cohort} is above max_cohort {a.max_cohort}: no round "
             "could ever open"
         )
-    if threshold(a.max_cohort, a) > a.max_cohort:
+    if round_threshold(a.max_cohort, a) > a.max_cohort:
         yield (
             f"algorithm.colluding: with {a.colluding} colluding workers not even all of max_cohort "
             f"{a.max_cohort} are enough: raise max_cohort to at least {a.colluding + 1}"
@@ -240,7 +239,7 @@ def _share_cap(a: Algorithm) -> Iterator[str]:
         )
         return
     sizes = range(a.min_cohort, a.max_cohort + 1)
-    others = (threshold(k, a) - 1 - a.colluding for k in sizes)
+    others = (round_threshold(k, a) - 1 - a.colluding for k in sizes)
     fewest = next((n for n in others if n >= 1), None)
     if fewest is not None and a.max_share / (1 - a.max_share) * fewest < 1:
         yield (

@@ -42,6 +42,7 @@ from protos.v1 import bulk_pb2
 from services.config.settings import CoordinatorSettings
 from services.coordinator.calls import Calls, StreamLimits
 from services.coordinator.kept.compressed_files import CompressedFiles
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import Carried, Drain, Drained, Serving
 from services.coordinator.start import begin_child, listen, settle
@@ -241,15 +242,15 @@ class BulkService:
 
 def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     """Serve until control ends."""
-    limits = settings.limits
+    limits, files = settings.limits, CoordinatorFiles(settings.data_dir)
     spool = Spool(
-        settings.data_dir / "spool",
+        files.spool,
         max_bytes=limits.max_spool_bytes,
         spare_bytes=limits.spare_disk_bytes,
     )
     members = MemberList(settings.members, genesis.run)
     outbox = Outbox(line)
-    store = DataStore(settings.data_dir / "data")
+    store = DataStore(files.data)
     streams = StreamLimits(limits.num_streams, limits.max_streams_per_member, limits.stall_s)
     service = BulkService(spool, store, members, outbox, streams)
     num_threads = streams.streams + _SPARE_THREADS

@@ -11,15 +11,14 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final
 
 from common import canonical
-from common.arrays import ReadBytes
 from common.chain import advance
 from common.codec.dense import Dense
-from common.documents import Commit, Genesis, Plan, SideValues, Version
+from common.documents import Commit, Genesis, Version
 from common.errors import (
     BadCommitError,
     BadNumbersError,
@@ -30,24 +29,16 @@ from common.errors import (
     StorageFullError,
     ToldToEndError,
 )
-from common.ids import Digest, RoundId, WorkerId
+from common.ids import Digest, RoundId
 from common.rounds import AbortReason
-from common.secagg.tags import Tagger
 from common.shards import unpack_energy
 from common.terms import Terms, round_terms
-from coordinator.ports import (
-    Compute,
-    Computed,
-    ComputeFailed,
-    Restored,
-    RestoreFailed,
-    Secrets,
-)
-from coordinator.sums.aggregate import aggregate
-from coordinator.sums.masked_sum import masked_aggregate, sum_masks
+from coordinator.ports import Compute, Computed, ComputeFailed, Restored, RestoreFailed
 from coordinator.sums.saturation import expected_saturation
+from coordinator.sums.summing import SUMMING
 from services.coordinator.kept.compressed_files import CompressedFiles
 from services.coordinator.kept.fence import Fence
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
     Collect,
@@ -159,10 +150,8 @@ class Computer:
                 for w in order.survivors
             }
             writer = open_files.enter_context(self._store.writer())
-            if order.secrets is None:
-                side = aggregate(terms, uploads, writer.append)
-            else:
-                side = self._unmasked(terms, order.plan, order.secrets, uploads, writer.append)
+            add_up = SUMMING[order.plan.tier]
+            side = add_up(terms, order.plan, order.secrets, uploads, writer.append)
             aggregate_bytes = writer.length
             aggregate_digest = writer.commit()
         sum_s = time.monotonic() - start_s
@@ -193,19 +182,6 @@ class Computer:
         offset = layout.num_blocks * layout.aggregate_block_bytes(num_survivors)
         content = self._store.read_slice(commit.aggregate, offset, layout.energy_bytes)
         return expected_saturation(unpack_energy(content), num_survivors, codec.reach)
-
-    def _unmasked(
-        self,
-        terms: Terms,
-        plan: Plan,
-        secrets: Secrets,
-        uploads: Mapping[WorkerId, ReadBytes],
-        write: Callable[[bytes], None],
-    ) -> SideValues:
-        masks = sum_masks(plan, secrets)
-        tagger = Tagger(terms.layout, (bytes.fromhex(secrets.context),))
-        cap = terms.scales.energy_cap
-        return masked_aggregate(terms.layout, uploads, masks, tagger, cap, write)
 
     def _advance(
         self, base: Version, commit: Commit, note_step: Callable[[float], None] | None = None
@@ -264,11 +240,11 @@ def main() -> int:
     """Run as a child of control: `python -m services.coordinator.commit --fd N CONFIG`."""
     try:
         settings, genesis, line = begin_child("commit", RECEIVES)
-        store = DataStore(settings.data_dir / "data")
+        files = CoordinatorFiles(settings.data_dir)
+        store = DataStore(files.data)
         settle()
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="segment") as pool:
-            spool = Spool(settings.data_dir / "spool")
-            computer = Computer(genesis, spool, store, pool, line.send)
+            computer = Computer(genesis, Spool(files.spool), store, pool, line.send)
             serve(line, computer)
     except StaleLeaderError as e:
         log.error("%s", e)

@@ -43,6 +43,7 @@ from services.config.settings import CoordinatorSettings
 from services.config.soundness import loud
 from services.config.store_options import loud_options
 from services.coordinator.drain import END_S
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.kept.log_store import LogStore
 from services.coordinator.kept.spool import Spool
 from services.coordinator.leading import Leading
@@ -99,13 +100,13 @@ class Coordinator:
         )
         own = partial(check_own, settings.tls, genesis.run, (Role.COORDINATOR,))
         self._own = OwnCertificate(partial(fault_of, own))
-        self._totals = settings.data_dir / "totals.json"
+        self._files = files = CoordinatorFiles(settings.data_dir)
         self.reports = Reports()
-        self.reports.load(self._totals)
+        self.reports.load(files.totals)
         add_health(self.metrics.registry, process_health(settings.tls, settings.data_dir))
         self._observer = Observer(self.metrics, self.reports, time.monotonic)
         self._observer.listed(self.members.members.values())
-        commit_log = LogStore(settings.data_dir / "log", canonical.digest(genesis))
+        commit_log = LogStore(files.log, canonical.digest(genesis))
         timings = settings.timings
         self._store = ResilientStore(store, timings.leader_lease_s, commit_log.ends_with_ours)
         self._ended = threading.Event()
@@ -114,7 +115,7 @@ class Coordinator:
             name=f"{socket.gethostname()}-{os.getpid()}",
             store=self._store,
             commit_log=commit_log,
-            spool=Spool(settings.data_dir / "spool"),
+            spool=Spool(files.spool),
             snapshot_every=settings.snapshot_every,
             timings=Timings(
                 lease_s=timings.worker_lease_s,
@@ -211,12 +212,11 @@ class Coordinator:
 
     async def _watch(self) -> None:
         """Show the status to Prometheus, and append it to metrics.jsonl: each second, and last."""
-        path = self._settings.data_dir / "metrics.jsonl"
-        lines = await asyncio.to_thread(patiently, MetricsFile, path)
+        lines = await asyncio.to_thread(patiently, MetricsFile, self._files.metrics)
         try:
             while True:
                 self._observer.listed(self.members.members.values())
-                self.reports.save(self._totals)  # before it is shown: no count ever goes back
+                self.reports.save(self._files.totals)  # before it is shown: no count ever goes back
                 self._observer.status(self.look())
                 lines.append(self.status.line(time.time(), self._observer.rounds.take()))
                 await asyncio.sleep(1.0)
@@ -294,7 +294,8 @@ async def _lead(
             log.info("the run is over: %s", serving.result())
         else:
             serving.cancel()
-        patiently(write_result, settings.data_dir / "result.json", coordinator.status.result())
+        result = CoordinatorFiles(settings.data_dir).result
+        patiently(write_result, result, coordinator.status.result())
         return Exit.OVER if over else Exit.TOLD
     finally:
         await server.stop(grace=1.0)

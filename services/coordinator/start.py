@@ -14,10 +14,11 @@ from common.documents import Genesis, Version
 from common.errors import ConfigError
 from common.foreign import boundary
 from services.config.addresses import joined
-from services.config.genesis_file import load_genesis
+from services.config.genesis_file import first_files, load_genesis
 from services.config.places import await_ports, check_folder
 from services.config.settings import CoordinatorSettings, load_coordinator
 from services.config.soundness import refuse_unsound
+from services.coordinator.kept.files import CoordinatorFiles
 from services.disk.data_store import DataStore
 from services.disk.files import keep_files_private, make_private_folder
 from services.observe import logs
@@ -98,15 +99,16 @@ def import_version0(
     Raises:
         ConfigError: they are not there.
     """
-    store = DataStore(settings.data_dir / "data")
-    log_folder = settings.data_dir / "log"
-    if store.has(genesis.version0) or (log_folder.is_dir() and any(log_folder.iterdir())):
+    files = CoordinatorFiles(settings.data_dir)
+    store = DataStore(files.data)
+    if store.has(genesis.version0) or (files.log.is_dir() and any(files.log.iterdir())):
         return
-    source = DataStore(settings.genesis.parent / "data")
+    folder = first_files(settings.genesis)
+    source = DataStore(folder)
     if not source.has(genesis.version0):
         raise ConfigError(
-            f"the first version's files are not in {settings.genesis.parent / 'data'}: keep the "
-            "folder that `crosscloud genesis` wrote beside genesis.json"
+            f"the first version's files are not in {folder}: keep the folder that "
+            "`crosscloud genesis` wrote beside genesis.json"
         )
     version = canonical.decode(source.read(genesis.version0, verify=True), Version)
     for digest in dict.fromkeys(version.blobs()):

@@ -19,7 +19,7 @@ from itertools import combinations
 from common.documents import Numbers, Plan
 from common.ids import Digest, WorkerId
 from common.thresholds import abandons_needed, words_needed
-from common.weight import influence
+from common.weight.weights import influence
 from simulator.explorer.facts import (
     Abandoned,
     Answered,

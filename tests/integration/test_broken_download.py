@@ -11,7 +11,6 @@ from threading import Event, Thread
 import pytest
 from typing_extensions import override
 
-from commands.demo.layout import COORDINATOR
 from common.ids import Digest
 from services.disk.data_store import DataStore, Writer
 from services.disk.files import Bytes, Draft
@@ -60,7 +59,7 @@ def coordinator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoneCoordi
 
 @pytest.fixture(scope="module")
 def digest(coordinator: LoneCoordinator) -> Digest:
-    data = coordinator.layout.state(COORDINATOR) / "data"
+    data = coordinator.layout.coordinator.data
     return DataStore(data).write(secrets.token_bytes(FILE_BYTES))
 
 

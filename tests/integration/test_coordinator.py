@@ -120,7 +120,7 @@ def test_a_name_taken_off_the_list_loses_its_open_upload(make_coordinator: Make)
             released.wait(60)
 
         upload = aws.shards.PushShards.future(held(), timeout=60)
-        spool = coordinator.layout.state(COORDINATOR) / "spool"
+        spool = coordinator.layout.coordinator.spool
         while not list(spool.glob("*/aws.part")):  # it is let in; the test's time-out is the limit
             assert not upload.done()
         listed = yaml.safe_load(members.read_text())

@@ -19,6 +19,8 @@ import pytest
 
 from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR
 from commands.demo.processes import LocalProcess
+from services.coordinator.kept.files import CoordinatorFiles
+from services.coordinator.kept.log_store import record_path
 from services.coordinator.live.embedded_valkey import EmbeddedValkey
 from services.coordinator.live.redis_store import RedisLease
 from services.process.exit_status import Exit
@@ -189,7 +191,7 @@ def test_a_coordinator_that_is_killed_is_no_trouble_with_a_certificate(
     site.edit(EVALUATOR, state_dir=str(tmp_path))  # a new one hears the log from its start
     coordinator, evaluator = site.start(COORDINATOR), site.start(EVALUATOR)
     until(lambda: "version 0: loss" in site.said(EVALUATOR) or evaluator.exit_code is not None)
-    measured = site.folder / "coordinator" / "log" / "000000000001.json"
+    measured = record_path(CoordinatorFiles(site.folder / COORDINATOR).log, 1)
     until(measured.exists)  # a kill may leave the half of what is being written
     coordinator.kill()
     until(lambda: "dialling again" in site.said(EVALUATOR))

@@ -103,7 +103,7 @@ def contributions(status: RunStatus, name: str) -> int:
 
 
 def records(federation: Federation) -> list[Record]:
-    folder = federation.layout.state(COORDINATOR) / "log"
+    folder = federation.layout.coordinator.log
     return [canonical.decode(p.read_bytes(), Record) for p in sorted(folder.glob("*.json"))]
 
 
@@ -146,7 +146,7 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     federation = Federation(spec(tmp_path / "run", versions=6, **algorithm))
     with federation:
         federation.wait(PATIENCE_S)
-    result = json.loads((federation.layout.state(COORDINATOR) / "result.json").read_text())
+    result = json.loads(federation.layout.coordinator.result.read_text())
 
     log = records(federation)
     assert [r.seq for r in log] == list(range(len(log)))
@@ -167,7 +167,7 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     assert [r.round for r in told] == [o for r in log if (o := outcome_of(r)) is not None]
     assert all(r.duration_s > 0 for r in told)
 
-    mine = DataStore(federation.layout.state(COORDINATOR) / "data")
+    mine = DataStore(federation.layout.coordinator.data)
     orders = set()
     for name in NAMES:
         state = StateFolder(federation.layout.state(name))
@@ -364,7 +364,7 @@ def test_two_workers_of_one_organisation_take_turns_in_masked_sums(tmp_path: Pat
     workers = tuple(replace(w, organisation=party.get(w.name, "")) for w in plain.workers)
     with Federation(replace(plain, workers=workers)) as federation:
         federation.wait(PATIENCE_S)
-    result = json.loads((federation.layout.state(COORDINATOR) / "result.json").read_text())
+    result = json.loads(federation.layout.coordinator.result.read_text())
     counted = {name: w["contributions"] for name, w in result["workers"].items()}
     assert (result["versions"], result["rounds_aborted"]) == (6, 0)
     assert counted["aws"] + counted["onprem"] == counted["azure"] == counted["gcp"] == 6

@@ -214,7 +214,7 @@ def half_an_upload(worker: LightWorker, plan: Any, coordinator: LoneCoordinator)
 
     call = worker.shards.PushShards.future(messages(), timeout=PATIENCE_S)
     call.add_done_callback(lambda _: done.set())
-    spool = coordinator.layout.state(COORDINATOR) / "spool"
+    spool = coordinator.layout.coordinator.spool
     while not list(spool.glob(f"*/{worker.name}.part")):
         assert not done.is_set()
     yield go_on

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from commands.demo.layout import COORDINATOR
 from common import documents
-from coordinator import round as coordinator_round
+from coordinator.saved_round import SavedRound
 from protos.v1 import bulk_pb2, session_pb2
 from services.coordinator.live.embedded_valkey import EmbeddedValkey
 from tests.rig.rounds.masked_cohort import Cohort, masked_cohort
@@ -59,7 +59,7 @@ def document_fields(kind: type) -> Iterator[str]:
     "kind",
     [
         *(documents.Offer, documents.Answer, documents.Attestation, documents.Plan),
-        *(documents.WorkerCounters, coordinator_round.SavedRound),
+        *(documents.WorkerCounters, SavedRound),
     ],
 )
 def test_no_document_about_one_worker_has_a_field_for_it(kind: type) -> None:

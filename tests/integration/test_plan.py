@@ -108,7 +108,7 @@ def test_a_plan_is_within_five_percent_of_a_real_run(
     )
     plan = forecast(genesis, told)
     peaks = dict.fromkeys((COORDINATOR, EVALUATOR, "aws"), 0)
-    store = federation.layout.state(COORDINATOR) / "data"
+    store = federation.layout.coordinator.data
     compressed: dict[Digest, int] = {}
 
     def watched(version: int) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import StaleLeaderError
 from coordinator.ports import Delete, Put, Table
-from coordinator.round import OPEN, OUTCOME
+from coordinator.saved_round import OPEN, OUTCOME
 from services.coordinator.live.embedded_valkey import EmbeddedValkey, server_program
 from services.coordinator.live.redis_connection import connection as connected
 from services.coordinator.live.redis_store import RedisStore

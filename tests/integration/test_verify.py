@@ -51,7 +51,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Left:
         failed = cohort.play(dict.fromkeys(NAMES[:2], Loss.UPLOAD))
         assert failed.abort is not None
         layout = cohort.coordinator.layout
-    paths = sorted((layout.state(COORDINATOR) / "log").iterdir())
+    paths = sorted(layout.coordinator.log.iterdir())
     return Left(layout, [canonical.decode(p.read_bytes(), Record) for p in paths])
 
 
@@ -93,7 +93,7 @@ def worded(left: Left) -> str:
 
 
 def segment(left: Left) -> str:
-    store = left.layout.state(COORDINATOR) / "data"
+    store = left.layout.coordinator.data
     head = canonical.decode((store / commit(left, 3).digest).read_bytes(), Version)
     return f"data/{head.theta[0]}"
 

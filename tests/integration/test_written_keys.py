@@ -10,7 +10,7 @@ from commands.demo.layout import COORDINATOR
 from common import canonical
 from common.documents import Plan, Record
 from common.ids import Digest, RoundId
-from coordinator.round import SavedRound
+from coordinator.saved_round import SavedRound
 from services.coordinator.live.embedded_valkey import EmbeddedValkey
 from tests.integration.conftest import LoneCoordinator, Make
 
@@ -27,7 +27,7 @@ def plan(run: str, round_: str) -> Plan:
 
 
 def records(coordinator: LoneCoordinator) -> list[Record]:
-    log = coordinator.folder / "coordinator" / "log"
+    log = coordinator.layout.coordinator.log
     return [canonical.decode(p.read_bytes(), Record) for p in sorted(log.glob("*.json"))]
 
 

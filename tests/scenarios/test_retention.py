@@ -11,7 +11,7 @@ import types
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -51,31 +51,35 @@ def held(roots: Iterable[object]) -> Counter[str]:
     return Counter(type(o).__name__ for o in seen.values())
 
 
-@dataclass
 class LongRun(SimulatedFederation):
     """A federation in which nothing goes wrong."""
 
-    last: int = LAST
-    counted: list[Counter[str]] = field(default_factory=list)
+    def __init__(self, folder: Path, last: int) -> None:
+        super().__init__(SEED, folder, ())
+        self.last = last
+        self.counted: list[Counter[str]] = []
 
     @override
     async def _play(self) -> None:
-        tasks = [asyncio.create_task(self._supervise_coordinator())]
-        tasks += [asyncio.create_task(self._supervise_worker(p)) for p in self.places]
+        tasks = self.supervisor.start()
         try:
             for version in (FIRST, self.last):
-                await self._until(lambda v=version: self._version() >= v, 1000.0, "it stands still")
+                reached = partial(self._reached, version)
+                await self._until(reached, 1000.0, "it stands still")
                 self.counted.append(await self._least())
         finally:
             await self._end(tasks)
+
+    def _reached(self, version: int) -> bool:
+        return self.world.version() >= version
 
     async def _least(self) -> Counter[str]:
         moments = []
         for _ in range(MOMENTS):
             await asyncio.sleep(0.5)
             gc.collect()
-            assert self.serving is not None
-            moments.append(held(vars(self.serving).values()))
+            assert self.world.serving is not None
+            moments.append(held(vars(self.world.serving).values()))
         return min(moments, key=lambda counted: counted.total())
 
 
@@ -86,7 +90,7 @@ def last(long: bool) -> int:
 
 def grown(folder: Path, last: int) -> dict[str, int]:
     """Return what there is more of, by type, if it is one in two rounds or more."""
-    run = LongRun(SEED, folder, (), last=last)
+    run = LongRun(folder, last)
     run.run()
     begun, ended = run.counted
     assert begun.total() > ENOUGH, "it looks in the wrong place"

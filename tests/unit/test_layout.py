@@ -26,10 +26,12 @@ SOURCES = sorted(
     if not re.search(r"_pb2(_grpc)?\.py$", path.name)
 )
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 PROTOS = sorted((ROOT / "protos").rglob("*.proto"))
 
 MOST_LINES = 600
 LINES_WITHOUT_REASON = 400
+MOST_LINES_OF_A_CLASS = 400
 MOST_ROOMS = 10
 FORBIDDEN_WORDS = {"client", "clients", "node", "nodes", "peer", "peers"} | {
     "participant",
@@ -49,13 +51,28 @@ def test_no_other_distribution_claims_our_import_names() -> None:
 
 def test_no_file_is_too_long_and_long_ones_say_why() -> None:
     problems = []
-    for path in (*SOURCES, *TESTS):
+    for path in (*SOURCES, *TESTS, *BENCHMARKS):
         text = path.read_text()
         num_lines = text.count("\n")
         reason = "long because" in (ast.get_docstring(ast.parse(text)) or "")
         if num_lines > (MOST_LINES if reason else LINES_WITHOUT_REASON):
             problems.append(f"{path.relative_to(ROOT)}: {num_lines} lines")
     assert not problems, f"split them, or let the docstring say 'long because ...': {problems}"
+
+
+def test_no_class_is_too_long() -> None:
+    problems = [
+        f"{path.relative_to(ROOT)}: {name}: {num_lines} lines"
+        for path in (*SOURCES, *TESTS, *BENCHMARKS)
+        for name, num_lines in _classes(path.read_text())
+        if num_lines > MOST_LINES_OF_A_CLASS
+    ]
+    assert not problems, f"what of it is a thing of its own? {problems}"
+
+
+def test_the_class_rule_counts_decorators_and_nested_classes() -> None:
+    source = "@a\nclass A:\n    x = 1\n\n    class B:\n        y = 2\n"
+    assert dict(_classes(source)) == {"A": 6, "B": 2}
 
 
 def test_one_word_per_idea() -> None:
@@ -147,6 +164,15 @@ def _defined_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield place.lineno, place.id
             case ast.Attribute(ctx=ast.Store()):
                 yield place.lineno, place.attr
+
+
+def _classes(source: str) -> Iterator[tuple[str, int]]:
+    """Yield each class of a file, with its lines."""
+    for place in ast.walk(ast.parse(source)):
+        if isinstance(place, ast.ClassDef):
+            begin = min([place.lineno, *(d.lineno for d in place.decorator_list)])
+            assert place.end_lineno is not None  # it was parsed from text
+            yield place.name, place.end_lineno - begin + 1
 
 
 def _words(name: str) -> set[str]:

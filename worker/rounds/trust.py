@@ -40,8 +40,8 @@ from common.ids import WorkerId
 from common.parties import Admits
 from common.secagg.transcript import certificate_der, is_signed, offered_keys, signed_content
 from common.terms import RINGS
-from common.thresholds import is_sound, min_cohort
-from common.weight import influence, threshold
+from common.thresholds import is_sound, min_cohort, round_threshold
+from common.weight.weights import influence
 
 _SLACK = 0.001
 _USUAL = Algorithm()
@@ -133,8 +133,8 @@ def cohort_complaint(plan: Plan, algorithm: Algorithm) -> str:
     num, t, c = len(plan.offers), plan.threshold, algorithm.colluding
     if num < algorithm.min_cohort:
         return f"{num} members, at least {algorithm.min_cohort} are needed"
-    if t != threshold(num, algorithm):
-        return f"threshold is {t}, must be {threshold(num, algorithm)}"
+    if t != round_threshold(num, algorithm):
+        return f"threshold is {t}, must be {round_threshold(num, algorithm)}"
     if not is_sound(num, c, t, algorithm.min_cohort):
         return f"threshold {t} of {num} members lets two lists of survivors both gather enough"
     return ""

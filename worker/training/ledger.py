@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Self
 
 from common.documents import Algorithm, Numbers
-from common.weight import staleness_65535
+from common.weight.staleness import staleness_65535
 
 FATES: Final = ("contributed", "spent", "free")
 

@@ -24,6 +24,7 @@ from typing import Final, TypeVar
 from common.errors import StaleLeaderError, StorageError, StorageRefusedError
 from coordinator.ports import Put, Table
 from services.config.settings import CoordinatorSettings
+from services.coordinator.kept.files import CoordinatorFiles
 from services.coordinator.live.embedded_valkey import EmbeddedValkey
 from services.coordinator.live.redis_store import RedisStore
 from services.coordinator.live.store import Changes, Store, StoreMemory, Tables
@@ -214,7 +215,7 @@ async def open_store(settings: CoordinatorSettings, run: str) -> AsyncIterator[O
     lease_s = settings.timings.leader_lease_s
     with contextlib.ExitStack() as embedded:
         if settings.redis_url is None:
-            valkey = await _started(settings.data_dir / "valkey")
+            valkey = await _started(CoordinatorFiles(settings.data_dir).valkey)
             embedded.callback(valkey.close)
             # Its folder is locked: whoever held this lease is dead, and need not be waited for.
             url, owner, revive = valkey.url, _EMBEDDED_OWNER, valkey.revive

@@ -16,7 +16,7 @@ from math import inf
 from typing import Final, Protocol
 
 from coordinator.ports import Delete, Put, Table
-from coordinator.round import OUTCOME
+from coordinator.saved_round import OUTCOME
 
 OUTCOME_TTL_S: Final = 600.0
 """Seconds that a round with an outcome stays, for people who look."""

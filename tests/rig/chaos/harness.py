@@ -352,7 +352,7 @@ class Chaos:
             return False  # it is starting
 
     def _store_socket(self) -> AbstractContextManager[Path]:
-        return short_socket(self.federation.layout.state(COORDINATOR) / "valkey")
+        return short_socket(self.federation.layout.coordinator.valkey)
 
     # Setting up and ending
 

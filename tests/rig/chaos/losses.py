@@ -244,7 +244,7 @@ class Losses:
             for name in lost:
                 self.gate.wait_for(name, "shares", revealed[name] + 1)
         if moment is Moment.MID_UPLOAD:
-            spool = self._layout.state(COORDINATOR) / "spool"
+            spool = self._layout.coordinator.spool
             self._until(
                 lambda _: {p.stem for p in spool.glob("*/*.part")} >= set(lost), "first shards"
             )
@@ -355,7 +355,7 @@ class Losses:
         return [r for r in self._records()[num_records:] if r.commit is not None or r.abort]
 
     def _records(self) -> list[Record]:
-        paths = sorted((self._layout.state(COORDINATOR) / "log").glob("*.json"))
+        paths = sorted(self._layout.coordinator.log.glob("*.json"))
         return [canonical.decode(path.read_bytes(), Record) for path in paths]
 
     def _until(self, holds: Callable[[RunStatus], bool], what: str) -> RunStatus:

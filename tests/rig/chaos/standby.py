@@ -22,6 +22,7 @@ from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR, free_ports
 from commands.demo.processes import LocalProcess
 from common import canonical
 from common.documents import Record
+from services.coordinator.kept.log_store import record_path
 from services.coordinator.live.embedded_valkey import server_program
 from services.process.exit_status import Exit
 from tests.rig.chaos.faults import Kinds
@@ -159,8 +160,8 @@ class StandbyChaos(Chaos):
 
     def _follow_log(self) -> None:
         """Read what is new in the log; a takeover leads every line to its writer."""
-        folder = self.federation.layout.state(COORDINATOR) / "log"
-        while (path := folder / f"{self._num_records:012d}.json").exists():
+        folder = self.federation.layout.coordinator.log
+        while (path := record_path(folder, self._num_records)).exists():
             record = canonical.decode(path.read_bytes(), Record)
             self._num_records += 1
             if record.takeover is not None:

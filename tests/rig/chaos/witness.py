@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from commands.demo.layout import COORDINATOR, EVALUATOR, Layout
+from commands.demo.layout import EVALUATOR, Layout
 from common import canonical
 from common.arrays import F32
 from common.codec.dense import Dense
@@ -24,7 +24,7 @@ from common.packing import unpack
 from common.rotation import rotation_signs
 from common.schema import BLOCK
 from common.terms import round_terms
-from services.config.genesis_file import load_genesis
+from services.config.genesis_file import first_files, load_genesis
 from services.disk.data_store import DataStore
 from services.evaluator.state import EvaluatorState
 from services.versions.replica import Replica
@@ -44,7 +44,7 @@ class Witness:
     def __init__(self, layout: Layout, names: Sequence[str]) -> None:
         self._layout = layout
         self._names = names
-        self._store = layout.state(COORDINATOR) / "data"
+        self._store = layout.coordinator.data
         self.spent = dict.fromkeys(names, 0)
         """Steps that have to be in no sum and no parameters, as whoever plays the faults knows."""
         self._begun: dict[str, list[tuple[int, int | None]]] = {n: [(0, None)] for n in names}
@@ -101,7 +101,7 @@ class Witness:
                 raise UnknownFileError(digest)
             store.write(source.read(digest, verify=True))
 
-        first = DataStore(self._layout.genesis.parent / "data")
+        first = DataStore(first_files(self._layout.genesis))
         replica = Replica(genesis, store, fetch, genesis_position(genesis))
         sums = {}
         for record in records:
@@ -163,7 +163,7 @@ class Witness:
 
     def _check_leftovers(self) -> None:
         """Nothing half done is left, and nobody crashed by a bug of ours."""
-        spool = list((self._layout.state(COORDINATOR) / "spool").iterdir())
+        spool = list(self._layout.coordinator.spool.iterdir())
         stages = [n for n in self._names if any(self._layout.state(n).glob("save-*/stage"))]
         assert (spool, stages) == ([], [])
         for log in sorted((self._layout.folder / "logs").iterdir()):
@@ -188,7 +188,7 @@ class Witness:
         return [int(line) for line in path.read_text().split()] if path.exists() else []
 
     def _records(self) -> list[Record]:
-        paths = sorted((self._layout.state(COORDINATOR) / "log").glob("*.json"))
+        paths = sorted(self._layout.coordinator.log.glob("*.json"))
         return [canonical.decode(path.read_bytes(), Record) for path in paths]
 
     def _values(self, digest: Digest) -> np.ndarray:

@@ -10,6 +10,7 @@ from common import canonical
 from common.documents import Algorithm, Genesis, Stop
 from common.ids import Digest
 from common.schema import ModelSchema, TensorSpec
+from services.coordinator.kept.files import CoordinatorFiles
 
 WORKERS = ("aws", "azure", "gcp", "onprem")
 KINDS = {
@@ -39,6 +40,7 @@ def write_run(
         old: as coordinators wrote them before they recorded rounds and kinds by worker.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    files = CoordinatorFiles(folder)
     lines, version = [], 0
     for i in range(num_rounds + 1):
         ended = []
@@ -50,12 +52,12 @@ def write_run(
         lines[-1]["rounds"] = ended
         if old:
             del lines[-1]["rounds"], lines[-1]["float32_bytes_by_kind"]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    files.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     result = _totals(run, tier, version, num_rounds, len(workers))
     result["workers"] = {name: _worker(version, num_rounds, old=old) for name in workers}
     if old:
         del result["float32_bytes_by_kind"]
-    (folder / "result.json").write_text(json.dumps(result, indent=2))
+    files.result.write_text(json.dumps(result, indent=2))
     if not old:
         (folder / "genesis.json").write_bytes(canonical.encode(made_up_genesis(run)) + b"\n")
     return folder
@@ -63,7 +65,7 @@ def write_run(
 
 def change_result(folder: Path, **changes: Any) -> None:
     """Put other values into result.json."""
-    path = folder / "result.json"
+    path = CoordinatorFiles(folder).result
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 

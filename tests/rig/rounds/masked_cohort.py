@@ -141,7 +141,7 @@ class Cohort:
 
     def check(self, commit: Commit) -> None:
         """Compare a commit with what its survivors sent."""
-        store = DataStore(self.coordinator.layout.state(COORDINATOR) / "data")
+        store = DataStore(self.coordinator.layout.coordinator.data)
         content = store.read(commit.aggregate, verify=True)
         some = self.workers[commit.survivors[0]]
         layout = some.layout(commit.plan)

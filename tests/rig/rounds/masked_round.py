@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from common.arrays import F32, ReadBytes
 from common.documents import Numbers, Plan, SideValues
 from common.ids import SessionId, WorkerId
-from common.secagg.tags import Tagger
 from common.shards import SHARD_BYTES
 from common.terms import Terms
 from coordinator.ports import (
@@ -30,7 +29,7 @@ from coordinator.ports import (
     Survivors,
 )
 from coordinator.round import Round
-from coordinator.sums.masked_sum import masked_aggregate, sum_masks
+from coordinator.sums.masked_sum import masked_sum
 from tests.rig.rounds.masked_members import Cloud
 from tests.rig.rounds.member import Member
 from tests.rig.rounds.small_run import NUMBERS, Run, spooled
@@ -78,7 +77,6 @@ class Played:
     def aggregate(self) -> tuple[SideValues, bytes]:
         """Unmask the sum, as the commit process does."""
         assert self.compute is not None
-        assert self.compute.secrets is not None
         assert self.terms is not None
         spool = {w: self.spool[w] for w in self.compute.survivors}
         return unmasked(self.terms, self.compute.plan, self.compute.secrets, spool)
@@ -89,14 +87,8 @@ def unmasked(
 ) -> tuple[SideValues, bytes]:
     """Return the sum of the survivors' uploads, as the commit process makes it."""
     content = bytearray()
-    side = masked_aggregate(
-        terms.layout,
-        {w: shards_of(shards) for w, shards in spool.items()},
-        sum_masks(plan, secrets),
-        Tagger(terms.layout, (bytes.fromhex(secrets.context),)),
-        terms.scales.energy_cap,
-        content.extend,
-    )
+    uploads = {w: shards_of(shards) for w, shards in spool.items()}
+    side = masked_sum(terms, plan, secrets, uploads, content.extend)
     return side, bytes(content)
 
 

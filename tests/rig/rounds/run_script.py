@@ -96,8 +96,8 @@ from coordinator.ports import (
     Ticked,
     Uploaded,
 )
-from coordinator.round import OPEN, SavedRound
 from coordinator.run import Run
+from coordinator.saved_round import OPEN, SavedRound
 from tests.rig.rounds.masked_members import Cloud, admits, changed, order, signer, word
 from worker.rounds.attempt import MaskedAttempt
 from worker.rounds.round import RefusedError
@@ -472,7 +472,7 @@ def _effect(effect: Effect) -> str:
             return f"seal {round_}"
         case Compute(plan, of, survivors, secrets):
             told = f"compute {plan.round} survivors {','.join(survivors)} of {','.join(of)}"
-            return told if secrets is None else f"{told} {_secrets(secrets)}"
+            return f"{told} {_secrets(secrets)}" if secrets.own else told
         case Restore(version):
             return f"restore version {version}"
         case DropSpool(round_):

@@ -25,7 +25,7 @@ from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema, TensorSpec
 from common.shards import PayloadLayout, ShardBytes
 from common.terms import Terms, round_bits, round_fragment, round_terms
-from common.weight import threshold
+from common.thresholds import round_threshold
 from coordinator.sums.aggregate import aggregate
 from worker.rounds.update import Sources, measure, shards
 
@@ -140,7 +140,7 @@ class Run:
             digest=digest,
             fragment=round_fragment(self.algorithm.codec, version),
             bits=round_bits(self.algorithm.codec, version),
-            threshold=threshold(len(ordered), self.algorithm),
+            threshold=round_threshold(len(ordered), self.algorithm),
             live_speed=sum(o.speed for o in ordered),
             num_live=len(ordered),
             hours=0.0,

@@ -7,7 +7,8 @@ from benchmarks.share_cap import CAPS, REFERENCE, SPEEDS, cost, run_of
 from benchmarks.texts import Texts
 from common.documents import Algorithm, Numbers
 from common.ids import Digest
-from common.weight import threshold, weights
+from common.thresholds import round_threshold
+from common.weight.weights import weights
 from services.config.soundness import refuse_unsound
 from simulator.experiment import Learned
 from tests.rig.rounds.small_run import WORKERS
@@ -38,7 +39,7 @@ def test_the_reference_is_the_default_and_what_the_caps_do_to_the_fast_ones() ->
     found = {}
     for cap, share in CAPS.items():
         algorithm = Algorithm(max_share=share)
-        w = weights(numbers, algorithm, threshold(4, algorithm))
+        w = weights(numbers, algorithm, round_threshold(4, algorithm))
         parts = [w.u[m] * numbers[m].lr_sum for m in WORKERS]
         found[cap] = [round(p / parts[-1], 2) for p in parts]
     assert found == {"0.75": [4, 4, 1, 1], "0.6": [3, 3, 1, 1], "2/K": [2, 2, 1, 1]}

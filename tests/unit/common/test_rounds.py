@@ -8,7 +8,7 @@ import pytest
 
 from commands.report.timeline import PHASES
 from common.rounds import AbortReason, LeaveReason, Phase, Rule
-from coordinator.round import NEXT_PHASES
+from coordinator.phases import NEXT_PHASES
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 

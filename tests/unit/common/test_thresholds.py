@@ -12,7 +12,15 @@ from itertools import product
 
 import pytest
 
-from common.thresholds import abandons_needed, is_sound, min_cohort, threshold, words_needed
+from common.documents import Algorithm
+from common.thresholds import (
+    abandons_needed,
+    is_sound,
+    min_cohort,
+    round_threshold,
+    threshold,
+    words_needed,
+)
 
 WORLDS = [(k, c) for k in (3, 4, 5) for c in range(k - 2)]  # all with K >= m
 VIEW = tuple[int, int]  # U2 and S, as sets of bits
@@ -138,3 +146,14 @@ def test_two_sets_of_words_that_are_enough_share_an_honest_member() -> None:
             assert 2 * needed - num > c  # fewest members that both sets have
             assert needed <= threshold(num, c)  # survivors alone can give them
             assert needed > c  # colluders alone never can
+
+
+def test_threshold_lets_no_two_survivor_lists_stand_side_by_side() -> None:
+    plain = Algorithm(min_cohort=1)
+    masked = Algorithm(min_cohort=3)
+
+    assert [round_threshold(k, plain) for k in (1, 2, 3, 4, 5)] == [1, 2, 2, 3, 3]
+    assert [k - round_threshold(k, masked) for k in (3, 4, 5, 6, 7, 8, 16)] == [0, 1, 2, 2, 3, 3, 7]
+    assert all(
+        2 * round_threshold(k, Algorithm(colluding=c)) > k + c for k in range(1, 65) for c in (0, 1)
+    )

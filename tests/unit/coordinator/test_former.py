@@ -12,7 +12,7 @@ from common import canonical
 from common.ids import is_round_id, is_worker_id
 from common.text import printable
 from coordinator.ports import Append, Delete, DropSpool, Effect, Forgotten, Save, Table
-from coordinator.round import OPEN, SavedRound
+from coordinator.saved_round import OPEN, SavedRound
 from tests.rig.rounds.run_script import Script, begun
 from tests.unit.coordinator.test_run import round_in
 

@@ -8,8 +8,9 @@ from common.documents import Algorithm, Answer, Commit, Numbers, Offer, SideValu
 from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.rounds import AbortReason, LeaveReason, Phase
+from coordinator.phases import NEXT_PHASES
 from coordinator.ports import Compute, Computed, LeftOut, OpenSpool, Save, Seal, Send
-from coordinator.round import NEXT_PHASES, Round
+from coordinator.round import Round
 from tests.rig.rounds.run_script import numbers
 from tests.rig.rounds.small_run import Run
 
@@ -125,7 +126,7 @@ def test_late_numbers_leave_a_member_out_and_late_uploads_are_the_listings_to_te
         answer(r, w)
     assert r.advance(4.9) == ()
     r.advance(5.0)
-    assert r.left == {D: LeftOut(ID, D, LeaveReason.LATE_ANSWER)}
+    assert r.cohort.left == {D: LeftOut(ID, D, LeaveReason.LATE_ANSWER)}
     r.open_uploads(5.0)
 
     r.upload(A)
@@ -140,7 +141,7 @@ def test_late_numbers_leave_a_member_out_and_late_uploads_are_the_listings_to_te
     assert isinstance(compute, Compute)
     assert compute.survivors == (A, B)
     assert compute.numbers.keys() == {A, B, C}  # of U2: weights are computed over all of them
-    assert r.left[C] == LeftOut(ID, C, LeaveReason.LATE_UPLOAD)
+    assert r.cohort.left[C] == LeftOut(ID, C, LeaveReason.LATE_UPLOAD)
 
 
 @pytest.mark.parametrize("changed", ["survivors", "plan"])
@@ -183,7 +184,7 @@ def test_a_complete_upload_outlives_its_worker_unless_it_is_expelled() -> None:
     r.lose(A, LeaveReason.SILENT)
     r.lose(B, LeaveReason.EXPELLED)
 
-    assert r.members == {A, C}
+    assert r.cohort.members == {A, C}
 
 
 @pytest.mark.parametrize("reason", [LeaveReason.SILENT, LeaveReason.EXPELLED])
@@ -224,8 +225,8 @@ def test_a_member_may_refuse_until_its_upload_is_complete() -> None:
     r = collecting(A, B, C)
     r.refuse(C, 9, "its own numbers are not as sent")
 
-    assert r.members == {A, B}
-    assert set(r.numbers) == {A, B, C}
+    assert r.cohort.members == {A, B}
+    assert set(r.cohort.numbers) == {A, B, C}
 
 
 def test_numbers_that_no_honest_member_sends_are_refused() -> None:

@@ -37,6 +37,7 @@ from coordinator.ports import (
     Replaced,
     Save,
     Seal,
+    Secrets,
     Send,
     Signatures,
     Survivors,
@@ -96,8 +97,8 @@ class Witness:
                 assert set(survivors) <= of.keys() <= set(plan.roster)
                 assert len(survivors) >= plan.threshold
                 assert list(survivors) == sorted(survivors)
-                assert (effect.secrets is not None) == plan.masked
-                if effect.secrets is not None:  # never both kinds of one member
+                assert (effect.secrets != Secrets()) == plan.masked
+                if plan.masked:  # never both kinds of one member
                     assert effect.secrets.own.keys() == set(survivors)
                     assert effect.secrets.lost.keys() == of.keys() - set(survivors)
             case DropSpool(round_id):

@@ -57,7 +57,7 @@ from common.documents import (
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout, unpack_side_values
 from common.terms import round_terms
-from common.weight import share
+from common.weight.share import share
 from coordinator.sums.aggregate import aggregate
 from protos.v1 import session_pb2
 from services.worker.messages import Build, Progress
@@ -526,19 +526,10 @@ class Books(RuleBasedStateMachine):
             within = np.abs(y) < top * step[:, None]
             assert (np.abs(y - read) <= step[:, None] * 1.0001)[within].all()
             assert (np.abs(q) == top)[~within].all()
-        self._check_energy(terms.layout, content, y, r)
+        check_energy(terms.layout, content, y, r)
         residual = self._e().copy()
         blocks_of(residual)[blocks] = y - read
         return Sent(blocks, residual, _whole(blocks, exact), _whole(blocks, read))
-
-    def _check_energy(self, layout: PayloadLayout, content: bytes, y: F32, r: F64) -> None:
-        section = content[layout.side_offset : layout.side_offset + layout.side_bytes]
-        _, found = unpack_side_values(section, layout)
-        z = 256 * np.sum((y / r[:, None]).astype(np.float64) ** 2, axis=1) / BLOCK
-        z = np.minimum(z, (2**31 - 1) // 4)
-        assert len(found) == len(z)
-        assert (found >= z).all()
-        assert (found <= z * (1 + 2.0**-10) + 1).all()
 
     def _e(self) -> F32:
         return np.zeros(SCHEMA.length, np.float32) if self.kept.e is None else self.kept.e
@@ -548,6 +539,16 @@ class Books(RuleBasedStateMachine):
         path = self.worker.working.driver.work.residual
         content = path.read_bytes() if path is not None and path.exists() else b""
         return np.frombuffer(content or bytes(4 * SCHEMA.length), "<f4")
+
+
+def check_energy(layout: PayloadLayout, content: bytes, y: F32, r: F64) -> None:
+    section = content[layout.side_offset : layout.side_offset + layout.side_bytes]
+    _, found = unpack_side_values(section, layout)
+    z = 256 * np.sum((y / r[:, None]).astype(np.float64) ** 2, axis=1) / BLOCK
+    z = np.minimum(z, (2**31 - 1) // 4)
+    assert len(found) == len(z)
+    assert (found >= z).all()
+    assert (found <= z * (1 + 2.0**-10) + 1).all()
 
 
 def _whole(blocks: list[int], values: Any) -> F64:

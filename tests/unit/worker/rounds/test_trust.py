@@ -9,7 +9,7 @@ from common.errors import NotAMemberError
 from common.ids import WorkerId
 from common.parties import Party
 from common.secagg.transcript import signed_content
-from common.weight import threshold
+from common.thresholds import round_threshold
 from tests.attacks.harness import A, B, C, Registry, Table, V
 from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.small_run import NUMBERS, TLS
@@ -193,7 +193,7 @@ def test_in_a_run_as_strict_as_its_own_file_no_honest_cohort_is_ever_refused(
     numbers: dict[WorkerId, Numbers] = {
         w: replace(NUMBERS, tokens=n) for w, n in zip(names, tokens, strict=True)
     }
-    t = threshold(len(names), algorithm)
+    t = round_threshold(len(names), algorithm)
     if t <= len(names):
         by_size = sorted(names, key=lambda w: numbers[w].tokens)
         survivors = by_size[min(lost, len(names) - t) :]

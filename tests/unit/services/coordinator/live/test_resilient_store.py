@@ -5,7 +5,7 @@ import pytest
 
 from common.errors import StaleLeaderError, StorageError
 from coordinator.ports import Put, Table
-from coordinator.round import OPEN
+from coordinator.saved_round import OPEN
 from services.coordinator.live.resilient_store import OpenStore, ResilientStore, wait_for_lease
 from simulator.memory_store import MemoryServer, MemoryStore
 

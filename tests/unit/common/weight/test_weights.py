@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.documents import Algorithm, Numbers
-from common.errors import BadNumbersError, ConfigError
+from common.errors import BadNumbersError
 from common.ids import WorkerId
 from common.rate import lowest_rate
-from common.weight import cap_ratio, influence, share_cap, staleness_65535, threshold, weights
+from common.thresholds import round_threshold
+from common.weight.weights import influence, weights
 from tests.rig.rounds.small_run import NUMBERS
 from worker.rounds.trust import Trust, share_complaint
 
 A, B, C, D = (WorkerId(x) for x in "abcd")
 
-positive = st.floats(1e-3, 1e6)
 SCHEDULE = Algorithm().schedule
 
 
@@ -39,29 +39,11 @@ cohorts = st.lists(numbers_of_one(), min_size=4, max_size=4).map(
 )
 
 
-@given(st.lists(positive, min_size=2, max_size=8), st.data())
-def test_the_share_cap_is_the_largest_that_the_formula_allows(
-    v: list[float], data: st.DataObject
-) -> None:
-    n = data.draw(st.integers(1, len(v) - 1))
-    ratio = data.draw(st.floats(1, 4))
-
-    cap = share_cap(v, n, ratio)
-
-    def allowed(t: float) -> bool:
-        return t <= ratio * math.fsum(sorted(min(x, t) for x in v)[:n]) * (1 + 1e-12)
-
-    assert 0 < cap <= max(v)
-    assert allowed(cap)
-    larger = [cap + (max(v) - cap) * i / 50 for i in range(1, 51)]
-    assert not any(allowed(t) for t in larger if t > cap * (1 + 1e-9))
-
-
 def test_a_cloud_with_far_more_data_gets_no_more_than_its_share() -> None:
     algorithm = Algorithm(max_share=0.75)
     numbers = dict.fromkeys((A, B, C), NUMBERS) | {D: replace(NUMBERS, tokens=10**9)}
 
-    u = weights(numbers, algorithm, threshold(4, algorithm)).u
+    u = weights(numbers, algorithm, round_threshold(4, algorithm)).u
 
     # The two smallest of the others bound it: T = 3 * (v_a + v_b).
     assert u[D] == 65535
@@ -80,22 +62,6 @@ def test_a_stale_member_weighs_less_but_divides_as_much() -> None:
 
     assert w.u == {A: 65535, B: 45000}
     assert w.v == {A: 65535, B: 65535}
-
-
-@pytest.mark.parametrize(
-    ("normalisation", "expected"),
-    [
-        ("normalised", 65535),  # FedNova (Wang et al. 2020): by what the local steps add up to
-        ("tokens", 32768),
-        ("samples", 16384),  # FedAvg (McMahan et al. 2017, algorithm 1): n_k/n
-        ("uniform", 65535),
-    ],
-)
-def test_each_normalisation_weighs_by_its_own_number(normalisation: str, expected: int) -> None:
-    algorithm = Algorithm(normalisation=normalisation)
-    small = replace(NUMBERS, tokens=1000, lr_sum=0.02, samples=4)
-
-    assert weights({A: NUMBERS, B: small}, algorithm, 1).u[B] == expected
 
 
 @given(cohorts)
@@ -129,7 +95,7 @@ def test_by_default_a_cloud_four_times_as_fast_is_capped_and_nobody_is_refused()
     algorithm, fast = Algorithm(), replace(NUMBERS, tokens=4 * NUMBERS.tokens, steps=80)
     numbers = {A: replace(fast, lr_sum=0.16), B: NUMBERS, C: NUMBERS}  # 0.667 of their tokens
 
-    v = influence(numbers, algorithm, threshold(3, algorithm))
+    v = influence(numbers, algorithm, round_threshold(3, algorithm))
 
     assert algorithm.max_share == 0.6
     assert v[A] / sum(v.values()) == pytest.approx(0.6)
@@ -167,37 +133,3 @@ def test_impossible_numbers_are_refused_by_worker_and_field(field: str, value: A
 def test_too_few_members_are_refused() -> None:
     with pytest.raises(BadNumbersError, match="numbers of 1 members, at least 2"):
         weights({A: NUMBERS}, Algorithm(), 2)
-
-
-@pytest.mark.parametrize("max_share", [0.0, 1.0, 0.3])
-def test_a_share_that_no_cohort_can_satisfy_is_refused(max_share: float) -> None:
-    with pytest.raises(ConfigError, match="max_share"):
-        cap_ratio(Algorithm(max_share=max_share))
-
-
-def test_threshold_lets_no_two_survivor_lists_stand_side_by_side() -> None:
-    plain = Algorithm(min_cohort=1)
-    masked = Algorithm(min_cohort=3)
-
-    assert [threshold(k, plain) for k in (1, 2, 3, 4, 5)] == [1, 2, 2, 3, 3]
-    assert [k - threshold(k, masked) for k in (3, 4, 5, 6, 7, 8, 16)] == [0, 1, 2, 2, 3, 3, 7]
-    assert all(
-        2 * threshold(k, Algorithm(colluding=c)) > k + c for k in range(1, 65) for c in (0, 1)
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "age", "expected"),
-    [
-        ("poly", 0.0, 1.0),
-        ("poly", 3.0, 0.5),
-        ("constant", 7.0, 1.0),
-        ("hinge", 4.0, 1.0),
-        ("hinge", 6.0, 0.5),
-    ],
-)
-def test_staleness_discounts_as_its_formula_says(kind: str, age: float, expected: float) -> None:
-    """FedAsync's three (Xie et al. 2019); poly with 1/2 is FedBuff's too (Nguyen et al. 2022)."""
-    algorithm = Algorithm(staleness=kind)
-
-    assert staleness_65535(int(256 * age), algorithm) == round(65535 * expected)
