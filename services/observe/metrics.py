@@ -56,7 +56,7 @@ class WorkerReport:
         float32_sent, float32_received: what their content would be as float32, by kind.
         resident_bytes: memory of its processes.
         merges_total: versions that it moved onto.
-        healed_leaves_total: damaged segments that it fetched again.
+        healed_segments_total: damaged segments that it fetched again.
     """
 
     version: int
@@ -73,7 +73,7 @@ class WorkerReport:
     float32_received: Mapping[str, int]
     resident_bytes: int
     merges_total: int
-    healed_leaves_total: int
+    healed_segments_total: int
 
 
 def _report_families(owner: str, *labels: str) -> tuple[Family, ...]:
@@ -92,7 +92,7 @@ def _report_families(owner: str, *labels: str) -> tuple[Family, ...]:
         *_traffic_families(owner, *labels),
         family("resident_memory_bytes", "Memory of the worker's processes."),
         family("merges_total", "Versions that the worker moved onto."),
-        family("healed_leaves_total", "Damaged segments that the worker fetched again."),
+        family("healed_segments_total", "Damaged segments that the worker fetched again."),
     )
 
 
@@ -116,7 +116,7 @@ def _set_report(series: Reported, owner: str, labels: tuple[str, ...], r: Worker
         ("link_bits_per_second", r.link_bps),
         ("resident_memory_bytes", r.resident_bytes),
         ("merges_total", r.merges_total),
-        ("healed_leaves_total", r.healed_leaves_total),
+        ("healed_segments_total", r.healed_segments_total),
     ):
         series.set(f"{owner}_{name}", value, *labels)
     wire: _Traffic = {"sent": r.bytes_sent, "received": r.bytes_received}

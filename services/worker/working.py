@@ -220,7 +220,7 @@ class Working:
             float32_received=self._tally.float32("received"),
             resident_bytes=trainer_bytes + self._resident_bytes(),
             merges_total=self.driver.num_merges,
-            healed_leaves_total=self.replica.healed_segments,
+            healed_segments_total=self.replica.healed_segments,
         )
 
     def _heartbeat(self) -> session_pb2.Heartbeat:
@@ -240,6 +240,6 @@ class Working:
             float32_received=r.float32_received,
             resident_bytes=r.resident_bytes,
             merges_total=r.merges_total,
-            healed_leaves_total=r.healed_leaves_total,
+            healed_segments_total=r.healed_segments_total,
             offer_nonce=self.conduct.offer_nonce,
         )

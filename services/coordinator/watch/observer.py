@@ -142,7 +142,7 @@ class Observer:
                     float32_received=total.float32_received,
                     resident_bytes=last.resident_bytes,
                     merges_total=last.merges_total,
-                    healed_leaves_total=last.healed_leaves_total,
+                    healed_segments_total=last.healed_segments_total,
                 ),
                 lag=max(0, status.version - last.version),
                 offered=w.state == "offered",

@@ -129,7 +129,7 @@ _SCALARS: Final = (
     "pending_steps",
     "resident_bytes",
     "merges_total",
-    "healed_leaves_total",
+    "healed_segments_total",
 )
 _BY_KIND: Final = ("bytes_sent", "bytes_received", "float32_sent", "float32_received")
 

@@ -112,7 +112,7 @@ HUGE = 2**64 - 1
         ("pending_steps", HUGE),
         ("resident_bytes", HUGE),
         ("merges_total", HUGE),
-        ("healed_leaves_total", HUGE),
+        ("healed_segments_total", HUGE),
         ("bytes_sent", {"update": HUGE}),
         ("bytes_received", {"a": MOST, "b": 1}),
         ("float32_sent", {"update": MOST + 1}),
