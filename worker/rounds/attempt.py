@@ -173,8 +173,9 @@ class MaskedAttempt:
             sealed: by sender.
 
         Raises:
-            RefusedError: rule 6, 8 or 9.
+            RefusedError: rule 6, 8, 9 or 13.
         """
+        self._refuse_if(Rule.REVEAL, "this worker has abandoned the round" * self._abandoned)
         self._refuse_if(Rule.MEMBERS, self._unsigned(answers))
         self._refuse_if(Rule.SHARE, self._share_complaint(answers, tuple(answers)))
         self._answers = answers

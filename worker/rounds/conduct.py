@@ -201,7 +201,7 @@ class Conduct:
         """Offer, if there is enough work and nothing stands against it."""
         round_ = self._part.round
         may_work = self.connected and self.begun and not self._part.finishing
-        if not may_work or self.position.behind or len(self._log):
+        if not may_work or self.position.behind or not self._log.is_told_all:
             return
         if round_.work is not WorkState.FREE or round_.offer is not None:
             return
@@ -322,7 +322,7 @@ class Conduct:
         self._unsaved, self._saved_at_s = False, self._now_s
 
     def _ticked(self) -> Steps[None]:
-        is_told_all = self.connected and not len(self._log)
+        is_told_all = self.connected and self._log.is_told_all
         if is_told_all and (yield from self._part.give_up(self._now_s)):
             yield from self._save()
         due = self._now_s - self._saved_at_s > SAVE_INTERVAL_S

@@ -45,6 +45,11 @@ class Following:
         """First record that was not read."""
         return self._held.next_seq
 
+    @property
+    def is_told_all(self) -> bool:
+        """Whether it has followed all that the log held as the session began, and all since."""
+        return not self._held and self._held.next_seq >= self._num_records
+
     def resume(self, position: Position) -> None:
         """Go on where a former process stood."""
         self.position = position
@@ -123,7 +128,7 @@ class Following:
         if self._waits_since_s is None:
             first = self._held.first
             why = self._tier.complaint(first)
-            sentence = f"waits for words for version {first.version}; {why}"
+            sentence = f"waits for words for version {first.version}" + (why and f"; {why}")
             self._waits_since_s = now_s
             yield Note(sentence, is_warning=bool(why))
 

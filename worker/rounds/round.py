@@ -8,7 +8,8 @@
 In the tls tier every other record of the round frees the work. In the masked tier exposed work is
 free only where its masks stay on for ever: a commit without this worker whose list enough members
 signed, or an abort that enough members abandoned (`coordinator/ending.py`). Otherwise it is spent,
-for work that is in two sums shows itself in their difference.
+for work that is in two sums shows itself in their difference: so it is where another round commits
+before this one has an outcome, since a coordinator that restarts may have lost it.
 
 A plan may only use the worker's own open offer, byte for byte, on exactly the base that it stands
 on; an offer is used up by the first plan accepted. What each rule refuses is listed at the head of
@@ -331,6 +332,8 @@ class WorkerRound:
             ):
                 return Fate.FREE
             return Fate.SPENT
+        if record.commit is not None:  # one round is open at a time: this one is lost, unrecorded
+            return Fate.FREE if safe else Fate.SPENT
         if record.abort is not None and record.abort.round == plan.round:
             needed = abandons_needed(len(plan.offers), self._colluding, plan.threshold)
             if safe or self._proved(

@@ -20,6 +20,7 @@ folder stands it is this one.
     11  an S that cannot be, or a second one            attempt.survived
     12  an S other than U2 that too few signed          attempt.reveal
     13  to reveal after its Abandon, or what it lacks   attempt.survived, attempt.reveal
+        to upload after its Abandon                     attempt.named
     14  a record that does not follow from the log      common/log_head.after
         one that replay does not lead to                services/versions/replica._step
         a roll-back without an operator's order         held._check_orders

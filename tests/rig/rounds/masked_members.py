@@ -87,8 +87,9 @@ def signer(name: str) -> Callable[[SignedPurpose, bytes], bytes]:
 
 def member(name: str, algorithm: Algorithm = MASKED, seed: str = "") -> MaskedMember:
     """Return who this worker is in an attempt whose secrets follow from `seed`."""
-    worker, trust = WorkerId(name), Trust(min_cohort=algorithm.min_cohort)
-    return MaskedMember(worker, algorithm, trust, admits, signer(name), drawn(f"{name}/{seed}"))
+    trust = Trust(min_cohort=algorithm.min_cohort, max_share=algorithm.max_share)
+    draw = drawn(f"{name}/{seed}")
+    return MaskedMember(WorkerId(name), algorithm, trust, admits, signer(name), draw)
 
 
 def word(name: str, genesis_: Digest, record: Record, **changes: object) -> Attestation:

@@ -164,37 +164,6 @@ async def test_a_newcomer_begins_where_it_is_told_and_saves_at_once(cloud: Cloud
     assert manifest.position == cloud.replica.position
 
 
-async def test_a_newcomer_whose_second_stream_begins_at_a_later_snapshot_asks_again(
-    cloud: Cloud,
-) -> None:
-    missed, newest = cloud.coordinator.step(), cloud.coordinator.step()
-    await cloud.join()  # by a stream from before it began: of what was after the first, nothing
-    later = cloud.coordinator.step()
-    await cloud.recorded(later)
-    assert (cloud.num_redials, cloud.replica.position.version) == (1, 1)
-    for record in (missed, newest, later):
-        await cloud.recorded(record)
-    assert (cloud.num_redials, cloud.replica.position.version) == (1, later.version)
-
-
-async def test_an_offer_names_the_base_and_is_made_once(cloud: Cloud) -> None:
-    offer = await cloud.offer()
-    assert (offer.version, offer.digest) == (1, cloud.replica.position.digest)
-    await cloud.consider_offering()
-    assert len(cloud.sent) == 1
-    await cloud.paced(20, void_offer=offer.nonce)
-    assert (await cloud.offer()).nonce != offer.nonce
-
-
-async def test_too_little_work_and_a_broken_stream_make_no_offer(cloud: Cloud) -> None:
-    cloud.trainer.progress = replace(PROGRESS, pending=replace(NUMBERS, steps=19))
-    await cloud.consider_offering()
-    cloud.trainer.progress = PROGRESS
-    await cloud.disconnected()
-    await cloud.consider_offering()
-    assert cloud.sent == []
-
-
 async def test_work_that_a_commit_names_is_measured_against_theta_at_close(cloud: Cloud) -> None:
     plan = await cloud.expose()
     stage = cloud.state.stage
@@ -291,17 +260,6 @@ async def test_a_plan_of_a_round_that_is_none_changes_nothing(cloud: Cloud, name
     assert cloud.sent[-1].WhichOneof("message") == "answer"
 
 
-async def test_a_plan_that_no_commit_may_have_is_refused_before_anything_is_frozen(
-    cloud: Cloud,
-) -> None:
-    plan = cloud.plan(await cloud.offer())
-    await cloud.planned(replace(plan, bits=12))
-    assert cloud.sent[-1].refuse.rule == 1
-    assert "bits is 12" in cloud.sent[-1].refuse.sentence
-    assert cloud.round.work is WorkState.FREE
-    assert not cloud.state.stage.folder.exists()
-
-
 async def test_work_that_is_too_old_is_taken_out_of_the_parameters(cloud: Cloud) -> None:
     cloud.trainer.numbers = replace(NUMBERS, age_256=256 * 9)
     plan, stage = cloud.plan(await cloud.offer()), cloud.state.stage
@@ -312,67 +270,9 @@ async def test_work_that_is_too_old_is_taken_out_of_the_parameters(cloud: Cloud)
     assert merge.anchor == (str(stage.theta),)
 
 
-async def test_a_plan_that_comes_again_gets_the_same_numbers_and_freezes_nothing_anew(
-    cloud: Cloud,
-) -> None:
-    plan = cloud.plan(await cloud.offer())
-    await cloud.planned(plan)
-    first = cloud.sent[-1]
-    cloud.trainer.numbers = replace(NUMBERS, steps=99)
-    await cloud.planned(plan)
-    assert cloud.sent[-1] == first
-
-
-async def test_answers_to_heartbeats_from_before_a_pause_make_one_new_offer_and_not_many(
-    cloud: Cloud,
-) -> None:
-    offer = await cloud.offer()
-    for _ in range(50):  # all of them name the offer of before, which is void
-        await cloud.paced(20, void_offer=offer.nonce)
-        await cloud.consider_offering()
-    assert len(cloud.sent) == 2
-
-
-async def test_a_worker_that_is_told_to_end_saves_and_offers_no_more(cloud: Cloud) -> None:
-    before = cloud.state.load()
-    await cloud.stopped()
-    assert cloud.saved
-    assert cloud.state.load() != before
-    await cloud.consider_offering()
-    assert cloud.sent == []
-
-
-async def test_a_plan_that_crosses_the_end_of_its_worker_is_no_refusal(cloud: Cloud) -> None:
-    plan = cloud.plan(await cloud.offer())
-    await cloud.stopped()
-    num_sent = len(cloud.sent)
-    await cloud.planned(plan)
-    assert len(cloud.sent) == num_sent, "a Leave follows"
-
-
 async def test_a_worker_in_a_round_ends_after_its_outcome(cloud: Cloud) -> None:
     await cloud.expose()
     await cloud.stopped()
     assert not cloud.saved
     await cloud.recorded(cloud.committed(ME, *OTHERS))
     assert cloud.saved
-
-
-async def test_another_plan_with_the_id_of_the_open_round_frees_nothing(cloud: Cloud) -> None:
-    plan = await cloud.expose()
-    await cloud.planned(replace(plan, hours=plan.hours + 1))
-    assert cloud.sent[-1].refuse.rule == 7
-    # else the same work is soon in a second sum
-    assert cloud.round.work is WorkState.EXPOSED
-    await cloud.consider_offering()
-    assert cloud.sent[-1].refuse.rule == 7
-
-
-async def test_the_upload_s_stage_does_not_undo_that_a_share_was_revealed(cloud: Cloud) -> None:
-    await cloud.take_part()  # encodes in another thread
-    cloud.round.reveal()
-    await cloud.uploaded()
-    stage = cloud.state.load_stage()
-    assert stage is not None
-    assert stage.exposed
-    assert stage.revealed

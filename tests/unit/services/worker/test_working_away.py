@@ -10,8 +10,6 @@ from common.errors import UnknownFileError
 from services.worker.messages import Begin, Merge
 from tests.rig.rounds.small_chain import Coordinator
 from tests.unit.services.worker.test_working import ME, OTHERS, Cloud
-from tests.unit.services.worker.test_working_versions import witnessed
-from worker.rounds.conduct import SAVE_INTERVAL_S
 
 MANY = 12
 """Commits whose steps are more bytes than the version that they lead to."""
@@ -28,19 +26,6 @@ async def cloud(tmp_path: Path) -> Cloud:
 
 def merges(cloud: Cloud) -> list[int]:
     return [m.clock.version for m in cloud.trainer.told if isinstance(m, Merge)]
-
-
-async def test_who_missed_a_few_commits_waits_for_all_and_moves_once(cloud: Cloud) -> None:
-    records = [cloud.coordinator.step() for _ in range(3)]
-    await cloud.disconnected()
-    await cloud.join()
-    for record in records[:-1]:
-        await cloud.recorded(record)
-    assert merges(cloud) == []
-    await cloud.consider_offering()
-    assert cloud.sent == []  # it does not stand where the others do
-    await cloud.recorded(records[-1])
-    assert merges(cloud) == [4]
 
 
 async def test_who_missed_many_moves_once_and_its_work_that_counted_is_merged(
@@ -104,44 +89,6 @@ async def test_a_kill_on_the_way_to_a_whole_version_loses_nothing(
     assert again.replica.position.digest == last.digest
     merge = again.trainer.last(Merge)
     assert (merge.fate, merge.clock.version) == ("contributed", last.version)
-
-
-@pytest.mark.parametrize("when", ["a while later", "at its end"])
-async def test_nothing_is_saved_while_the_merge_of_a_contribution_waits_for_its_version(
-    cloud: Cloud, when: str
-) -> None:
-    await cloud.expose()
-    commit = cloud.committed(ME, *OTHERS)
-    assert commit.commit is not None
-    cloud.coordinator.gone.update((commit.commit.aggregate, commit.digest))
-    await cloud.recorded(commit)
-    assert cloud.replica.behind
-    if when == "at its end":
-        await cloud.stopped()
-        assert not cloud.saved
-    else:
-        cloud.now_s += 2 * SAVE_INTERVAL_S
-        await cloud.ticked()
-    await cloud.recorded(cloud.coordinator.step())
-    merge = cloud.trainer.last(Merge)
-    assert (merge.fate, merge.clock.version) == ("contributed", 3)
-    assert "stage" in merge.anchor[0]
-    assert cloud.saved == (when == "at its end")
-
-
-async def test_only_a_version_that_is_believed_is_fetched_whole(tmp_path: Path) -> None:
-    cloud, tier = await witnessed(tmp_path)
-    records = [cloud.coordinator.step() for _ in range(MANY + 2)]
-    believed = records[MANY]
-    tier.told = {believed.digest}
-    cloud.coordinator.fetched.clear()
-    await cloud.join()
-    for record in records:
-        await cloud.recorded(record)
-    assert cloud.replica.position.digest == believed.digest
-    assert believed.digest in cloud.coordinator.fetched
-    assert records[-1].digest not in cloud.coordinator.fetched
-    assert merges(cloud) == [believed.version]
 
 
 async def test_a_newcomer_whose_snapshot_goes_while_it_is_fetched_asks_again(

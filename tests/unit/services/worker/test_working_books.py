@@ -92,7 +92,7 @@ CODECS = (
 )
 
 SIZES = (0.0, 1e-4, 0.01, 0.01, 1.0)
-ENDS = ("contributed", "dropped", "aborted", "given up")
+ENDS = ("contributed", "dropped", "aborted", "given up", "lost")
 
 
 def algorithm(codec: Codec, *, masked: bool, momentum: float, max_staleness: float) -> Algorithm:
@@ -250,6 +250,8 @@ class Books(RuleBasedStateMachine):
                 self.give_up()
             case "aborted":
                 self.abort()
+            case "lost":
+                self.commit_of_another_round()
             case _:
                 self.commit_of_its_round_without_it()
 
@@ -307,6 +309,15 @@ class Books(RuleBasedStateMachine):
         if closed.exposed is not None:
             told[ME] = closed.numbers
         self._tell(self._commit(closed.plan, told, OTHERS, {}))
+        self._end_unproved(closed)
+        self.kept.merge(self.head.theta)
+        self.saved = self.kept.copy()
+
+    def commit_of_another_round(self) -> None:
+        """A coordinator that restarted has lost its round: nobody ever says how that ended."""
+        closed = self.kept.round
+        assert closed is not None
+        self._tell(self._commit(self._plan(()), dict.fromkeys(OTHERS, NUMBERS), OTHERS, {}))
         self._end_unproved(closed)
         self.kept.merge(self.head.theta)
         self.saved = self.kept.copy()

@@ -112,12 +112,17 @@ def test_a_roll_back_spends_the_work_and_voids_the_open_offer(staged: WorkerRoun
     assert staged.resolve(rollback) is None
 
 
-def test_records_of_other_rounds_change_nothing(staged: WorkerRound) -> None:
-    other = replace(PLAN, round=RoundId("b" * 32))
-    assert staged.resolve(committed(A, B, plan=other)) is None
-    assert staged.resolve(record(abort=Abort(other.round, (A,), "stopped", ""))) is None
+def test_other_records_that_are_no_commit_change_nothing(staged: WorkerRound) -> None:
+    assert staged.resolve(record(abort=Abort(RoundId("b" * 32), (A,), "stopped", ""))) is None
     assert staged.resolve(record()) is None
     assert staged.work is WorkState.STAGED
+
+
+def test_a_commit_of_another_round_ends_this_one(staged: WorkerRound) -> None:
+    # One round is open at a time: a coordinator that restarted has lost this one.
+    other = replace(PLAN, round=RoundId("b" * 32))
+    assert staged.resolve(committed(A, B, plan=other)) is Fate.FREE
+    assert staged.work is WorkState.FREE
 
 
 @pytest.mark.parametrize("open_offer", [None, offer(A, "another"), offer(B)])
