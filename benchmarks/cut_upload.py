@@ -15,7 +15,7 @@ from benchmarks.commit_memory import WORKERS, BenchFederation
 from benchmarks.upload_speed import bulk_process
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout
-from services.coordinator.messages import DropRound, OpenRound, UploadCompleted
+from coordinator.ports import DropSpool, OpenSpool, Uploaded
 from services.wire.child import Line
 from tests.rig.links.narrow_link import HERE, NarrowLink, Sent, narrow_link
 from tests.rig.links.toxiproxy import ToxicLine, toxiproxy
@@ -70,7 +70,7 @@ class CutUploads:
         round_id = RoundId(secrets.token_hex(16))
         worker = WorkerId(WORKERS[0])
         layout = PayloadLayout(self._num_values, 8)
-        self._line.send(OpenRound(round_id, (worker,), 8, 0))
+        self._line.send(OpenSpool(round_id, (worker,), 8, 0))
         before = self._link.sent()
         command = self._link.inside(
             sys.executable, "-m", "benchmarks.uploader", target, str(self._certs), worker,
@@ -89,10 +89,10 @@ class CutUploads:
                 time.sleep(cut_s)
                 end()
             took_s = float(process.stdout.readline())
-        while not isinstance(self._line.receive(), UploadCompleted):
+        while not isinstance(self._line.receive(), Uploaded):
             pass
         after = self._link.sent()
-        self._line.send(DropRound(round_id))
+        self._line.send(DropSpool(round_id))
         sent = Sent(after.wire_bytes - before.wire_bytes, after.packets - before.packets)
         return UploadCost(took_s, sent, layout.sent_bytes)
 

@@ -18,7 +18,11 @@ from benchmarks.result import write_result
 from commands.demo.layout import free_ports
 from common.documents import Counters, WorkerCounters
 from common.rounds import Phase
-from services.observe.metrics import CoordinatorMetrics, WorkerReport, add_health, serve
+from protos.v1.session_pb2 import Heartbeat
+from services.observe.metrics.coordinator import CoordinatorMetrics
+from services.observe.metrics.health import add_health
+from services.observe.metrics.heartbeat import BY_KIND
+from services.observe.prometheus import serve
 from services.wire.traffic import Direction
 
 _INTERVAL_S: Final = 15.0
@@ -30,14 +34,24 @@ _KINDS: Final = {"control": 1000, "update": 2**30, "aggregate": 2**31, "version"
 def filled(num_workers: int) -> CoordinatorMetrics:
     """Return metrics of a run with so many workers, every series there."""
     metrics = CoordinatorMetrics(run="scrape", software="0", tier="masked")
-    report = WorkerReport(
-        *(7, 1200, 1_843_200, 11, 4.5, 0.02, 6912.5, 8.1e6),
-        *(_KINDS, _KINDS, _KINDS, _KINDS, 400_000_000, 7, 0),
+    heartbeat = Heartbeat(
+        version=7,
+        steps_total=1200,
+        tokens_total=1_843_200,
+        pending_steps=11,
+        steps_per_s=4.5,
+        idle_share=0.02,
+        speed=6912,
+        link_bps=8_100_000,
+        resident_bytes=400_000_000,
+        merges_total=7,
     )
+    for field in BY_KIND:
+        getattr(heartbeat, field).update(_KINDS)
     names = [f"cloud-{i:02}" for i in range(num_workers)]
     for name in names:
         metrics.worker_listed(name, f"organisation-{name}")
-        metrics.worker_heartbeat(name, report, lag=1, not_after_s=1.8e9)
+        metrics.worker_heartbeat(name, heartbeat, lag=1, not_after_s=1.8e9)
         for direction, kind in _BULK:
             metrics.bytes_moved(name, direction, kind, 2**40)
             metrics.bytes_moved(name, direction, "control", 2**30)

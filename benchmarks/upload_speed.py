@@ -20,9 +20,10 @@ from benchmarks.made_up_payload import MadeUpPayload
 from common.documents import Genesis
 from common.ids import RoundId, WorkerId
 from common.shards import PayloadLayout
+from coordinator.ports import DropSpool, OpenSpool, Seal, Sealed
 from services.config.settings import load_coordinator
 from services.coordinator import bulk
-from services.coordinator.messages import DropRound, OpenRound, RoundSealed, SealRound, Serving
+from services.coordinator.messages import Serving
 from services.wire import framing
 from services.wire.bulk_link import BulkLink
 from services.wire.child import Line
@@ -87,17 +88,17 @@ def upload_speeds(
             if row in send:
                 return _timed(lambda: send[row](iter(messages)))
             round_id = RoundId(secrets.token_hex(16))
-            line.send(OpenRound(round_id, (WorkerId(worker),), 8, 0))
+            line.send(OpenSpool(round_id, (WorkerId(worker),), 8, 0))
             while not (spool / round_id).is_dir():  # there is no answer
                 time.sleep(0.01)
             took = _timed(
                 lambda: link.push(round_id, layout.num_shards, shards.__getitem__, give_up=never)
             )
-            line.send(SealRound(round_id))
-            while not isinstance(sealed := line.receive(), RoundSealed):
+            line.send(Seal(round_id))
+            while not isinstance(sealed := line.receive(), Sealed):
                 pass
             assert sealed.survivors == (worker,)
-            line.send(DropRound(round_id))
+            line.send(DropSpool(round_id))
             return took
 
         rows = [*RUNGS[1:], RUNGS[0], SERVICE]  # the two that are compared are neighbours

@@ -1,6 +1,5 @@
 """`crosscloud status | pause | resume | stop | rollback`: an operator's words to a coordinator."""
 
-import dataclasses
 import datetime
 import json
 import sys
@@ -42,7 +41,7 @@ def status(config: Path, *, as_json: bool, watch: bool) -> Exit:
                     raise
                 typer.echo(f"no answer: {printable(str(e))}", err=True)
             else:
-                shown = json.dumps(dataclasses.asdict(found)) if as_json else describe(found)
+                shown = json.dumps(found.plain()) if as_json else describe(found)
                 if watch and not as_json and sys.stdout.isatty():
                     typer.echo(_CLEAR, nl=False)
                 typer.echo(shown)

@@ -1,10 +1,11 @@
 """One byte string for one document: the form in which we hash, compare and store.
 
-A document is a frozen dataclass of strings, integers, finite floats, booleans, tuples, string-keyed
-mappings and other documents. Its canonical form is JSON with sorted keys, no white space, ASCII
-only, fields that are None left out. Floats are written as Python's shortest round-trip form, so a
-float32 that was widened comes back bit for bit. `decode` refuses anything that `encode` would not
-have written, so equal documents always have equal bytes and a digest names exactly one document.
+A document is a frozen dataclass of strings, integers, finite floats, booleans, enums of strings,
+tuples, string-keyed mappings and other documents. Its canonical form is JSON with sorted keys, no
+white space, ASCII only, fields that are None left out. Floats are written as Python's shortest
+round-trip form, so a float32 that was widened comes back bit for bit. `decode` refuses anything
+that `encode` would not have written, so equal documents always have equal bytes and a digest names
+exactly one document.
 
 It refuses to guess: unknown fields, missing fields, wrong types, numbers out of range for 64 bits,
 NaN, infinity, deep nesting and a round's id that is none are errors that name the place.
@@ -96,6 +97,8 @@ def _plain(value: object) -> Json:
         return plain
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, enum.Enum):
+        return value.value
     if isinstance(value, tuple | list):
         return [v if type(v) in _SCALARS else _plain(v) for v in value]
     return typing.cast("Json", value)  # json says what is wrong with it
@@ -120,6 +123,7 @@ class _Form(enum.Enum):
     DOCUMENT = enum.auto()
     LIST = enum.auto()
     OBJECT = enum.auto()
+    ENUM = enum.auto()
     FLOAT = enum.auto()
     ROUND = enum.auto()
     PLAIN = enum.auto()
@@ -144,6 +148,8 @@ def _form(kind: Any) -> tuple[_Form, Any]:
         return _Form.LIST, typing.get_args(kind)[0]
     if origin in (dict, Mapping):
         return _Form.OBJECT, typing.get_args(kind)[1]
+    if isinstance(kind, enum.EnumType):
+        return _Form.ENUM, kind
     return (_Form.FLOAT if kind is float else _Form.PLAIN), kind
 
 
@@ -160,6 +166,8 @@ def _typed(raw: Json, declared: Any, where: str) -> object:
         case _Form.OBJECT:
             values = _expect(raw, dict, where)
             return {k: _typed(v, kind, f"{where}.{k}") for k, v in values.items()}
+        case _Form.ENUM:
+            return _member(_expect(raw, str, where), kind, where)
         case _Form.FLOAT:
             if isinstance(raw, float) and math.isfinite(raw):
                 return raw
@@ -174,6 +182,14 @@ def _typed(raw: Json, declared: Any, where: str) -> object:
     if kind is int and abs(value) > _MAX_INTEGER:
         raise MalformedDocumentError(f"{where}: {str(value)[:40]} does not fit in 64 bits")
     return value
+
+
+def _member(raw: str, kind: Any, where: str) -> object:
+    try:
+        return kind(raw)
+    except ValueError:
+        words = ", ".join(member.value for member in kind)
+        raise MalformedDocumentError(f"{where}: {raw[:40]!r} is none of {words}") from None
 
 
 def _document(raw: Json, kind: type, where: str) -> object:

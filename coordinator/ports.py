@@ -23,7 +23,7 @@ from common.documents import (
     RollbackOrder,
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
-from common.rounds import AbortReason
+from common.rounds import AbortReason, LeaveReason
 
 # Events: from the control service ---------------------------------------------------------------
 
@@ -508,12 +508,33 @@ class Note:
 
     Args:
         worker, round: which one it is about, if it is about one.
+        rule: by which a worker refused; 0 = none did.
     """
 
     kind: str
     sentence: str
     worker: WorkerId | None = None
     round: RoundId | None = None
+    rule: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Tell the people: a round that is over went on, or ended, without a member of its plan.
+
+    Args:
+        detail: what there is to say of this one; "" = no more than the reason does.
+    """
+
+    round: RoundId
+    worker: WorkerId
+    reason: LeaveReason
+    detail: str = ""
+
+    @property
+    def why(self) -> str:
+        """A sentence."""
+        return self.detail or self.reason.sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -555,6 +576,7 @@ Effect = (
     | Send
     | Publish
     | Note
+    | LeftOut
     | Forgotten
     | NotRolledBack
     | Finish

@@ -33,7 +33,7 @@ from common import canonical
 from common.documents import Abort, Algorithm, Answer, Numbers, Plan
 from common.errors import NotAMemberError, UnexpectedMessageError
 from common.ids import RoundId, SessionId, WorkerId
-from common.rounds import AbortReason, Phase
+from common.rounds import AbortReason, LeaveReason, Phase
 from common.weight import check_numbers
 from coordinator.ending import Ending
 from coordinator.ports import (
@@ -42,6 +42,7 @@ from coordinator.ports import (
     ComputeFailed,
     Effect,
     End,
+    LeftOut,
     Members,
     Message,
     OpenSpool,
@@ -122,7 +123,7 @@ class Round:
     since_s: float = 0.0
     deadline_s: float = math.inf
     members: set[WorkerId] = field(default_factory=set)
-    left: dict[WorkerId, str] = field(default_factory=dict)
+    left: dict[WorkerId, LeftOut] = field(default_factory=dict)
     answers: dict[WorkerId, Answer] = field(default_factory=dict)
     sealed: dict[WorkerId, Mapping[WorkerId, bytes]] = field(default_factory=dict)
     uploaded: set[WorkerId] = field(default_factory=set)
@@ -223,7 +224,7 @@ class Round:
     def refuse(self, worker: WorkerId, rule: int, sentence: str) -> str:
         """A member will not take part; return that as a sentence."""
         why = f"refused by rule {rule}: {sentence}"
-        if self.left.get(worker) == why:
+        if (left := self.left.get(worker)) is not None and left.why == why:
             return why
         self._check_member(worker)
         if self.unmasking is not None:
@@ -231,7 +232,7 @@ class Round:
         elif worker in self.uploaded or self.phase in (Phase.UNMASK, Phase.ENDING):
             raise UnexpectedMessageError(f"{worker} cannot refuse once its upload is complete")
         else:
-            self._leave_out(worker, why)
+            self._leave_out(worker, LeaveReason.REFUSED, why)
         self.refused = True
         return why
 
@@ -242,11 +243,11 @@ class Round:
             raise UnexpectedMessageError(f"{worker} uploads before the members are known")
         self.uploaded.add(worker)
 
-    def lose(self, worker: WorkerId, why: str, *, expelled: bool = False) -> None:
-        """Wait no longer for a worker; an upload that is complete counts all the same."""
-        sealed = bool(self.survivors)
+    def lose(self, worker: WorkerId, reason: LeaveReason, detail: str = "") -> None:
+        """Wait no longer for a worker; an upload that is complete counts, unless it is expelled."""
+        sealed, expelled = bool(self.survivors), reason is LeaveReason.EXPELLED
         if worker in self.members and not sealed and (expelled or worker not in self.uploaded):
-            self._leave_out(worker, why)
+            self._leave_out(worker, reason, detail)
 
     def rejoin(self, worker: WorkerId, session: SessionId) -> tuple[Effect, ...]:
         """A member's stream was opened anew: send again what it may not have had."""
@@ -286,7 +287,7 @@ class Round:
         if self.survivors:
             return ()
         for worker in sorted(self.members - set(listing)):
-            self._leave_out(worker, "its upload was late")
+            self._leave_out(worker, LeaveReason.LATE_UPLOAD)
         if self._ends_below_threshold():
             return ()
         self.survivors = tuple(sorted(self.members))
@@ -343,7 +344,7 @@ class Round:
             self._enter(Phase.UNMASK, now_s, math.inf)
             return (Save((self.saved(),)), Seal(self.id))  # the listing decides who was late
         for worker in late:
-            self._leave_out(worker, "its answer was late")
+            self._leave_out(worker, LeaveReason.LATE_ANSWER)
         if self._ends_below_threshold():
             return ()
         self.answers = {w: self.answers[w] for w in sorted(self.members)}  # from here on, of U2
@@ -421,21 +422,22 @@ class Round:
     def _wait(self, now_s: float, timeout_s: float) -> None:
         self.since_s, self.deadline_s = now_s, now_s + timeout_s
 
-    def _leave_out(self, worker: WorkerId, why: str) -> None:
+    def _leave_out(self, worker: WorkerId, reason: LeaveReason, detail: str = "") -> None:
         self.members.discard(worker)
         self.uploaded.discard(worker)
-        self.left[worker] = why
+        self.left[worker] = LeftOut(self.id, worker, reason, detail)
 
     def _ends_below_threshold(self) -> bool:
         if self.failed is None and len(self.members) < self.plan.threshold:
-            left = "; ".join(f"{w}: {why}" for w, why in sorted(self.left.items()))
+            left = "; ".join(f"{w}: {left.why}" for w, left in sorted(self.left.items()))
             detail = f"members left: {len(self.members)}, needed: {self.plan.threshold} ({left})"
             self.abort(AbortReason.BELOW_THRESHOLD, detail)
         return self.failed is not None
 
     def _check_member(self, worker: WorkerId) -> None:
         if worker not in self.members:
-            why = self.left.get(worker, "it is not in the plan")
+            left = self.left.get(worker)
+            why = "it is not in the plan" if left is None else left.why
             raise NotAMemberError(f"{worker} has no part in round {self.id}: {why}")
 
     def _check_computing(self) -> None:

@@ -24,7 +24,7 @@ from common.errors import (
 )
 from common.ids import RoundId, WorkerId
 from common.parties import Admits
-from common.rounds import AbortReason
+from common.rounds import AbortReason, LeaveReason
 from coordinator.backoff import Backoff
 from coordinator.former import former_round
 from coordinator.head import RunHead
@@ -269,7 +269,7 @@ class Run:
         if former is not None and former.boot == event.boot:
             dropped, why = self._withdrawn(event.worker), "its stream broke"
         else:
-            dropped = self._leave_open_work(event.worker, "it joined anew")
+            dropped = self._leave_open_work(event.worker, LeaveReason.RESTARTED)
             why = "its process started again"
         saved = Save((member.saved(), *dropped))
         resent = () if self._round is None else self._round.rejoin(event.worker, event.session)
@@ -326,7 +326,8 @@ class Run:
         member = self._membership.of_session(event.session)
         open_round = self._round_of(event.round)
         why = open_round.refuse(member.worker, event.rule, event.sentence)
-        note = Note("refused", f"{member.worker} {why}", member.worker, event.round)
+        said = f"{member.worker} {why}"
+        note = Note("refused", said, member.worker, event.round, event.rule)
         return (*_renewed(member, now_s), note)
 
     def _disconnected(self, event: Disconnected) -> tuple[Effect, ...]:
@@ -340,15 +341,16 @@ class Run:
         member = self._membership.get(event.worker)
         if member is None:
             return ()
-        reason = "it was taken off the member list"
+        reason = LeaveReason.EXPELLED.sentence
         self._backoff.end()
         if self._round is not None:
-            self._round.lose(event.worker, reason, expelled=True)
+            self._round.lose(event.worker, LeaveReason.EXPELLED)
         drain = _sends(member, Dismiss(finished=False, reason=reason))
         return (*self._removed(member, reason), *drain)
 
     def _removed(self, member: Member, reason: str) -> tuple[Effect, ...]:
-        dropped = self._leave_open_work(member.worker, f"it left: {reason}")
+        why = f"it left: {reason}"
+        dropped = self._leave_open_work(member.worker, LeaveReason.DEPARTED, why)
         gone = self._membership.remove(member.worker)
         left = Note("left", f"{member.worker}: {reason}", member.worker)
         return (Save((gone, *dropped)), left)
@@ -377,7 +379,8 @@ class Run:
         effects: list[Effect] = []
         for member in self._membership.lapse(now_s):
             silence = f"not heard for {now_s - member.heard_s:.1f} s"
-            effects += _saves(self._leave_open_work(member.worker, silence))
+            left = self._leave_open_work(member.worker, LeaveReason.SILENT, silence)
+            effects += _saves(left)
             effects.append(Note("lost", f"{member.worker}: {silence}", member.worker))
         if self._round is not None:
             effects += self._round.advance(now_s, self._gone(self._round))
@@ -409,6 +412,7 @@ class Run:
         else:
             told = self._ledger.commit(outcome, now_s, *changes)
             self._backoff.committed(over.survivors)
+        told += tuple(left for _, left in sorted(over.left.items()))
         return (*told, DropSpool(over.id)) if over.spool_open else told
 
     def _at_boundary(self, is_due: bool, now_s: float) -> tuple[Effect, ...]:
@@ -492,10 +496,12 @@ class Run:
     def _in_round(self, member: Member) -> bool:
         return self._round is not None and member.worker in self._round.members
 
-    def _leave_open_work(self, worker: WorkerId, why: str) -> tuple[Delete, ...]:
+    def _leave_open_work(
+        self, worker: WorkerId, reason: LeaveReason, detail: str = ""
+    ) -> tuple[Delete, ...]:
         """End a worker's part in the open round and withdraw its offer."""
         if self._round is not None:
-            self._round.lose(worker, why)
+            self._round.lose(worker, reason, detail)
         return self._withdrawn(worker)
 
     def _withdrawn(self, worker: WorkerId) -> tuple[Delete, ...]:

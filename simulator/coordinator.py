@@ -23,7 +23,17 @@ from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.selftest import selftest_digest
 from common.terms import round_layout
 from coordinator.plan import Timings
-from coordinator.ports import Effect, Message, Ticked
+from coordinator.ports import (
+    Compute,
+    DropSpool,
+    Effect,
+    Message,
+    OpenSpool,
+    Seal,
+    Sealed,
+    SpoolOpened,
+    Ticked,
+)
 from coordinator.run import Run
 from protos.v1 import bulk_pb2, operator_pb2
 from services import __version__
@@ -35,14 +45,6 @@ from services.coordinator.kept.spool import Spool
 from services.coordinator.leading import Leading
 from services.coordinator.live.resilient_store import OpenStore, ResilientStore, wait_for_lease
 from services.coordinator.live.store import Changes
-from services.coordinator.messages import (
-    ComputeVersion,
-    DropRound,
-    OpenRound,
-    RoundOpened,
-    RoundSealed,
-    SealRound,
-)
 from services.coordinator.sessions.admission import Admission
 from services.coordinator.sessions.servicers import OperatorService
 from services.coordinator.sessions.streams import LogTail, Sessions, StreamQuota
@@ -121,7 +123,7 @@ class _Child:
     async def run(self, lag_s: float) -> None:
         while True:
             order = await self._orders.get()
-            if isinstance(order, ComputeVersion):
+            if isinstance(order, Compute):
                 await asyncio.sleep(lag_s)
             try:
                 answer = await asyncio.to_thread(self._work, order)
@@ -264,13 +266,13 @@ class SimulatedCoordinator:
 
     def _bulk_order(self, order: object) -> object | None:
         match order:
-            case OpenRound(round_, members, bits, fragment):
+            case OpenSpool(round_, members, bits, fragment):
                 layout = round_layout(self._genesis, bits, fragment)
                 self._spool.open_round(round_, members, layout)
-                return RoundOpened(round_)
-            case SealRound(round_):
-                return RoundSealed(round_, self._spool.seal(round_))
-            case DropRound(round_):
+                return SpoolOpened(round_)
+            case Seal(round_):
+                return Sealed(round_, self._spool.seal(round_))
+            case DropSpool(round_):
                 self._spool.drop(round_)
         return None
 

@@ -23,19 +23,19 @@ WINDOWS: Final = (
     "order Collect",
     "move to trash-",
     "unlink in trash-",
-    "order SealRound",
-    "order DropRound",
+    "order Seal",
+    "order DropSpool",
 )
 """Acts of a coordinator that are few, and after which another's may matter."""
 
 UNMASKING: Final = (
     "send Members",
-    "order SealRound",
-    "heard RoundSealed",
+    "order Seal",
+    "heard Sealed",
     "send Survivors",
     "send Signatures",
-    "order ComputeVersion",
-    "heard VersionComputed",
+    "order Compute",
+    "heard Computed",
     "link 0",
     "send End",
 )

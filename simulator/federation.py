@@ -26,7 +26,7 @@ from common.ids import Digest, RoundId, WorkerId
 from coordinator.ports import Append, Command, Effect, Operated, Publish, Save, Send
 from protos.v1 import session_pb2
 from services.disk.data_store import DataStore
-from services.observe.metrics import WorkerMetrics
+from services.observe.metrics.worker import WorkerMetrics
 from services.wire.child import ChildEndedError
 from simulator.checks import violations, zeros
 from simulator.clock import NothingHappensError, VirtualLoop

@@ -36,7 +36,7 @@ from coordinator.ports import Append, Effect
 from protos.v1 import session_pb2
 from services.config.soundness import refuse_unsound
 from services.disk.data_store import DataStore
-from services.observe.metrics import WorkerMetrics, WorkerPhase
+from services.observe.metrics.worker import WorkerMetrics, WorkerPhase
 from services.process.exit_status import Exit
 from services.versions.export import load_version
 from services.versions.genesis import make_genesis

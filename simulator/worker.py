@@ -17,7 +17,7 @@ from common.documents import Genesis
 from common.errors import UnknownFileError
 from common.ids import Digest, RoundId, WorkerId
 from services.disk.data_store import DataStore
-from services.observe.metrics import WorkerMetrics
+from services.observe.metrics.worker import WorkerMetrics
 from services.wire.bulk_link import GivenUpError
 from services.wire.traffic import TrafficCounts
 from services.worker import trainer as trainer_link

@@ -37,12 +37,12 @@ from commands.report.parts import (
     time_scale,
 )
 from commands.report.run_folder import RoundLine, RunData, by_worker
-from common.rounds import Phase
+from common.rounds import COMMIT, Phase
 from services.observe.amounts import human_seconds
 
 PHASES: Final = {
     **{p.value: p.sentence for p in (Phase.SHARE_KEYS, Phase.COLLECT_MASKED, Phase.UNMASK)},
-    "commit": "the sum becomes a version on disk, and a record in the log",
+    COMMIT: "the sum becomes a version on disk, and a record in the log",
     Phase.ENDING.value: Phase.ENDING.sentence,
 }
 """What happens in each phase of a round, in order."""

@@ -21,16 +21,18 @@ from commands.report.parts import (
 )
 from commands.report.run_folder import RunData, WorkerResult
 from services.observe.amounts import human_bytes, human_dollars
+from services.wire.traffic import KINDS
 
-KINDS: Final = {
-    "update": ("s1", "updates", "what members of cohorts upload: compressed, masked"),
-    "aggregate": ("s2", "sums", "what every worker replays to stand on the next version"),
-    "version": ("s3", "whole versions", "for workers that begin, or are far behind"),
-    "control": ("s4", "control", "heartbeats, offers, plans, keys and shares, the log"),
+SHOWN: Final = {
+    "update": ("s1", "updates"),
+    "aggregate": ("s2", "sums"),
+    "version": ("s3", "whole versions"),
+    "control": ("s4", "control"),
 }
-"""Class, name and meaning of each kind of bytes, in the order of the bars."""
+"""Class and name of each kind of bytes that workers count, in the order of the bars."""
 
-_OTHER: Final = ("s6", "other", "a kind that this version of the report does not know")
+_OTHER: Final = ("s6", "other")
+_UNKNOWN: Final = "a kind that this version of the report does not know"
 _MOST_WORKERS: Final = 40
 _GB: Final = 1e9
 
@@ -135,11 +137,11 @@ class _Kind:
 
     @property
     def style(self) -> str:
-        return KINDS.get(self.kind, _OTHER)[0]
+        return SHOWN.get(self.kind, _OTHER)[0]
 
     @property
     def name(self) -> str:
-        return KINDS[self.kind][1] if self.kind in KINDS else self.kind
+        return SHOWN[self.kind][1] if self.kind in SHOWN else self.kind
 
 
 def _kinds(by_kind: Mapping[str, int]) -> list[_Kind]:
@@ -151,7 +153,7 @@ def _kinds(by_kind: Mapping[str, int]) -> list[_Kind]:
             down[kind] += num_bytes
         else:
             up[kind if way == "up" and kind else name] += num_bytes
-    order = {kind: i for i, kind in enumerate(KINDS)}
+    order = {kind: i for i, kind in enumerate(SHOWN)}
     names = sorted(up.keys() | down.keys(), key=lambda k: (order.get(k, len(order)), k))
     return [_Kind(name, up[name], down[name]) for name in names]
 
@@ -178,7 +180,7 @@ def _by_kind(run: RunData) -> Element:
             percent(k.both / result.bytes_moved),
             _per(k.both, result.versions),
             *([] if raw is None else _as_float32(k.both, stands_for.get(k.kind, 0))),
-            KINDS.get(k.kind, _OTHER)[2],
+            KINDS.get(k.kind, _UNKNOWN),
         )
         for k in _kinds(result.bytes_by_kind)
     ]
@@ -229,7 +231,7 @@ def _bars(rows: Sequence[tuple[str, Element, str]]) -> Element:
 
 
 def _legend() -> Element:
-    return swatches([(kind, name) for kind, name, _ in KINDS.values()])
+    return swatches([(kind, name) for kind, name in SHOWN.values()])
 
 
 def _over_time(run: RunData) -> Element | None:

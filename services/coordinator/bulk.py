@@ -29,24 +29,21 @@ from common.errors import (
 )
 from common.ids import Digest, RoundId, WorkerId
 from common.terms import round_layout
+from coordinator.ports import (
+    DropSpool,
+    OpenSpool,
+    Progressed,
+    Seal,
+    Sealed,
+    SpoolOpened,
+    Uploaded,
+)
 from protos.v1 import bulk_pb2
 from services.config.settings import CoordinatorSettings
 from services.coordinator.calls import Calls, StreamLimits
 from services.coordinator.kept.compressed_files import CompressedFiles
 from services.coordinator.kept.spool import Spool
-from services.coordinator.messages import (
-    Carried,
-    Drain,
-    Drained,
-    DropRound,
-    OpenRound,
-    RoundOpened,
-    RoundSealed,
-    SealRound,
-    Serving,
-    UploadAdvanced,
-    UploadCompleted,
-)
+from services.coordinator.messages import Carried, Drain, Drained, Serving
 from services.coordinator.start import begin_child, listen, settle
 from services.disk.data_store import DataStore
 from services.disk.files import patiently
@@ -65,10 +62,8 @@ from services.wire.traffic import wire_bytes
 
 log = logging.getLogger(__name__)
 
-RECEIVES: Final = (OpenRound, SealRound, DropRound, Drain)
-SENDS: Final = (
-    *(Serving, RoundOpened, UploadAdvanced, UploadCompleted, RoundSealed, Carried, Drained),
-)
+RECEIVES: Final = (OpenSpool, Seal, DropSpool, Drain)
+SENDS: Final = (*(Serving, SpoolOpened, Progressed, Uploaded, Sealed, Carried, Drained),)
 
 _SPARE_THREADS: Final = 8
 _CALLS_PER_THREAD: Final = 16
@@ -107,7 +102,7 @@ class Outbox:
             BusyError: control ended meanwhile; the next one finds the shards in the spool.
         """
         try:
-            self.send(UploadCompleted(worker, round_))
+            self.send(Uploaded(worker, round_))
         except EOFError:
             raise BusyError("this coordinator is ending: dial again") from None
 
@@ -129,7 +124,7 @@ class Outbox:
             with self._lock:
                 try:
                     for worker in sorted(self._advanced):
-                        self._line.send(UploadAdvanced(worker))
+                        self._line.send(Progressed(worker))
                     if self._received or self._sent:
                         self._line.send(Carried(self._received, self._sent))
                 except EOFError:
@@ -285,13 +280,13 @@ def serve(settings: CoordinatorSettings, genesis: Genesis, line: Line) -> None:
     try:
         while True:
             match line.receive():
-                case OpenRound(round_, members_, bits, fragment):
+                case OpenSpool(round_, members_, bits, fragment):
                     layout = round_layout(genesis, bits, fragment)
                     patiently(spool.open_round, round_, members_, layout)
-                    outbox.send(RoundOpened(round_))
-                case SealRound(round_):
-                    outbox.send(RoundSealed(round_, patiently(spool.seal, round_)))
-                case DropRound(round_):
+                    outbox.send(SpoolOpened(round_))
+                case Seal(round_):
+                    outbox.send(Sealed(round_, patiently(spool.seal, round_)))
+                case DropSpool(round_):
                     patiently(spool.drop, round_)
                 case Drain():
                     Thread(target=_drain, args=(service.calls, outbox), daemon=True).start()

@@ -35,7 +35,14 @@ from common.rounds import AbortReason
 from common.secagg.tags import Tagger
 from common.shards import unpack_energy
 from common.terms import Terms, round_terms
-from coordinator.ports import Secrets
+from coordinator.ports import (
+    Compute,
+    Computed,
+    ComputeFailed,
+    Restored,
+    RestoreFailed,
+    Secrets,
+)
 from coordinator.sums.aggregate import aggregate
 from coordinator.sums.masked_sum import masked_aggregate, sum_masks
 from coordinator.sums.saturation import expected_saturation
@@ -45,14 +52,10 @@ from services.coordinator.kept.spool import Spool
 from services.coordinator.messages import (
     Collect,
     Collected,
-    ComputeVersion,
-    RestoreRefused,
     RestoreVersion,
+    Summed,
     TakeOver,
     TookOver,
-    VersionComputed,
-    VersionFailed,
-    VersionRestored,
 )
 from services.coordinator.start import begin_child, settle
 from services.disk.data_store import DataStore
@@ -62,15 +65,8 @@ from services.wire.child import Line
 
 log = logging.getLogger(__name__)
 
-RECEIVES: Final = (TakeOver, ComputeVersion, RestoreVersion, Collect)
-SENDS: Final = (
-    TookOver,
-    VersionComputed,
-    VersionFailed,
-    VersionRestored,
-    RestoreRefused,
-    Collected,
-)
+RECEIVES: Final = (TakeOver, Compute, RestoreVersion, Collect)
+SENDS: Final = (TookOver, Summed, Computed, ComputeFailed, Restored, RestoreFailed, Collected)
 
 _THREADS: Final = 4
 """More than cores, since some wait for the disk; each costs memory, see `advance`."""
@@ -92,9 +88,18 @@ class Computer:
         spool: where sealed uploads lie; it is only read.
         store: where versions and aggregates lie.
         pool: works on segments; numpy, hashing and the disk all let other threads run.
+        tell: is told what a version cost, before the answer.
     """
 
-    def __init__(self, genesis: Genesis, spool: Spool, store: DataStore, pool: Executor) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        spool: Spool,
+        store: DataStore,
+        pool: Executor,
+        tell: Callable[[Summed], None] = lambda _: None,
+    ) -> None:
+        self._tell = tell
         self._pool = pool
         self._genesis = genesis
         self._spool = spool
@@ -107,7 +112,7 @@ class Computer:
         match order:
             case TakeOver(epoch):
                 return self.take_over(epoch)
-            case ComputeVersion():
+            case Compute():
                 return self.compute(order)
             case RestoreVersion():
                 return patiently(self.restore, order)
@@ -128,7 +133,7 @@ class Computer:
             draft.unlink(missing_ok=True)
         return TookOver(num_files)
 
-    def compute(self, order: ComputeVersion) -> VersionComputed | VersionFailed:
+    def compute(self, order: Compute) -> Computed | ComputeFailed:
         """Return the new version, or why there is none; the old one stays in either case."""
         start_s = time.monotonic()
         try:
@@ -136,11 +141,12 @@ class Computer:
         except tuple(kind for kind, _ in _REASONS) as e:
             reason = next(reason for kind, reason in _REASONS if isinstance(e, kind))
             blamed = e.worker if isinstance(e, BadUpdateError) else None
-            return VersionFailed(RoundId(order.plan.round), reason.value, str(e), blamed)
+            return ComputeFailed(RoundId(order.plan.round), reason, str(e), blamed)
         seconds = time.monotonic() - start_s
-        return VersionComputed(commit, digest, step_length, seconds, sum_s, saturation)
+        self._tell(Summed(len(commit.survivors), step_length, seconds, sum_s, saturation))
+        return Computed(RoundId(commit.plan.round), commit, digest)
 
-    def _compute(self, order: ComputeVersion) -> tuple[Commit, Digest, float, float | None, float]:
+    def _compute(self, order: Compute) -> tuple[Commit, Digest, float, float | None, float]:
         base = canonical.decode(self._store.read(order.plan.digest, verify=True), Version)
         numbers = order.numbers
         start_s = time.monotonic()
@@ -218,7 +224,7 @@ class Computer:
     def _read(self, digest: Digest) -> bytes:
         return self._store.read(digest, verify=True)
 
-    def restore(self, order: RestoreVersion) -> VersionRestored | RestoreRefused:
+    def restore(self, order: RestoreVersion) -> Restored | RestoreFailed:
         """Make an earlier version's files complete again, from a kept one and its aggregates."""
         try:
             version = canonical.decode(self._store.read(order.base, verify=True), Version)
@@ -229,8 +235,8 @@ class Computer:
                 raise DamagedDataError("its files, or those that it follows from, are damaged")
             self._store.sync()
         except (BadCommitError, StorageError) as e:
-            return RestoreRefused(order.version, str(e))
-        return VersionRestored(order.version, digest, version.commits)
+            return RestoreFailed(order.version, str(e))
+        return Restored(order.version, digest, version.commits)
 
     def collect(self, order: Collect) -> Collected:
         """Delete what no kept version needs.
@@ -261,7 +267,8 @@ def main() -> int:
         store = DataStore(settings.data_dir / "data")
         settle()
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="segment") as pool:
-            computer = Computer(genesis, Spool(settings.data_dir / "spool"), store, pool)
+            spool = Spool(settings.data_dir / "spool")
+            computer = Computer(genesis, spool, store, pool, line.send)
             serve(line, computer)
     except StaleLeaderError as e:
         log.error("%s", e)

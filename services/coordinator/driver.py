@@ -25,6 +25,7 @@ from coordinator.ports import (
     Event,
     Finish,
     Forgotten,
+    LeftOut,
     Message,
     Note,
     NotRolledBack,
@@ -197,6 +198,9 @@ class Driver:
                 _tell(effect.record)
             case Note():
                 _say(effect.kind, effect.sentence, worker=effect.worker, round=effect.round)
+            case LeftOut():
+                why = f"{effect.worker} of round {effect.round}: {effect.why}"
+                _say("left out", why, worker=effect.worker, round=effect.round)
             case Forgotten():
                 log.warning("the store: %s counts as lost: %s", effect.key, effect.why)
             case NotRolledBack():

@@ -59,9 +59,10 @@ from services.coordinator.watch.own_certificate import OwnCertificate
 from services.coordinator.watch.reports import Reports
 from services.coordinator.watch.status import MetricsFile, StatusSource, write_result
 from services.disk.files import patiently
-from services.observe.metrics import CoordinatorMetrics, add_health
-from services.observe.metrics import serve as serve_metrics
+from services.observe.metrics.coordinator import CoordinatorMetrics
+from services.observe.metrics.health import add_health
 from services.observe.process_health import process_health
+from services.observe.prometheus import serve as serve_metrics
 from services.process.descriptors import connections
 from services.process.exit_status import Exit, exit_of
 from services.process.told import to_its_end, told_to_end, unless

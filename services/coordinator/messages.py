@@ -1,40 +1,18 @@
-"""What the control process says to its two children, bulk and commit, one JSON line per message.
+"""What the control process and its two children say to each other besides the core's words.
 
-Both children are stateless but for files: whatever they are told can be told again after a restart.
+The core's own effects and events about uploads and sums (`coordinator/ports.py`: `OpenSpool`,
+`Compute`, ...; `Uploaded`, `Computed`, ...) go down the line as they are, one JSON line each; here
+stands only what the core does not know of. Both children are stateless but for files: whatever they
+are told can be told again after a restart.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.documents import Commit, Numbers, Plan
-from common.ids import Digest, RoundId, WorkerId
-from coordinator.ports import Secrets
+from common.documents import Commit
+from common.ids import Digest
 
 # control -> bulk --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRound:
-    """Take uploads of `members`; `bits` and `fragment` fix the payload's layout."""
-
-    round: RoundId
-    members: tuple[WorkerId, ...]
-    bits: int
-    fragment: int
-
-
-@dataclass(frozen=True, slots=True)
-class SealRound:
-    """Take no more; answer `RoundSealed`."""
-
-    round: RoundId
-
-
-@dataclass(frozen=True, slots=True)
-class DropRound:
-    """Delete the round's uploads."""
-
-    round: RoundId
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +28,6 @@ class Serving:
     """The bulk port is open."""
 
     port: int
-
-
-@dataclass(frozen=True, slots=True)
-class RoundOpened:
-    """Uploads of the round are taken from now on."""
-
-    round: RoundId
-
-
-@dataclass(frozen=True, slots=True)
-class UploadAdvanced:
-    """Bytes of an upload arrived since the last word of it; at most a few a second."""
-
-    worker: WorkerId
-
-
-@dataclass(frozen=True, slots=True)
-class UploadCompleted:
-    """Every shard of a member's payload is in the spool."""
-
-    worker: WorkerId
-    round: RoundId
-
-
-@dataclass(frozen=True, slots=True)
-class RoundSealed:
-    """S, sorted."""
-
-    round: RoundId
-    survivors: tuple[WorkerId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +58,8 @@ class TakeOver:
 
 
 @dataclass(frozen=True, slots=True)
-class ComputeVersion:
-    """Sum the survivors' payloads onto `plan.digest`; answer `VersionComputed` or `-Failed`.
-
-    Args:
-        secrets: in the masked tier, what takes the masks off the sum.
-        signatures: what the commit's field of that name will be.
-    """
-
-    plan: Plan
-    numbers: Mapping[WorkerId, Numbers]
-    survivors: tuple[WorkerId, ...]
-    secrets: Secrets | None = None
-    signatures: Mapping[WorkerId, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RestoreVersion:
-    """Replay `commits` on a kept version; answer `VersionRestored` or `RestoreRefused`.
+    """Replay `commits` on a kept version; answer `Restored` or `RestoreFailed`.
 
     Args:
         version: number of what comes out.
@@ -160,49 +92,22 @@ class TookOver:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionComputed:
-    """The new version's files are durable.
+class Summed:
+    """What a version cost, said before the `Computed` of it.
 
     Args:
+        num_survivors: whose updates are in it.
         step_length: euclidean length of the step in theta.
         seconds: spent.
         sum_s: of these, on the sum, masks taken off.
         saturation: expected share of values clipped in the sum; None where nothing is clipped.
     """
 
-    commit: Commit
-    digest: Digest
+    num_survivors: int
     step_length: float
     seconds: float
     sum_s: float
     saturation: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VersionFailed:
-    """No version came of it; `reason` is an AbortReason's value, `blamed` a worker where known."""
-
-    round: RoundId
-    reason: str
-    detail: str
-    blamed: WorkerId | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VersionRestored:
-    """The files of an earlier version are complete and durable."""
-
-    version: int
-    digest: Digest
-    commits: int
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreRefused:
-    """They cannot be made complete."""
-
-    version: int
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)

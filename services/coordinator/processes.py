@@ -1,50 +1,13 @@
-"""The control process's view of its two children: orders out, answers back as events."""
+"""The control process's view of its two children: the core's orders out, its events back."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
-from common.ids import RoundId
-from common.rounds import AbortReason
-from coordinator.ports import (
-    Compute,
-    Computed,
-    ComputeFailed,
-    DropSpool,
-    Event,
-    OpenSpool,
-    Progressed,
-    Restored,
-    RestoreFailed,
-    Seal,
-    Sealed,
-    SpoolOpened,
-    Uploaded,
-)
+from coordinator.ports import Compute, DropSpool, Event, OpenSpool, Seal
 from services.coordinator import bulk, commit
-from services.coordinator.messages import (
-    Carried,
-    Collect,
-    Collected,
-    ComputeVersion,
-    Drain,
-    Drained,
-    DropRound,
-    OpenRound,
-    RestoreRefused,
-    RestoreVersion,
-    RoundOpened,
-    RoundSealed,
-    SealRound,
-    TakeOver,
-    TookOver,
-    UploadAdvanced,
-    UploadCompleted,
-    VersionComputed,
-    VersionFailed,
-    VersionRestored,
-)
+from services.coordinator.messages import Collect, Drain, Drained, RestoreVersion, TakeOver
 from services.wire.child import Child, spawn
 
 Feed = Callable[[Event], Awaitable[None]]
@@ -103,26 +66,11 @@ class Processes:
 
     async def to_bulk(self, effect: OpenSpool | Seal | DropSpool) -> None:
         """Hand an order about the spool over."""
-        match effect:
-            case OpenSpool(round_, members, bits, fragment):
-                await self._bulk.send(OpenRound(round_, members, bits, fragment))
-            case Seal(round_):
-                await self._bulk.send(SealRound(round_))
-            case DropSpool(round_):
-                await self._bulk.send(DropRound(round_))
-            case _:
-                assert_never(effect)
+        await self._bulk.send(effect)
 
     async def to_commit(self, effect: Compute | TakeOver | RestoreVersion | Collect) -> None:
         """Hand an order about versions over."""
-        match effect:
-            case Compute(plan, numbers, survivors, secrets, signatures):
-                computed = ComputeVersion(plan, numbers, survivors, secrets, signatures)
-                await self._commit.send(computed)
-            case TakeOver() | RestoreVersion() | Collect():
-                await self._commit.send(effect)
-            case _:
-                assert_never(effect)
+        await self._commit.send(effect)
 
     async def drain(self) -> None:
         """Let bulk take no download any more; return once no upload or download is open."""
@@ -130,7 +78,7 @@ class Processes:
         await self._drained.wait()
 
     async def run(self) -> None:
-        """Turn answers into events for ever.
+        """Feed the core what they say, for ever.
 
         Raises:
             ChildEndedError: one of them ended.
@@ -143,28 +91,5 @@ class Processes:
             self._watch(answer)
             if isinstance(answer, Drained):
                 self._drained.set()
-            if (event := _event_of(answer)) is not None:
-                await self._feed(event)
-
-
-def _event_of(answer: object) -> Event | None:
-    match answer:
-        case RoundOpened(round_):
-            return SpoolOpened(round_)
-        case UploadAdvanced(worker):
-            return Progressed(worker)
-        case UploadCompleted(worker, round_):
-            return Uploaded(worker, round_)
-        case RoundSealed(round_, survivors):
-            return Sealed(round_, survivors)
-        case VersionComputed(commit, digest):
-            return Computed(RoundId(commit.plan.round), commit, digest)
-        case VersionFailed(round_, reason, detail, blamed):
-            return ComputeFailed(round_, AbortReason(reason), detail, blamed)
-        case VersionRestored(version, digest, commits):
-            return Restored(version, digest, commits)
-        case RestoreRefused(version, detail):
-            return RestoreFailed(version, detail)
-        case Carried() | TookOver() | Collected() | Drained():
-            return None
-    raise AssertionError(f"unexpected answer {type(answer).__name__}")
+            if isinstance(answer, Event):
+                await self._feed(answer)

@@ -29,9 +29,11 @@ from services.config.settings import EvaluatorSettings, load_evaluator
 from services.disk.files import keep_files_private
 from services.evaluator.state import EvaluatorState
 from services.observe import logs
-from services.observe.metrics import EvaluatorMetrics, add_health, serve
+from services.observe.metrics.evaluator import EvaluatorMetrics
+from services.observe.metrics.health import add_health
 from services.observe.process_health import process_health
 from services.observe.progress import Lines, shown
+from services.observe.prometheus import serve
 from services.process.descriptors import raise_limit
 from services.process.exit_status import Exit, exit_of
 from services.trust.identity import Role

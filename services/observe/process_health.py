@@ -15,11 +15,11 @@ from common.foreign import foreign
 from services.config.settings import TlsSettings
 
 Sample = tuple[str, float, tuple[str, ...]]
-"""Name of a family of `services/observe/metrics.py`, value, labels."""
+"""Name of a family of `services/observe/metrics/health.py`, value, labels."""
 
 
 def process_health(tls: TlsSettings, folder: Path) -> Callable[[], Iterator[Sample]]:
-    """Return what `services.observe.metrics.add_health` asks at each scrape.
+    """Return what `services.observe.metrics.health.add_health` asks at each scrape.
 
     Args:
         tls: this process's certificate, and the authority that it trusts.

@@ -1,4 +1,4 @@
-"""What `metrics.py` is made of: a registry per process, set counters, and the endpoint.
+"""What `metrics/` is made of: a registry per process, set counters, and the endpoint.
 
 Prometheus' own counters only count up from zero. `Reported` exports numbers that another process
 or the log counted: they are set, and a restart of their owner resets them as it resets any counter;

@@ -3,13 +3,13 @@
 import math
 from typing import Final
 
+from protos.v1.operator_pb2 import WorkerStatus
 from services.observe.amounts import human_bytes, human_count
-from services.wire.operator_link import WorkerReported
 
 HEAD: Final = ("worker", "version", "staleness", "steps/s", "tokens", "sent", "state")
 
 
-def cells(worker: WorkerReported) -> tuple[str, ...]:
+def cells(worker: WorkerStatus) -> tuple[str, ...]:
     """Return a worker's row, as short as each value can be."""
     return (
         worker.name,

@@ -1,15 +1,15 @@
 """An operator's way to the coordinator: status, pause, resume, stop, roll back. Over mTLS.
 
-What comes back is a `RunStatus`; stubs stay in here. A coordinator that cannot be reached is an
-`UnreachableError` (not running, a wrong address, something in between: who asks cannot know), or a
-`ConfigError` where a setting is wrong for certain; one that says no raises what it said. Every
-command returns once its record is in the log: before that a coordinator that ends forgets it, and
-the call fails. It is synchronous.
+What comes back is a `RunStatus`, its workers as they travelled (`operator.proto`). A coordinator
+that cannot be reached is an `UnreachableError` (not running, a wrong address, something in between:
+who asks cannot know), or a `ConfigError` where a setting is wrong for certain; one that says no
+raises what it said. Every command returns once its record is in the log: before that a coordinator
+that ends forgets it, and the call fails. It is synchronous.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 import grpc
@@ -20,6 +20,7 @@ from common.errors import ConfigError, CrosscloudError
 from common.ids import Digest
 from common.text import printable
 from protos.v1 import operator_pb2, operator_pb2_grpc
+from protos.v1.operator_pb2 import WorkerStatus
 from services.config.settings import TlsSettings
 from services.trust.signing import signed_order
 from services.wire.channels import channel_options, dial
@@ -38,26 +39,6 @@ class UnreachableError(CrosscloudError):
 
 class NotRecordedError(CrosscloudError):
     """Nobody answered in time: whether the command is in the log, or will be, is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerReported:
-    """One worker, as operator.proto's WorkerReported says it."""
-
-    name: str
-    live: bool
-    silent_s: float
-    version: int
-    staleness: float
-    steps_per_s: float
-    tokens: int
-    steps: int
-    contributions: int
-    bytes_sent: int
-    bytes_received: int
-    idle_share: float
-    state: str
-    pending_steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +63,20 @@ class RunStatus:
     privacy: str
     evaluation: Evaluation | None
     counters: Counters
-    workers: tuple[WorkerReported, ...]
+    workers: tuple[WorkerStatus, ...]
     aborts: int
     bytes_up: int
     bytes_down: int
     bytes_by_kind: Mapping[str, int]
     float32_bytes: int
     outage: str
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        plain = asdict(replace(self, workers=()))
+        names = [f.name for f in WorkerStatus.DESCRIPTOR.fields]
+        plain["workers"] = [{name: getattr(w, name) for name in names} for w in self.workers]
+        return plain
 
     @property
     def bytes_moved(self) -> int:
@@ -230,48 +218,35 @@ def _is_setting(e: Any, address: str) -> bool:
 
 
 def run_status(answer: operator_pb2.GetStatusResponse) -> RunStatus:
-    """Convert a GetStatusResponse; its strings become fit to be shown.
+    """Read a GetStatusResponse's documents, and make its strings fit to be shown.
 
     Raises:
         MalformedDocumentError: one of its documents is not canonical.
     """
+    shown = operator_pb2.GetStatusResponse()
+    shown.CopyFrom(answer)
+    for message in (shown, *shown.workers):
+        for field, value in message.ListFields():
+            if field.type == field.TYPE_STRING:
+                setattr(message, field.name, printable(value))
     return RunStatus(
-        run=printable(answer.run),
-        state=printable(answer.state),
-        version=answer.version,
-        digest=answer.digest.hex(),
-        num_records=answer.num_records,
-        progress=answer.progress,
-        seconds=answer.seconds,
-        phase=printable(answer.phase),
-        waiting_for=printable(answer.waiting_for),
-        privacy=printable(answer.privacy),
-        evaluation=canonical.decode(answer.evaluation, Evaluation) if answer.evaluation else None,
-        counters=canonical.decode(answer.counters, Counters) if answer.counters else Counters(),
-        workers=tuple(_worker_status(w) for w in answer.workers),
-        aborts=answer.aborts,
-        bytes_up=answer.bytes_up,
-        bytes_down=answer.bytes_down,
-        bytes_by_kind={printable(k): n for k, n in sorted(answer.bytes_by_kind.items())},
-        float32_bytes=answer.float32_bytes,
-        outage=printable(answer.outage),
-    )
-
-
-def _worker_status(w: operator_pb2.WorkerStatus) -> WorkerReported:
-    return WorkerReported(
-        name=printable(w.name),
-        live=w.live,
-        silent_s=w.silent_s,
-        version=w.version,
-        staleness=w.staleness,
-        steps_per_s=w.steps_per_s,
-        tokens=w.tokens,
-        steps=w.steps,
-        contributions=w.contributions,
-        bytes_sent=w.bytes_sent,
-        bytes_received=w.bytes_received,
-        idle_share=w.idle_share,
-        state=printable(w.state),
-        pending_steps=w.pending_steps,
+        run=shown.run,
+        state=shown.state,
+        version=shown.version,
+        digest=shown.digest.hex(),
+        num_records=shown.num_records,
+        progress=shown.progress,
+        seconds=shown.seconds,
+        phase=shown.phase,
+        waiting_for=shown.waiting_for,
+        privacy=shown.privacy,
+        evaluation=canonical.decode(shown.evaluation, Evaluation) if shown.evaluation else None,
+        counters=canonical.decode(shown.counters, Counters) if shown.counters else Counters(),
+        workers=tuple(shown.workers),
+        aborts=shown.aborts,
+        bytes_up=shown.bytes_up,
+        bytes_down=shown.bytes_down,
+        bytes_by_kind={printable(k): n for k, n in sorted(shown.bytes_by_kind.items())},
+        float32_bytes=shown.float32_bytes,
+        outage=shown.outage,
     )

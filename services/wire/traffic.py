@@ -30,9 +30,14 @@ Direction = Literal["sent", "received"]
 
 DIRECTIONS: Final[tuple[Direction, ...]] = ("sent", "received")
 
-KINDS: Final = ("control", "update", "aggregate", "version", "download")
-"""What bytes on the wire are for: the control stream, uploads, published sums, whole versions;
-"download" is either of the last two, where only the downloading side can tell."""
+KINDS: Final[Mapping[str, str]] = {
+    "update": "what members of cohorts upload: compressed, masked",
+    "aggregate": "what every worker replays to stand on the next version",
+    "version": "for workers that begin, or are far behind",
+    "control": "heartbeats, offers, plans, keys and shares, the log",
+    "download": "sums or whole versions, where only the downloading side can tell",
+}
+"""What bytes on the wire are for, and a sentence each; values are stable, as a phase's are."""
 
 OTHER: Final = "other"
 """What another side calls something else."""

@@ -15,7 +15,7 @@ from typing import assert_never
 
 from common.errors import ProtocolError
 from protos.v1 import session_pb2
-from services.observe.metrics import WorkerMetrics
+from services.observe.metrics.worker import WorkerMetrics
 from services.worker.convert import request_of
 from services.worker.local_work import LocalWork
 from services.worker.messages import Progress
@@ -71,12 +71,12 @@ class Driver:
         put: queue an event, to be fed after those that wait.
         progress: the trainer's newest; None = it has told nothing yet.
         link_bps: measured upload speed, 0 = not measured yet.
+        counts: what this process counts for its heartbeats.
         now_s: monotonic clock.
 
     Attributes:
         broken: fails where an upload ended by an error of ours.
         saved: done once all is saved, after `Stopped`.
-        num_merges: moves onto another version.
         conduct, work: what decides, and what carries out what is done on this machine.
     """
 
@@ -91,6 +91,7 @@ class Driver:
         redial: Callable[[], None],
         progress: Callable[[], Progress | None],
         link_bps: Callable[[], int],
+        counts: session_pb2.Heartbeat,
         metrics: WorkerMetrics,
         now_s: Callable[[], float],
     ) -> None:
@@ -102,12 +103,12 @@ class Driver:
         self._redial = redial
         self._progress = progress
         self._link_bps = link_bps
+        self._counts = counts
         self._metrics = metrics
         self._now_s = now_s
         self._upload: _Upload | None = None
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.num_merges = 0
 
     async def resume(self) -> None:
         """Go on from the state on disk, if there is one."""
@@ -179,7 +180,7 @@ class Driver:
                     log.warning("rolled back: version %d, without local work", version)
                 await self.work.move(effect)
                 self._metrics.took("merge", self._now_s() - began_s)
-                self.num_merges += 1
+                self._counts.merges_total += 1
             case SaveState():
                 await self.work.save(effect)
             case ForgetState():
@@ -236,6 +237,8 @@ class Driver:
 
 def _tell_refusal(message: Message, metrics: WorkerMetrics) -> None:
     if isinstance(message, Refuse):
-        said = f"refused round {message.round[:8]} by rule {message.rule}: {message.sentence}"
+        by = f"by rule {message.rule}, {message.rule.sentence}"
+        said = f"refused round {message.round[:8]} {by}: {message.sentence}"
         log.warning("%s", said, extra={"round": message.round})
         metrics.round_ended("refused")
+        metrics.refused(message.rule)

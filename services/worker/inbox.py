@@ -7,7 +7,7 @@ from typing import Final
 
 from common.errors import MalformedDocumentError, UnknownRoundError
 from protos.v1 import session_pb2
-from services.observe.metrics import WorkerMetrics
+from services.observe.metrics.worker import WorkerMetrics
 from services.process.exit_status import Exit
 from services.worker.convert import event_of
 from services.worker.driver import Driver

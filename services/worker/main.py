@@ -28,10 +28,12 @@ from services.config.settings import WorkerSettings, load_worker
 from services.disk.data_store import DataStore
 from services.disk.files import keep_files_private
 from services.observe import logs
-from services.observe.metrics import WorkerMetrics, add_health, serve
+from services.observe.metrics.health import add_health
+from services.observe.metrics.worker import WorkerMetrics
 from services.observe.process_health import process_health
 from services.observe.process_memory import resident_bytes
 from services.observe.progress import Lines, shown
+from services.observe.prometheus import serve
 from services.process.descriptors import raise_limit
 from services.process.exit_status import Exit, exit_of
 from services.process.told import told_to_end, unless

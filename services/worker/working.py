@@ -22,7 +22,7 @@ from protos.v1 import session_pb2
 from services import __version__
 from services.config.renewed import Renewed
 from services.disk.data_store import DataStore
-from services.observe.metrics import WorkerMetrics, WorkerReport
+from services.observe.metrics.worker import WorkerMetrics
 from services.versions.replica import Replica
 from services.wire.traffic import TrafficCounts
 from services.worker.driver import Driver
@@ -91,8 +91,9 @@ class Working:
         self._boot = boot
         self._push = push
         self._link_bps = link_bps
-        self._metrics = metrics
+        self.metrics = metrics
         self._tally = tally
+        self._counts = session_pb2.Heartbeat()
         self._now_s = now_s
         self._resident_bytes = resident_bytes
         self.state = StateFolder(root)
@@ -118,7 +119,7 @@ class Working:
             target,
             dial,
             join=self._join,
-            heartbeat=self._heartbeat,
+            heartbeat=self.heartbeat,
             inbox=self.inbox.received,
             own=own,
             tally=tally,
@@ -142,7 +143,8 @@ class Working:
             redial=self.link.redial,
             progress=lambda: trainer.progress,
             link_bps=self._link_bps,
-            metrics=self._metrics,
+            counts=self._counts,
+            metrics=self.metrics,
             now_s=self._now_s,
         )
         await self.driver.resume()
@@ -179,7 +181,7 @@ class Working:
 
     def _ticked(self) -> None:
         if (progress := self.trainer.progress) is not None:
-            self._metrics.reported(self._report(), progress.loss)
+            self.metrics.reported(self.heartbeat(), progress.loss)
 
     # What it says of itself -----------------------------------------------------------------------
 
@@ -200,46 +202,27 @@ class Working:
             has_version=not begun and self.replica.is_whole,
         )
 
-    def _report(self) -> WorkerReport:
-        progress = self.trainer.progress
-        busy_s = 0.0 if progress is None else progress.busy_s
-        idle_s = 0.0 if progress is None else progress.idle_s
-        trainer_bytes = 0 if progress is None else progress.resident_bytes
-        return WorkerReport(
+    def heartbeat(self) -> session_pb2.Heartbeat:
+        """Return what there is to tell, to the coordinator and on its own page."""
+        said = session_pb2.Heartbeat(
+            link_bps=round(self._link_bps()),
             version=self.conduct.position.version,
-            steps_total=0 if progress is None else progress.steps,
-            tokens_total=0 if progress is None else progress.tokens,
-            pending_steps=0 if progress is None else progress.pending.steps,
-            steps_per_s=0.0 if progress is None else progress.steps_per_s,
-            idle_share=idle_s / (busy_s + idle_s) if busy_s + idle_s else 0.0,
-            speed=0.0 if progress is None else progress.speed,
-            link_bps=self._link_bps(),
             bytes_sent=self._tally.wire("sent"),
             bytes_received=self._tally.wire("received"),
             float32_sent=self._tally.float32("sent"),
             float32_received=self._tally.float32("received"),
-            resident_bytes=trainer_bytes + self._resident_bytes(),
-            merges_total=self.driver.num_merges,
+            resident_bytes=self._resident_bytes(),
             healed_segments_total=self.replica.healed_segments,
-        )
-
-    def _heartbeat(self) -> session_pb2.Heartbeat:
-        r = self._report()
-        return session_pb2.Heartbeat(
-            speed=round(r.speed),
-            link_bps=round(r.link_bps),
-            version=r.version,
-            steps_total=r.steps_total,
-            tokens_total=r.tokens_total,
-            pending_steps=r.pending_steps,
-            steps_per_s=r.steps_per_s,
-            idle_share=r.idle_share,
-            bytes_sent=r.bytes_sent,
-            bytes_received=r.bytes_received,
-            float32_sent=r.float32_sent,
-            float32_received=r.float32_received,
-            resident_bytes=r.resident_bytes,
-            merges_total=r.merges_total,
-            healed_segments_total=r.healed_segments_total,
             offer_nonce=self.conduct.offer_nonce,
         )
+        if (progress := self.trainer.progress) is not None:
+            busy_s, idle_s = progress.busy_s, progress.idle_s
+            said.speed = round(progress.speed)
+            said.steps_total = progress.steps
+            said.tokens_total = progress.tokens
+            said.pending_steps = progress.pending.steps
+            said.steps_per_s = progress.steps_per_s
+            said.idle_share = idle_s / (busy_s + idle_s) if busy_s + idle_s else 0.0
+            said.resident_bytes += progress.resident_bytes
+        said.MergeFrom(self._counts)
+        return said

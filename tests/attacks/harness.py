@@ -34,6 +34,7 @@ from common.documents import (
 )
 from common.ids import RoundId, WorkerId
 from common.parties import Admits
+from common.rounds import Rule
 from common.secagg import signatures
 from common.secagg.keys import MaskSecretKey, pair_seed, self_seed
 from common.secagg.labels import SignedPurpose
@@ -54,7 +55,6 @@ from tests.rig.rounds.member import NOTHING, Member
 from tests.rig.rounds.small_run import NUMBERS, Run, random_vector
 from worker.rounds.attempt import MaskedMember
 from worker.rounds.masked_tier import MaskedTier
-from worker.rounds.round import Rule
 from worker.rounds.tier import RevealedShares
 from worker.rounds.trust import Trust
 

@@ -24,13 +24,13 @@ from common.documents import Control, Genesis, Plan, Record, Rollback
 from common.errors import DivergedError
 from common.ids import Digest
 from common.log_head import LogHead
+from common.rounds import Rule
 from common.terms import round_bits
 from common.words import agreement
 from tests.attacks.harness import A, B, C, E, Registry, V
 from tests.attacks.world import Node, World
 from tests.rig.rounds.masked_members import MASKED
 from worker.rounds import belief
-from worker.rounds.round import Rule
 
 ANYTHING = frozenset({Rule.RECORD})
 NAMES = (A, B, C, V)

@@ -8,12 +8,13 @@ import pytest
 from common.documents import OfferKeys
 from common.errors import BadKeyError
 from common.ids import WorkerId
+from common.rounds import Rule
 from common.secagg.transcript import signed_content
 from tests.attacks.harness import A, B, C, Certified, Cloud, Registry, Table, V
 from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.member import refused
 from tests.rig.rounds.small_run import Run
-from worker.rounds.round import Fate, Rule
+from worker.rounds.round import Fate
 from worker.rounds.trust import Trust
 
 

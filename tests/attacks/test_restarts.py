@@ -7,6 +7,7 @@ import pytest
 from common import canonical
 from common.documents import Answer, Control, Plan
 from common.ids import WorkerId
+from common.rounds import Rule
 from protos.v1 import session_pb2
 from services.worker.messages import Merge
 from tests.attacks.harness import A, B, C, Registry, Table, V
@@ -15,7 +16,7 @@ from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import Run
 from tests.unit.services.worker.test_working import RESOLVE_TIMEOUT_S
 from tests.unit.services.worker.test_working import Cloud as Link
-from worker.rounds.round import Rule, WorkState
+from worker.rounds.round import WorkState
 
 
 class Masked(Link):

@@ -14,11 +14,11 @@ import pytest
 from common.documents import Record, RollbackOrder
 from common.errors import DivergedError
 from common.ids import Digest, WorkerId
+from common.rounds import Rule
 from common.secagg.transcript import signed_content
 from services.worker.messages import Return
 from tests.attacks.harness import A, B, C, Certified, D, E, Registry, V
 from tests.attacks.world import Node, World
-from worker.rounds.round import Rule
 
 
 @dataclass

@@ -16,12 +16,12 @@ import pytest
 
 from commands.plan.likeness import cosine as permitted
 from common.documents import Algorithm, Schedule
+from common.rounds import Rule
 from tests.attacks.harness import A, B, C, D, E, F, G, Registry, V
 from tests.attacks.real_agents import Federation, cosine, offer_of
 from tests.attacks.small_network import SmallNetwork
 from worker.rounds import pace
 from worker.rounds.pace import OwnPace
-from worker.rounds.round import Rule
 from worker.rounds.trust import Trust
 from worker.training import schedule, train
 from worker.training.train import Standing, Trainer

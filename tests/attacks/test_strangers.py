@@ -25,6 +25,7 @@ from common.errors import (
 )
 from common.ids import SessionId, WorkerId
 from common.parties import Admits, Party, own_party
+from common.rounds import Rule
 from common.secagg import signatures
 from common.secagg.transcript import certified_key, is_signed, signed_content
 from coordinator.head import RunHead
@@ -37,7 +38,6 @@ from services.trust.identity import Identity, MemberList, Role
 from tests.attacks.harness import RUN, A, B, C, Registry, Table, V, now
 from tests.rig.rounds.member import refused
 from tests.rig.rounds.run_script import begun
-from worker.rounds.round import Rule
 from worker.rounds.trust import roster_complaint
 
 DAY = datetime.timedelta(days=1)

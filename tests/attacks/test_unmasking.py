@@ -12,6 +12,7 @@ import pytest
 from common.documents import Plan
 from common.errors import BadCommitError, BadShareError
 from common.ids import WorkerId
+from common.rounds import Rule
 from common.secagg.keys import share_key
 from common.secagg.sealing import seal, unseal
 from common.secagg.shamir import PRIME, SHARE_BYTES, x_coordinate
@@ -21,7 +22,6 @@ from coordinator.unmask import Unmasking
 from tests.attacks.harness import A, Answers, B, C, Cloud, D, E, Table, V, planted
 from tests.rig.rounds.member import refused
 from tests.rig.rounds.small_run import bytes_of
-from worker.rounds.round import Rule
 
 
 def collected(table: Table, *clouds: Cloud) -> tuple[Plan, Answers]:

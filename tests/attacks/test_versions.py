@@ -10,6 +10,7 @@ import pytest
 from common import canonical
 from common.documents import Commit, SideValues
 from common.errors import BadCommitError, BadUpdateError
+from common.rounds import Rule
 from common.secagg.tags import MODULUS
 from common.shards import PayloadLayout, pack_tag_sums, unpack_tags
 from services.disk.data_store import DataStore
@@ -17,7 +18,6 @@ from services.versions.replica import Replica
 from tests.attacks.harness import A, B, C, Registry, Table, V
 from tests.rig.rounds.small_run import Run
 from worker.rounds.position import genesis_position
-from worker.rounds.round import Rule
 
 Forge = Callable[[Commit, bytes], tuple[Commit, bytes]]
 

@@ -12,11 +12,12 @@ import pytest
 from common.documents import Numbers, Plan
 from common.errors import BadNumbersError, BrokenUpdateError
 from common.ids import WorkerId
+from common.rounds import Rule
 from tests.attacks.harness import A, Answers, B, C, Cloud, D, Registry, Table, V, planted
 from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.member import refused
 from tests.rig.rounds.small_run import NUMBERS, Run
-from worker.rounds.round import Fate, Rule
+from worker.rounds.round import Fate
 from worker.rounds.trust import Trust
 
 

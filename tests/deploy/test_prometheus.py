@@ -154,6 +154,10 @@ def _filled(text: str, values: dict[str, str]) -> str:
     return re.sub(r"\$(\w+)", lambda m: values[m[1]], text)
 
 
+QUIET = {"Members left out, and refusals"}
+"""All zero where nobody refuses, or is late before the survivors are named; the series exist."""
+
+
 def complaint(prometheus: Prometheus, exprs: list[str]) -> str:
     """Return why these queries of one panel show nothing; "" = they do."""
     values: list[float] = []
@@ -168,7 +172,8 @@ def complaint(prometheus: Prometheus, exprs: list[str]) -> str:
 def test_a_panel_shows_something(watched: Prometheus, name: str, panel: dict[str, Any]) -> None:
     dashboard = dashboards()[name]
     exprs = [resolved(watched, dashboard, target["expr"]) for target in panel["targets"]]
-    assert not complaint(watched, exprs)
+    found = complaint(watched, exprs)
+    assert not found or (panel["title"] in QUIET and found.startswith("all zero"))
 
 
 def test_a_panel_that_shows_nothing_would_be_found(watched: Prometheus) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.rounds import ATTACKED
 from tests.deploy.conftest import PROMETHEUS, ROOT, RULES, rules
 from tests.rig.programs import needed
 
@@ -60,6 +61,12 @@ def test_an_alert_says_how_bad_what_and_where_to_read_on(rule: dict) -> None:
     assert all(said.values())
     page, _, anchor = said["runbook_url"].partition("#")
     assert anchor in anchors(ROOT / page)
+
+
+def test_the_alert_for_attacks_names_the_rules_that_only_an_attack_breaks() -> None:
+    (alert,) = (rule for rule in ALERTS if rule["alert"] == "CrosscloudAttackRefused")
+    asked = re.findall(r'rule=~"([\d|]+)"', alert["expr"])
+    assert asked == ["|".join(str(int(rule)) for rule in ATTACKED)] * 2
 
 
 def anchors(page: Path) -> set[str]:

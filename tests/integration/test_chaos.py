@@ -6,7 +6,7 @@ import pytest
 
 from tests.rig.chaos.harness import Chaos
 
-NUM_FAULTS, NUM_LONG = 12, 17
+NUM_FAULTS, NUM_LONG = 6, 17
 """In `make test`, and with --long."""
 SEED = 5
 

@@ -100,6 +100,13 @@ def test_what_a_process_reads_and_takes_is_said(coordinator: LoneCoordinator) ->
     assert "the validation shard: " in evaluator["step"]["sentence"]
 
 
+def refusal(config: Path, check: str, **environ: str) -> str:
+    status, found = doctor(config, **environ)
+    assert status == 1
+    assert not found[check]["ok"]
+    return str(found[check]["sentence"])
+
+
 def test_each_thing_that_is_wrong_is_named_with_its_fix(
     coordinator: LoneCoordinator, tmp_path: Path
 ) -> None:
@@ -107,10 +114,7 @@ def test_each_thing_that_is_wrong_is_named_with_its_fix(
     path = f"{ROOT}:{tmp_path}"
 
     def refused(check: str, **environ: str) -> str:
-        status, found = doctor(config, **environ)
-        assert status == 1
-        assert not found[check]["ok"]
-        return str(found[check]["sentence"])
+        return refusal(config, check, **environ)
 
     certs = coordinator.folder / "certs"
     key = "CROSSCLOUD_WORKER__TLS__KEY"
@@ -140,6 +144,17 @@ def test_each_thing_that_is_wrong_is_named_with_its_fix(
     (tmp_path / "file").write_text("")
     assert "writable" in refused("disk fsync", **{state: str(tmp_path / "file" / "state")})
     assert "unknown" in refused("configuration", CROSSCLOUD_WORKER__COLOUR="blue").lower()
+
+
+@pytest.mark.long("tests/integration/test_proxies.py has the sentences, the next tests a proxy")
+def test_each_proxy_that_is_wrong_is_named_with_its_fix(coordinator: LoneCoordinator) -> None:
+    config = coordinator.layout.config("aws")
+    metrics = f"127.0.0.1:{coordinator.layout.metrics_ports[COORDINATOR]}"
+    control = "CROSSCLOUD_WORKER__COORDINATOR__CONTROL"
+
+    def refused(check: str, **environ: str) -> str:
+        return refusal(config, check, **environ)
+
     afar = {control: f"{AFAR}:7443"}
     vain = refused("control name", https_proxy="proxy:3128", **afar)
     assert "https_proxy is not http://HOST:PORT, so gRPC does not use it" in vain
@@ -169,11 +184,17 @@ def test_the_way_leads_through_the_proxy_that_is_configured(
     assert status == 0
 
 
+BY_RULES = pytest.mark.long("test_proxies.py compares forms of no_proxy with gRPC's rules")
+ONE_URL = pytest.mark.long("refused in the same line as the first URL")
+
+
 @pytest.mark.parametrize(
     "environ",
     [
         {"http_proxy": "http://127.0.0.1:9"},
-        {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.0/8"},
+        pytest.param(
+            {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.0/8"}, marks=BY_RULES
+        ),
         {"https_proxy": "http://proxy.invalid:3128", "no_proxy": ""},
     ],
     ids=str,
@@ -292,7 +313,9 @@ def test_ports_that_are_exchanged_are_called_by_their_names(coordinator: LoneCoo
     assert "control and bulk are both" in found["configuration"]["sentence"]
 
 
-@pytest.mark.parametrize("kind", ["RSA", "P-384"])
+@pytest.mark.parametrize(
+    "kind", ["RSA", pytest.param("P-384", marks=pytest.mark.long("RSA is refused so, too"))]
+)
 def test_a_key_that_cannot_sign_is_refused_where_something_is_signed(
     tmp_path: Path, kind: str
 ) -> None:
@@ -319,7 +342,14 @@ def test_a_key_that_cannot_sign_is_refused_where_something_is_signed(
         assert f"{name}.key" in found["certificate"]["sentence"]
 
 
-@pytest.mark.parametrize("name", [COORDINATOR, "aws", EVALUATOR])
+@pytest.mark.parametrize(
+    "name",
+    [
+        COORDINATOR,
+        "aws",
+        pytest.param(EVALUATOR, marks=pytest.mark.long("its folder is a worker's")),
+    ],
+)
 def test_a_folder_of_another_run_of_the_same_name_is_named_with_its_fix(
     coordinator: LoneCoordinator, tmp_path: Path, name: str
 ) -> None:
@@ -376,7 +406,12 @@ def test_a_save_that_is_gone_is_told_before_a_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://:S3cret/Pass@127.0.0.1:1/0", "redis://:S3cret#@h:1", "redis://:S3cret@h:p/0"]
+    "url",
+    [
+        "redis://:S3cret/Pass@127.0.0.1:1/0",
+        pytest.param("redis://:S3cret#@h:1", marks=ONE_URL),
+        pytest.param("redis://:S3cret@h:p/0", marks=ONE_URL),
+    ],
 )
 def test_no_command_tells_the_password_of_a_faulty_url(
     coordinator: LoneCoordinator, url: str

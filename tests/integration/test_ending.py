@@ -60,6 +60,9 @@ def ends_in_time(coordinator: LoneCoordinator) -> None:
     assert process.exit_code == Exit.TOLD, process.last_lines()
 
 
+@pytest.mark.long(
+    "test_flow.py outlasts a drain with an upload; the next test has a store that hangs"
+)
 def test_a_commit_open_streams_and_a_store_that_does_not_answer_do_not_keep_it(
     make_coordinator: Make, redis_url: str
 ) -> None:

@@ -26,6 +26,8 @@ from tests.integration.conftest import ROOT, LoneCoordinator, lay_out
 from tests.rig.chaos.processes import MARK, pid_of, running
 
 PATIENCE_S = 60.0
+BUILT_BY_WORKER = pytest.mark.long("the evaluator goes the same way: one child builds a learner")
+BUILT_BY_EVALUATOR = pytest.mark.long("the worker goes the same way: one child builds a learner")
 PROGRAM = (
     "import sys, time; from common.errors import ToldToEndError;"
     "from services.process import ending;"
@@ -130,7 +132,11 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("aws", signal.SIGTERM), ("aws", signal.SIGINT), (EVALUATOR, signal.SIGINT)],
+    [
+        ("aws", signal.SIGTERM),
+        pytest.param("aws", signal.SIGINT, marks=BUILT_BY_WORKER),
+        (EVALUATOR, signal.SIGINT),
+    ],
 )
 def test_who_is_told_to_end_while_a_learner_is_built_leaves_nothing(
     site: Site, name: str, number: signal.Signals
@@ -142,7 +148,7 @@ def test_who_is_told_to_end_while_a_learner_is_built_leaves_nothing(
         os.kill(site.builder, 0)
 
 
-@pytest.mark.parametrize("name", ["aws", EVALUATOR])
+@pytest.mark.parametrize("name", [pytest.param("aws", marks=BUILT_BY_WORKER), EVALUATOR])
 def test_so_it_is_where_the_learner_is_stuck_in_a_library_and_hears_no_signal(
     site: Site, name: str
 ) -> None:
@@ -176,6 +182,7 @@ def test_a_coordinator_that_is_told_to_end_while_another_leads(site: Site, redis
     lease.close()
 
 
+@pytest.mark.long("tests/integration/test_broken_download.py kills one while it is dialled again")
 def test_a_coordinator_that_is_killed_is_no_trouble_with_a_certificate(
     site: Site, tmp_path: Path
 ) -> None:
@@ -228,7 +235,10 @@ def told(program: str, number: int = signal.SIGTERM) -> subprocess.CompletedProc
     return subprocess.CompletedProcess(command, process.returncode, said, wrong)
 
 
-@pytest.mark.parametrize("work", ["block('stuck')", "time.sleep(600)"])
+@pytest.mark.parametrize(
+    "work",
+    ["block('stuck')", pytest.param("time.sleep(600)", marks=pytest.mark.long("ended as above"))],
+)
 def test_what_hangs_for_good_is_ended_by_force(work: str) -> None:
     ended = told(f"ending.within(0.2)\ntry: {READY}; {work}\nexcept ToldToEndError: {work}")
     assert ended.returncode == Exit.TOLD
@@ -269,11 +279,17 @@ def test_a_lost_terminal_does_not_end_what_was_started_to_outlive_it() -> None:
     ("name", "changes", "sentence"),
     [
         ("aws", {"data": {"train": ["/absent/text"]}}, "/absent/text"),
-        (EVALUATOR, {"data": {"validation": ["/absent/text"]}}, "/absent/text"),
-        (
+        pytest.param(
+            EVALUATOR,
+            {"data": {"validation": ["/absent/text"]}},
+            "/absent/text",
+            marks=BUILT_BY_EVALUATOR,
+        ),
+        pytest.param(
             "aws",
             {"learner": "tests.rig.workers.blocked_learner:fail"},
             "ZeroDivisionError: it has no cats",
+            marks=BUILT_BY_WORKER,
         ),
         (
             EVALUATOR,
@@ -281,9 +297,16 @@ def test_a_lost_terminal_does_not_end_what_was_started_to_outlive_it() -> None:
             "ZeroDivisionError: it has no cats",
         ),
         ("aws", {"learner": "tests.rig.workers.blocked_learner:other"}, "the run has"),
-        (EVALUATOR, {"learner": "tests.rig.workers.blocked_learner:other"}, "the run has"),
+        pytest.param(
+            EVALUATOR,
+            {"learner": "tests.rig.workers.blocked_learner:other"},
+            "the run has",
+            marks=BUILT_BY_EVALUATOR,
+        ),
         ("aws", {"tls": {"ca": "no.pem", "certificate": "aws.pem", "key": "aws.key"}}, "no.pem"),
-        ("aws", {"genesis": "absent.json"}, "absent.json"),
+        pytest.param(
+            "aws", {"genesis": "absent.json"}, "absent.json", marks=pytest.mark.long("as no.pem is")
+        ),
         ("aws", {"trust": {"tier": "masked"}}, "tier"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
@@ -302,7 +325,13 @@ def test_a_wrong_setting_or_learner_is_named_and_ends_with_a_status_of_its_own(
 # A child and its parent
 
 
-@pytest.mark.parametrize("how", ["waits", "stuck"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "waits",
+        pytest.param("stuck", marks=pytest.mark.long("below, a child is stuck in a library")),
+    ],
+)
 def test_a_trainer_that_builds_its_learner_ends_with_its_link(site: Site, how: str) -> None:
     process = site.blocked("aws", how)
     os.kill(process.pid, signal.SIGKILL)
@@ -320,7 +349,13 @@ def test_the_children_of_a_coordinator_end_with_it(site: Site) -> None:
     site.ends_with(process, Exit.TOLD)
 
 
-@pytest.mark.parametrize("command", ["status", "pause", "resume", "stop", "rollback"])
+ORDERS = pytest.mark.long("`rollback` is an order to the same port")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status", *(pytest.param(n, marks=ORDERS) for n in ("pause", "resume", "stop")), "rollback"],
+)
 def test_a_coordinator_that_is_not_there_is_no_wrong_setting(site: Site, command: str) -> None:
     version = (0,) * (command == "rollback")
     config = site.federation.layout.config(OPERATOR)
@@ -341,7 +376,12 @@ CHILD = (
     [
         ("line.receive()\nexcept EOFError: print('read')", Exit.OVER, "read\n"),
         ("Event().wait()\nexcept ToldToEndError: print('undone')", Exit.OVER, "undone\n"),
-        ("Event().wait()\nexcept ToldToEndError: Event().wait()", Exit.TOLD, ""),
+        pytest.param(
+            "Event().wait()\nexcept ToldToEndError: Event().wait()",
+            Exit.TOLD,
+            "",
+            marks=pytest.mark.long("ended by force as what is stuck in a library"),
+        ),
         ("block('stuck')\nfinally: pass", Exit.TOLD, ""),
     ],
     ids=["at its line", "elsewhere", "does not let go", "stuck in a library"],
@@ -384,7 +424,7 @@ def test_a_process_that_a_learner_forks_hears_signals_as_any_other() -> None:
     assert done.stdout == "-15\n"
 
 
-@pytest.mark.parametrize("name", ["aws", EVALUATOR])
+@pytest.mark.parametrize("name", [pytest.param("aws", marks=BUILT_BY_WORKER), EVALUATOR])
 def test_a_second_process_on_a_folder_is_told_so_and_a_killed_one_leaves_it_free(
     site: Site, name: str
 ) -> None:

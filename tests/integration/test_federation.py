@@ -42,6 +42,9 @@ TIERS = pytest.mark.parametrize(
     ],
 )
 TOPK = pytest.mark.long("tests/integration/test_learning.py commits topk without processes")
+FLOAT32 = pytest.mark.long("tests/integration/test_learning.py commits it without processes")
+TLS = pytest.mark.long("the test of closed ports runs in the tls tier")
+CODECS = pytest.mark.long("the histories of tests/scenarios/test_simulation.py have every codec")
 
 
 def spec(
@@ -112,15 +115,21 @@ def theta(store: DataStore, digest: Digest) -> np.ndarray:
 @pytest.mark.parametrize(
     "algorithm",
     [
-        {},
-        {
-            "policy": "sync",
-            "codec": {"kind": "float32", "bits": 32, "first_bits": 32},
-            "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
-        },
+        pytest.param({}, marks=TLS),
+        pytest.param(
+            {
+                "policy": "sync",
+                "codec": {"kind": "float32", "bits": 32, "first_bits": 32},
+                "outer": {"kind": "sgd", "learning_rate": 1.0, "momentum": 0.0},
+            },
+            marks=FLOAT32,
+        ),
         MASKED,
-        {**MASKED, "codec": {"kind": "cyclic", "bits": 4, "one_in": 3}, "max_cohort": 3},
-        {**MASKED, "codec": {"kind": "heavy", "bits": 8, "one_in": 2}},
+        pytest.param(
+            {**MASKED, "codec": {"kind": "cyclic", "bits": 4, "one_in": 3}, "max_cohort": 3},
+            marks=CODECS,
+        ),
+        pytest.param({**MASKED, "codec": {"kind": "heavy", "bits": 8, "one_in": 2}}, marks=CODECS),
         pytest.param(
             {
                 "codec": {"kind": "topk", "bits": 2, "first_bits": 2, "one_in": 16},
@@ -179,6 +188,7 @@ def test_a_run_ends_at_its_limit_and_everybody_stands_on_the_head(
     assert verify(federation.layout.folder, as_json=True) is Exit.OVER
 
 
+@pytest.mark.long("below, one of three is killed in mid-upload, rejoins and contributes")
 @TIERS
 def test_a_worker_killed_in_mid_upload_rejoins_and_contributes(
     tmp_path: Path, tier: dict[str, Any]
@@ -234,6 +244,7 @@ def test_closed_worker_ports_hide_nothing_from_the_coordinator_s_metrics(tmp_pat
     assert 0 < seen["crosscloud_aggregate_saturation_ratio"][0].value < 0.5
 
 
+@pytest.mark.long("test_coordinator.py orders one, test_trainer_process.py follows one")
 @TIERS
 def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(
     tmp_path: Path, tier: dict[str, Any]
@@ -262,6 +273,7 @@ def test_a_roll_back_is_followed_by_everybody_and_the_run_goes_on(
     assert {w for c in after for w in c.survivors}
 
 
+@pytest.mark.long("test_catching_up.py tells real workers to end, and starts them again")
 def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_path: Path) -> None:
     with Federation(spec(tmp_path / "run", versions=40)) as federation:
         until(federation, lambda s: s.version >= 1 and contributions(s, "aws") > 0)
@@ -277,7 +289,7 @@ def test_a_worker_that_is_told_to_end_saves_its_work_and_goes_on_from_it(tmp_pat
         assert before is not None
         federation.restart("aws")
         until(federation, lambda s: "aws" in {w.name for w in s.workers})
-        resumed = f"resuming at version {before.position.version} from save-"
+        resumed = f"resuming at version {before.position.version} from the save"
         assert resumed in federation.layout.log("aws").read_text()
 
 
@@ -332,14 +344,8 @@ def check_ledger(federation: Federation, log: list[Record]) -> None:
     assert sum(w.tokens for w in counters.workers.values()) == counters.tokens
 
 
-@pytest.mark.parametrize(
-    "environ",
-    [
-        pytest.param({}, marks=pytest.mark.long("the other environment has the same proxy")),
-        {"no_proxy": "example.org"},
-    ],
-    ids=str,
-)
+@pytest.mark.long("tests/integration/test_proxies.py and test_doctor.py dial loopback past a proxy")
+@pytest.mark.parametrize("environ", [{}, {"no_proxy": "example.org"}], ids=str)
 def test_an_http_proxy_in_the_environment_does_not_reach_a_run_on_loopback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
 ) -> None:
@@ -351,6 +357,7 @@ def test_an_http_proxy_in_the_environment_does_not_reach_a_run_on_loopback(
         assert proxy.asked == []
 
 
+@pytest.mark.long("tests/scenarios/run/masked_organisations.txt plays it without processes")
 def test_two_workers_of_one_organisation_take_turns_in_masked_sums(tmp_path: Path) -> None:
     plain = spec(tmp_path / "run", versions=6, **MASKED)
     party = {"aws": "acme", "onprem": "acme"}

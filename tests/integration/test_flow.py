@@ -162,7 +162,7 @@ def test_a_stream_that_moves_nothing_loses_its_place(make_coordinator: Make) -> 
 
 def test_a_full_spool_refuses_uploads_with_a_sentence(make_coordinator: Make) -> None:
     coordinator = with_limits(
-        make_coordinator, limits={"max_spool_bytes": 2**20}, run={"settings": {"width": 4000}}
+        make_coordinator, limits={"max_spool_bytes": 2**20}, run={"settings": {"width": 1000}}
     )
     with coordinator.worker("aws") as aws:
         plan = in_round(aws)

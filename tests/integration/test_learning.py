@@ -67,9 +67,12 @@ def test_masks_change_bytes_and_nothing_else(tmp_path: Path, learned: Learned) -
 
 CODECS = (
     Codec(bits=8, first_bits=16),
-    Codec(bits=16),
+    pytest.param(Codec(bits=16), marks=pytest.mark.long("the first version above has 16 bits")),
     Codec("cyclic", bits=8, first_bits=16, one_in=3),
-    Codec("randk", bits=8, first_bits=16, one_in=3),
+    pytest.param(
+        Codec("randk", bits=8, first_bits=16, one_in=3),
+        marks=pytest.mark.long("its layout is that of cyclic"),
+    ),
     Codec("topk", 2, 2, one_in=16),
     EXACT,
 )

@@ -10,6 +10,7 @@ from tests.rig.chaos.losses import Losses, Moment
 NAMES = ("aws", "azure", "gcp", "hetzner", "onprem")
 
 
+@pytest.mark.long("test_masked_rounds.py loses as many; test_federation.py kills a real worker")
 @pytest.mark.timeout(300)  # a busy machine is not a failure: each wait has its own limit
 def test_of_five_two_may_be_killed_and_three_abort_a_round_and_no_step_is_lost(
     tmp_path: Path,

@@ -74,6 +74,7 @@ def test_of_five_three_losses_abort_and_the_next_round_commits(cohort: Cohort) -
     check_ledger(cohort, contributions)
 
 
+@pytest.mark.long("of five one or two are lost at the same messages")
 @pytest.mark.parametrize("cohort", [4], indirect=True, ids="of {}".format)
 def test_of_four_one_may_be_lost(cohort: Cohort) -> None:
     contributions = dict.fromkeys(cohort.names, 0)
@@ -86,6 +87,7 @@ def test_of_four_one_may_be_lost(cohort: Cohort) -> None:
     check_ledger(cohort, contributions)
 
 
+@pytest.mark.long("test_federation.py has three real workers, and kills one")
 @pytest.mark.parametrize("cohort", [3], indirect=True, ids="of {}".format)
 def test_of_three_a_loss_aborts_and_the_returning_worker_s_round_commits(cohort: Cohort) -> None:
     for loss in (Loss.UPLOAD, Loss.LAST_SHARD):
@@ -116,7 +118,14 @@ class Interrupted(Cohort):
         return super().step(loss, names, lost)
 
 
-@pytest.mark.parametrize("at", [Loss.LAST_SHARD, Loss.SIGNATURE], ids=lambda x: x.name.lower())
+UPLOADED = pytest.mark.long("after the signatures more of a round is lost")
+
+
+@pytest.mark.parametrize(
+    "at",
+    [pytest.param(Loss.LAST_SHARD, marks=UPLOADED), Loss.SIGNATURE],
+    ids=lambda x: x.name.lower(),
+)
 @pytest.mark.parametrize("cohort", [4], indirect=True, ids="of {}".format)
 def test_a_killed_coordinator_s_round_is_abandoned_and_the_next_one_commits(
     cohort: Cohort, at: Loss

@@ -32,7 +32,6 @@ WIDTH = 800  # 0.6 million values
 SNAPSHOT_EVERY = 3
 HEARTBEAT_S = 10.0
 SGD = {"outer": {"kind": "sgd", "learning_rate": 0.6, "momentum": 0.0}}
-MASKED_TOO = pytest.mark.long("masked has all kinds of its bytes; what is at rest is checked below")
 
 
 def moved(federation: Federation, name: str) -> dict[tuple[str, str], float]:
@@ -84,13 +83,8 @@ def of(traffic: Traffic, direction: str, kind: str) -> int:
     return {str(d): by_kind for d, by_kind in traffic.items()}[direction].get(kind, 0)
 
 
-@pytest.mark.parametrize(
-    "algorithm",
-    [
-        pytest.param(SGD, marks=MASKED_TOO, id="tls"),
-        pytest.param(MASKED, id="masked"),
-    ],
-)
+@pytest.mark.long("test_traffic.py compares a masked run's updates; what is at rest is below")
+@pytest.mark.parametrize("algorithm", [SGD, MASKED], ids=["tls", "masked"])
 def test_a_plan_is_within_five_percent_of_a_real_run(
     tmp_path: Path, algorithm: dict[str, Any]
 ) -> None:
@@ -162,7 +156,12 @@ def test_a_plan_is_within_five_percent_of_a_real_run(
         assert 0.6 * planned <= data <= 1.02 * planned
 
 
-@pytest.mark.parametrize(("tier", "num_versions"), [("tls", 6), ("masked", 7)])
+TLS = pytest.mark.long("masked keeps the same files")
+
+
+@pytest.mark.parametrize(
+    ("tier", "num_versions"), [pytest.param("tls", 6, marks=TLS), ("masked", 7)]
+)
 def test_versions_and_aggregates_at_rest_are_as_planned(
     tmp_path: Path, tier: str, num_versions: int
 ) -> None:

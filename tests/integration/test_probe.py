@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from commands.demo.layout import COORDINATOR, EVALUATOR, OPERATOR
-from services.observe.metrics import EvaluatorMetrics, WorkerMetrics, serve
+from services.observe.metrics.evaluator import EvaluatorMetrics
+from services.observe.metrics.worker import WorkerMetrics
+from services.observe.prometheus import serve
 from tests.integration.conftest import ROOT, LoneCoordinator, Make
 
 PORT = "CROSSCLOUD_{}__METRICS__PORT"

@@ -115,6 +115,7 @@ def test_without_a_bound_idle_connections_take_the_log_s_descriptors(besieged: B
     assert besieged.hear() == "appended", "as soon as they are gone, whoever waited goes on"
 
 
+@pytest.mark.long("the next test has a whole coordinator's ports, and a log that goes on")
 @pytest.mark.parametrize("besieged", ["bounded"], indirect=True)
 def test_of_a_bounded_port_s_idle_connections_most_are_closed_and_the_log_goes_on(
     besieged: Besieged,

@@ -25,7 +25,7 @@ from tests.rig.programs import find, needed
 
 NAMES = ("aws", "gcp", "azure")
 WIDTH = 3200  # 2.5 million values: 2.5 MB each way and version, twice that in the first
-VERSIONS = 4
+VERSIONS = 2
 Bytes = dict[tuple[str, str], float]
 
 

@@ -55,6 +55,18 @@ LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
 MAX_STEPS = 8 * 2
 """Steps that a trainer takes before it waits: 8 * H."""
 
+KINDS = pytest.mark.parametrize(
+    "kind",
+    [
+        "numpy",
+        pytest.param(
+            "torch",
+            marks=pytest.mark.long("a killed torch trainer goes on, as below; numpy goes this way"),
+        ),
+    ],
+)
+"""Of both learners; the rest that torch needs is in tests/unit/worker/training."""
+
 
 class Run:
     """A run's version 0 in a folder, and a worker's text."""
@@ -94,9 +106,9 @@ class Run:
         return tuple(str(self.store.path(self.store.write(m.tobytes()))) for m in moved)
 
 
-@pytest.fixture(params=LEARNERS)
-def run(request, tmp_path):
-    return Run(tmp_path, request.param)
+@pytest.fixture
+def run(kind, tmp_path):
+    return Run(tmp_path, kind)
 
 
 @pytest.fixture
@@ -133,6 +145,7 @@ def theta(folder: Path) -> np.ndarray:
     return np.fromfile(folder / "theta.f32", "<f4")
 
 
+@KINDS
 async def test_it_trains_until_it_is_eight_rounds_ahead_and_then_waits(run):
     child = await started(run)
 
@@ -147,6 +160,7 @@ async def test_it_trains_until_it_is_eight_rounds_ahead_and_then_waits(run):
     await child.end()
 
 
+@KINDS
 async def test_a_round_from_close_to_merge_keeps_the_work_done_since(run, tmp_path):
     child = await started(run)
     await waiting(child)
@@ -203,6 +217,7 @@ async def test_released_work_is_pending_again(numpy_run, tmp_path):
     await child.end()
 
 
+@KINDS
 async def test_a_trainer_that_is_rolled_back_stands_on_the_version_without_work(run, tmp_path):
     child = await started(run)
     await waiting(child)
@@ -237,6 +252,7 @@ async def test_a_paused_trainer_answers_and_does_not_train(numpy_run, tmp_path):
     await child.end()
 
 
+@pytest.mark.parametrize("kind", LEARNERS)
 async def test_a_killed_trainer_goes_on_from_its_save_bit_for_bit(run, tmp_path):
     one = await started(run, order=1)
     await waiting(one)
@@ -262,6 +278,7 @@ async def test_a_killed_trainer_goes_on_from_its_save_bit_for_bit(run, tmp_path)
     assert np.array_equal(theta(tmp_path / "one"), theta(tmp_path / "two"))
 
 
+@KINDS
 async def test_a_trainer_without_its_state_makes_another_update_from_the_same_version(
     run, tmp_path
 ):
@@ -334,6 +351,7 @@ async def test_a_damaged_save_is_explained(numpy_run, tmp_path):
     await child.end()
 
 
+@pytest.mark.parametrize("kind", LEARNERS)
 def test_version_0_exports_to_a_folder_that_its_users_load(run, tmp_path):
     export_model(run.genesis, run.genesis.version0, run.store, tmp_path / "model")
 

@@ -141,8 +141,17 @@ def test_a_round_without_losses_is_exact_at_every_ring_width(bits: int) -> None:
     assert play_and_check(run_of(5, bits), {}).compute is not None
 
 
+OF_FIVE = pytest.mark.long(
+    "tests/integration/test_masked_rounds.py loses one and two at any message"
+)
+MIXED = pytest.mark.long("mixed losses have up to 16 members")
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda x: x.name.lower())
-@pytest.mark.parametrize("num_members", [3, 4, 5, 6])
+@pytest.mark.parametrize(
+    "num_members",
+    [3, 4, pytest.param(5, marks=OF_FIVE), pytest.param(6, marks=MIXED)],
+)
 def test_every_set_of_losses_at_every_phase_leaves_an_exact_sum_or_none(
     num_members: int, loss: Loss
 ) -> None:
@@ -165,6 +174,7 @@ def test_mixed_losses_in_larger_cohorts_leave_an_exact_sum_or_none(data: st.Data
     play_and_check(run, {w: data.draw(st.sampled_from(LOSSES)) for w in workers})
 
 
+@pytest.mark.long("losses in every phase are played with up to 16 members above")
 def test_fifty_members_lose_some_in_every_phase() -> None:
     run = run_of(50, 8)
     played = play_and_check(run, dict(zip(run.workers[::9], (*LOSSES, Loss.UPLOAD), strict=True)))

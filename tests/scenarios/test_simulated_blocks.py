@@ -67,7 +67,7 @@ def is_topk(seed: int) -> bool:
 
 def lost_once_revealed(seed: int) -> tuple[Fault, ...]:
     """The leader dies before its commit: all have revealed shares, so no abort proves anything."""
-    return (KillCoordinator(1 + seed % 3, Loss.PROCESS, "heard VersionComputed"),)
+    return (KillCoordinator(1 + seed % 3, Loss.PROCESS, "heard Computed"),)
 
 
 BUGS = {

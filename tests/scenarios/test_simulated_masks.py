@@ -134,18 +134,18 @@ def ends_after_uploading(seed: int) -> tuple[Fault, ...]:
 
 def fails_in_the_middle(seed: int) -> tuple[Fault, ...]:
     """The coordinator ends with shares of some, so that not all can say that they abandon."""
-    return (KillCoordinator(1, Loss.PROCESS, "order ComputeVersion"),)
+    return (KillCoordinator(1, Loss.PROCESS, "order Compute"),)
 
 
 def fails_with_one_that_is_heard(seed: int) -> tuple[Fault, ...]:
     away = (Isolate(1.3 + seed % 8 / 10, i, 7.0) for i in range(1, num_workers(seed)))
-    return (KillCoordinator(1, Loss.PROCESS, "order SealRound"), *away)
+    return (KillCoordinator(1, Loss.PROCESS, "order Seal"), *away)
 
 
 def fails_once_all_is_revealed(seed: int) -> tuple[Fault, ...]:
     """The coordinator ends with the shares of a sum, and then those who revealed them."""
     ends = tuple(EndWorker(1.6 + seed % 10 / 10, i, Loss.PROCESS) for i in range(3))
-    return (KillCoordinator(1, Loss.PROCESS, "order ComputeVersion"), *ends)
+    return (KillCoordinator(1, Loss.PROCESS, "order Compute"), *ends)
 
 
 def loses_an_upload(seed: int) -> tuple[Fault, ...]:

@@ -13,6 +13,7 @@ from typing import get_args
 
 import pytest
 
+from common.rounds import Rule
 from tests.rig.rounds.worker_script import Met, Script, begun
 from worker.rounds.participation import TAKES, RoundPhase
 from worker.rounds.ports import (
@@ -25,7 +26,6 @@ from worker.rounds.ports import (
     SubmitAnswer,
     SubmitShares,
 )
-from worker.rounds.round import Rule
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCENARIOS = sorted((pathlib.Path(__file__).parent / "worker").glob("*.txt"))

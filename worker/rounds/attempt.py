@@ -26,6 +26,7 @@ from common.documents import (
 from common.errors import BadKeyError, BadNumbersError, BadShareError
 from common.ids import Digest, WorkerId
 from common.parties import Admits
+from common.rounds import Rule
 from common.secagg import keys as derived
 from common.secagg.commitments import commit, matches
 from common.secagg.keys import EncSecretKey, MaskSecretKey, RandomBytes
@@ -48,7 +49,7 @@ from common.secagg.transcript import (
 )
 from common.shards import PayloadLayout, ShardBytes
 from worker.rounds.masked_shards import masked_shards
-from worker.rounds.round import RefusedError, Rule
+from worker.rounds.round import RefusedError
 from worker.rounds.tier import RevealedShares
 from worker.rounds.trust import Trust, cohort_complaint, roster_complaint, share_complaint
 

@@ -17,6 +17,7 @@ from typing import Final, assert_never
 from common.documents import Attestation, Genesis, Offer, Record
 from common.errors import ProtocolError
 from common.ids import WorkerId
+from common.rounds import Rule
 from worker.rounds.belief import BeginAt, Follow, Verify, Wait
 from worker.rounds.following import Following
 from worker.rounds.pace import Bounds, Missed, OwnPace, Turns
@@ -53,7 +54,7 @@ from worker.rounds.ports import (
     ask,
 )
 from worker.rounds.position import Position
-from worker.rounds.round import Fate, Rule, WorkState
+from worker.rounds.round import Fate, WorkState
 from worker.rounds.tier import Tier
 from worker.rounds.visited import Visited
 

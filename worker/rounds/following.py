@@ -10,11 +10,12 @@ it: the next one may be another coordinator's, with another log.
 from common.documents import Genesis, Record
 from common.errors import BadCommitError, DivergedError
 from common.ids import WorkerId
+from common.rounds import Rule
 from worker.rounds.belief import Move, Wait
 from worker.rounds.held import Held
 from worker.rounds.ports import Believed, Check, Note, Send, Steps, Welcomed, WriteStage, ask
 from worker.rounds.position import Position
-from worker.rounds.round import Rule, WorkerRound
+from worker.rounds.round import WorkerRound
 from worker.rounds.tier import Tier
 from worker.rounds.visited import Visited
 

@@ -12,8 +12,8 @@ from collections import deque
 from common.documents import Genesis, Record
 from common.errors import DivergedError
 from common.log_head import LogHead
+from common.rounds import Rule
 from worker.rounds.belief import Move, next_move
-from worker.rounds.round import Rule
 from worker.rounds.tier import Tier
 from worker.rounds.visited import Visited
 

@@ -7,11 +7,11 @@ from common import canonical
 from common.documents import Attestation, Counters, Genesis, Offer, Plan, Record
 from common.orders import rollback_complaint
 from common.parties import Admits
+from common.rounds import Rule
 from common.secagg.transcript import abandon_content, signed_content
 from common.words import word_about
 from worker.rounds.attempt import MaskedAttempt, MaskedMember, OfferSecrets
 from worker.rounds.belief import Belief
-from worker.rounds.round import Rule
 from worker.rounds.visited import Visited
 
 

@@ -17,6 +17,7 @@ from typing import Final
 from common.documents import Genesis, Plan, Record
 from common.errors import DivergedError
 from common.ids import RoundId, WorkerId
+from common.rounds import Rule
 from worker.rounds.pace import OwnPace
 from worker.rounds.ports import (
     Abandon,
@@ -43,7 +44,7 @@ from worker.rounds.ports import (
     ask,
 )
 from worker.rounds.position import Position
-from worker.rounds.round import Fate, RefusedError, Rule, Stage, WorkerRound, WorkState
+from worker.rounds.round import Fate, RefusedError, Stage, WorkerRound, WorkState
 from worker.rounds.tier import Attempt, Tier
 
 

@@ -13,9 +13,10 @@ from typing import Any, Generic, TypeVar, cast
 
 from common.documents import Answer, Attestation, Commit, Numbers, Offer, Plan, Record
 from common.ids import RoundId, WorkerId
+from common.rounds import Rule
 from worker.rounds.pace import Bounds, Missed
 from worker.rounds.position import Position
-from worker.rounds.round import Fate, Rule, Stage
+from worker.rounds.round import Fate, Stage
 from worker.rounds.tier import Attempt, RevealedShares
 from worker.rounds.visited import Visited
 

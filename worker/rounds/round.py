@@ -24,6 +24,7 @@ from typing import Final
 from common.documents import Answer, Attestation, Commit, Numbers, Offer, Plan, Record
 from common.errors import BadCommitError, CrosscloudError
 from common.ids import Digest, RoundId, WorkerId
+from common.rounds import Rule
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import abandon_content, list_content, num_signed
 from common.thresholds import abandons_needed
@@ -46,26 +47,6 @@ class Fate(enum.Enum):
     CONTRIBUTED = "contributed"
     FREE = "free"
     SPENT = "spent"
-
-
-class Rule(enum.IntEnum):
-    """Why a worker refuses. The numbers are the protocol's."""
-
-    TERMS = 1
-    OFFER = 2
-    ROSTER = 3
-    COHORT = 4
-    HEAD = 5
-    SHARE = 6
-    UNRESOLVED = 7
-    SEALED = 8
-    MEMBERS = 9
-    REPEATED = 10
-    SURVIVORS = 11
-    SIGNATURES = 12
-    REVEAL = 13
-    RECORD = 14
-    OWN_UPDATE = 15
 
 
 class RefusedError(CrosscloudError):

@@ -11,8 +11,9 @@ from common import canonical
 from common.documents import Answer, Attestation, Numbers, Offer, Plan, Record
 from common.errors import UnexpectedMessageError
 from common.ids import WorkerId
+from common.rounds import Rule
 from common.shards import PayloadLayout, ShardBytes
-from worker.rounds.round import RefusedError, Rule
+from worker.rounds.round import RefusedError
 from worker.rounds.tier import RevealedShares
 from worker.rounds.visited import Visited
 

@@ -2,21 +2,20 @@
 
 A plan may be stricter than that file, never weaker. Who may be a member is asked of `Admits`, which
 reads pinned keys or the federation's CA (`services/worker/trusted.py`): never of the coordinator.
-The numbers are those of docs/protocol.md, section 7, and of `Rule`. FILE.FUNCTION checks; where no
-folder stands it is this one.
+The numbers are those of docs/protocol.md, section 7, the words those of `Rule` (common/rounds.py).
+FILE.FUNCTION checks; where no folder stands it is this one.
 
      1  a run or plan weaker than its own file          trust.complaint
         a plan that no commit may have                  participation._judge
      2  a plan without its own open offer               round.accept
      3  a member that is not admitted, or stands twice  trust.roster_complaint
-     4  too few members, another threshold              trust.cohort_complaint
+     4  too few members, or another threshold           trust.cohort_complaint
      5  another base than the one that it stands on     round.accept
      6  a member that is too much of a sum              trust.share_complaint
      7  a plan while its last round has no outcome      round.accept
      8  keys or sealed shares that are none             attempt._keys_complaint, attempt._opened
      9  a U2 without its own answer, or a second one    round.name, attempt._unsigned
-    10  to mask twice                                   attempt.protect
-        more than an Abandon after a restart            participation.handle
+    10  to mask twice, or to reveal after a restart     attempt.protect, participation.handle
     11  an S that cannot be, or a second one            attempt.survived
     12  an S other than U2 that too few signed          attempt.reveal
     13  to reveal after its Abandon, or what it lacks   attempt.survived, attempt.reveal

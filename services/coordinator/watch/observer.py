@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable
 
 from common.documents import Plan, Record
-from coordinator.ports import Append, Effect, Publish, Send
+from coordinator.ports import Append, Effect, LeftOut, Note, Publish, Send
 from coordinator.status import Status
-from services.coordinator.messages import Carried, VersionComputed
+from services.coordinator.messages import Carried, Summed
 from services.coordinator.watch.reports import Reports
 from services.coordinator.watch.round_times import RoundTimes
-from services.observe.metrics import CoordinatorMetrics, WorkerReport
+from services.observe.metrics.coordinator import CoordinatorMetrics
 from services.trust.identity import Identity, Role
 
 
@@ -55,6 +55,10 @@ class Observer:
                 self._closed_at_s.setdefault(plan.round, self._now_s())
             case Publish(record):
                 self.record(record)
+            case LeftOut(reason=reason):
+                self._metrics.left_out(reason)
+            case Note(rule=rule) if rule:
+                self._metrics.refused(rule)
 
     def record(self, record: Record) -> None:
         """A new record is in the log."""
@@ -81,6 +85,7 @@ class Observer:
     def _count(self, record: Record, duration_s: float | None) -> None:
         if (commit := record.commit) is not None:
             self._metrics.round_ended("committed", "", duration_s, len(commit.survivors))
+            self._metrics.sum_published(commit.aggregate_bytes, commit.plan.num_live)
             for worker in commit.survivors:
                 self._metrics.contributed(commit.numbers[worker].age_256 / 256)
         elif (abort := record.abort) is not None:
@@ -91,8 +96,8 @@ class Observer:
     def answer(self, answer: object) -> None:
         """A child process said something."""
         match answer:
-            case VersionComputed(commit, _, step_length, seconds, sum_s, saturation):
-                self._metrics.aggregated(step_length, saturation, len(commit.survivors))
+            case Summed(num_survivors, step_length, seconds, sum_s, saturation):
+                self._metrics.aggregated(step_length, saturation, num_survivors)
                 self._metrics.commit_took(seconds, sum_s)
             case Carried(received, sent):
                 for name, n in received.items():
@@ -124,27 +129,10 @@ class Observer:
                 self._metrics.worker_lost(w.worker)
                 continue
             report = self._reports.of(w.worker)
-            last, total = report.last, report.total
             self._metrics.worker_heartbeat(
                 w.worker,
-                WorkerReport(
-                    version=last.version,
-                    steps_total=total.steps,
-                    tokens_total=total.tokens,
-                    pending_steps=last.pending_steps,
-                    steps_per_s=last.steps_per_s,
-                    idle_share=last.idle_share,
-                    speed=last.speed,
-                    link_bps=last.link_bps,
-                    bytes_sent=total.sent,
-                    bytes_received=total.received,
-                    float32_sent=total.float32_sent,
-                    float32_received=total.float32_received,
-                    resident_bytes=last.resident_bytes,
-                    merges_total=last.merges_total,
-                    healed_segments_total=last.healed_segments_total,
-                ),
-                lag=max(0, status.version - last.version),
+                report.total,
+                lag=max(0, status.version - report.last.version),
                 offered=w.state == "offered",
                 not_after_s=report.not_after_s,
             )

@@ -9,63 +9,17 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from common.errors import BadNumbersError
 from common.ids import WorkerId
-from protos.v1 import session_pb2
+from protos.v1.session_pb2 import Heartbeat
+from services.observe.metrics.heartbeat import BY_KIND, COUNTS, NUMBERS
 from services.wire.traffic import DIRECTIONS, KINDS, OTHER, Direction
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What a worker counts: in one process, or over several.
-
-    Args:
-        steps: local ones.
-        tokens: trained on, committed or not.
-        sent: bytes by kind.
-        received: bytes by kind.
-        float32_sent: what the content of bytes sent would be as float32, by kind.
-        float32_received: the same of bytes received.
-    """
-
-    steps: int = 0
-    tokens: int = 0
-    sent: Mapping[str, int] = field(default_factory=dict)
-    received: Mapping[str, int] = field(default_factory=dict)
-    float32_sent: Mapping[str, int] = field(default_factory=dict)
-    float32_received: Mapping[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, heartbeat: session_pb2.Heartbeat) -> Self:
-        """Return what a process had counted by then."""
-        h = heartbeat
-        by_kind = (h.bytes_sent, h.bytes_received, h.float32_sent, h.float32_received)
-        return cls(h.steps_total, h.tokens_total, *map(dict, by_kind))
-
-    def plus(self, other: "Counts") -> "Counts":
-        """Return both together; what passes MOST stays there."""
-        return Counts(
-            min(self.steps + other.steps, MOST),
-            min(self.tokens + other.tokens, MOST),
-            _summed((self.sent, other.sent), MOST),
-            _summed((self.received, other.received), MOST),
-            _summed((self.float32_sent, other.float32_sent), MOST),
-            _summed((self.float32_received, other.float32_received), MOST),
-        )
-
-    def by_kind(self) -> dict[str, int]:
-        """Return bytes by kind, `up_` and `down_` apart."""
-        return _both_ways(self.sent, self.received)
-
-    def float32_by_kind(self) -> dict[str, int]:
-        """Return what the content of those bytes would be as float32."""
-        return _both_ways(self.float32_sent, self.float32_received)
 
 
 @dataclass(slots=True)
@@ -73,27 +27,33 @@ class Report:
     """One member's counts over all its boots, and the last heartbeat.
 
     Args:
-        earlier: of the boots before.
+        earlier: counts of the boots before.
         carried: bytes on the wire by direction and kind, as this side counts them.
         not_after_s: Unix time at which the certificate ends that it joined with; 0 = not known.
     """
 
     boot: str = ""
-    last: session_pb2.Heartbeat = field(default_factory=session_pb2.Heartbeat)
-    earlier: Counts = field(default_factory=Counts)
+    last: Heartbeat = field(default_factory=Heartbeat)
+    earlier: Heartbeat = field(default_factory=Heartbeat)
     carried: dict[Direction, dict[str, int]] = field(default_factory=dict)
     not_after_s: float = 0.0
 
     @property
-    def total(self) -> Counts:
-        """Over all boots."""
-        return self.earlier.plus(Counts.of(self.last))
+    def total(self) -> Heartbeat:
+        """The last heartbeat, what it counts over all boots; what passes MOST stays there."""
+        total = Heartbeat()
+        total.CopyFrom(self.last)
+        for name in COUNTS:
+            setattr(total, name, min(getattr(total, name) + getattr(self.earlier, name), MOST))
+        for name in BY_KIND:
+            both = _summed((getattr(self.earlier, name), getattr(self.last, name)), MOST)
+            getattr(total, name).update(both)
+        return total
 
     def stored(self) -> dict[str, Any]:
-        """Return what `restored` takes: of each count that of earlier boots, and of the last."""
-        earlier, last = asdict(self.earlier), asdict(Counts.of(self.last))
-        counts = {name: [earlier[name], last[name]] for name in earlier}
-        return {"boot": self.boot, **counts, "carried": self.carried}
+        """Return what `restored` takes: counts of earlier boots, and of the last."""
+        earlier, last = _counts(self.earlier), _counts(self.last)
+        return {"boot": self.boot, "earlier": earlier, "last": last, "carried": self.carried}
 
     @classmethod
     def restored(cls, stored: Mapping[str, Any]) -> Self:
@@ -102,19 +62,14 @@ class Report:
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
-        names = [f.name for f in fields(Counts)]
-        earlier, last = (Counts(*c) for c in zip(*(stored[n] for n in names), strict=True))
-        heartbeat = session_pb2.Heartbeat(
-            steps_total=last.steps,
-            tokens_total=last.tokens,
-            bytes_sent=last.sent,
-            bytes_received=last.received,
-            float32_sent=last.float32_sent,
-            float32_received=last.float32_received,
-        )
-        report = cls(str(stored["boot"]), heartbeat, earlier)
-        report.carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
-        return report
+        last, earlier = (Heartbeat(**stored[boot]) for boot in ("last", "earlier"))
+        carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
+        return cls(str(stored["boot"]), last, earlier, carried)
+
+
+def _counts(heartbeat: Heartbeat) -> dict[str, Any]:
+    numbers = {name: getattr(heartbeat, name) for name in COUNTS}
+    return numbers | {name: dict(getattr(heartbeat, name)) for name in BY_KIND}
 
 
 MOST: Final = 2**53
@@ -123,37 +78,22 @@ MOST: Final = 2**53
 _LARGEST: Final = 2**63 - 1
 """Of a sum over all workers and kinds: what every format holds."""
 
-_SCALARS: Final = (
-    "steps_total",
-    "tokens_total",
-    "pending_steps",
-    "resident_bytes",
-    "merges_total",
-    "healed_segments_total",
-)
-_BY_KIND: Final = ("bytes_sent", "bytes_received", "float32_sent", "float32_received")
 
-
-def checked(worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> session_pb2.Heartbeat:
+def checked(worker: WorkerId, heartbeat: Heartbeat) -> Heartbeat:
     """Return a heartbeat with the kinds of bytes that are known, all others together.
 
     Raises:
         BadNumbersError: it counts what no worker can have counted; names the field.
     """
-    numbers = {name: getattr(heartbeat, name) for name in _SCALARS}
-    numbers |= {name: sum(getattr(heartbeat, name).values()) for name in _BY_KIND}
-    for name, n in numbers.items():
-        if n > MOST:
-            raise BadNumbersError(f"{worker}: heartbeat: {name} is {n}, must be at most {MOST}")
-    for name, value, most in (
-        ("steps_per_s", heartbeat.steps_per_s, float(MOST)),
-        ("idle_share", heartbeat.idle_share, 1.0),
-    ):
-        if not 0 <= value <= most:  # nor NaN
-            raise BadNumbersError(f"{worker}: heartbeat: {name} is {value}, must be 0 to {most:g}")
-    kept = session_pb2.Heartbeat()
+    numbers = [(number.field, getattr(heartbeat, number.field), number.most) for number in NUMBERS]
+    numbers += [(name, sum(getattr(heartbeat, name).values()), MOST) for name in BY_KIND]
+    for name, n, most in numbers:
+        if not 0 <= n <= min(most, MOST):  # nor NaN
+            limit = f"{min(most, MOST):.0f}"
+            raise BadNumbersError(f"{worker}: heartbeat: {name} is {n}, must be 0 to {limit}")
+    kept = Heartbeat()
     kept.CopyFrom(heartbeat)
-    for name in _BY_KIND:
+    for name in BY_KIND:
         kinds = getattr(kept, name)
         if other := {kind: n for kind, n in kinds.items() if kind not in KINDS}:
             for kind in other:
@@ -197,10 +137,9 @@ class Reports:
         report = self._by_worker.setdefault(worker, Report(boot))
         report.not_after_s = not_after_s
         if report.boot != boot:
-            report.earlier = report.total
-            report.boot, report.last = boot, session_pb2.Heartbeat()
+            report.earlier, report.last, report.boot = report.total, Heartbeat(), boot
 
-    def heard(self, worker: WorkerId, heartbeat: session_pb2.Heartbeat) -> None:
+    def heard(self, worker: WorkerId, heartbeat: Heartbeat) -> None:
         """Keep the newest heartbeat.
 
         Raises:
@@ -224,21 +163,27 @@ class Reports:
 
     def bytes_up(self) -> int:
         """Bytes that workers sent, all kinds."""
-        sent = sum(sum(r.total.sent.values()) for r in self._by_worker.values())
+        sent = sum(sum(r.total.bytes_sent.values()) for r in self._by_worker.values())
         return min(sent, _LARGEST)
 
     def bytes_down(self) -> int:
         """Bytes that workers received, all kinds."""
-        received = sum(sum(r.total.received.values()) for r in self._by_worker.values())
+        received = sum(sum(r.total.bytes_received.values()) for r in self._by_worker.values())
         return min(received, _LARGEST)
 
     def bytes_by_kind(self) -> dict[str, int]:
         """Return bytes by kind, `up_` and `down_` apart."""
-        return _summed(r.total.by_kind() for r in self._by_worker.values())
+        return _summed(bytes_by_kind(r.total) for r in self._by_worker.values())
 
     def float32_bytes_by_kind(self) -> dict[str, int]:
         """Return what the content of those bytes would be as float32."""
-        return _summed(r.total.float32_by_kind() for r in self._by_worker.values())
+        totals = (r.total for r in self._by_worker.values())
+        return _summed(_both_ways(t.float32_sent, t.float32_received) for t in totals)
+
+
+def bytes_by_kind(total: Heartbeat) -> dict[str, int]:
+    """Return bytes on the wire by kind, `up_` and `down_` apart."""
+    return _both_ways(total.bytes_sent, total.bytes_received)
 
 
 def _both_ways(sent: Mapping[str, int], received: Mapping[str, int]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.documents import Plan, Record
+from common.rounds import COMMIT, Phase
 from coordinator.ports import Append, Compute, Effect, End, OpenSpool, Seal, Send
 
 
@@ -35,15 +36,15 @@ class RoundTimes:
         match effect:
             case Send(_, Plan() as plan) if self._plan is None or plan.round != self._plan.round:
                 self._plan, self._phase, self._phases_s = plan, "", {}
-                self._enter("share_keys")
+                self._enter(Phase.SHARE_KEYS.value)
             case OpenSpool():
-                self._enter("collect_masked")
+                self._enter(Phase.COLLECT_MASKED.value)
             case Seal():
-                self._enter("unmask")
+                self._enter(Phase.UNMASK.value)
             case Compute():
-                self._enter("commit")
+                self._enter(COMMIT)
             case Send(_, End()):
-                self._enter("ending")
+                self._enter(Phase.ENDING.value)
             case Append(record) if record.commit is not None or record.abort is not None:
                 self._end(record)
 

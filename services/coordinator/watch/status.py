@@ -12,7 +12,7 @@ from common.documents import Genesis
 from common.progress import progress
 from coordinator.status import Status
 from protos.v1 import operator_pb2
-from services.coordinator.watch.reports import Reports
+from services.coordinator.watch.reports import Reports, bytes_by_kind
 from services.disk.files import Draft, storage_errors
 from services.observe.privacy import PRIVACY
 
@@ -63,11 +63,11 @@ class StatusSource:
                     version=w.version,
                     staleness=w.mean_staleness,
                     steps_per_s=reports.of(w.worker).last.steps_per_s,
-                    tokens=reports.of(w.worker).total.tokens,
-                    steps=reports.of(w.worker).total.steps,
+                    tokens=reports.of(w.worker).total.tokens_total,
+                    steps=reports.of(w.worker).total.steps_total,
                     contributions=w.contributions,
-                    bytes_sent=sum(reports.of(w.worker).total.sent.values()),
-                    bytes_received=sum(reports.of(w.worker).total.received.values()),
+                    bytes_sent=sum(reports.of(w.worker).total.bytes_sent.values()),
+                    bytes_received=sum(reports.of(w.worker).total.bytes_received.values()),
                     idle_share=reports.of(w.worker).last.idle_share,
                     state=w.state,
                     pending_steps=w.pending_steps,
@@ -106,13 +106,13 @@ class StatusSource:
             "workers": {
                 w.worker: {
                     "contributions": w.contributions,
-                    "tokens": reports.of(w.worker).total.tokens,
-                    "steps": reports.of(w.worker).total.steps,
+                    "tokens": reports.of(w.worker).total.tokens_total,
+                    "steps": reports.of(w.worker).total.steps_total,
                     "staleness_mean": round(w.mean_staleness, 3),
                     "idle_share": round(reports.of(w.worker).last.idle_share, 4),
-                    "bytes_sent": sum(reports.of(w.worker).total.sent.values()),
-                    "bytes_received": sum(reports.of(w.worker).total.received.values()),
-                    "bytes_by_kind": reports.of(w.worker).total.by_kind(),
+                    "bytes_sent": sum(reports.of(w.worker).total.bytes_sent.values()),
+                    "bytes_received": sum(reports.of(w.worker).total.bytes_received.values()),
+                    "bytes_by_kind": bytes_by_kind(reports.of(w.worker).total),
                 }
                 for w in core.workers
             },

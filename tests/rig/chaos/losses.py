@@ -23,11 +23,12 @@ from common import canonical
 from common.documents import Commit, Record
 from common.ids import Digest
 from common.thresholds import abandons_needed
+from protos.v1.operator_pb2 import WorkerStatus
 from services.config.settings import load_operator
 from services.process.exit_status import Exit
 from services.trust.identity import Role
 from services.wire.credentials import channel_credentials
-from services.wire.operator_link import OperatorLink, RunStatus, WorkerReported
+from services.wire.operator_link import OperatorLink, RunStatus
 from tests.rig.chaos.gate import Gate
 from tests.rig.chaos.harness import COUNTABLE, KEEP_ALL, edited
 from tests.rig.chaos.processes import MARK, running
@@ -388,6 +389,6 @@ class Losses:
             found.signal(signal.SIGKILL)
 
 
-def _of(status: RunStatus, name: str) -> WorkerReported:
+def _of(status: RunStatus, name: str) -> WorkerStatus:
     (found,) = (w for w in status.workers if w.name == name)
     return found

@@ -12,10 +12,11 @@ import pytest
 from common.arrays import F32
 from common.documents import Answer, Numbers, Plan, Record
 from common.ids import RoundId, WorkerId
+from common.rounds import Rule
 from common.terms import Terms
 from tests.rig.rounds.small_run import NUMBERS, Run
 from worker.rounds.attempt import MaskedAttempt
-from worker.rounds.round import Fate, RefusedError, Rule, WorkerRound
+from worker.rounds.round import Fate, RefusedError, WorkerRound
 from worker.rounds.tier import RevealedShares
 
 NOTHING: frozenset[Rule] = frozenset()

@@ -18,7 +18,6 @@ from typing import assert_never
 
 from common import canonical
 from common.documents import (
-    Abort,
     Algorithm,
     Answer,
     Attestation,
@@ -64,6 +63,7 @@ from coordinator.ports import (
     Forgotten,
     Heard,
     Joined,
+    LeftOut,
     Listed,
     Members,
     Message,
@@ -482,6 +482,8 @@ def _effect(effect: Effect) -> str:
             return f"send {session} {_message(message)}"
         case Note(kind, sentence):
             return f"note {kind}: {sentence}"
+        case LeftOut(_, worker, reason):
+            return f"left out {worker}: {reason.value}"
         case Forgotten(key, why):
             return f"forget {key}: {why}"
         case NotRolledBack(version, detail):
@@ -584,13 +586,9 @@ def _message(message: Message) -> str:
 
 def outcome_of(record: Record) -> RoundId | None:
     """Return the round that a record ends, if it ends one."""
-    ended: Commit | Abort | None = record.commit or record.abort
-    match ended:
-        case Commit():
-            return ended.plan.round
-        case Abort():
-            return ended.round
-    return None
+    if record.commit is not None:
+        return record.commit.plan.round
+    return None if record.abort is None else record.abort.round
 
 
 def saved_round(script: Script) -> SavedRound | None:

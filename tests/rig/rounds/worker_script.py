@@ -26,6 +26,7 @@ from common.checks import check_plan
 from common.documents import Algorithm, Attestation, Codec, Numbers, Offer, Plan, Record
 from common.errors import BadCommitError, CrosscloudError, DivergedError
 from common.ids import RoundId, WorkerId
+from common.rounds import Rule
 from common.terms import round_layout
 from tests.rig.rounds.masked_members import certificate, drawn, signer
 from tests.rig.rounds.played_replica import PlayedReplica
@@ -75,7 +76,7 @@ from worker.rounds.ports import (
     WriteStage,
 )
 from worker.rounds.position import genesis_position
-from worker.rounds.round import Fate, RefusedError, Rule, Stage, WorkState
+from worker.rounds.round import Fate, RefusedError, Stage, WorkState
 from worker.rounds.tier import Attempt, Tier
 from worker.rounds.tls_tier import TlsTier
 from worker.rounds.trust import Trust
@@ -516,7 +517,7 @@ def begun(line: str) -> Script:
         min_cohort=int(o.get("trust.min_cohort", min_cohort)),
         max_share=float(o.get("trust.max_share", "0.6")),
     )
-    unsafe = frozenset(Rule(int(r)) for r in o.get("unsafe", "").split(",") if r)
+    unsafe = frozenset(r for r in Rule if str(r.value) in o.get("unsafe", "").split(","))
     turns = Turns(int(o.get("turns", "1")), int(o.get("full", "0")))
     run = PlayedRun.of(algorithm, o)
     resolve_s, at = float(o.get("resolve", "3600")), o.get("at", "")

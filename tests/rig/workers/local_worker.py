@@ -13,7 +13,7 @@ from common import canonical
 from common.documents import Attestation, Genesis, Offer, Plan, Record
 from common.ids import WorkerId
 from protos.v1 import session_pb2
-from services.observe.metrics import WorkerMetrics
+from services.observe.metrics.worker import WorkerMetrics
 from services.wire.traffic import TrafficCounts
 from services.worker.link import Call
 from services.worker.trainer import TrainerLink

@@ -148,7 +148,17 @@ def test_sums_of_two_are_pinned_with_a_warning_and_the_fix(tmp_path, monkeypatch
     assert "set it to 3, or more" in sentence
 
 
-@pytest.mark.parametrize("what", ["control_port", "bulk_port", "metrics.port", "host", "data_dir"])
+OTHERS = pytest.mark.long("a taken `control_port` is told in the same line")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "control_port",
+        *(pytest.param(w, marks=OTHERS) for w in ("bulk_port", "metrics.port", "host")),
+        "data_dir",
+    ],
+)
 def test_a_coordinator_whose_place_is_taken(tmp_path, what, monkeypatch):
     text = {"a.txt": "text " * 200}
     run = {

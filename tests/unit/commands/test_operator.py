@@ -9,10 +9,11 @@ from commands import operator
 from commands.operator import describe
 from common.documents import Counters, Evaluation
 from common.errors import ToldToEndError
-from services.wire.operator_link import RunStatus, UnreachableError, WorkerReported
+from protos.v1.operator_pb2 import WorkerStatus
+from services.wire.operator_link import RunStatus, UnreachableError
 from tests.rig.rounds.masked_members import measured
 
-AWS = WorkerReported(
+AWS = WorkerStatus(
     name="aws",
     live=True,
     silent_s=0.5,

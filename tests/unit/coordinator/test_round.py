@@ -7,8 +7,8 @@ from common import canonical
 from common.documents import Algorithm, Answer, Commit, Numbers, Offer, SideValues
 from common.errors import BadNumbersError, NotAMemberError, UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
-from common.rounds import AbortReason, Phase
-from coordinator.ports import Compute, Computed, OpenSpool, Save, Seal, Send
+from common.rounds import AbortReason, LeaveReason, Phase
+from coordinator.ports import Compute, Computed, LeftOut, OpenSpool, Save, Seal, Send
 from coordinator.round import NEXT_PHASES, Round
 from tests.rig.rounds.run_script import numbers
 from tests.rig.rounds.small_run import Run
@@ -94,7 +94,7 @@ def test_members_hear_of_the_uploads_once_the_spool_takes_them_and_have_their_ti
     with pytest.raises(UnexpectedMessageError, match="before the members are known"):
         r.upload(A)
     assert r.rejoin(A, SessionId("a-2")) == ()
-    r.lose(C, "lease over")
+    r.lose(C, LeaveReason.SILENT)
     r.advance(9.0)
 
     told = r.open_uploads(10.0)
@@ -107,10 +107,10 @@ def test_members_hear_of_the_uploads_once_the_spool_takes_them_and_have_their_ti
 
 def test_a_round_with_too_few_left_ends_before_its_deadline() -> None:
     r = collecting(A, B, C)
-    r.lose(A, "not heard")
+    r.lose(A, LeaveReason.SILENT)
     assert r.advance(2.0) == ()
     assert r.outcome is None
-    r.lose(B, "not heard")
+    r.lose(B, LeaveReason.SILENT)
 
     r.advance(2.0)
 
@@ -125,7 +125,7 @@ def test_late_numbers_leave_a_member_out_and_late_uploads_are_the_listings_to_te
         answer(r, w)
     assert r.advance(4.9) == ()
     r.advance(5.0)
-    assert r.left == {D: "its answer was late"}
+    assert r.left == {D: LeftOut(ID, D, LeaveReason.LATE_ANSWER)}
     r.open_uploads(5.0)
 
     r.upload(A)
@@ -140,7 +140,7 @@ def test_late_numbers_leave_a_member_out_and_late_uploads_are_the_listings_to_te
     assert isinstance(compute, Compute)
     assert compute.survivors == (A, B)
     assert compute.numbers.keys() == {A, B, C}  # of U2: weights are computed over all of them
-    assert r.left[C] == "its upload was late"
+    assert r.left[C] == LeftOut(ID, C, LeaveReason.LATE_UPLOAD)
 
 
 @pytest.mark.parametrize("changed", ["survivors", "plan"])
@@ -166,7 +166,7 @@ def test_a_listed_upload_of_a_member_that_was_left_out_is_not_summed() -> None:
     r = collecting(A, B, C)
     r.upload(A)
     r.upload(B)
-    r.lose(C, "it joined anew")
+    r.lose(C, LeaveReason.RESTARTED)
     r.advance(2.0)
 
     _, compute = r.seal((A, B, C), 3.0)
@@ -180,22 +180,22 @@ def test_a_complete_upload_outlives_its_worker_unless_it_is_expelled() -> None:
     r.upload(A)
     r.upload(B)
 
-    r.lose(A, "not heard")
-    r.lose(B, "expelled", expelled=True)
+    r.lose(A, LeaveReason.SILENT)
+    r.lose(B, LeaveReason.EXPELLED)
 
     assert r.members == {A, C}
 
 
-@pytest.mark.parametrize("expelled", [False, True])
-def test_once_sealed_nobody_leaves_the_sum(expelled: bool) -> None:
+@pytest.mark.parametrize("reason", [LeaveReason.SILENT, LeaveReason.EXPELLED])
+def test_once_sealed_nobody_leaves_the_sum(reason: LeaveReason) -> None:
     r = collecting(A, B, C)
     for w in (A, B):
         r.upload(w)
     r.advance(31.0)
     r.seal((A, B, C), 32.0)  # the word of C's upload has not come yet
 
-    r.lose(C, "not heard", expelled=expelled)
-    r.lose(A, "not heard", expelled=expelled)
+    r.lose(C, reason)
+    r.lose(A, reason)
 
     assert r.survivors == (A, B, C)
     assert r.advance(33.0) == ()
@@ -245,7 +245,7 @@ def test_numbers_that_no_honest_member_sends_are_refused() -> None:
 def test_an_abort_says_who_was_left_out_and_why() -> None:
     r = new_round(A, B, C)
     r.refuse(B, 15, "NaN")
-    r.lose(C, "not heard for 10.1 s")
+    r.lose(C, LeaveReason.SILENT, "not heard for 10.1 s")
     r.advance(1.0)
 
     assert r.outcome is not None

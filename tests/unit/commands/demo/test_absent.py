@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import replace
 
 from commands.demo.absent import Absent
 from protos.v1 import operator_pb2
@@ -40,7 +39,6 @@ def test_a_run_in_which_all_joined_names_nobody_for_ever() -> None:
 
 
 def test_a_worker_that_was_lost_has_joined() -> None:
-    lost = replace(
-        joined(*ALL), workers=tuple(replace(w, live=False) for w in joined(*ALL).workers)
-    )
+    lost = joined(*ALL)
+    assert not any(worker.live for worker in lost.workers)
     assert said(Absent(ALL, 60.0, now_s=0.0), (lost, 61.0)) == [()]

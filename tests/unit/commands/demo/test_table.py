@@ -6,30 +6,30 @@ from rich.console import Console
 
 from commands.demo.table import live_table, plain_line, saved
 from protos.v1 import operator_pb2
-from services.wire.operator_link import RunStatus, WorkerReported, run_status
+from services.wire.operator_link import RunStatus, run_status
 from tests.rig.rounds.masked_members import measured
 
 WIDTH = 80
 
 
-def worker(name: str = "aws", **changes: Any) -> WorkerReported:
-    plain = WorkerReported(
-        name=name,
-        live=True,
-        silent_s=0.3,
-        version=12,
-        staleness=0.8,
-        steps_per_s=5.4,
-        tokens=384_000,
-        steps=250,
-        contributions=9,
-        bytes_sent=4_812_345,
-        bytes_received=7_000_000,
-        idle_share=0.01,
-        state="training",
-        pending_steps=14,
-    )
-    return dataclasses.replace(plain, **changes)
+def worker(name: str = "aws", **changes: Any) -> operator_pb2.WorkerStatus:
+    plain: dict[str, Any] = {
+        "name": name,
+        "live": True,
+        "silent_s": 0.3,
+        "version": 12,
+        "staleness": 0.8,
+        "steps_per_s": 5.4,
+        "tokens": 384_000,
+        "steps": 250,
+        "contributions": 9,
+        "bytes_sent": 4_812_345,
+        "bytes_received": 7_000_000,
+        "idle_share": 0.01,
+        "state": "training",
+        "pending_steps": 14,
+    }
+    return operator_pb2.WorkerStatus(**plain | changes)
 
 
 def status(**changes: Any) -> RunStatus:

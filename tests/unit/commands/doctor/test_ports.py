@@ -10,7 +10,8 @@ from commands.demo.layout import COORDINATOR, FederationSpec, Layout, WorkerSpec
 from commands.doctor.ports import own_ports
 from common.errors import ConfigError
 from services.config.settings import load_coordinator, load_worker
-from services.observe.metrics import WorkerMetrics, serve
+from services.observe.metrics.worker import WorkerMetrics
+from services.observe.prometheus import serve
 from services.trust.identity import Role
 
 RUN: dict[str, Any] = {

@@ -13,6 +13,7 @@ from commands.plan.forecast import Forecast, forecast
 from commands.plan.options import PlanOptions, read_options
 from commands.plan.room import (
     evaluator_memory_bytes,
+    usual_layout,
     version_files,
     worker_memory_bytes,
 )
@@ -101,6 +102,17 @@ def test_of_the_six_settings_it_answers_what_the_first_page_says(
         for p in (planned(dataclasses.replace(TLS, **change), **told), planned(**told))
     )
     assert (found != pytest.approx(usual, rel=1e-8)) == answers, "but for how a number is written"
+
+
+@pytest.mark.parametrize("tier", ["tls", "masked"])
+def test_what_committed_versions_are_counted_with_is_the_plans_figure(tier: str) -> None:
+    """The alert for traffic above the plan compares with the layout's sizes, not wire bytes."""
+    run = genesis(Algorithm(tier=tier))
+    found = forecast(run, read_options(None))
+    layout = usual_layout(run)
+    update, total = layout.sent_bytes, layout.aggregate_bytes(len(found.workers))
+    assert found.version["sent"]["update"] == pytest.approx(update, rel=0.005)
+    assert found.version["received"]["aggregate"] == pytest.approx(total, rel=0.005)
 
 
 def test_masking_costs_tags_and_small_messages() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from common.errors import BusyError
 from common.ids import RoundId, WorkerId
+from coordinator.ports import Uploaded
 from services.coordinator.bulk import BulkService, Outbox
 from services.coordinator.kept.spool import Spool
-from services.coordinator.messages import UploadCompleted
 from services.disk.data_store import DataStore
 from services.wire import framing
 from services.wire.child import Line
@@ -34,7 +34,7 @@ class OneShard:
 @pytest.fixture
 def lines() -> Iterator[tuple[Line, Line]]:
     """Control's end of the line, and ours."""
-    control, ours = (Line(end.detach(), (UploadCompleted,)) for end in socket.socketpair())
+    control, ours = (Line(end.detach(), (Uploaded,)) for end in socket.socketpair())
     yield control, ours
     control.close()
     ours.close()
@@ -63,7 +63,7 @@ def test_control_hears_of_an_upload_that_is_whole(
 ) -> None:
     control, ours = lines
     assert push(spool, ours, tmp_path) == []
-    assert control.receive() == UploadCompleted(MEMBER, ROUND)
+    assert control.receive() == Uploaded(MEMBER, ROUND)
 
 
 def test_a_control_that_ended_meanwhile_is_no_bug_and_no_shard_is_lost(

@@ -17,6 +17,7 @@ from common.errors import (
     StorageFullError,
 )
 from common.ids import Digest, RoundId, SessionId, WorkerId
+from common.rounds import LeaveReason
 from coordinator.ports import (
     Append,
     Compute,
@@ -27,6 +28,7 @@ from coordinator.ports import (
     Event,
     Finish,
     Forgotten,
+    LeftOut,
     Message,
     Note,
     NotRolledBack,
@@ -246,6 +248,21 @@ async def test_each_effect_is_watched_with_the_time_that_it_took() -> None:
     ports = Ports(Append(RECORD), Publish(RECORD))
     await driver(ports, lambda effect, seconds: watched.append((effect, seconds))).feed(Ticked())
     assert [(type(e), s) for e, s in watched] == [(Append, 1.0), (Publish, 1.0)]
+
+
+async def test_a_member_that_was_left_out_is_logged_with_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    aws, gcp = WorkerId("aws"), WorkerId("gcp")
+    late = LeftOut(ROUND, aws, LeaveReason.LATE_UPLOAD)
+    silent = LeftOut(ROUND, gcp, LeaveReason.SILENT, "not heard for 10.1 s")
+    await driver(Ports(late, silent)).feed(Ticked())
+    assert [r.getMessage() for r in caplog.records] == [
+        "left out: aws of round r1: its upload was late",
+        "left out: gcp of round r1: not heard for 10.1 s",
+    ]
+    assert caplog.records[0].worker == "aws"  # type: ignore[attr-defined]
 
 
 async def test_a_note_is_logged_with_what_it_is_about(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,4 @@
-"""docs/metrics.md names every metric of every process, with the words of
-services/observe/metrics.py."""
+"""docs/metrics.md names every metric of every process, as services/observe/metrics does."""
 
 import re
 from pathlib import Path
@@ -7,7 +6,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from services.observe.metrics import CoordinatorMetrics, EvaluatorMetrics, WorkerMetrics, add_health
+from services.observe.metrics.coordinator import CoordinatorMetrics
+from services.observe.metrics.evaluator import EvaluatorMetrics
+from services.observe.metrics.health import add_health
+from services.observe.metrics.worker import WorkerMetrics
 from services.observe.prometheus import PREFIX
 
 PAGE = Path(__file__).parents[4] / "docs" / "metrics.md"

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -59,9 +60,21 @@ def test_strings_of_the_answer_are_fit_to_be_shown():
 def test_every_field_of_the_answer_has_its_place():
     names = {f.name for f in operator_pb2.GetStatusResponse.DESCRIPTOR.fields}
     assert names == set(run_status(operator_pb2.GetStatusResponse()).__slots__)
-    worker = operator_pb2.GetStatusResponse(workers=[operator_pb2.WorkerStatus(name="aws")])
-    names = {f.name for f in operator_pb2.WorkerStatus.DESCRIPTOR.fields}
-    assert names == set(run_status(worker).workers[0].__slots__)
+
+
+def test_a_status_as_json_has_every_field_and_every_workers():
+    aws = operator_pb2.WorkerStatus(name="aws", live=True, tokens=7, idle_share=0.5)
+    answer = operator_pb2.GetStatusResponse(
+        run="demo", counters=canonical.encode(COUNTERS), workers=[aws], bytes_up=2**60
+    )
+    plain = json.loads(json.dumps(run_status(answer).plain()))
+    assert plain.keys() == {f.name for f in operator_pb2.GetStatusResponse.DESCRIPTOR.fields}
+    assert (plain["run"], plain["evaluation"], plain["bytes_up"]) == ("demo", None, 2**60)
+    assert plain["counters"]["tokens"] == 99
+    (worker,) = plain["workers"]
+    assert worker.keys() == {f.name for f in operator_pb2.WorkerStatus.DESCRIPTOR.fields}
+    assert (worker["live"], worker["tokens"], worker["idle_share"]) == (True, 7, 0.5)
+    assert (worker["state"], worker["pending_steps"]) == ("", 0)
 
 
 def test_a_run_that_was_not_measured_yet_has_no_evaluation():

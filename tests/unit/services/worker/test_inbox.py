@@ -3,7 +3,7 @@
 import pytest
 
 from protos.v1 import session_pb2
-from services.observe.metrics import WorkerMetrics
+from services.observe.metrics.worker import WorkerMetrics
 from services.worker.inbox import Inbox
 
 

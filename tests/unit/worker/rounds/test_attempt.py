@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from common.documents import Plan
+from common.rounds import Rule
 from common.secagg.signatures import verify
 from common.secagg.transcript import (
     abandon_content,
@@ -16,7 +17,6 @@ from tests.attacks.harness import A, Answers, B, C, Cloud, Registry, Table, V
 from tests.rig.rounds.member import refused
 from tests.rig.rounds.small_run import NUMBERS
 from worker.rounds.attempt import MaskedAttempt
-from worker.rounds.round import Rule
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from common.documents import (
 )
 from common.errors import BadCommitError
 from common.ids import Digest, RoundId, WorkerId
+from common.rounds import Rule
 from tests.rig.rounds.member import refused
-from worker.rounds.round import Fate, Rule, Stage, WorkerRound, WorkState
+from worker.rounds.round import Fate, Stage, WorkerRound, WorkState
 
 A, B, C = (WorkerId(w) for w in ("aws", "azure", "gcp"))
 HEAD = Digest("1" * 64)

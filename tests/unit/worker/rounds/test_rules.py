@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from common.rounds import ATTACKED, Rule
 from worker.rounds import trust
-from worker.rounds.round import Rule
 
 ROOT = Path(__file__).parents[4]
 LINE = re.compile(r" +(\d+)?  (.*?\S)  +(\S.*)")
@@ -46,15 +46,33 @@ def spoken_of(source: str) -> set[int]:
     return used | {n for text in told for n in numbers(text, r"\d+")}
 
 
-def test_every_rule_stands_in_the_list_once_and_in_order() -> None:
+SENTENCES = [(int(rule), rule.sentence) for rule in Rule]
+
+
+def test_every_rule_stands_in_the_list_in_order_and_first_in_its_own_words() -> None:
     assert numbers(trust.__doc__ or "", r"^ +(\d+)  ") == [*Rule]
+    rows = listed()
+    first = {number: what for number, what, _ in reversed(rows)}
+    assert [(number, first[number]) for number in sorted(first)] == SENTENCES
 
 
-def test_the_protocols_table_has_the_same_rules() -> None:
+def section_7() -> str:
     page = (ROOT / "docs/protocol.md").read_text()
     section = re.search(r"(?s)\n## 7\. .*?(?=\n## )", page)
     assert section
-    assert numbers(section[0], r"^\| (\d+) \|") == [*Rule]
+    return section[0]
+
+
+def test_the_protocols_table_has_the_same_rules_in_the_same_words() -> None:
+    rows = re.findall(r"^\| (\d+) \| \*\*(.*?)\*\*", section_7(), re.MULTILINE)
+    assert [(int(number), sentence) for number, sentence in rows] == SENTENCES
+
+
+def test_the_protocol_names_the_rules_that_only_an_attack_breaks() -> None:
+    said = re.search(r"Rules ([\d, and]+) it cannot", section_7())
+    assert said
+    assert numbers(said[1], r"\d+") == [*ATTACKED]
+    assert 0 < len(ATTACKED) < len(Rule)
 
 
 @pytest.mark.parametrize(("number", "what", "places"), listed(), ids=lambda x: str(x))

@@ -7,12 +7,14 @@ import pytest
 
 from common.documents import Abort, Counters, Record, WorkerCounters
 from common.ids import Digest, RoundId, SessionId, WorkerId
-from coordinator.ports import Append, Compute, OpenSpool, Publish, Seal, Send
+from common.rounds import LeaveReason
+from common.terms import round_layout
+from coordinator.ports import Append, Compute, LeftOut, Note, OpenSpool, Publish, Seal, Send
 from coordinator.status import Status, WorkerStatus
-from services.coordinator.messages import Carried, VersionComputed
+from services.coordinator.messages import Carried, Summed
 from services.coordinator.watch.observer import Observer
 from services.coordinator.watch.reports import Reports
-from services.observe.metrics import CoordinatorMetrics
+from services.observe.metrics.coordinator import CoordinatorMetrics
 from services.trust.identity import Identity, Role
 from tests.rig.rounds.masked_members import measured
 from tests.rig.rounds.small_run import SMALL, Run, random_vector
@@ -106,10 +108,37 @@ def test_what_bulk_carried_adds_up_and_goes_on_after_a_restart(watched: Watched)
     assert watched.value("coordinator_network_bytes_total", **received) == 3
 
 
-def test_the_sum_is_timed_apart_from_the_commit(watched: Watched) -> None:
-    commit = commit_record().commit
+def test_refusals_are_counted_by_rule_and_members_left_out_by_reason(watched: Watched) -> None:
+    aws, round_id = WorkerId("aws"), RoundId("0" * 32)
+    assert watched.value("refusals_total", rule="8") == 0
+    assert watched.value("members_left_out_total", reason="late_upload") == 0
+    for rule in (8, 8, 5, 99):
+        watched.observer.effect(Note("refused", "why", aws, round_id, rule), 0.0)
+    watched.observer.effect(Note("closed", "no refusal", round=round_id), 0.0)
+    watched.observer.effect(LeftOut(round_id, aws, LeaveReason.LATE_UPLOAD), 0.0)
+    shown = {rule: watched.value("refusals_total", rule=rule) for rule in ("8", "5", "4", "other")}
+    assert shown == {"8": 2, "5": 1, "4": 0, "other": 1}
+    assert watched.value("members_left_out_total", reason="late_upload") == 1
+    assert watched.value("members_left_out_total", reason="refused") == 0
+
+
+def test_a_committed_sum_counts_once_for_each_live_worker_over_restarts_too(
+    watched: Watched,
+) -> None:
+    run, record = Run(), commit_record()
+    commit = record.commit
     assert commit is not None
-    watched.observer.answer(VersionComputed(commit, Digest("d"), 0.5, 2.0, 0.5, 0.001))
+    layout = round_layout(run.genesis, commit.plan.bits, commit.plan.fragment)
+    one = layout.aggregate_bytes(len(commit.survivors)) * commit.plan.num_live
+    assert one > 0
+    watched.observer.recalled(record)
+    assert watched.value("committed_sum_bytes_total") == one
+    watched.observer.effect(Publish(record), 0.0)
+    assert watched.value("committed_sum_bytes_total") == 2 * one
+
+
+def test_the_sum_is_timed_apart_from_the_commit(watched: Watched) -> None:
+    watched.observer.answer(Summed(3, 0.5, 2.0, 0.5, 0.001))
     assert watched.value("commit_duration_seconds_sum") == 2.0
     assert watched.value("sum_duration_seconds_sum") == 0.5
     assert watched.value("aggregate_norm") == 0.5

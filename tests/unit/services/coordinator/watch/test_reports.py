@@ -36,9 +36,10 @@ def heartbeat(n: int) -> session_pb2.Heartbeat:
 def totals(reports: Reports) -> tuple[int, ...]:
     r = reports.of(AWS)
     total = r.total
-    reported = (total.sent, total.received, total.float32_sent, total.float32_received)
+    kinds_of = (total.bytes_sent, total.bytes_received, total.float32_sent, total.float32_received)
     carried = (r.carried.get(direction, {}) for direction in DIRECTIONS)
-    return total.steps, total.tokens, *(sum(kinds.values()) for kinds in (*reported, *carried))
+    by_kind = (sum(kinds.values()) for kinds in (*kinds_of, *carried))
+    return total.steps_total, total.tokens_total, *by_kind
 
 
 def restarted(path: Path, reports: Reports) -> Reports:
@@ -110,6 +111,9 @@ HUGE = 2**64 - 1
         ("steps_total", HUGE),
         ("tokens_total", MOST + 1),
         ("pending_steps", HUGE),
+        ("version", HUGE),
+        ("speed", HUGE),
+        ("link_bps", MOST + 1),
         ("resident_bytes", HUGE),
         ("merges_total", HUGE),
         ("healed_segments_total", HUGE),
@@ -144,7 +148,7 @@ def test_kinds_of_a_worker_s_own_invention_are_one_kind() -> None:
     for boot in ("boot 2", "boot 3"):
         reports.heard(AWS, session_pb2.Heartbeat(bytes_sent={"update": 7, **invented}))
         reports.joined(AWS, boot)
-    assert reports.of(AWS).total.sent == {"update": 14, "other": 4000}
+    assert reports.of(AWS).total.bytes_sent == {"update": 14, "other": 4000}
 
 
 def core(**changes: object) -> Status:

@@ -1,0 +1,1 @@
+"""Tries every order of messages, losses, one crash and lies against real worker machines."""

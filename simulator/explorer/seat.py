@@ -1,0 +1,438 @@
+"""One worker: its real machine, and in symbols its disk, its trainer and its network.
+
+What the machine asks for is done at once. A seat can be stored, and taken up again any number of
+times, so every way to go on from it is tried; a worker that dies before an effect goes on from what
+its disk held by then.
+"""
+
+import functools
+import hashlib
+import io
+import pickle
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import Enum
+from typing import Any, Final
+
+from typing_extensions import override
+
+from common import canonical
+from common.checks import check_plan
+from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record, Version
+from common.errors import BadCommitError, CrosscloudError
+from common.ids import Digest, WorkerId
+from common.progress import MAX_ROUNDS_AHEAD
+from common.rounds import Rule
+from simulator.explorer.facts import (
+    Abandoned,
+    Answered,
+    Fact,
+    Failed,
+    Listed,
+    Offered,
+    Revealed,
+    Said,
+    Settled,
+    Stood,
+    Uploaded,
+    key_of,
+)
+from simulator.explorer.world import (
+    GENESIS,
+    MODELS,
+    STEPS,
+    Drawn,
+    admits,
+    certificate,
+    numbers,
+    operators,
+    sign,
+    true_sum,
+)
+from worker.rounds.attempt import MaskedMember
+from worker.rounds.conduct import Conduct
+from worker.rounds.masked_tier import MaskedTier
+from worker.rounds.ports import (
+    Abandon,
+    BeginTraining,
+    CancelUpload,
+    Check,
+    Checked,
+    Effect,
+    Encode,
+    Encoded,
+    Event,
+    Followed,
+    FollowRecords,
+    ForgetState,
+    Freeze,
+    Frozen,
+    JudgePlan,
+    Message,
+    MoveTo,
+    Push,
+    Refuse,
+    Resumed,
+    RetryHead,
+    SaveState,
+    Send,
+    Settle,
+    Signed,
+    StartAt,
+    SubmitAnswer,
+    SubmitShares,
+    SubmitSignature,
+    Survived,
+    Trained,
+    WriteStage,
+)
+from worker.rounds.position import Position, genesis_position
+from worker.rounds.round import Fate, Stage
+from worker.rounds.trust import Trust
+
+MOST_STEPS: Final = MAX_ROUNDS_AHEAD * STEPS
+_RESOLVE_S: Final = 1e6
+
+
+class DiedError(Exception):
+    """The process was killed before an effect."""
+
+
+@dataclass
+class Disk:
+    """What outlives a process."""
+
+    save: SaveState | None = None
+    stage: Stage | None = None
+    pieces: frozenset[int] = frozenset()  # of the stage
+
+
+@dataclass
+class Seat:
+    """See the module docstring.
+
+    Args:
+        pending: pieces of work that no round holds.
+        steps: that they took.
+        born: number of the version that they were begun on.
+        frozen: pieces that a round holds.
+        log: the records that it was shown in this session.
+        facts: what it has let out.
+        now_s: on its clock.
+    """
+
+    name: WorkerId
+    unsafe: frozenset[Rule]
+    conduct: Conduct
+    disk: Disk = field(default_factory=Disk)
+    pending: frozenset[int] = frozenset()
+    steps: int = STEPS
+    born: int = 0
+    frozen: frozenset[int] = frozenset()
+    num_pieces: int = 0
+    num_lives: int = 1
+    log: list[Record] = field(default_factory=list)
+    facts: dict[str, Fact] = field(default_factory=dict)
+    now_s: float = 0.0
+    encoding: Encode | None = None
+    ended: str = ""
+
+    @classmethod
+    def of(cls, name: WorkerId, unsafe: frozenset[Rule]) -> "Seat":
+        """Return a newcomer's."""
+        return cls(name, unsafe, _conduct(name, 1, unsafe))
+
+    @property
+    def holds(self) -> int:
+        """How many records it was shown that it has not followed."""
+        return len(self.log) - self.conduct.position.next_seq
+
+    # What happens ---------------------------------------------------------------------------------
+
+    def hear(self, event: Event, *, served: bool = True, dies_at: int | None = None) -> None:
+        """Let an event happen, and what follows of itself; or die before an effect.
+
+        Args:
+            served: whether files that are asked for meanwhile are there.
+            dies_at: before so many effects are carried out; None = it lives.
+        """
+        self._left, self._served = dies_at, served
+        try:
+            self._handle(event)
+            if self.encoding is not None:
+                self._handle(Encoded(self.encoding.plan.round))
+            self._train()
+        except DiedError:
+            self._begin_again()
+        except CrosscloudError as e:
+            self.ended = f"{type(e).__name__}: {e}"
+        except Exception as e:
+            self.ended = repr(e)
+            self._tell(Failed(f"{type(e).__name__} at {type(event).__name__}: {e}"))
+
+    def train(self) -> None:
+        """Train as far as the trainer goes by itself, while the coordinator waits."""
+        self.steps = MOST_STEPS
+        self.hear(Trained(numbers(self.steps, self._age), 1.0, 0))
+
+    def _train(self) -> None:
+        """Have a piece of work, while no round holds one; offer it."""
+        conduct = self.conduct
+        if not conduct.begun or self.frozen:
+            return
+        if not self.pending:
+            self.num_pieces += 1
+            self.pending, self.steps = frozenset({self.num_pieces}), STEPS
+            self.born = conduct.position.version
+        self._handle(Trained(numbers(self.steps, self._age), 1.0, 0))
+
+    @property
+    def _age(self) -> int:
+        return 256 * (self.conduct.position.version - self.born)
+
+    def _handle(self, event: Event) -> None:
+        steps, answer = self.conduct.handle(event, self.now_s), None
+        while True:
+            try:
+                effect = steps.send(answer)
+            except StopIteration:
+                return
+            if self._left is not None:
+                if self._left == 0:
+                    raise DiedError
+                self._left -= 1
+            answer = self._carry_out(effect, event)
+
+    def _begin_again(self) -> None:
+        """Start again from what the disk holds."""
+        self.num_lives += 1
+        self.encoding, self._left = None, None
+        self.conduct = _conduct(self.name, self.num_lives, self.unsafe)
+        self.pending, self.frozen = frozenset(), frozenset()
+        save, stage = self.disk.save, self.disk.stage
+        if save is not None:
+            self.frozen = self.disk.pieces if stage is not None else frozenset()
+            self.log = self.log[: save.position.next_seq]
+            known, words = save.known, save.words
+            self._handle(Resumed(save.position, known, words, save.missed, stage))
+
+    # What the machine asks for --------------------------------------------------------------------
+
+    def _carry_out(self, effect: Effect, event: Event) -> object:
+        disk, at = self.disk, self.conduct.position
+        match effect:
+            case Send(message=message):
+                self._send(message, event)
+            case JudgePlan(plan=plan):
+                try:
+                    check_plan(GENESIS, MODELS.versions[at.digest], plan)
+                except BadCommitError as e:
+                    return str(e)
+                return ""
+            case Freeze():
+                frozen = Frozen(numbers(self.steps, self._age), 2**20, finite=True)
+                self.frozen, self.pending = self.pending, frozenset()
+                return frozen
+            case WriteStage(stage=stage):
+                disk.stage, disk.pieces = stage, self.frozen
+            case Encode():
+                self.encoding = effect
+            case Push():
+                encoded, self.encoding = self.encoding, None
+                assert encoded is not None
+                kappa = encoded.attempt.kappa.hex()
+                self._tell(Uploaded(encoded.plan, kappa, encoded.numbers, self.frozen))
+            case CancelUpload():
+                self.encoding = None
+            case Settle(round=round_id, fate=fate):
+                self._tell(Settled(round_id, fate.value))
+                if fate is Fate.FREE:
+                    self.pending = self.frozen
+                self.frozen = frozenset()
+            case Check():
+                return self._checked(effect)
+            case StartAt(record=record):
+                log = type(at.log).at(record)
+                return Position(log, record.version, record.digest) if self._served else None
+            case FollowRecords():
+                return self._followed(effect, at)
+            case RetryHead():
+                log = at.log
+                if not at.behind or not self._served:
+                    return Followed(at, moved=False)
+                return Followed(Position(log, log.version, log.digest, at.rolled_back), moved=True)
+            case BeginTraining() | MoveTo():
+                self._tell(Stood(at.version, at.digest))
+                if isinstance(effect, MoveTo) and effect.rolled_back:
+                    self.pending = frozenset()
+            case SaveState():
+                disk.save, disk.stage, disk.pieces = effect, None, frozenset()
+            case ForgetState():
+                self.disk = Disk()
+        return None
+
+    def _send(self, message: Message, event: Event) -> None:
+        match message:
+            case Offer():
+                self._tell(Offered(message))
+            case SubmitAnswer():
+                stage = self.conduct.part.round.stage
+                assert stage is not None
+                base = stage.plan.version, stage.plan.digest
+                stands = self.conduct.position
+                base = stands.version, stands.digest
+                told = Answered(stage.plan, message.answer, message.sealed, base, self.frozen)
+                self._tell(told)
+            case SubmitSignature():
+                assert isinstance(event, Survived)
+                self._tell(Listed(self._plan, event.survivors, message.signature))
+            case SubmitShares():
+                assert isinstance(event, Survived | Signed)
+                own, mask = frozenset(message.revealed.own), frozenset(message.revealed.mask)
+                self._tell(Revealed(self._plan, own, mask))
+            case Abandon():
+                self._tell(Abandoned(self._plan, message.signature))
+            case Attestation():
+                if message.worker == self.name:
+                    self._tell(Said(message))
+            case Refuse():
+                pass
+
+    @property
+    def _plan(self) -> Plan:
+        stage = self.conduct.part.round.stage
+        assert stage is not None
+        return stage.plan
+
+    def _checked(self, effect: Check) -> Checked:
+        if not self._served:
+            return Checked(gone=True)
+        commit = effect.commit
+        if commit.aggregate != true_sum(commit.plan, effect.kappa.hex(), commit.survivors):
+            return Checked("it is not what the survivors sent")
+        return Checked()
+
+    def _followed(self, effect: FollowRecords, at: Position) -> Followed:
+        """As `services/versions/replica.py` does: to the last one's version, or nowhere."""
+        end = at.log
+        for record in effect.records:
+            end = end.after(GENESIS, record)
+        crossed = any(r.rollback is not None for r in effect.records)
+        still = all(r.commit is None for r in effect.records)
+        if not at.behind and not crossed and still:
+            return Followed(replace(at, log=end), moved=False)
+        rolled_back = crossed or (at.behind and at.rolled_back)
+        if self._served:
+            return Followed(Position(end, end.version, end.digest, rolled_back), moved=True)
+        return Followed(Position(end, at.version, at.digest, rolled_back), moved=False)
+
+    def _tell(self, fact: Fact) -> None:
+        self.facts[key_of(fact)] = fact
+
+    _left: int | None = field(default=None, repr=False)
+    _served: bool = field(default=True, repr=False)
+
+
+def _conduct(name: WorkerId, life: int, unsafe: frozenset[Rule]) -> Conduct:
+    algorithm, drawn = GENESIS.algorithm, Drawn(f"{name}/{life}")
+    trust = Trust(min_cohort=algorithm.min_cohort, max_staleness=algorithm.max_staleness)
+    signer = functools.partial(sign, str(name))
+    member = MaskedMember(name, algorithm, trust, admits, signer, drawn, unsafe)
+    own = functools.partial(certificate, str(name))
+    return Conduct(
+        name,
+        GENESIS,
+        boot=f"{life:016x}",
+        tier=MaskedTier(member, GENESIS, own, admitted=admits, operators=operators),
+        new_nonce=drawn.nonce,
+        position=genesis_position(GENESIS),
+        resolve_timeout_s=_RESOLVE_S,
+        now_s=0.0,
+        unsafe=unsafe,
+    )
+
+
+# Storing, and telling states apart --------------------------------------------------------------
+
+_DOCUMENTS: Final = frozenset((Genesis, Plan, Offer, Answer, Record, Attestation, Version))
+"""Kept once, by their digests: they never change, and no two kinds have one form."""
+_interned: dict[Digest, object] = {}
+_digests: dict[int, tuple[Digest, object]] = {}  # with the document, whose id it keeps
+
+
+def interned(document: Any) -> Digest:
+    """Return a document's digest, and keep the document."""
+    if (found := _digests.get(id(document))) is not None:
+        return found[0]
+    digest = canonical.digest(document)
+    _interned.setdefault(digest, document)
+    _digests[id(document)] = digest, document
+    return digest
+
+
+class _Storing(pickle.Pickler):
+    @override
+    def persistent_id(self, obj: object) -> Digest | None:
+        return interned(obj) if type(obj) in _DOCUMENTS else None
+
+
+class _Taking(pickle.Unpickler):
+    @override
+    def persistent_load(self, pid: Digest) -> object:
+        return _interned[pid]
+
+
+def stored(seat: Seat) -> bytes:
+    """Return a seat as bytes; documents are kept here."""
+    out = io.BytesIO()
+    _Storing(out, pickle.HIGHEST_PROTOCOL).dump(seat)
+    return out.getvalue()
+
+
+def taken_up(content: bytes) -> Seat:
+    """Return a stored seat, for itself."""
+    seat: Seat = _Taking(io.BytesIO(content)).load()
+    return seat
+
+
+def state_of(seat: Seat) -> Digest:
+    """Return what tells a seat's state from others: equal ones go on in equal ways."""
+    return canonical.digest_of(repr(shape_of(seat)).encode())
+
+
+def public_of(seat: Seat) -> str:
+    """Return what tells what it has let out from what others have."""
+    return hashlib.sha256("|".join(sorted(seat.facts)).encode()).hexdigest()
+
+
+_names: dict[type, tuple[str, ...]] = {}
+
+
+def shape_of(value: Any) -> Any:
+    """Return plain tuples that are equal where values are."""
+    match value:
+        case None | bool() | int() | float() | str() | bytes():
+            return value
+        case Enum():
+            return str(value)
+        case Mapping():  # in its order: the newest may be the last
+            return tuple((shape_of(k), shape_of(v)) for k, v in value.items())
+        case set() | frozenset():
+            return tuple(sorted(map(shape_of, value), key=repr))
+        case list() | tuple() | deque():
+            return tuple(map(shape_of, value))
+        case Drawn():
+            return value.seed, value.num
+        case functools.partial():
+            return shape_of(value.args)
+    kind = type(value)
+    if kind in _DOCUMENTS:
+        return interned(value)
+    if kind not in _names:
+        _names[kind] = tuple(f.name for f in fields(kind)) if is_dataclass(kind) else ()
+    if names := _names[kind]:
+        return kind.__name__, tuple([shape_of(getattr(value, name)) for name in names])
+    if hasattr(value, "__dict__") and not callable(value):
+        return type(value).__name__, shape_of(vars(value))
+    return getattr(value, "__name__", type(value).__name__)
