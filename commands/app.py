@@ -273,14 +273,16 @@ def verify(
     operators: Annotated[
         Path | None, typer.Option(help="Operators' keys, as in trust.operators.")
     ] = None,
+    evaluators: Annotated[Path | None, typer.Option(help="Evaluators' keys, likewise.")] = None,
     model: Annotated[
         Path | None, typer.Option(help="An exported model; FOLDER/model if it is there.")
     ] = None,
     json: Json = False,
 ) -> None:
     """Say whether a run's model is what its signed sums make, from its files alone."""
-    files = {"genesis": genesis, "ca": ca, "pins": pins, "operators": operators, "model": model}
-    _run("commands.verify.main", "main", folder, **files, as_json=json)
+    files = {"genesis": genesis, "ca": ca, "pins": pins, "model": model}
+    signers = {"operators": operators, "evaluators": evaluators}
+    _run("commands.verify.main", "main", folder, **files, **signers, as_json=json)
 
 
 @certs.command("init")

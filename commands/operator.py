@@ -1,5 +1,6 @@
 """`crosscloud status | pause | resume | stop | rollback`: an operator's words to a coordinator."""
 
+import datetime
 import json
 import sys
 import time
@@ -11,14 +12,16 @@ from typing import Final
 import typer
 
 from common.documents import Evaluation, RollbackOrder
-from common.errors import ToldToEndError
+from common.errors import BadSignatureError, ToldToEndError
+from common.evaluations import evaluation_complaint
 from common.text import printable
-from services.config.settings import load_operator
+from services.config.settings import OperatorSettings, load_operator
 from services.observe.worker_table import HEAD, cells
 from services.process.exit_status import Exit
 from services.trust.identity import Role
 from services.wire.credentials import channel_credentials
 from services.wire.operator_link import OperatorLink, RunStatus, UnreachableError
+from services.worker.trusted import PinnedMembers
 
 _CLEAR: Final = "\x1b[2J\x1b[H"
 _WATCH_INTERVAL_S: Final = 1.0
@@ -75,10 +78,28 @@ def stop(config: Path) -> Exit:
 def rollback(config: Path, version: int) -> Exit:
     """Return to an earlier version at the next round boundary; return once that is in the log."""
     with _link(config) as link, _waiting(f"asking for version {version}"):
+        if (found := link.status().evaluation) is not None:
+            _check_signed(found, load_operator(config))
         link.rollback(version, shown=_show_order)
         now = link.status().version
     typer.echo(f"rolled back: version {version} returned under a new number; the run is at {now}")
     return Exit.OVER
+
+
+def _check_signed(found: Evaluation, settings: OperatorSettings) -> None:
+    """Let an evaluation pass that an evaluator has signed: by such ones a version is chosen.
+
+    Raises:
+        BadSignatureError: the coordinator made it up.
+    """
+    now = datetime.datetime.now
+    run, ca = settings.run, settings.tls.ca
+    evaluators = PinnedMembers(run, ca, None, lambda: now(datetime.UTC), Role.EVALUATOR)
+    if complaint := evaluation_complaint(found, found.genesis, evaluators.ever):
+        raise BadSignatureError(
+            f"{complaint}, though the coordinator shows it: nothing is rolled back; compare its "
+            "log with your own evaluator's, and run `crosscloud verify` on it"
+        )
 
 
 def _show_order(order: RollbackOrder) -> None:

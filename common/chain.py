@@ -6,9 +6,8 @@ it refuses is never named by a version, and so is garbage.
 """
 
 import functools
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +20,8 @@ from common.checks import check_commit, check_length, check_plan
 from common.documents import Algorithm, Commit, Genesis, Version
 from common.errors import DamagedDataError
 from common.ids import Digest, WorkerId
-from common.outer import OuterStep, has_momentum
+from common.outer import optimiser_of, state_lengths
+from common.outer.optimiser import OuterOptimiser, State, average
 from common.scales import drifting_scales, next_clip, next_scales
 from common.schema import BLOCK, SEGMENT, ModelSchema, segments
 from common.shards import unpack_energy
@@ -52,7 +52,7 @@ def genesis_version(
 
     Args:
         schema: of the model.
-        algorithm: says whether there is momentum, and what travels first.
+        algorithm: says what state there is, and what travels first.
         seed: of the run.
         read_theta: the initial parameters and buffers; padding must be zero.
         write_blob: receives every file of the version.
@@ -67,18 +67,15 @@ def genesis_version(
             if segment[max(a - start, 0) : max(b - start, 0)].any():
                 raise DamagedDataError("the padding of the first version is not zero")
         theta.append(write_blob(segment.tobytes()))
-    zeros: tuple[Digest, ...] = ()
-    phi: tuple[Digest, ...] = ()
-    if has_momentum(algorithm.outer):
-        zeros = tuple(write_blob(bytes(4 * (stop - start))) for start, stop in schema.segments())
-        phi = _write_segments(np.zeros(schema.num_blocks, np.float32), write_blob)
+    state = {
+        name: tuple(write_blob(bytes(4 * (stop - start))) for start, stop in segments(num))
+        for name, num in state_lengths(algorithm.outer, schema).items()
+    }
     scales = first_scales(algorithm.codec, schema.num_blocks, seed)
     return Version(
         theta=tuple(theta),
-        momentum=zeros,
-        acc=zeros,
+        state=state,
         scales=_write_segments(scales, write_blob),
-        phi=phi,
         clip=0.0,
         commits=0,
     )
@@ -116,10 +113,10 @@ def advance(
     numbers = {WorkerId(w): n for w, n in commit.numbers.items()}
     terms = round_terms(genesis, version, commit.plan, numbers, read_blob)
     check_commit(commit, terms)
-    step = OuterStep(genesis.algorithm.outer, share(commit.plan, commit.survivors))
+    _check_shape(genesis, version)
 
     measures = note_step is not None
-    replay = _Replay(terms, version, commit, step, measures, read_aggregate, read_blob, write_blob)
+    replay = _Replay(terms, version, commit, measures, read_aggregate, read_blob, write_blob)
     over_segments = map if pool is None else pool.map
     moved = list(over_segments(replay.segment, genesis.schema.segments()))
     check_length(terms, commit.survivors, (x for segment in moved for x in segment.squares))
@@ -129,10 +126,8 @@ def advance(
     energy = replay.energy()
     return Version(
         theta=tuple(segment.theta for segment in moved),
-        momentum=tuple(segment.momentum for segment in moved if segment.momentum),
-        acc=tuple(segment.acc for segment in moved if segment.acc),
+        state=replay.next_state(moved),
         scales=_write_segments(_next_scales(terms, energy, commit), write_blob),
-        phi=_write_segments(step.next_phi(replay.phi), write_blob) if version.phi else (),
         clip=_next_clip(terms, energy, commit),
         commits=version.commits + 1,
     )
@@ -158,52 +153,78 @@ def _next_clip(terms: Terms, energy: U32, commit: Commit) -> float:
         terms.scales.of(terms.selection.blocks),
         energy,
         len(commit.survivors),
-        commit.lanes.clipped,
+        commit.side_values.clipped,
     )
+
+
+def _check_shape(genesis: Genesis, version: Version) -> None:
+    """Refuse a version that has other vectors than the run's, or of another length.
+
+    Raises:
+        DamagedDataError: names the vector.
+    """
+    schema, outer = genesis.schema, genesis.algorithm.outer
+    expected = {"theta": schema.length, **state_lengths(outer, schema)}
+    found = {"theta": version.theta, **version.state}
+    for name in sorted(expected.keys() | found.keys()):
+        num, should_be = len(found.get(name, ())), len(list(segments(expected.get(name, 0))))
+        if num != should_be:
+            raise DamagedDataError(
+                f"the version has {num} segments of {name}, with {outer.kind} on this model it has "
+                f"{should_be}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """New digests of one segment, "" where the version has none.
+    """New digests of one segment.
 
     Args:
+        state: of the optimiser's vectors, by name.
         squares: squared lengths of its blocks of the mean.
         step_square: squared length of its step in theta; 0 where nobody asked.
     """
 
     theta: Digest
-    momentum: Digest
-    acc: Digest
+    state: Mapping[str, Digest]
     squares: list[float]
     step_square: float
 
 
 class _Replay:
-    """The work of one `advance`, segment by segment.
-
-    Args:
-        phi: as the step finds it: with this commit's share where blocks travelled.
-    """
+    """The work of one `advance`, segment by segment."""
 
     def __init__(
         self,
         terms: Terms,
         version: Version,
         commit: Commit,
-        step: OuterStep,
         measures: bool,
         read_aggregate: ReadBytes,
         read_blob: ReadBlob,
         write_blob: WriteBlob,
     ) -> None:
-        self._terms, self._version, self._step = terms, version, step
-        self._measures, self._sum_v = measures, commit.lanes.v
+        self._terms, self._version = terms, version
+        self._measures, self._sum_v = measures, commit.side_values.v
         self._block_bytes = terms.layout.aggregate_block_bytes(len(commit.survivors))
         self._read_aggregate, self._read, self._write = read_aggregate, read_blob, write_blob
         self._padding = terms.schema.padding()
         self._zeros = functools.cache(lambda num: write_blob(bytes(4 * num)))
-        self.phi = self._joined(version.phi, terms.schema.num_blocks)
-        step.join(self.phi, terms.selection.blocks)
+        outer, self._share = terms.algorithm.outer, share(commit.plan, commit.survivors)
+        self._optimiser: OuterOptimiser = optimiser_of(outer)(outer, self._share)
+        self._per_block = {
+            name: self._joined(version.state[name], terms.schema.num_blocks)
+            for name in self._optimiser.per_block
+        }
+        self._optimiser.join(self._per_block, terms.selection.blocks)
+
+    def next_state(self, moved: Sequence[_Segment]) -> dict[str, tuple[Digest, ...]]:
+        """Return the next version's state, once every segment has moved."""
+        self._optimiser.settle(self._per_block)
+        state = {name: tuple(s.state[name] for s in moved) for name in self._optimiser.vectors}
+        for name, values in self._per_block.items():
+            state[name] = _write_segments(values, self._write)
+        return state
 
     def energy(self) -> U32:
         """Return the sums of z_B of the blocks that travelled, uint32[num_sent]."""
@@ -218,53 +239,40 @@ class _Replay:
         """
         (start, stop), version = span, self._version
         i, num = start // SEGMENT, stop - start
-        momentum_digest = version.momentum[i] if version.momentum else Digest("")
-        acc_digest = version.acc[i] if version.acc else Digest("")
+        state = {name: version.state[name][i] for name in self._optimiser.vectors}
         first, last = self._terms.selection.within(start, stop)
         if first == last:
-            return _Segment(version.theta[i], momentum_digest, acc_digest, [], 0.0)
+            return _Segment(version.theta[i], state, [], 0.0)
+        sent = self._terms.selection.blocks[first:last]
+        touched = self._optimiser.touched({n: x[sent] for n, x in self._per_block.items()})
         theta = self._values(version.theta[i], num)
-        acc = self._values(acc_digest, num) if acc_digest else None
-        momentum = None
-        if acc is not None and self._completes(first, last):
-            momentum = self._values(momentum_digest, num)
+        vectors = {name: self._values(state[name], num) for name in touched}
         squares: list[float] = []
         step_square = 0.0
         for a, mean in self._means(first, last, squares):
             part = slice(a - start, a - start + len(mean))
             before = theta[part].copy() if self._measures else None
-            self._move(a, mean, theta[part], acc, momentum, part)
+            self._move(a, mean, theta[part], {n: x[part] for n, x in vectors.items()})
             if before is not None:
                 before -= theta[part]
                 step_square += float(np.vecdot(before, before))
-        if acc is not None:
-            acc_digest = self._write(_bytes(acc)) if acc.any() else self._zeros(num)
-        if momentum is not None:
-            momentum_digest = self._write(_bytes(momentum))
-        theta_digest = self._write(_bytes(theta))
-        return _Segment(theta_digest, momentum_digest, acc_digest, squares, step_square)
+        for name, values in vectors.items():
+            state[name] = self._zeros(num) if _is_zero(values) else self._write(_bytes(values))
+        return _Segment(self._write(_bytes(theta)), state, squares, step_square)
 
-    def _completes(self, first: int, last: int) -> bool:
-        """Return whether any of these wire blocks takes a momentum step."""
-        blocks = self._terms.selection.blocks[first:last]
-        return bool(self._step.completes(self.phi[blocks]).any())
-
-    def _move(
-        self, a: int, mean: F32, theta: F32, acc: F32 | None, momentum: F32 | None, part: slice
-    ) -> None:
+    def _move(self, a: int, mean: F32, theta: F32, vectors: State) -> None:
         """Step on some blocks that lie beside each other from value `a` on."""
         num_parameters = min(max(self._terms.schema.parameter_length - a, 0), len(mean))
         p, b = slice(num_parameters), slice(num_parameters, None)
-        self._step.average(theta[b], mean[b])
-        self._step.descend(theta[p], mean[p])
-        if acc is None:
-            return
-        self._step.accumulate(acc[part][p], mean[p])
-        phi = self.phi[a // BLOCK : a // BLOCK + num_parameters // BLOCK]
-        for x, y in _alike(phi):
-            if momentum is not None and self._step.completes(phi[x]):
-                at = slice(x * BLOCK, y * BLOCK)
-                self._step.complete(theta[at], momentum[part][at], acc[part][at], phi[x])
+        average(theta[b], mean[b], self._share)
+        first = a // BLOCK
+        of_tile = slice(first, first + num_parameters // BLOCK)
+        self._optimiser.step(
+            theta[p],
+            mean[p],
+            {name: values[p] for name, values in vectors.items()},
+            {name: values[of_tile] for name, values in self._per_block.items()},
+        )
 
     def _means(self, first: int, last: int, squares: list[float]) -> Iterator[tuple[int, F32]]:
         """Yield where a run of wire blocks begins, and its weighted mean, float32[n].
@@ -304,12 +312,10 @@ class _Replay:
         return np.concatenate(parts)
 
 
-def _alike(phi: F32) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) of neighbouring blocks that have the same phi."""
-    if not len(phi):
-        return
-    boundaries = [0, *(np.flatnonzero(np.diff(phi)) + 1).tolist(), len(phi)]
-    yield from itertools.pairwise(boundaries)
+def _is_zero(values: F32) -> bool:
+    """Return whether all are +0; most often the first block tells that they are not."""
+    bits = values.view(np.uint32)
+    return not bits[:BLOCK].any() and not bits.any()
 
 
 @functools.lru_cache(maxsize=8)

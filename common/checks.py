@@ -38,6 +38,7 @@ def plan_complaint(genesis: Genesis, plan: Plan) -> str:
         (speed <= plan.live_speed, f"live_speed is {plan.live_speed}, the roster's is {speed}"),
         (len(roster) <= plan.num_live, f"num_live is {plan.num_live}, below the roster's count"),
         (plan.hours >= 0, f"hours is {plan.hours}, must not be negative"),
+        (plan.progress == 0, f"progress is {plan.progress}, no outer schedule asks for it: 0.0"),
     )
 
 
@@ -68,7 +69,7 @@ def check_commit(commit: Commit, terms: Terms) -> None:
     Raises:
         BadCommitError: names the field.
     """
-    plan, side, s = commit.plan, commit.lanes, commit.survivors
+    plan, side, s = commit.plan, commit.side_values, commit.survivors
     _refuse_unless(
         (commit.numbers.keys() <= set(plan.roster), "numbers of workers that are not in the plan"),
         (s == tuple(sorted(set(s))), "survivors are not sorted, each once"),
@@ -80,14 +81,14 @@ def check_commit(commit: Commit, terms: Terms) -> None:
     most_clipped = len(s) if terms.clip > 0 else 0
     _refuse_unless(
         (0 < part <= 1, f"share is {part}, must be above 0 and at most 1"),
-        (side.v == sum_v, f"lanes.v is {side.v}, the numbers give {sum_v}"),
+        (side.v == sum_v, f"side_values.v is {side.v}, the numbers give {sum_v}"),
         (
             0 <= side.loss_2_20 <= len(s) * MAX_LOSS_2_20,
-            f"lanes.loss_2_20 is {side.loss_2_20}, out of range",
+            f"side_values.loss_2_20 is {side.loss_2_20}, out of range",
         ),
         (
             0 <= side.clipped <= most_clipped,
-            f"lanes.clipped is {side.clipped}, at most {most_clipped} can be",
+            f"side_values.clipped is {side.clipped}, at most {most_clipped} can be",
         ),
         (
             commit.aggregate_bytes == aggregate_bytes,

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from common.codec.topk import ONE_IN
 from common.documents import Algorithm, Stop
+from common.outer import OPTIMISERS
 from common.terms import CODECS
 from common.weight.gains import GAINS
 
@@ -37,17 +38,24 @@ class Row:
     Args:
         may_be: a range, or the words to choose from; a text where soundness has a rule of its own.
         symbol: in docs/arithmetic.md.
+        later: nothing reads it yet, so that it may be its default alone.
     """
 
     may_be: Range | tuple[str, ...] | str
     meaning: str
     symbol: str = ""
     unit: str = ""
+    later: bool = False
 
     @property
     def sentence(self) -> str:
         """The meaning, after the unit."""
         return f"{self.unit}; {self.meaning}" if self.unit else self.meaning
+
+
+def _later(default: float | str, meaning: str, symbol: str = "", unit: str = "") -> Row:
+    """Return the row of a constant of what is not there yet."""
+    return Row(str(default), f"fixed as yet: {meaning}", symbol, unit, later=True)
 
 
 _FROM_0: Final = Range("at least 0", {"ge": 0})
@@ -80,6 +88,18 @@ CONSTANTS: Final[Mapping[str, Row]] = {
         "min_local_steps or more", "of the fastest worker, per contribution", "H", "local steps"
     ),
     "min_local_steps": Row(_FROM_1, "fewest of a slow worker, per contribution", "", "local steps"),
+    "weighting.policy": _later("none", "what weighs beside tokens: dynamic, inverse_loss, ..."),
+    "weighting.halving": _later(0.04, "a loss so much above the others' counts half"),
+    "weighting.bandwidth_exponent": _later(0.0, "of a member's link in its weight"),
+    "update": _later("parameters", "what is summed: differences of parameters, or gradient"),
+    "gradient_unit": _later(0.0, "A of a mean gradient; a power of two"),
+    "rounds_ahead": _later(8, "contributions that may be pending before a worker waits"),
+    "deadline_s": _later(0.0, "policy deadline: from one close to the next", "", "seconds"),
+    "prox": _later(0.0, "pull of each local step towards the base (FedProx)"),
+    "robust": _later("none", "tier tls: how a sum withstands false updates: trimmed_mean"),
+    "assumed_faulty": _later(0, "members whose updates may be false", "", "workers"),
+    "gate.own_loss": _later(0.0, "a member whose loss is so much above the others' stays out"),
+    "gate.norm": _later(0.0, "a member whose update is so many medians long stays out"),
     "codec.kind": Row(CODECS, "how updates are compressed"),
     "codec.bits": Row("4, 8, 12, 16; topk 2, float32 32", "of a value on the wire", "b", "bits"),
     "codec.first_bits": Row("as bits", "b of first rounds, whose scales are guesses", "", "bits"),
@@ -90,9 +110,16 @@ CONSTANTS: Final[Mapping[str, Row]] = {
     ),
     "codec.step_multiple": Row(_ABOVE_0, "values are cut off at so many times a block's rms", "m"),
     "codec.residual_decay": Row(_PART, "what is sent later of what compression left out", "beta_e"),
-    "outer.kind": Row(("sgd", "nesterov"), "outer optimiser; nesterov is delayed"),
+    "outer.kind": Row(tuple(OPTIMISERS), "outer optimiser; nesterov is delayed"),
     "outer.learning_rate": Row(_ABOVE_0, "outer step", "eta"),
     "outer.momentum": Row(_BELOW_1, "outer momentum", "mu"),
+    "outer.beta1": _later(0.9, "adam, yogi: decay of the mean"),
+    "outer.beta2": _later(0.95, "adam, yogi: decay of the square"),
+    "outer.epsilon": _later(1e-8, "adam, yogi: added to the root of the square"),
+    "outer.weight_decay": _later(0.0, "adam, yogi: decoupled, of matrices alone"),
+    "outer.schedule": _later("constant", "of the outer learning rate: constant, or linear"),
+    "outer.warmup": _later(0, "of linear outer warm-up", "", "versions"),
+    "outer.floor": _later(0.1, "of the outer learning rate, at the end"),
     "schedule.peak": Row(_ABOVE_0, "inner learning rate after warm-up"),
     "schedule.warmup_steps": Row(_FROM_0, "of linear warm-up", "", "local steps"),
     "schedule.floor": Row(_PART, "of the peak, at the end of the cosine"),

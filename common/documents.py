@@ -3,7 +3,7 @@
 All are frozen dataclasses with one canonical encoding (`common/canonical.py`): they are hashed,
 stored and sent as those bytes. docs/protocol.md gives each field's meaning in a round, and
 `common/constants.py` that of each constant of the algorithm; the formulas behind the numbers are in
-`common/weight/` and `common/outer.py`. It is long because every document of the protocol stands
+`common/weight/` and `common/outer/`. It is long because every document of the protocol stands
 on this one page.
 """
 
@@ -15,8 +15,9 @@ from common.canonical import Json
 from common.ids import Digest, RoundId, WorkerId
 from common.schema import ModelSchema
 
-PROTOCOL: Final = 5
-"""The number in `Join`. It goes up when an older program could misread a newer one."""
+PROTOCOL: Final = 6
+"""The number in `Join` and in a genesis. It goes up when an older program could misread a newer
+one, or a document changes."""
 
 TIERS: Final = ("tls", "masked")
 """Privacy tiers that this version implements, the weakest first."""
@@ -38,12 +39,36 @@ class Codec:
 
 
 @dataclass(frozen=True, slots=True)
+class Weighting:
+    """What a member counts by, beside its tokens."""
+
+    policy: str = "none"
+    halving: float = 0.04
+    bandwidth_exponent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """When a member keeps its own update back. 0 = never."""
+
+    own_loss: float = 0.0
+    norm: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Outer:
     """The outer optimiser."""
 
     kind: str = "nesterov"
     learning_rate: float = 0.6
     momentum: float = 0.8
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: int = 0
+    floor: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +110,15 @@ class Algorithm:
     clipping: bool = True
     local_steps: int = 20
     min_local_steps: int = 5
+    weighting: Weighting = field(default_factory=Weighting)
+    update: str = "parameters"
+    gradient_unit: float = 0.0
+    rounds_ahead: int = 8
+    deadline_s: float = 0.0
+    prox: float = 0.0
+    robust: str = "none"
+    assumed_faulty: int = 0
+    gate: Gate = field(default_factory=Gate)
     codec: Codec = field(default_factory=Codec)
     outer: Outer = field(default_factory=Outer)
     schedule: Schedule = field(default_factory=Schedule)
@@ -106,6 +140,8 @@ class Genesis:
         settings: the learner's own settings: model, tokenizer, batch, inner optimiser.
         schema: layout of the model.
         version0: digest of the first version.
+        validation: of the shard on which a loss policy measures; "" = there is no such policy.
+        protocol: of the program that began the run.
     """
 
     run: str
@@ -116,6 +152,8 @@ class Genesis:
     version0: Digest
     algorithm: Algorithm
     stop: Stop
+    validation: str = ""
+    protocol: int = PROTOCOL
 
 
 # What a version is ---------------------------------------------------------------------------
@@ -129,26 +167,23 @@ class Version:
 
     Args:
         theta: parameters and buffers, [schema.length].
-        momentum: m of the outer optimiser, like theta; empty where it has none.
-        acc: the sum of share*mean since the last momentum step, like theta; empty like momentum.
+        state: of the outer optimiser, by name: like theta, or [schema.num_blocks]
+            (`common/outer/` says which).
         scales: R_B, [schema.num_blocks].
-        phi: of each block, the sum of shares since its last momentum step, [schema.num_blocks];
-            empty like momentum.
         clip: C, in units of one summed learning rate; a float32; 0 while it is off.
         commits: commits since genesis, C's age.
     """
 
     theta: tuple[Digest, ...]
-    momentum: tuple[Digest, ...]
-    acc: tuple[Digest, ...]
+    state: Mapping[str, tuple[Digest, ...]]
     scales: tuple[Digest, ...]
-    phi: tuple[Digest, ...]
     clip: float
     commits: int
 
     def blobs(self) -> tuple[Digest, ...]:
         """Return every file that the version consists of."""
-        return (*self.theta, *self.momentum, *self.acc, *self.scales, *self.phi)
+        kept = (digest for name in sorted(self.state) for digest in self.state[name])
+        return (*self.theta, *kept, *self.scales)
 
 
 # One round -----------------------------------------------------------------------------------
@@ -219,6 +254,7 @@ class Plan:
         key_timeout_s: seconds for each exchange of small messages.
         upload_timeout_s: seconds for the upload.
         offers: the roster's offers, sorted by worker.
+        progress: for an outer schedule: that of the record that made the base the head; a float32.
     """
 
     run: str
@@ -235,6 +271,7 @@ class Plan:
     key_timeout_s: float
     upload_timeout_s: float
     offers: tuple[Offer, ...]
+    progress: float = 0.0
 
     @property
     def roster(self) -> tuple[WorkerId, ...]:
@@ -258,6 +295,8 @@ class Numbers:
         staleness_65535: s(tau) in 1/65535, at least 1.
         steps: local steps.
         samples: sequences trained on.
+        size: bytes of training data; 0 unless the weighting asks: it must not leak by habit.
+        link_mbps: measured upload speed; likewise.
     """
 
     tokens: int
@@ -266,6 +305,8 @@ class Numbers:
     staleness_65535: int
     steps: int
     samples: int
+    size: int = 0
+    link_mbps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +426,7 @@ class Commit:
     plan: Plan
     numbers: Mapping[WorkerId, Numbers]
     survivors: tuple[WorkerId, ...]
-    lanes: SideValues
+    side_values: SideValues
     aggregate: Digest
     aggregate_bytes: int
     signatures: Mapping[WorkerId, str] | None = None
@@ -410,19 +451,28 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What the evaluator measured on the shared validation shard.
+    """What an evaluator measured on the shared validation shard, and signed.
 
     Args:
+        genesis: digest of the run's genesis.
+        version: its number.
+        digest: of that version.
         loss: mean nats per token.
         accuracy: share of next tokens that got the highest score.
         perplexity: exp(loss).
+        certificate: of the identity that signs, base64 of its DER.
+        signature: hexadecimal, over this document without it.
     """
 
+    genesis: Digest
     version: int
+    digest: Digest
     loss: float
     accuracy: float
     perplexity: float
     tokens: int
+    certificate: str
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

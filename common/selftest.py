@@ -95,7 +95,7 @@ def _replayed(codec: Codec, optimiser: str) -> Digest:
             plan=plan,
             numbers=_NUMBERS,
             survivors=_SURVIVORS,
-            lanes=_side_values(algorithm, plan.threshold),
+            side_values=_side_values(algorithm, plan.threshold),
             aggregate=canonical.digest_of(content),
             aggregate_bytes=len(content),
         )

@@ -5,7 +5,10 @@ stop is only wanted here; the run carries it out at the next round boundary.
 """
 
 from common.documents import Control, Evaluation, Stop
-from common.errors import UnexpectedMessageError
+from common.errors import BadSignatureError, UnexpectedMessageError
+from common.evaluations import evaluation_complaint
+from common.ids import Digest
+from common.parties import Admits
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
 from coordinator.ports import (
@@ -24,11 +27,17 @@ from coordinator.ports import (
 
 
 class Lifecycle:
-    """See the module docstring."""
+    """See the module docstring.
 
-    def __init__(self, stop: Stop, ledger: Ledger) -> None:
+    Args:
+        genesis: digest of the run's genesis.
+        evaluators: says whose certificate it is that an evaluation holds.
+    """
+
+    def __init__(self, stop: Stop, ledger: Ledger, genesis: Digest, evaluators: Admits) -> None:
         self._limits = stop
         self._ledger = ledger
+        self._genesis, self._evaluators = genesis, evaluators
         self.stop: Control | None = None
 
     @property
@@ -55,12 +64,20 @@ class Lifecycle:
         """The evaluator reported; a version that it reported before changes nothing.
 
         Raises:
-            UnexpectedMessageError: there is no such version yet.
+            BadSignatureError: no evaluator has signed it.
+            UnexpectedMessageError: there is no such version yet, or it is another here.
         """
         head = self._ledger.head
+        if complaint := evaluation_complaint(evaluation, self._genesis, self._evaluators):
+            raise BadSignatureError(complaint)
         if not 0 <= evaluation.version <= head.version:
             raise UnexpectedMessageError(
                 f"version {evaluation.version} was evaluated, the run is at {head.version}"
+            )
+        if evaluation.version == head.version and evaluation.digest != head.digest:
+            raise UnexpectedMessageError(
+                f"version {evaluation.version} is {head.digest[:16]}... here, and "
+                f"{evaluation.digest[:16]}... was evaluated"
             )
         if head.evaluation is not None and evaluation.version <= head.evaluation.version:
             return ()

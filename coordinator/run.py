@@ -89,6 +89,7 @@ class Run:
         new_round_id: draws one.
         unix_offset_s: Unix time minus the clock of every `now_s`; it only dates records.
         admits: says whose certificate it is that a worker sent.
+        evaluators: the same of an evaluator.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Run:
         unix_offset_s: float,
         timings: Timings,
         admits: Admits,
+        evaluators: Admits,
     ) -> None:
         self._genesis = genesis
         self._algorithm = genesis.algorithm
@@ -111,7 +113,9 @@ class Run:
         self._membership = Membership(timings.lease_s)
         self._offers = Offers(genesis, timings.default_grace_s, admits)
         self._round: Round | None = None
-        self._lifecycle = Lifecycle(genesis.stop, self._ledger)
+        self._lifecycle = Lifecycle(
+            genesis.stop, self._ledger, canonical.digest(genesis), evaluators
+        )
         self._rollback = PendingRollback(genesis, self._ledger)
         self._words = self._ledger.words
         self._backoff = Backoff()

@@ -205,6 +205,7 @@ class SimulatedCoordinator:
             watch=lambda effect, _: self._watch(self, effect),
             recall=lambda _: None,
             admits=identities().admits,
+            evaluators=identities().evaluators,
         )
         self.core, self.driver = leading.core, leading.driver
         self.tail, self.sessions = leading.tail, leading.sessions

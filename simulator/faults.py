@@ -19,10 +19,10 @@ WINDOWS: Final = (
     "save",
     "publish",
     "order TakeOver",
-    "mkdir bin-",
+    "mkdir trash-",
     "order Collect",
-    "move to bin-",
-    "unlink in bin-",
+    "move to trash-",
+    "unlink in trash-",
     "order Seal",
     "order DropSpool",
 )

@@ -46,6 +46,7 @@ class Identities:
         self.admits: Callable[[bytes], Party] = functools.cache(members)
         ordering = PinnedMembers(RUN, ca, None, lambda: now, Role.OPERATOR)
         self.operators: Callable[[bytes], Party] = functools.cache(ordering)
+        self.evaluators = PinnedMembers(RUN, ca, None, lambda: now, Role.EVALUATOR)
         self._orderers = {name: _tls(folder, name) for name in OPERATORS}
         self._signers = {worker: Signer(_tls(folder, worker)) for worker in WORKERS}
 

@@ -56,6 +56,9 @@ _OF_PEAK: Final = 0.7712345678901234
 _SPEED: Final = 51_234
 _LINK_BPS: Final = 93_456_789
 _VERSION: Final = 1200
+_CERTIFICATE: Final = "M" * 648
+_SIGNATURE: Final = "a" * 142
+"""Both of the P-256 identity that `crosscloud certs` gives an evaluator; names differ by a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def _play(
         plan=plan,
         numbers=dict.fromkeys(tiers, numbers),
         survivors=tuple(tiers),
-        lanes=SideValues(65535 * len(tiers), 3 * 2**20 * len(tiers), 0),
+        side_values=SideValues(65535 * len(tiers), 3 * 2**20 * len(tiers), 0),
         aggregate=_DIGEST,
         aggregate_bytes=genesis.schema.length,
     )
@@ -118,7 +121,8 @@ def _play(
     words = [t.word(committed) for t in tiers.values()] if algorithm.masked else []
     said_words = {word.worker: word.signature or "" for word in words} or None
     if evaluator:  # its record holds the words for the version, else the next commit's
-        found = Evaluation(_VERSION, 3.1234567890123456, 0.41234567, 22.7234567, 245_760)
+        measured = (3.1234567890123456, 0.41234567, 22.7234567, 245_760)
+        found = Evaluation(_DIGEST, _VERSION, _DIGEST, *measured, _CERTIFICATE, _SIGNATURE)
         evaluated = replace(_record(num_workers, evaluation=found), words=said_words)
         records = [canonical.encode(committed), canonical.encode(evaluated)]
     else:

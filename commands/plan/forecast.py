@@ -84,7 +84,7 @@ def forecast(genesis: Genesis, options: PlanOptions) -> Forecast:
     otherwise = told_otherwise(genesis, options)
     talk = conversation(genesis, members, len(names), evaluator=options.evaluator)
     raw, share = float32_bytes(genesis.schema), len(members) / len(names)
-    layout, compressed = room.usual_layout(genesis), options.packed_aggregates
+    layout, compressed = room.usual_layout(genesis), options.compressed_aggregates
     version = round_traffic(layout, len(members), talk, compressed)
     times = times_of(genesis, options, version)
     beats = heartbeat_traffic(talk, options.heartbeat_s)

@@ -95,7 +95,7 @@ class PlanOptions(_PlanSettings):
         gt=0,
         description="as in coordinator.yaml, under timings",
     )
-    packed_aggregates: float = Field(
+    compressed_aggregates: float = Field(
         default=1.0,
         gt=0,
         le=1,

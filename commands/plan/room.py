@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from common.documents import Genesis
-from common.outer import has_momentum
+from common.outer import state_lengths
 from common.progress import float32_bytes
 from common.schema import segments
 from common.shards import PayloadLayout
@@ -43,10 +43,9 @@ class Kept:
 def version_files(genesis: Genesis) -> list[int]:
     """Return the size of each file of a version, as if none were shared; its document last."""
     schema = genesis.schema
-    vectors, per_block = (3, 2) if has_momentum(genesis.algorithm.outer) else (1, 1)
-    values = [_VALUE * (stop - start) for start, stop in segments(schema.length)]
-    blocks = [_VALUE * (stop - start) for start, stop in segments(schema.num_blocks)]
-    files = [*values * vectors, *blocks * per_block]
+    state = state_lengths(genesis.algorithm.outer, schema)
+    lengths = (schema.length, *state.values(), schema.num_blocks)
+    files = [_VALUE * (stop - start) for num in lengths for start, stop in segments(num)]
     return [*files, _DIGEST_BYTES * len(files)]
 
 

@@ -50,7 +50,7 @@ def download_traffic(kind: str, files: Iterable[int]) -> Traffic:
 
 
 def _download(tally: TrafficCounts, kind: str, size: int, num_files: int = 1) -> None:
-    request = bulk_pb2.DownloadRequest(digest=bytes(32), packed=True)
+    request = bulk_pb2.DownloadRequest(digest=bytes(32), compressed=True)
     tally.message("sent", kind, request.ByteSize(), num_files)
     for length, num in _parts(size, PART_BYTES):
         message = len(framing.download_response(size, bytes(length)))

@@ -56,6 +56,8 @@ def _entry(name: str, value: Child) -> Element:
 
 def _constants(algorithm: Algorithm, stop: Stop) -> Iterator[tuple[Child, ...]]:
     for path, row, value in values(algorithm, stop):
+        if row.later:  # it says nothing of the run
+            continue
         symbol = el("var", row.symbol) if row.symbol else ""
         name = el("code", path.removeprefix("algorithm."))
         yield name, symbol, _value(value), row.sentence

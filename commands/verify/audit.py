@@ -13,8 +13,9 @@ from typing import Final
 
 from common import canonical
 from common.checks import plan_complaint
-from common.documents import Commit, Genesis, Plan, Record, Rollback
+from common.documents import Commit, Evaluation, Genesis, Plan, Record, Rollback
 from common.errors import DivergedError, ProtocolError
+from common.evaluations import evaluation_complaint
 from common.ids import Digest, WorkerId, is_digest
 from common.log_head import LogHead
 from common.orders import rollback_complaint
@@ -33,16 +34,20 @@ class Audit:
         genesis: the run.
         members: whose certificate it is, of a worker, though it may have ended since.
         operators: the same of an operator.
+        evaluators: the same of an evaluator; None = nobody can tell, so none is checked.
     """
 
-    def __init__(self, genesis: Genesis, members: Admits, operators: Admits) -> None:
+    def __init__(
+        self, genesis: Genesis, members: Admits, operators: Admits, evaluators: Admits | None
+    ) -> None:
         self._genesis = genesis
         self._id = canonical.digest(genesis)
-        self._members, self._operators = members, operators
+        self._members, self._operators, self._evaluators = members, operators, evaluators
         self._epoch = 0
         self._versions: list[Digest] = [genesis.version0]
         self._newest: Record | None = None  # the commit that made the head
         self._said: set[WorkerId] = set()
+        self.num_evaluations = 0
         self.head = LogHead.of(genesis)
 
     def complaint(self, record: Record) -> str:
@@ -60,6 +65,7 @@ class Audit:
             return f"record {seq}: {complaint}"
         self._said |= said
         self.head, self._epoch = head, record.epoch
+        self.num_evaluations += record.evaluation is not None
         if record.commit is not None or record.rollback is not None:
             self._versions.append(record.digest)
             self._newest, self._said = (record if record.commit else None), set()
@@ -91,6 +97,8 @@ class Audit:
             yield from self._about_commit(record.commit, said)
         if record.rollback is not None:
             yield from self._about_rollback(record, record.rollback)
+        if record.evaluation is not None:
+            yield from self._about_evaluation(record.evaluation)
 
     def _about_commit(self, commit: Commit, said: set[WorkerId]) -> Iterator[str]:
         plan, algorithm = commit.plan, self._genesis.algorithm
@@ -125,6 +133,15 @@ class Audit:
         is_first = origin is None and record.digest == self._genesis.version0
         if not is_first and not (origin and origin_agrees(self._genesis, record.digest, origin)):
             yield f"too few members gave their word for version {rollback.version}, which returns"
+
+    def _about_evaluation(self, found: Evaluation) -> Iterator[str]:
+        if self._evaluators is not None and (
+            complaint := evaluation_complaint(found, self._id, self._evaluators)
+        ):
+            yield complaint
+        versions, number = self._versions, found.version
+        if not 0 <= number < len(versions) or versions[number] != found.digest:
+            yield f"what was evaluated is not version {number} of this log"
 
     def _about_origin(self, plan: Plan) -> str:
         """Return why the plan that a version came of is not of this run, or its members are none.

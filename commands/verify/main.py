@@ -40,12 +40,14 @@ class Believed:
         ca: the federation's CA certificate.
         pins: workers' keys.
         operators: operators' keys.
+        evaluators: evaluators' keys.
     """
 
     genesis: Path | None = None
     ca: Path | None = None
     pins: Path | None = None
     operators: Path | None = None
+    evaluators: Path | None = None
 
 
 def main(
@@ -56,6 +58,7 @@ def main(
     ca: Path | None = None,
     pins: Path | None = None,
     operators: Path | None = None,
+    evaluators: Path | None = None,
     model: Path | None = None,
     told: Outlet | None = None,
 ) -> Exit:
@@ -73,7 +76,12 @@ def main(
     if model is not None and not weight_files(model):
         raise ConfigError(f"--model: {model} holds no .safetensors: it cannot be compared")
     members = _admitted(run, ca, pins, Role.WORKER)
-    audit = Audit(run.genesis, members, _admitted(run, ca, operators, Role.OPERATOR))
+    audit = Audit(
+        run.genesis,
+        members,
+        _admitted(run, ca, operators, Role.OPERATOR),
+        _evaluators(run, ca, evaluators),
+    )
     with tempfile.TemporaryDirectory(prefix="crosscloud-verify-") as work:
         check = Check(run, audit, DataStore(Path(work)), told or outlet())
         check.log()
@@ -82,7 +90,9 @@ def main(
         if model is not None:
             check.model(model)
     verdict, head = check.verdict, audit.head
-    verdict.trusted += _trusted(run, Believed(genesis, ca, pins, operators), head)
+    believed = Believed(genesis, ca, pins, operators, evaluators)
+    verdict.trusted += _trusted(run, believed, head)
+    verdict.trusted += _trusted_evaluations(run, believed, audit.num_evaluations)
     lines = [_json(verdict, head, run.genesis)] if as_json else _lines(verdict, head, run.genesis)
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
     return Exit.OVER if verdict.proven else Exit.FAILED
@@ -97,6 +107,16 @@ def _admitted(run: KeptRun, ca: Path | None, pins: Path | None, role: Role) -> A
             f"{run.files.folder}: no certs/ca.pem in it or beside it; name the federation's with "
             "--ca"
         )
+    return _of_role(run, authority, pins, role)
+
+
+def _evaluators(run: KeptRun, ca: Path | None, pins: Path | None) -> Admits | None:
+    """Return the same of evaluators, who sign in every tier; None where no CA is known."""
+    authority = ca or run.ca
+    return None if authority is None else _of_role(run, authority, pins, Role.EVALUATOR)
+
+
+def _of_role(run: KeptRun, authority: Path, pins: Path | None, role: Role) -> Admits:
     now = datetime.datetime.now
     return PinnedMembers(run.genesis.run, authority, pins, lambda: now(datetime.UTC), role).ever
 
@@ -121,6 +141,19 @@ def _trusted(run: KeptRun, believed: Believed, head: LogHead) -> Iterator[str]:
         yield "whoever holds the CA's key can have invented members: pin their keys (--pins)"
     if believed.operators is None and head.rolled_back >= 0:
         yield "and whoever ordered the roll-backs: pin the operators' keys (--operators)"
+
+
+def _trusted_evaluations(run: KeptRun, believed: Believed, num: int) -> Iterator[str]:
+    """Yield what of the evaluations is taken on trust."""
+    if not num:
+        return
+    if believed.ca is None and run.ca is None:
+        yield (
+            f"nobody's signature under the {num} evaluations is checked: name the federation's CA "
+            "(--ca)"
+        )
+    elif believed.evaluators is None:
+        yield "whoever holds the CA's key can have invented the evaluator (--evaluators)"
 
 
 def _json(verdict: Verdict, head: LogHead, genesis: Genesis) -> str:

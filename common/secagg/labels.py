@@ -14,8 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NewType, get_args
 
 KeyPurpose = Literal["share", "pair", "self", "kappa"]
-StreamPurpose = Literal["data", "lanes", "tag", "tag-place", "tag-group", "tag-lanes", "tag-pad"]
-SignedPurpose = Literal["offer", "shares", "list", "abandon", "head", "rollback"]
+StreamPurpose = Literal[
+    "data", "side-values", "tag", "tag-place", "tag-group", "tag-side-values", "tag-pad"
+]
+SignedPurpose = Literal["offer", "shares", "list", "abandon", "head", "rollback", "evaluation"]
 CommitPurpose = Literal["commit-self", "commit-kappa"]
 Purpose = KeyPurpose | StreamPurpose | SignedPurpose | CommitPurpose | Literal["context"]
 

@@ -6,7 +6,7 @@
 
 (Bonawitz et al. 2017, figure 4.) `member_masks` makes the first line's, which a member adds;
 `remaining_masks` the second's, which the coordinator subtracts. Three streams of each seed: "data"
-for the words of the data section, "lanes" for the side values, "tag" for the tags of each shard.
+for the words of the data section, "side-values" for those, "tag" for the tags of each shard.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class Masks:
     def __init__(self, ring: Ring, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
         self._ring = ring
         self._data = _signed(plus, minus, "data")
-        self._side_values = _signed(plus, minus, "lanes")
+        self._side_values = _signed(plus, minus, "side-values")
         self._tag = _signed(plus, minus, "tag")
         self._tile = np.empty(TILE_BYTES, np.uint8)
 

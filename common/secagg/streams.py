@@ -31,7 +31,7 @@ class Stream(Keystream):
 
     Args:
         seed: 32 bytes, fresh per attempt.
-        purpose: "data", "lanes" and "tag" for masks; `common/secagg/tags.py` has its own.
+        purpose: "data", "side-values" and "tag" for masks; `common/secagg/tags.py` has its own.
         fields: what else tells streams of one seed apart.
     """
 

@@ -71,7 +71,7 @@ class Coefficients:
         self.places = (self._low.astype(np.float64), self._high.astype(np.float64))
         """s_j's lower and upper half, float64[num_places]."""
         self._groups = Stream(seed, "tag-group")
-        self._side_values = Stream(seed, "tag-lanes")
+        self._side_values = Stream(seed, "tag-side-values")
 
     @property
     def place_sum(self) -> int:

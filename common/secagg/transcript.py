@@ -16,7 +16,7 @@ from typing import Final, Literal
 from cryptography import x509
 
 from common import canonical
-from common.documents import Answer, Attestation, Offer, Plan, RollbackOrder
+from common.documents import Answer, Attestation, Evaluation, Offer, Plan, RollbackOrder
 from common.errors import BadKeyError, BadSignatureError
 from common.foreign import foreign
 from common.ids import WorkerId
@@ -43,7 +43,9 @@ def context(plan: Plan, answers: Mapping[WorkerId, Answer]) -> Context:
     return labels.context(plan_hash(plan), answers, told)
 
 
-def signed_content(document: Offer | Answer | Attestation | RollbackOrder) -> bytes:
+def signed_content(
+    document: Offer | Answer | Attestation | RollbackOrder | Evaluation,
+) -> bytes:
     """Return what the signature in a document covers."""
     return canonical.encode(replace(document, signature=None))
 

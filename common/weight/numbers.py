@@ -32,6 +32,8 @@ def check_numbers(worker: WorkerId, n: Numbers, algorithm: Algorithm) -> None:
         ("age_256", n.age_256, 0, max_age_256),
         ("staleness_65535", n.staleness_65535, 1, ONE),
         ("samples", n.samples, 1, _MAX_COUNT),
+        ("size", n.size, 0, 0),  # no weighting asks for it, or for the link
+        ("link_mbps", n.link_mbps, 0, 0),
     )
     for field, value, low, high in checks:
         if not low <= value <= high:  # NaN too

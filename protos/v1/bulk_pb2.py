@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/v1/bulk.proto\x12\rcrosscloud.v1\"9\n\x05Shard\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\"%\n\x12PushShardsResponse\x12\x0f\n\x07missing\x18\x01 \x03(\r\"&\n\x12ListMissingRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"&\n\x13ListMissingResponse\x12\x0f\n\x07missing\x18\x01 \x03(\r\"A\n\x0f\x44ownloadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06packed\x18\x03 \x01(\x08\"H\n\x10\x44ownloadResponse\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06packed\x18\x0e \x01(\x0c\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x32\xf4\x01\n\x04\x42ulk\x12G\n\nPushShards\x12\x14.crosscloud.v1.Shard\x1a!.crosscloud.v1.PushShardsResponse(\x01\x12T\n\x0bListMissing\x12!.crosscloud.v1.ListMissingRequest\x1a\".crosscloud.v1.ListMissingResponse\x12M\n\x08\x44ownload\x12\x1e.crosscloud.v1.DownloadRequest\x1a\x1f.crosscloud.v1.DownloadResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/v1/bulk.proto\x12\rcrosscloud.v1\"9\n\x05Shard\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\r\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\"%\n\x12PushShardsResponse\x12\x0f\n\x07missing\x18\x01 \x03(\r\"&\n\x12ListMissingRequest\x12\x10\n\x08round_id\x18\x01 \x01(\x0c\"&\n\x13ListMissingResponse\x12\x0f\n\x07missing\x18\x01 \x03(\r\"E\n\x0f\x44ownloadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x12\n\ncompressed\x18\x03 \x01(\x08\"L\n\x10\x44ownloadResponse\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x04\x12\x12\n\ncompressed\x18\x0e \x01(\x0c\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x32\xf4\x01\n\x04\x42ulk\x12G\n\nPushShards\x12\x14.crosscloud.v1.Shard\x1a!.crosscloud.v1.PushShardsResponse(\x01\x12T\n\x0bListMissing\x12!.crosscloud.v1.ListMissingRequest\x1a\".crosscloud.v1.ListMissingResponse\x12M\n\x08\x44ownload\x12\x1e.crosscloud.v1.DownloadRequest\x1a\x1f.crosscloud.v1.DownloadResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMISSINGRESPONSE']._serialized_start=177
   _globals['_LISTMISSINGRESPONSE']._serialized_end=215
   _globals['_DOWNLOADREQUEST']._serialized_start=217
-  _globals['_DOWNLOADREQUEST']._serialized_end=282
-  _globals['_DOWNLOADRESPONSE']._serialized_start=284
-  _globals['_DOWNLOADRESPONSE']._serialized_end=356
-  _globals['_BULK']._serialized_start=359
-  _globals['_BULK']._serialized_end=603
+  _globals['_DOWNLOADREQUEST']._serialized_end=286
+  _globals['_DOWNLOADRESPONSE']._serialized_start=288
+  _globals['_DOWNLOADRESPONSE']._serialized_end=364
+  _globals['_BULK']._serialized_start=367
+  _globals['_BULK']._serialized_end=611
 # @@protoc_insertion_point(module_scope)

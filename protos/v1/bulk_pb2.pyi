@@ -118,23 +118,23 @@ class DownloadRequest(_message.Message):
 
     DIGEST_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
-    PACKED_FIELD_NUMBER: _builtins.int
+    COMPRESSED_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """32 bytes, SHA-256 of the content"""
     offset: _builtins.int
     """to go on after a broken download"""
-    packed: _builtins.bool
+    compressed: _builtins.bool
     """whoever asks can decompress: what lies compressed may come so"""
     def __init__(
         self,
         *,
         digest: _builtins.bytes = ...,
         offset: _builtins.int = ...,
-        packed: _builtins.bool = ...,
+        compressed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "offset", b"offset", "packed", b"packed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compressed", b"compressed", "digest", b"digest", "offset", b"offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,16 +142,16 @@ Global___DownloadRequest: _TypeAlias = DownloadRequest  # noqa: Y015
 
 @_typing.final
 class DownloadResponse(_message.Message):
-    """Either payload or packed, which is compressed; never of an upload."""
+    """Either payload or compressed; never of an upload."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
-    PACKED_FIELD_NUMBER: _builtins.int
+    COMPRESSED_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     total_bytes: _builtins.int
     """of the file, not compressed"""
-    packed: _builtins.bytes
+    compressed: _builtins.bytes
     """one Zstandard frame: the next part of the file, which is 1048576 bytes from"""
     payload: _builtins.bytes
     """a multiple of that on, fewer at its end; the frame says how many
@@ -161,12 +161,12 @@ class DownloadResponse(_message.Message):
         self,
         *,
         total_bytes: _builtins.int = ...,
-        packed: _builtins.bytes = ...,
+        compressed: _builtins.bytes = ...,
         payload: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["packed", b"packed", "payload", b"payload", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compressed", b"compressed", "payload", b"payload", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -168,6 +168,7 @@ class Join(_message.Message):
     NEXT_SEQ_FIELD_NUMBER: _builtins.int
     SPEED_FIELD_NUMBER: _builtins.int
     HAS_VERSION_FIELD_NUMBER: _builtins.int
+    VALIDATION_FIELD_NUMBER: _builtins.int
     protocol: _builtins.int
     software: _builtins.str
     """version of this program, for people"""
@@ -189,6 +190,8 @@ class Join(_message.Message):
     """tokens per second, 0 = not measured yet"""
     has_version: _builtins.bool
     """a newcomer whose files of `version` are whole: it may begin there"""
+    validation: _builtins.str
+    """digest of the shard on which a loss policy measures; empty: none"""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """a plan uses only what its whole roster has"""
@@ -208,10 +211,11 @@ class Join(_message.Message):
         next_seq: _builtins.int | None = ...,
         speed: _builtins.int = ...,
         has_version: _builtins.bool = ...,
+        validation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_next_seq", b"_next_seq", "next_seq", b"next_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_seq", b"_next_seq", "boot", b"boot", "digest", b"digest", "features", b"features", "genesis_hash", b"genesis_hash", "has_version", b"has_version", "next_seq", b"next_seq", "protocol", b"protocol", "schema_hash", b"schema_hash", "self_test", b"self_test", "software", b"software", "speed", b"speed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_seq", b"_next_seq", "boot", b"boot", "digest", b"digest", "features", b"features", "genesis_hash", b"genesis_hash", "has_version", b"has_version", "next_seq", b"next_seq", "protocol", b"protocol", "schema_hash", b"schema_hash", "self_test", b"self_test", "software", b"software", "speed", b"speed", "validation", b"validation", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__next_seq: _TypeAlias = _typing.Literal["next_seq"]  # noqa: Y015
     _WhichOneofArgType__next_seq: _TypeAlias = _typing.Literal["_next_seq", b"_next_seq"]  # noqa: Y015
@@ -358,7 +362,7 @@ class Heartbeat(_message.Message):
     BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     MERGES_TOTAL_FIELD_NUMBER: _builtins.int
-    HEALED_LEAVES_TOTAL_FIELD_NUMBER: _builtins.int
+    HEALED_SEGMENTS_TOTAL_FIELD_NUMBER: _builtins.int
     OFFER_NONCE_FIELD_NUMBER: _builtins.int
     FLOAT32_SENT_FIELD_NUMBER: _builtins.int
     FLOAT32_RECEIVED_FIELD_NUMBER: _builtins.int
@@ -378,7 +382,7 @@ class Heartbeat(_message.Message):
     resident_bytes: _builtins.int
     """memory of link and trainer"""
     merges_total: _builtins.int
-    healed_leaves_total: _builtins.int
+    healed_segments_total: _builtins.int
     offer_nonce: _builtins.str
     """of the offer that it takes to be open; empty: none"""
     @_builtins.property
@@ -412,14 +416,14 @@ class Heartbeat(_message.Message):
         bytes_received: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         resident_bytes: _builtins.int = ...,
         merges_total: _builtins.int = ...,
-        healed_leaves_total: _builtins.int = ...,
+        healed_segments_total: _builtins.int = ...,
         offer_nonce: _builtins.str = ...,
         float32_sent: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         float32_received: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "float32_received", b"float32_received", "float32_sent", b"float32_sent", "healed_leaves_total", b"healed_leaves_total", "idle_share", b"idle_share", "link_bps", b"link_bps", "merges_total", b"merges_total", "offer_nonce", b"offer_nonce", "pending_steps", b"pending_steps", "resident_bytes", b"resident_bytes", "speed", b"speed", "steps_per_s", b"steps_per_s", "steps_total", b"steps_total", "tokens_total", b"tokens_total", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "float32_received", b"float32_received", "float32_sent", b"float32_sent", "healed_segments_total", b"healed_segments_total", "idle_share", b"idle_share", "link_bps", b"link_bps", "merges_total", b"merges_total", "offer_nonce", b"offer_nonce", "pending_steps", b"pending_steps", "resident_bytes", b"resident_bytes", "speed", b"speed", "steps_per_s", b"steps_per_s", "steps_total", b"steps_total", "tokens_total", b"tokens_total", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

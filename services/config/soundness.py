@@ -71,6 +71,7 @@ def complaints(
     num_organisations: int | None = None,
 ) -> Iterator[str]:
     """Yield one sentence per broken rule; later rules assume that the earlier ones hold."""
+    yield from _later(a, stop)
     yield from _words(a, stop)
     yield from _ranges(a, stop)
     yield from _tier(a, allowed_tiers)
@@ -79,6 +80,16 @@ def complaints(
     yield from _cohort(a, num_workers, num_organisations if a.masked else None)
     yield from _outer(a)
     yield from _stop(a, stop)
+
+
+def _later(a: Algorithm, stop: Stop) -> Iterator[str]:
+    usual = {path: value for path, _, value in values(Algorithm(), Stop())}
+    for path, row, value in values(a, stop):
+        if row.later and value != usual[path]:
+            yield (
+                f"{path}: {value!r} is not available in this version, {usual[path]!r} alone is: "
+                "leave it out"
+            )
 
 
 def _words(a: Algorithm, stop: Stop) -> Iterator[str]:

@@ -197,7 +197,7 @@ class BulkService:
         if not self._store.has(digest):
             raise UnknownFileError(f"no file {digest[:16]}... is kept here")
         total = self._store.size(digest)
-        compressed = self._compressed.open(digest, total) if request.packed else None
+        compressed = self._compressed.open(digest, total) if request.compressed else None
         with self.calls.by(identity.name, context, upload=False) as call:
             offset = request.offset
             while offset < total:

@@ -159,7 +159,7 @@ class Computer:
             plan=order.plan,
             numbers=numbers,
             survivors=order.survivors,
-            lanes=side,
+            side_values=side,
             aggregate=aggregate_digest,
             aggregate_bytes=aggregate_bytes,
             signatures=order.signatures,

@@ -14,7 +14,7 @@ from common import canonical
 from common.documents import Genesis, Record
 from common.errors import ProtocolError, UnknownFileError
 from common.ids import RoundId, SessionId
-from common.outer import has_momentum
+from common.outer import state_lengths
 from common.parties import Admits
 from common.rounds import Phase
 from coordinator.head import RunHead
@@ -69,6 +69,7 @@ class Leading:
         watch: sees every effect that was carried out, and how long it took.
         recall: sees every record that the log holds already.
         admits: says whose certificate it is that a worker sent.
+        evaluators: the same of an evaluator.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Leading:
         watch: Callable[[Effect, float], None],
         recall: Callable[[Record], None],
         admits: Admits,
+        evaluators: Admits,
     ) -> None:
         self._genesis = genesis
         self._store = store
@@ -108,6 +110,7 @@ class Leading:
             unix_offset_s=unix_offset_s,
             timings=timings,
             admits=admits,
+            evaluators=evaluators,
         )
         self.tail = LogTail(
             commit_log.num_records,
@@ -261,6 +264,6 @@ class Leading:
 
 
 def _version_bytes(genesis: Genesis) -> int:
-    """Return about what the files of a version have: theta, with momentum acc and m."""
-    num_vectors = 3 if has_momentum(genesis.algorithm.outer) else 1
-    return num_vectors * 4 * genesis.schema.length
+    """Return about what the files of a version have: theta, and the outer optimiser's state."""
+    schema = genesis.schema
+    return 4 * (schema.length + sum(state_lengths(genesis.algorithm.outer, schema).values()))

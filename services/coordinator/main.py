@@ -51,7 +51,7 @@ from services.coordinator.live.resilient_store import OpenStore, ResilientStore,
 from services.coordinator.messages import Serving
 from services.coordinator.processes import spawn_children
 from services.coordinator.sessions.admission import Admission
-from services.coordinator.sessions.listed import listed_workers
+from services.coordinator.sessions.listed import listed_evaluators, listed_workers
 from services.coordinator.sessions.servicers import OperatorService
 from services.coordinator.sessions.streams import StreamQuota
 from services.coordinator.start import begin, import_version0, listen, settle, try_ports
@@ -132,6 +132,7 @@ class Coordinator:
             watch=self._observer.effect,
             recall=self._observer.recalled,
             admits=listed_workers(self.genuine, self.members),
+            evaluators=listed_evaluators(self.genuine, self.members),
         )
         self.status = StatusSource(genesis, self.look, self.reports, self._store.outage)
         self._was_over = self.look().state == "stopped"
@@ -324,6 +325,7 @@ def _control_server(
         self_test=selftest_digest(),
         tier=genesis.algorithm.tier,
         software=__version__,
+        validation=genesis.validation,
     )
     session_pb2_grpc.add_SessionServicer_to_server(
         coordinator.leading.session_service(

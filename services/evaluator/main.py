@@ -37,6 +37,7 @@ from services.observe.prometheus import serve
 from services.process.descriptors import raise_limit
 from services.process.exit_status import Exit, exit_of
 from services.trust.identity import Role
+from services.trust.signing import Signer, signed_evaluation
 from services.versions.downloads import Downloads
 from services.versions.export import load_version
 from services.versions.first_version import make_first_version
@@ -82,6 +83,8 @@ class Evaluator:
         self._state.clean()
         self._store = self._state.store
         self._position = self._state.load()
+        self._signer = Signer(settings.tls)
+        self._genesis = canonical.digest(genesis)
         self._replica = Replica(
             genesis,
             self._store,
@@ -166,20 +169,23 @@ class Evaluator:
 
     def _measure(self) -> None:
         start_s = time.monotonic()
+        at = self._replica.position
         load_version(self._vector, self._replica.version(), self._store)
         found = self._learner.evaluate()
         if not math.isfinite(found.loss):
-            log.error(
-                "version %d: the validation loss is %s", self._replica.position.version, found.loss
-            )
+            log.error("version %d: the validation loss is %s", at.version, found.loss)
             return
-        evaluation = Evaluation(
-            version=self._replica.position.version,
+        measured = Evaluation(
+            genesis=self._genesis,
+            version=at.version,
+            digest=at.digest,
             loss=found.loss,
             accuracy=found.accuracy,
             perplexity=math.exp(min(found.loss, 700.0)),
             tokens=found.tokens,
+            certificate="",
         )
+        evaluation = signed_evaluation(self._signer, measured)
         seconds = time.monotonic() - start_s
         self._metrics.evaluated(evaluation, seconds)
         log.info(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cryptography.hazmat.primitives import serialization
 
-from common.documents import RollbackOrder
+from common.documents import Evaluation, RollbackOrder
 from common.errors import ConfigError
 from common.ids import Digest
 from common.secagg import signatures
@@ -56,3 +56,10 @@ def signed_order(
     signer = Signer(tls)
     order = RollbackOrder(genesis, version, digest, num_records, signer.certificate())
     return replace(order, signature=signer.sign("rollback", signed_content(order)).hex())
+
+
+def signed_evaluation(signer: Signer, found: Evaluation) -> Evaluation:
+    """Return what an evaluator found, with its certificate and signature."""
+    unsigned = replace(found, certificate=signer.certificate(), signature=None)
+    signature = signer.sign("evaluation", signed_content(unsigned))
+    return replace(unsigned, signature=signature.hex())

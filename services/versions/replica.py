@@ -219,7 +219,7 @@ class Replica:
         def read(offset: int, length: int) -> bytes:
             return self._store.read_slice(commit.aggregate, offset, length)
 
-        check_aggregate(layout, commit.lanes, commit.survivors, kappa, read)
+        check_aggregate(layout, commit.side_values, commit.survivors, kappa, read)
 
     def collect(self, *keep: Digest) -> None:
         """Delete every file but those of the current version and of the versions `keep`."""

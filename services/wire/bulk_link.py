@@ -190,7 +190,7 @@ class BulkLink:
             def attempt() -> None:
                 nonlocal came_compressed
                 request = bulk_pb2.DownloadRequest(
-                    digest=bytes.fromhex(digest), offset=writer.length, packed=compressed
+                    digest=bytes.fromhex(digest), offset=writer.length, compressed=compressed
                 )
                 self.tally.message("sent", kind, request.ByteSize())
                 for message in self._downloaded(request):

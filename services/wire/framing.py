@@ -78,8 +78,8 @@ def split_download_response(message: bytes) -> tuple[int, memoryview, bool]:
         parsed = bulk_pb2.DownloadResponse.FromString(message)
     except DecodeError:
         raise MalformedDocumentError("DownloadResponse: not a protobuf message") from None
-    payload = memoryview(parsed.packed or parsed.payload)
-    return parsed.total_bytes, payload, bool(parsed.packed)
+    payload = memoryview(parsed.compressed or parsed.payload)
+    return parsed.total_bytes, payload, bool(parsed.compressed)
 
 
 def _payload(view: memoryview, at: int, tag: int = _PAYLOAD_TAG) -> memoryview | None:

@@ -2,7 +2,7 @@
 
 The link owns the network, the head's files and the encoding; the trainer owns the learner and the
 live parameters. Tensors never travel in messages: both sides name files (little-endian float32 in
-the layout of `common/schema.py`; `leaves` are the files of a version, one a segment, in order; a
+the layout of `common/schema.py`; `segments` are the files of a version, one a segment, in order; a
 `.f32` file is a whole vector).
 """
 
@@ -66,12 +66,12 @@ class Begin:
     """After `Ready`: where to start.
 
     Args:
-        leaves: theta of the base; loaded unless `resume` names a folder that `SaveTo` wrote.
+        segments: theta of the base; loaded unless `resume` names a folder that `SaveTo` wrote.
         resume: such a folder, or "".
     """
 
     clock: Clock
-    leaves: tuple[str, ...]
+    segments: tuple[str, ...]
     resume: str
 
 
@@ -119,7 +119,7 @@ class Return:
     """
 
     clock: Clock
-    leaves: tuple[str, ...]
+    segments: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class PacedTrainer:
                 self.report()
                 self._line.send(Merged(self.trainer.version))
             case Return():
-                self.trainer.roll_back(_standing(message.clock), _paths(message.leaves))
+                self.trainer.roll_back(_standing(message.clock), _paths(message.segments))
                 self.report()  # what was pending is not any more
                 self._line.send(Merged(self.trainer.version))
             case Release():
@@ -170,7 +170,7 @@ class PacedTrainer:
             except DamagedDataError as e:  # the next start would find the same
                 raise ConfigError(f"state_dir: {e}") from None
         else:
-            self.trainer.begin(_standing(message.clock), _paths(message.leaves))
+            self.trainer.begin(_standing(message.clock), _paths(message.segments))
 
     def report(self) -> None:
         """Send `Progress`."""

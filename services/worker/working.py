@@ -212,7 +212,7 @@ class Working:
             float32_sent=self._tally.float32("sent"),
             float32_received=self._tally.float32("received"),
             resident_bytes=self._resident_bytes(),
-            healed_leaves_total=self.replica.healed_segments,
+            healed_segments_total=self.replica.healed_segments,
             offer_nonce=self.conduct.offer_nonce,
         )
         if (progress := self.trainer.progress) is not None:

@@ -60,6 +60,7 @@ from worker.rounds.trust import Trust
 
 RUN = "small"
 OPERATOR = "ann"
+EVALUATOR = "eva"
 A, B, C, D, E, F, G, V = (
     WorkerId(w) for w in ("aws", "azure", "civo", "denvr", "exoscale", "fuga", "gcp", "victim")
 )
@@ -112,7 +113,11 @@ class Registry:
     def made(cls, folder: Path) -> "Registry":
         names = (A, B, C, D, E, F, G, V)
         workers = [Holder(Role.WORKER, w, f"{w}-inc") for w in names]
-        init_federation(folder, RUN, [*workers, Holder(Role.OPERATOR, OPERATOR, "ann-inc")])
+        others = [
+            Holder(Role.OPERATOR, OPERATOR, "ann-inc"),
+            Holder(Role.EVALUATOR, EVALUATOR, "eva-inc"),
+        ]
+        init_federation(folder, RUN, [*workers, *others])
         pins = folder / "pins.yaml"
         pin_workers(pins, [folder / f"{w}.pem" for w in names])
         pinned, by_ca = (PinnedMembers(RUN, folder / "ca.pem", p, now) for p in (pins, None))

@@ -109,7 +109,7 @@ class Federation:
         commit, content = await self.world.round(nodes)
         terms = self.world.run.terms(commit.plan, commit.numbers)
         data = content[: terms.layout.data_bytes]
-        mean = terms.codec.mean(0, terms.layout.num_blocks, data, commit.lanes.v).reshape(-1)
+        mean = terms.codec.mean(0, terms.layout.num_blocks, data, commit.side_values.v).reshape(-1)
         record = self.world.commit(commit, content)
         for node in self.nodes.values():
             await node.hear(record)

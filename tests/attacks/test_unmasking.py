@@ -341,7 +341,7 @@ def test_rule_8_a_kappa_that_was_not_committed_to_spoils_the_sum_and_nobody_is_n
         with pytest.raises(BadCommitError) as caught:
             check_aggregate(
                 table.eve.layout(plan),
-                commit.lanes,
+                commit.side_values,
                 commit.survivors,
                 c.attempt.kappa,
                 bytes_of(content),

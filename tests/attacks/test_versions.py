@@ -115,15 +115,15 @@ def test_rule_14_without_it_the_coordinator_scales_the_step_as_it_likes(
 
 def changed_side_values(**side: int) -> Forge:
     def forge(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
-        return replace(commit, lanes=replace(commit.lanes, **side)), content
+        return replace(commit, side_values=replace(commit.side_values, **side)), content
 
     return forge
 
 
 def without_one(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
-    v = commit.lanes.v * 3 // 4
-    side = SideValues(v, commit.lanes.loss_2_20, commit.lanes.clipped)
-    return replace(commit, survivors=commit.survivors[1:], lanes=side), content
+    v = commit.side_values.v * 3 // 4
+    side = SideValues(v, commit.side_values.loss_2_20, commit.side_values.clipped)
+    return replace(commit, survivors=commit.survivors[1:], side_values=side), content
 
 
 def faster(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
@@ -133,8 +133,8 @@ def faster(commit: Commit, content: bytes) -> tuple[Commit, bytes]:
 @pytest.mark.parametrize(
     ("forge", "sentence"),
     [
-        (changed_side_values(v=1), "lanes.v is 1, the numbers give"),
-        (changed_side_values(clipped=1), "lanes.clipped is 1"),
+        (changed_side_values(v=1), "side_values.v is 1, the numbers give"),
+        (changed_side_values(clipped=1), "side_values.clipped is 1"),
         (faster, "live_speed is 1"),
     ],
 )

@@ -212,7 +212,7 @@ def test_what_a_python_block_prints_stands_on_its_page(block: Block) -> None:
 
 def test_files_that_a_leader_was_about_to_delete_come_back(tmp_path: Path) -> None:
     (code,) = {code for page in PAGES for _, code in spans(page) if code.startswith("mv ")}
-    for name in ("bin-00ab/gone", "kept"):
+    for name in ("trash-00ab/gone", "kept"):
         path = tmp_path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from common import canonical, documents
-from common.documents import Algorithm, Control, Counters, Evaluation, Genesis, Record, Takeover
+from common.documents import Algorithm, Control, Counters, Genesis, Record, Takeover
 from common.errors import CrosscloudError
 from common.ids import Digest, SessionId
 from common.schema import ModelSchema, TensorSpec
@@ -27,6 +27,7 @@ from services.wire.child import decode_line, encode_line
 from services.wire.compression import Compressor, decompress
 from services.worker import messages
 from services.worker.state import SAVED, Manifest, StateFolder
+from tests.rig.rounds.masked_members import measured
 from tests.unit.worker.training.fakes import FixedLearner
 from worker.rounds.position import Position
 from worker.rounds.round import Stage
@@ -91,7 +92,7 @@ def _log_target(folder: Path) -> Target:
     genesis = canonical.digest_of(b"genesis")
     kinds = {
         "takeover": Takeover("a"),
-        "evaluation": Evaluation(1, 2.0, 0.5, 7.0, 9),
+        "evaluation": measured(1),
         "control": Control("stop", "a", "b"),
     }
     seeds = tuple(canonical.encode(_record(0, genesis, **{k: v})) for k, v in kinds.items())

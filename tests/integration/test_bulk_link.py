@@ -219,7 +219,7 @@ def test_a_compressed_download_is_decompressed_and_counted_as_it_came(
     digest = digest_of(other.content)
     link.fetch(digest, "aggregate", store, len(other.content))
     assert store.read(digest) == other.content
-    assert other.asked[0].packed
+    assert other.asked[0].compressed
     assert link.tally.wire("received")["aggregate"] < 700
 
 
@@ -253,7 +253,7 @@ def test_a_bad_frame_is_not_decompressed_and_the_file_comes_as_it_is(
     digest = digest_of(other.content)
     link.fetch(digest, "aggregate", store, MOST)
     assert store.read(digest) == other.content
-    assert [asked.packed for asked in other.asked] == [True, False]
+    assert [asked.compressed for asked in other.asked] == [True, False]
 
 
 @pytest.mark.parametrize("compressed", [False, True])

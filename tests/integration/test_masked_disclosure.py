@@ -124,7 +124,9 @@ def test_no_worker_s_loss_is_anywhere_in_what_the_coordinator_shows_or_keeps(
     seen = cohort.seen
     assert {"its log", "status", "metrics", "the store"} < seen.keys()
     assert b"share_keys" in seen["the store"]
-    assert str(record.commit.lanes.loss_2_20).encode() in b"".join(seen.values())  # it would show
+    assert str(record.commit.side_values.loss_2_20).encode() in b"".join(
+        seen.values()
+    )  # it would show
     for worker in cohort.workers.values():
         for where, content in seen.items():
             found = [form for form in forms(worker) if form in content]

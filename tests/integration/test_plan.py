@@ -140,7 +140,7 @@ def test_a_plan_is_within_five_percent_of_a_real_run(
     # how well a sum compresses differs from one to the next: told is what just these came to
     left = sum(compressed.get(c.aggregate, c.aggregate_bytes) for c in commits)
     ratio = left / sum(c.aggregate_bytes for c in commits)
-    told = told.model_copy(update={"packed_aggregates": ratio})
+    told = told.model_copy(update={"compressed_aggregates": ratio})
     uncompressed, plan = plan, forecast(genesis, told)
     assert of(uncompressed.version, "received", "aggregate") >= of(
         plan.version, "received", "aggregate"

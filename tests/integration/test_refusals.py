@@ -11,13 +11,14 @@ import grpc
 import pytest
 
 from common import canonical
-from common.documents import Abort, Answer, Evaluation
+from common.documents import Abort, Answer
 from common.ids import Digest, WorkerId
 from common.shards import SHARD_BYTES
 from protos.v1 import operator_pb2, session_pb2
 from services.trust.authority import Authority, authority_in
 from tests.integration.conftest import LoneCoordinator, Make, commit_round, good_shards
 from tests.rig import certificates
+from tests.rig.rounds.masked_members import measured
 from tests.rig.workers.light_worker import LightWorker, credentials
 
 
@@ -63,6 +64,10 @@ def stranger(
         ({"protocol": 99}, "upgrade the coordinator"),
         ({"schema_hash": bytes(32)}, "the worker's learner built another model"),
         ({"self_test": bytes(32)}, "the worker's arithmetic differs"),
+        (
+            {"validation": "ab" * 32},
+            "validation shard is abababababababab, the run's none",
+        ),
         ({"genesis_hash": bytes(32)}, "the worker pins another run"),
         ({"features": []}, "privacy tier is 'tls'"),
         ({"boot": "x" * 129}, "boot has 129 characters, at most 128 are kept"),
@@ -119,7 +124,7 @@ def test_a_worker_may_not_make_operator_calls(coordinator: LoneCoordinator) -> N
 
 
 def test_a_worker_may_not_report_evaluations(coordinator: LoneCoordinator) -> None:
-    content = canonical.encode(Evaluation(0, 1.0, 0.5, 2.7, 10))
+    content = canonical.encode(measured(0))
     request = session_pb2.ReportEvaluationRequest(evaluation=content)
     with coordinator.worker("aws") as worker:
         code, details = refusal(lambda: worker.session.ReportEvaluation(request))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from common.documents import Genesis, Record, Version
 from common.ids import Digest
+from common.outer import state_lengths
 from common.schema import segments
 from common.terms import num_scales
 
@@ -62,11 +63,12 @@ def step_bytes(record: Record, has: Has) -> int | None:
 
 def version_bytes(genesis: Genesis, version: Version, has: Has) -> int:
     """Return the bytes of a version's files that are not here, each file once."""
-    length, num_blocks = genesis.schema.length, genesis.schema.num_blocks
+    schema, algorithm = genesis.schema, genesis.algorithm
+    state = state_lengths(algorithm.outer, schema)
     vectors = (
-        *((files, length) for files in (version.theta, version.momentum, version.acc)),
-        (version.scales, num_scales(genesis.algorithm.codec, num_blocks)),
-        (version.phi, num_blocks),
+        (version.theta, schema.length),
+        *((files, state.get(name, 0)) for name, files in version.state.items()),
+        (version.scales, num_scales(algorithm.codec, schema.num_blocks)),
     )
     sizes = {
         digest: 4 * (stop - start)

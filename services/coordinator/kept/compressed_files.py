@@ -50,7 +50,7 @@ class CompressedFiles:
         if total < _LEAST_BYTES:
             return
         compressor, sizes, done = Compressor(), [], 0
-        with Draft(self._store.root, "packed") as draft:
+        with Draft(self._store.root, "compressed") as draft:
             for offset in range(0, total, PART_BYTES):
                 part = self._store.read_slice(digest, offset, part_bytes(offset, total))
                 frame = compressor.compress(part)

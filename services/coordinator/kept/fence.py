@@ -3,7 +3,7 @@
 A file is deleted in two steps, both by path: rename it into the trash of one's own epoch, unlink it
 there. A leader that takes over takes the trash of all before it away:
 
-    append takeover -> mkdir bin-<epoch> -> look for others -> older: rename away, empty, rmdir
+    append takeover -> mkdir trash-<epoch> -> look for others -> older: rename away, empty, rmdir
                                                            '-> a newer one: this leader is deposed
     -> compute, restore, delete
 
@@ -40,7 +40,7 @@ from typing import Final
 from common.errors import StaleLeaderError
 from services.disk.files import storage_errors, sync_folder
 
-_TRASH: Final = re.compile(r"bin-(\d{12})(?:-\d+)?")
+_TRASH: Final = re.compile(r"trash-(\d{12})(?:-\d+)?")
 
 
 class Fence:
@@ -54,7 +54,7 @@ class Fence:
     def __init__(self, folder: Path, epoch: int) -> None:
         self._folder = folder
         self._epoch = epoch
-        self._trash = folder / f"bin-{epoch:012d}"
+        self._trash = folder / f"trash-{epoch:012d}"
 
     def take_over(self) -> int:
         """Make the trash and take all older trash away; return how many files came back.

@@ -25,6 +25,7 @@ class Admission:
     self_test: Digest
     tier: str
     software: str
+    validation: str = ""
 
     def check(self, join: session_pb2.Join) -> None:
         """Let `join` pass, or say what to change and on which side.
@@ -59,6 +60,11 @@ class Admission:
                 "the worker's learner built another model: schema "
                 f"{join.schema_hash.hex()[:16]}..., expected {self.schema[:16]}...: use the "
                 "learner and library versions of the genesis"
+            )
+        if join.validation != self.validation:
+            raise IncompatibleError(
+                f"the worker's validation shard is {join.validation[:16] or 'none'}, the run's "
+                f"{self.validation[:16] or 'none'}: give it the shard of the genesis"
             )
         if join.self_test.hex() != self.self_test:
             raise IncompatibleError(

@@ -61,8 +61,8 @@ NUMBERS: Final = (
     HeartbeatNumber("resident_bytes", "resident_memory_bytes", "Memory of the worker's processes."),
     HeartbeatNumber("merges_total", "merges_total", "Versions that the worker moved onto."),
     HeartbeatNumber(
-        "healed_leaves_total",
-        "healed_leaves_total",
+        "healed_segments_total",
+        "healed_segments_total",
         "Damaged segments that the worker fetched again.",
     ),
 )

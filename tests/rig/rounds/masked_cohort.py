@@ -150,7 +150,7 @@ class Cohort:
             unpack(content[: layout.data_bytes], layout.bits), np.sum(sent, axis=0)
         )
         losses = (self.workers[w].loss_2_20 for w in commit.survivors)
-        assert commit.lanes.loss_2_20 == sum(losses)
+        assert commit.side_values.loss_2_20 == sum(losses)
 
 
 @contextmanager

@@ -16,7 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from common.documents import Algorithm, Attestation, Offer, Plan, Record, RollbackOrder
+from common.documents import (
+    Algorithm,
+    Attestation,
+    Evaluation,
+    Offer,
+    Plan,
+    Record,
+    RollbackOrder,
+)
 from common.ids import Digest, RoundId, WorkerId
 from common.parties import Party
 from common.secagg import signatures
@@ -27,6 +35,7 @@ from worker.rounds.attempt import MaskedAttempt, MaskedMember, OfferSecrets
 from worker.rounds.trust import Trust
 
 MASKED = Algorithm(tier="masked", min_cohort=3)
+NOWHERE = Digest("f" * 64)
 DAY = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -96,6 +105,24 @@ def order(
     """Return an operator's order to roll back."""
     unsigned = RollbackOrder(genesis, version, digest, num_records, certificate(name))
     signature = signatures.sign(identity_key(name), "rollback", signed_content(unsigned))
+    return replace(unsigned, signature=signature.hex())
+
+
+def measured(
+    version: int,
+    loss: float = 2.5,
+    *,
+    genesis: Digest = NOWHERE,
+    digest: Digest = NOWHERE,
+    by: str = "evaluator",
+    accuracy: float = 0.25,
+    perplexity: float = 12.0,
+    tokens: int = 4096,
+) -> Evaluation:
+    """Return what an evaluator says of a version, signed."""
+    found = (genesis, version, digest, loss, accuracy, perplexity, tokens)
+    unsigned = Evaluation(*found, certificate(by))
+    signature = signatures.sign(identity_key(by), "evaluation", signed_content(unsigned))
     return replace(unsigned, signature=signature.hex())
 
 

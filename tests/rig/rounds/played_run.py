@@ -17,7 +17,6 @@ from common.documents import (
     Attestation,
     Commit,
     Control,
-    Evaluation,
     Numbers,
     Offer,
     Origin,
@@ -36,7 +35,7 @@ from common.secagg.transcript import abandon_content, list_content, signed_conte
 from common.terms import round_layout
 from common.words import run_state
 from tests.rig.rounds import masked_members
-from tests.rig.rounds.masked_members import Cloud, certificate, order, signer, word
+from tests.rig.rounds.masked_members import Cloud, certificate, measured, order, signer, word
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import NUMBERS, Run
 
@@ -312,15 +311,21 @@ class PlayedRun(Coordinator):
             plan=plan,
             numbers=numbers,
             survivors=tuple(sorted(listed)),
-            lanes=SideValues(65535 * len(listed), 2**20 * len(listed), 0),
+            side_values=SideValues(65535 * len(listed), 2**20 * len(listed), 0),
             aggregate=canonical.digest_of(f"sum of {name}".encode()),
             aggregate_bytes=layout.aggregate_bytes(len(listed)),
             signatures=signed,
         )
-        files = ("theta", "momentum", "acc", "scales", "phi")
-        made = {f: (canonical.digest_of(f"{f} of {name}".encode()),) for f in files}
         before = self.run.version
-        self.run.version = replace(before, **made, commits=before.commits + 1)  # type: ignore[arg-type]
+        files = ("theta", "scales", *before.state)
+        made = {f: (canonical.digest_of(f"{f} of {name}".encode()),) for f in files}
+        self.run.version = replace(
+            before,
+            theta=made["theta"],
+            state={f: made[f] for f in before.state},
+            scales=made["scales"],
+            commits=before.commits + 1,
+        )
         self.number += 1
         self.states[self.number] = self.run.version
         return self._appended(o, commit=commit)
@@ -367,8 +372,8 @@ class PlayedRun(Coordinator):
             case "takeover":
                 return self._appended(o, takeover=Takeover("c2"))
             case "evaluation":
-                measured = Evaluation(self.number, 2.5, 0.25, 12.0, 4096)
-                return self._appended(o, evaluation=measured)
+                number, digest = self.stand
+                return self._appended(o, evaluation=measured(number, digest=digest))
             case _:
                 return self._appended(o, control=Control(kind, OPERATOR, ""))
 

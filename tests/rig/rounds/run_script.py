@@ -24,7 +24,6 @@ from common.documents import (
     Codec,
     Commit,
     Commitments,
-    Evaluation,
     Genesis,
     Numbers,
     Offer,
@@ -98,7 +97,7 @@ from coordinator.ports import (
 )
 from coordinator.run import Run
 from coordinator.saved_round import OPEN, SavedRound
-from tests.rig.rounds.masked_members import Cloud, admits, changed, order, signer, word
+from tests.rig.rounds.masked_members import Cloud, admits, changed, measured, order, signer, word
 from worker.rounds.attempt import MaskedAttempt
 from worker.rounds.round import RefusedError
 
@@ -166,6 +165,7 @@ class Script:
             unix_offset_s=1_700_000_000.0,
             timings=self.timings,
             admits=admits,
+            evaluators=admits,
         )
         return self.run.start(now_s, self.store)
 
@@ -197,7 +197,8 @@ class Script:
         number = o.get("session", str(self.sessions.get(name, 0) + (verb == "join")))
         session = SessionId(f"{name}-{number}")
         round_id = RoundId(f"{int(o.get('round', self.round_ids.drawn)):032x}")
-        version = int(o.get("version", self.log[-1].version))
+        version, at = int(o.get("version", self.log[-1].version)), self.log[-1].digest
+        genesis, loss = canonical.digest(self.genesis), float(o.get("loss", "2.5"))
         events: dict[str, Callable[[], Event]] = {
             "join": lambda: Joined(
                 worker,
@@ -228,7 +229,7 @@ class Script:
             "disconnect": lambda: Disconnected(session),
             "expel": lambda: Expelled(worker),
             "evaluated": lambda: Evaluated(
-                Evaluation(version, float(o.get("loss", "2.5")), 0.25, 12.0, 4096)
+                measured(version, loss, genesis=genesis, digest=at, by=o.get("by", "evaluator"))
             ),
             "pause": lambda: Operated(Command.PAUSE, name),
             "resume": lambda: Operated(Command.RESUME, name),
@@ -391,7 +392,7 @@ class Script:
             plan=work.plan,
             numbers=dict(work.numbers),
             survivors=work.survivors,
-            lanes=SideValues(65535 * len(work.survivors), 2 * 2**20, 0),
+            side_values=SideValues(65535 * len(work.survivors), 2 * 2**20, 0),
             aggregate=canonical.digest_of(digest.encode()),
             aggregate_bytes=1,
             signatures=work.signatures,

@@ -237,7 +237,7 @@ class Run:
             plan=plan,
             numbers=dict(numbers or self.numbers()),
             survivors=survivors,
-            lanes=side,
+            side_values=side,
             aggregate=canonical.digest_of(content),
             aggregate_bytes=len(content),
         )

@@ -11,6 +11,7 @@ from common.documents import Counters, Evaluation
 from common.errors import ToldToEndError
 from protos.v1.operator_pb2 import WorkerStatus
 from services.wire.operator_link import RunStatus, UnreachableError
+from tests.rig.rounds.masked_members import measured
 
 AWS = WorkerStatus(
     name="aws",
@@ -55,7 +56,7 @@ def status(evaluation: Evaluation | None) -> RunStatus:
 
 
 def test_a_status_is_a_few_lines_and_a_table() -> None:
-    text = describe(status(Evaluation(11, 2.3456, 0.4321, 10.4, 1000)))
+    text = describe(status(measured(11, 2.3456, accuracy=0.4321)))
     assert text.splitlines() == [
         "run demo: running, version 12, 50% done, 61 s",
         "phase collect_masked: uploads of azure, for 2 s",
@@ -121,6 +122,9 @@ def test_who_stops_waiting_for_a_roll_back_is_told_that_it_is_still_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Link:
+        def status(self) -> RunStatus:
+            return status(None)
+
         def rollback(self, version: int, *, shown: object) -> None:
             raise ToldToEndError
 

@@ -84,10 +84,28 @@ def test_padding_stays_zero_everywhere() -> None:
         run.advance(*run.commit(moved(run, seed)))
 
     version = run.version
-    for vector in map(run.blobs.vector, (version.theta, version.momentum, version.acc)):
+    momentum, acc = version.state["momentum"], version.state["acc"]
+    for vector in map(run.blobs.vector, (version.theta, momentum, acc)):
         assert np.array_equal(vector, zero_padded(SMALL, vector.copy()))
-    assert run.blobs.vector(version.momentum)[: SMALL.parameter_values].any()
-    assert not run.blobs.vector(version.momentum)[SMALL.parameter_length :].any()
+    assert run.blobs.vector(momentum)[: SMALL.parameter_values].any()
+    assert not run.blobs.vector(momentum)[SMALL.parameter_length :].any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"acc": ()}, "has 0 segments of acc, with nesterov on this model it has 1"),
+        ({"m": ("a" * 64,)}, "has 1 segments of m, with nesterov on this model it has 0"),
+        ({"momentum": ("a" * 64,) * 2}, "has 2 segments of momentum, with nesterov"),
+    ],
+)
+def test_a_version_of_another_optimiser_or_model_is_refused(
+    changes: dict[str, tuple[Digest, ...]], sentence: str
+) -> None:
+    run = Run()
+    run.version = replace(run.version, state={**run.version.state, **changes})
+    with pytest.raises(DamagedDataError, match=sentence):
+        run.advance(*run.commit(moved(run, 1)))
 
 
 def test_clipping_comes_on_after_five_commits_and_honest_updates_pass() -> None:
@@ -109,7 +127,7 @@ def test_a_sum_longer_than_clipping_allows_is_refused(kind: str, bits: int) -> N
     assert run.version.clip > 0
     thetas = moved(run, 9, size=1.0)
     commit, content = run.commit(thetas)
-    assert commit.lanes.clipped == 4
+    assert commit.side_values.clipped == 4
     run.advance(commit, content)  # workers clip: fine
 
     forged = bytearray(content)
@@ -160,7 +178,7 @@ def test_several_threads_give_the_same_version(kind: str) -> None:
 
 def test_a_segment_of_zeros_is_not_read() -> None:
     run = Run(with_codec("dense", 8))
-    zeros = set(run.version.acc)
+    zeros = set(run.version.state["acc"])
     commit, content = run.commit(moved(run, 1))
     read: list[Digest] = []
 
@@ -182,7 +200,7 @@ def test_a_segment_of_zeros_is_not_read() -> None:
         ({"survivors": WORKERS[:2]}, "at least 3 needed"),
         ({"survivors": (*WORKERS[:3], "zoe")}, "survivors without numbers"),
         ({"numbers": dict.fromkeys((*WORKERS, "zoe"), NUMBERS)}, "not in the plan"),
-        ({"survivors": WORKERS[:3]}, "lanes.v is"),
+        ({"survivors": WORKERS[:3]}, "side_values.v is"),
         ({"aggregate_bytes": 5}, "aggregate_bytes is 5"),
     ],
 )
@@ -196,14 +214,18 @@ def test_a_commit_that_does_not_follow_from_its_plan_is_refused(change: dict, me
 
 @pytest.mark.parametrize(
     ("side_value", "message"),
-    [({"v": 1}, "lanes.v"), ({"clipped": 1}, "lanes.clipped"), ({"loss_2_20": -1}, "lanes.loss")],
+    [
+        ({"v": 1}, "side_values.v"),
+        ({"clipped": 1}, "side_values.clipped"),
+        ({"loss_2_20": -1}, "side_values.loss"),
+    ],
 )
 def test_side_values_that_cannot_be_are_refused(side_value: dict, message: str) -> None:
     run = Run()
     commit, content = run.commit(moved(run, 1))
 
     with pytest.raises(BadCommitError, match=message):
-        run.advance(replace(commit, lanes=replace(commit.lanes, **side_value)), content)
+        run.advance(replace(commit, side_values=replace(commit.side_values, **side_value)), content)
 
 
 @pytest.mark.parametrize(

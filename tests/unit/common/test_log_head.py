@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from common import canonical
-from common.documents import Control, Evaluation, Record, Takeover
+from common.documents import Control, Record, Takeover
 from common.errors import DivergedError, ProtocolError
 from common.ids import Digest
 from common.log_head import LogHead
+from tests.rig.rounds.masked_members import measured
 from tests.rig.rounds.small_chain import Coordinator
 
 NOWHERE = Digest("f" * 64)
@@ -68,6 +69,7 @@ LIES: list[tuple[Callable[[Record], Record], str]] = [
     (lambda r: with_plan(r, bits=5), "its round has 5 bits"),
     (lambda r: with_plan(r, fragment=-1), "its round is of fragment -1 of 1"),
     (lambda r: with_plan(r, num_live=2), "of its round, num_live is 2, below"),
+    (lambda r: with_plan(r, progress=0.5), "of its round, progress is 0.5, no outer schedule"),
     (lambda r: with_plan(r, offers=()), "of its round, 0 offers, must be"),
     (lambda r: with_plan(r, tier="masked"), "of its round, tier is 'masked', the run's is"),
 ]
@@ -86,7 +88,7 @@ def test_a_commit_that_cannot_be_is_refused_with_the_reason(
 
 def test_what_moves_nothing_names_the_head(coordinator: Coordinator) -> None:
     head = head_of(coordinator)
-    evaluated = coordinator.append(evaluation=Evaluation(1, 2.0, 0.5, 7.4, 100))
+    evaluated = coordinator.append(evaluation=measured(1))
     for lie in (
         replace(evaluated, digest=NOWHERE),
         replace(evaluated, version=0),

@@ -2,19 +2,23 @@ from dataclasses import replace
 
 import pytest
 
+from common import canonical
 from common.documents import Control, Counters, Evaluation, Stop
-from common.errors import UnexpectedMessageError
+from common.errors import BadSignatureError, UnexpectedMessageError
+from common.ids import Digest
 from coordinator.head import RunHead
 from coordinator.ledger import Ledger
 from coordinator.lifecycle import Lifecycle, limit_reached
 from coordinator.ports import Append, Command, Note, Operated
+from tests.rig.rounds.masked_members import admits, measured
 from tests.rig.rounds.run_script import begun
 
+GENESIS = canonical.digest(begun().genesis)
 HEAD = RunHead.of(begun().genesis)
 
 
 def evaluation(version: int, loss: float) -> Evaluation:
-    return Evaluation(version, loss, 0.25, 12.0, 4096)
+    return measured(version, loss, genesis=GENESIS, digest=HEAD.digest)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,8 @@ def test_the_first_limit_that_is_reached_ends_the_run(
 
 def new_lifecycle(stop: Stop | None = None) -> Lifecycle:
     genesis = begun().genesis
-    return Lifecycle(stop or genesis.stop, Ledger(genesis, RunHead.of(genesis), 0.0))
+    ledger = Ledger(genesis, RunHead.of(genesis), 0.0)
+    return Lifecycle(stop or genesis.stop, ledger, GENESIS, admits)
 
 
 def test_asking_for_what_is_so_already_is_no_record() -> None:
@@ -86,3 +91,23 @@ def test_an_evaluation_is_recorded_once_and_never_of_a_version_to_come() -> None
         lifecycle.evaluate(evaluation(1, 2.0), 0.0)
     assert lifecycle.evaluate(evaluation(0, 5.5), 1.0) != ()
     assert lifecycle.evaluate(evaluation(0, 5.5), 2.0) == ()
+
+
+def test_an_evaluation_of_what_is_not_this_version_is_refused() -> None:
+    lifecycle = new_lifecycle()
+    with pytest.raises(
+        UnexpectedMessageError, match=r"version 0 is .* and ffffffffffffffff\.\.\. was"
+    ):
+        lifecycle.evaluate(measured(0, 2.0, genesis=GENESIS), 0.0)
+
+
+def test_an_evaluation_that_no_evaluator_signed_is_refused_and_changes_nothing() -> None:
+    lifecycle, true = new_lifecycle(), evaluation(0, 2.0)
+    for forged, sentence in (
+        (replace(true, signature=None), "no evaluator has signed the evaluation of version 0"),
+        (replace(true, loss=1.0), "is not as evaluator has signed it"),
+        (measured(0, genesis=Digest("e" * 64), digest=HEAD.digest), "is of another run"),
+    ):
+        with pytest.raises(BadSignatureError, match=sentence):
+            lifecycle.evaluate(forged, 0.0)
+    assert lifecycle.evaluate(true, 0.0) != ()

@@ -18,7 +18,7 @@ from tests.rig.rounds.small_run import NUMBERS, WORKERS, Run
 
 A, B, C, D = WORKERS
 STEPS = frozenset(range(1, NUMBERS.steps + 1))
-SHARDS = [(0, b"values"), (1, b"lanes")]
+SHARDS = [(0, b"values"), (1, b"side-values")]
 
 
 @dataclass
@@ -138,7 +138,7 @@ def test_whole_rounds_with_and_without_a_loss_are_fine(seen: Seen) -> None:
 def test_other_bytes_for_one_shard(seen: Seen) -> None:
     plan = seen.open()
     seen.upload(A, plan)
-    seen.upload(A, plan, [(1, b"LANES")])
+    seen.upload(A, plan, [(1, b"SIDE VALUES")])
     assert seen.said == ["(v) aws sends two payloads under one pad: shard 1 of round 00000000"]
 
 

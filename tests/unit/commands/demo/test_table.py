@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from commands.demo.table import live_table, plain_line, saved
-from common.documents import Evaluation
 from protos.v1 import operator_pb2
 from services.wire.operator_link import RunStatus, run_status
+from tests.rig.rounds.masked_members import measured
 
 WIDTH = 80
 
@@ -40,7 +40,7 @@ def status(**changes: Any) -> RunStatus:
         version=12,
         seconds=61.4,
         phase="collecting_offers",
-        evaluation=Evaluation(version=12, loss=2.2468, accuracy=0.412, perplexity=9.46, tokens=1),
+        evaluation=measured(12, 2.2468, accuracy=0.412),
         workers=tuple(worker(n) for n in ("aws", "gcp", "azure", "onprem")),
         bytes_up=20_000_000,
         bytes_down=30_000_000,
@@ -78,7 +78,7 @@ UTMOST = status(
     bytes_down=MOST,
     float32_bytes=MOST,
     phase="collect_masked",
-    evaluation=Evaluation(version=MOST, loss=1e300, accuracy=1.0, perplexity=1e300, tokens=MOST),
+    evaluation=measured(MOST, 1e300, accuracy=1.0, perplexity=1e300, tokens=MOST),
     workers=tuple(
         worker(
             "w" * 63,

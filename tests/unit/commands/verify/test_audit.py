@@ -81,7 +81,7 @@ class Masked:
         return self.log[-1]
 
     def audit(self) -> Audit:
-        return Audit(self.chain.run.genesis, admits, admits)
+        return Audit(self.chain.run.genesis, admits, admits, admits)
 
     def complaint(self) -> str:
         audit = self.audit()
@@ -113,7 +113,7 @@ def test_a_tls_log_is_a_chain_and_no_more() -> None:
     chain.step()
     chain.step()
     chain.roll_back(0, chain.run.version)
-    audit = Audit(chain.run.genesis, admits, admits)
+    audit = Audit(chain.run.genesis, admits, admits, None)
     assert [audit.complaint(r) for r in chain.records[:2]] == ["", ""]
     assert audit.awaited() == ""
     assert "is not version 0 of this log" in audit.complaint(chain.records[2])

@@ -59,7 +59,7 @@ def test_a_stream_past_2_to_the_40_bytes_can_be_had_at_once() -> None:
 def test_purposes_fields_and_seeds_give_other_streams() -> None:
     streams = [
         Stream(SEED, "data"),
-        Stream(SEED, "lanes"),
+        Stream(SEED, "side-values"),
         Stream(SEED, "tag"),
         Stream(SEED[::-1], "data"),
         Stream(SEED, "tag-pad", "a", "bc"),

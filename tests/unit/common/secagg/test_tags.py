@@ -94,7 +94,7 @@ def test_the_tag_of_side_values_is_the_big_integers_one_and_linear() -> None:
 
     tags = [tagger.tags(1, c) for c in contents]
 
-    a = Stream(KAPPA, "tag-lanes").integers(0, 3 + (layout.side_bytes - 24) // 4).tolist()
+    a = Stream(KAPPA, "tag-side-values").integers(0, 3 + (layout.side_bytes - 24) // 4).tolist()
     numbers = np.frombuffer(contents[0], "<u8", 3).tolist()
     numbers += np.frombuffer(contents[0], "<u4", offset=24).tolist()
     assert tags[0] == (sum((x | 1) * y for x, y in zip(a, numbers, strict=True)) % MODULUS,)
@@ -114,7 +114,7 @@ def test_side_values_that_fill_more_than_one_shard_have_coefficients_of_their_ow
     content[0] = 1
     assert tagger.tags(first, zeros) == (0,)
     assert tagger.tags(first + 1, content) == (
-        int(Stream(KAPPA, "tag-lanes").integers(number, 1)[0]) | 1,
+        int(Stream(KAPPA, "tag-side-values").integers(number, 1)[0]) | 1,
     )
 
 

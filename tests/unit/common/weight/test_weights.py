@@ -121,6 +121,9 @@ def test_by_default_a_cloud_four_times_as_fast_is_capped_and_nobody_is_refused()
         ("steps", 0),
         ("samples", 0),
         ("tokens", 2**60),
+        ("size", 1),
+        ("link_mbps", 100.0),
+        ("link_mbps", math.nan),
     ],
 )
 def test_impossible_numbers_are_refused_by_worker_and_field(field: str, value: Any) -> None:

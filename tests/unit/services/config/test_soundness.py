@@ -3,8 +3,10 @@ from typing import Any
 
 import pytest
 
+from common.constants import values
 from common.documents import Algorithm, Codec, Outer, Schedule, Stop
 from common.errors import ConfigError
+from common.progress import MAX_ROUNDS_AHEAD
 from services.config.presets import PRESETS
 from services.config.soundness import complaints, loud, refuse_unsound
 from tests.rig.rounds.small_run import TLS
@@ -125,6 +127,24 @@ def test_of_several_words_and_numbers_the_first_of_the_table_is_refused() -> Non
     stops = ("versions", "tokens", "hours", "loss")
     first = [*(f"algorithm.{n}" for n in (*words, *numbers)), *(f"stop.{n}" for n in stops)]
     assert [next(found).partition(":")[0] for _ in first] == first
+
+
+LATER = [path for path, row, _ in values(Algorithm(), STOP) if row.later]
+
+
+@pytest.mark.parametrize("path", LATER)
+def test_what_is_not_there_yet_may_be_its_default_alone(path: str) -> None:
+    group, _, name = path.removeprefix("algorithm.").rpartition(".")
+    holder = getattr(Algorithm(), group) if group else Algorithm()
+    usual = getattr(holder, name)
+    other = "dynamic" if isinstance(usual, str) else type(usual)(usual + 1)
+    changes = {group: replace(holder, **{name: other})} if group else {name: other}
+    sentence = f"{path}: {other!r} is not available in this version, {usual!r} alone is: leave it"
+    assert refused(**changes).startswith(sentence)
+
+
+def test_how_far_a_worker_runs_ahead_is_what_the_genesis_says() -> None:
+    assert Algorithm().rounds_ahead == MAX_ROUNDS_AHEAD
 
 
 def test_more_least_than_most_local_steps_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from common.documents import Counters, Evaluation, WorkerCounters
+from common.documents import Counters, WorkerCounters
 from common.rounds import AbortReason, LeaveReason, Phase, Rule
 from protos.v1.session_pb2 import Heartbeat
 from services.observe.metrics.coordinator import CoordinatorMetrics
@@ -18,6 +18,7 @@ from services.observe.process_health import Sample, process_health
 from services.observe.prometheus import Family, Registry, Reported, serve
 from services.wire.traffic import KINDS, TrafficCounts
 from tests.rig.certificates import DAY, NOW, authority, tls_files
+from tests.rig.rounds.masked_members import measured
 
 PHASES = tuple(p.value for p in Phase if not p.is_over)
 
@@ -36,9 +37,9 @@ REPORT = Heartbeat(
     float32_received={"aggregate": 20_000_000},
     resident_bytes=400_000_000,
     merges_total=7,
-    healed_leaves_total=0,
+    healed_segments_total=0,
 )
-EVALUATION = Evaluation(version=7, loss=2.25, accuracy=0.41, perplexity=9.49, tokens=4096)
+EVALUATION = measured(7, 2.25, accuracy=0.41, perplexity=9.49)
 COUNTERS = Counters(
     tokens=184_320,
     steps=120,

@@ -90,7 +90,7 @@ def test_a_version_that_goes_while_it_is_fetched_leaves_the_steps(
 ) -> None:
     replica, _ = at_first(coordinator, tmp_path)
     records = missed(coordinator, MANY)
-    coordinator.gone.add(coordinator.run.version.momentum[0])
+    coordinator.gone.add(coordinator.run.version.state["momentum"][0])
     assert replica.follow(records)
     assert at_head(replica, coordinator)
 
@@ -101,7 +101,7 @@ def test_if_the_head_goes_the_snapshot_that_is_kept_longer_is_next(
     replica, _ = at_first(coordinator, tmp_path)
     records = missed(coordinator, 2 * MANY)
     snapshot = records[MANY]
-    coordinator.gone.add(coordinator.run.version.momentum[0])
+    coordinator.gone.add(coordinator.run.version.state["momentum"][0])
     assert replica.follow(records, snapshot.seq)
     assert set(aggregates(records[MANY + 1 :])) <= set(coordinator.fetched)
     assert not set(aggregates(records[: MANY + 1])) & set(coordinator.fetched)
@@ -113,7 +113,7 @@ def test_where_early_steps_are_gone_too_a_kept_version_on_the_way_is_found(
 ) -> None:
     replica, _ = at_first(coordinator, tmp_path)
     records = missed(coordinator, MANY)
-    coordinator.gone.add(coordinator.run.version.momentum[0])
+    coordinator.gone.add(coordinator.run.version.state["momentum"][0])
     coordinator.gone |= {*aggregates(records[:3]), records[0].digest, records[1].digest}
     assert replica.follow(records)
     assert at_head(replica, coordinator)

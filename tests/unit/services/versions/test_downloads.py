@@ -18,10 +18,8 @@ SEGMENTS = [bytes([i]) * 4 * SEGMENT for i in range(1, 6)]
 GENESIS = replace(Run().genesis, schema=ModelSchema((TensorSpec("w", (5 * SEGMENT,)),)))
 VERSION = Version(
     theta=tuple(map(digest_of, SEGMENTS)),
-    momentum=(),
-    acc=(),
+    state={},
     scales=(),
-    phi=(),
     clip=0.0,
     commits=3,
 )

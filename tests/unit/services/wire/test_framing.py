@@ -37,7 +37,7 @@ def test_a_part_of_a_download_is_what_protobuf_would_write(total: int, payload: 
 @given(st.integers(0, 2**63), st.binary(min_size=1, max_size=3000))
 def test_a_compressed_part_is_what_protobuf_would_write(total: int, frame: bytes) -> None:
     ours = framing.download_response(total, frame, compressed=True)
-    theirs = bulk_pb2.DownloadResponse(total_bytes=total, packed=frame)
+    theirs = bulk_pb2.DownloadResponse(total_bytes=total, compressed=frame)
     assert bulk_pb2.DownloadResponse.FromString(ours) == theirs
     assert framing.split_download_response(ours) == (total, frame, True)
     assert framing.split_download_response(theirs.SerializeToString()) == (total, frame, True)

@@ -4,12 +4,13 @@ from typing import Any
 import pytest
 
 from common import canonical
-from common.documents import Counters, Evaluation, WorkerCounters
+from common.documents import Counters, WorkerCounters
 from common.errors import MalformedDocumentError
 from protos.v1 import operator_pb2
 from services.wire.operator_link import run_status
+from tests.rig.rounds.masked_members import measured
 
-EVALUATION = Evaluation(version=3, loss=2.5, accuracy=0.4, perplexity=12.2, tokens=4096)
+EVALUATION = measured(3, accuracy=0.4, perplexity=12.2)
 COUNTERS = Counters(tokens=99, workers={"aws": WorkerCounters(contributions=2)})
 
 

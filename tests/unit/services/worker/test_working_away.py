@@ -97,7 +97,7 @@ async def test_a_newcomer_whose_snapshot_goes_while_it_is_fetched_asks_again(
     coordinator = Coordinator()
     snapshot = coordinator.step()
     cloud = Cloud(coordinator, tmp_path)
-    coordinator.gone.add(coordinator.run.version.momentum[0])
+    coordinator.gone.add(coordinator.run.version.state["momentum"][0])
     await cloud.join()
     assert (cloud.num_redials, cloud.conduct.begun) == (1, False)
     coordinator.step()

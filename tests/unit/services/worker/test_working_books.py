@@ -387,9 +387,9 @@ class Books(RuleBasedStateMachine):
         assert read(version.theta).tobytes() == head.theta.tobytes()
         assert read(version.scales).tobytes() == head.scales(self.sum_rules)
         if self.sum_rules.mu:
-            assert read(version.momentum).tobytes() == head.momentum.tobytes()
-            assert read(version.acc).tobytes() == head.acc.tobytes()
-            assert read(version.phi).tobytes() == head.phi.tobytes()
+            assert read(version.state["momentum"]).tobytes() == head.momentum.tobytes()
+            assert read(version.state["acc"]).tobytes() == head.acc.tobytes()
+            assert read(version.state["share"]).tobytes() == head.phi.tobytes()
         live = np.empty(SCHEMA.length, np.float32)
         self.trainer.paced.trainer.vector.read(0, SCHEMA.length, live)
         assert live.tobytes() == self.kept.theta.tobytes()

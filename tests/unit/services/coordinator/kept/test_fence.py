@@ -41,7 +41,7 @@ def test_a_leader_deletes_and_its_trash_stays_empty(store: DataStore) -> None:
     assert store.retain({kept}, fence.delete) == len(b"gone")
     assert not store.has(gone)
     assert store.has(kept)
-    assert os.listdir(store.root / "bin-000000000003") == []
+    assert os.listdir(store.root / "trash-000000000003") == []
 
 
 def test_a_deposed_leader_deletes_nothing_more_and_hears_why(store: DataStore) -> None:
@@ -49,7 +49,7 @@ def test_a_deposed_leader_deletes_nothing_more_and_hears_why(store: DataStore) -
     former = leader(store, 3)
     leader(store, 8)
 
-    with pytest.raises(StaleLeaderError, match="bin-000000000003 was taken away: another"):
+    with pytest.raises(StaleLeaderError, match="trash-000000000003 was taken away: another"):
         former.delete(store.path(digest))
     assert store.read(digest, verify=True) == b"a newer leader's"
 
@@ -63,7 +63,7 @@ def test_of_two_that_take_over_at_once_only_the_newer_one_leads(
 ) -> None:
     digest = store.write(b"content")
     leader(store, 3)
-    store.path(digest).rename(store.root / "bin-000000000003" / digest)
+    store.path(digest).rename(store.root / "trash-000000000003" / digest)
     older, newer = Fence(store.root, 8), Fence(store.root, 9)
 
     def older_leads() -> None:
@@ -80,17 +80,17 @@ def test_of_two_that_take_over_at_once_only_the_newer_one_leads(
 def test_what_a_deposed_leader_was_about_to_delete_comes_back(store: DataStore) -> None:
     digest = store.write(b"wanted again")
     leader(store, 3)
-    store.path(digest).rename(store.root / "bin-000000000003" / digest)  # and there it is paused
+    store.path(digest).rename(store.root / "trash-000000000003" / digest)  # and there it is paused
 
     assert Fence(store.root, 8).take_over() == 1
     assert store.read(digest, verify=True) == b"wanted again"
-    assert [p.name for p in store.root.iterdir() if p.is_dir()] == ["bin-000000000008"]
+    assert [p.name for p in store.root.iterdir() if p.is_dir()] == ["trash-000000000008"]
 
 
 def test_a_file_that_was_written_again_meanwhile_stays(store: DataStore) -> None:
     digest = store.write(b"content")
     leader(store, 3)
-    store.path(digest).rename(store.root / "bin-000000000003" / digest)
+    store.path(digest).rename(store.root / "trash-000000000003" / digest)
     store.write(b"content")
 
     assert Fence(store.root, 8).take_over() == 1
@@ -102,7 +102,7 @@ def test_a_rename_that_had_found_the_trash_before_it_was_taken_away_is_undone(
 ) -> None:
     digest = store.write(b"late")
     leader(store, 3)
-    away = store.root / "bin-000000000008-0"
+    away = store.root / "trash-000000000008-0"
     before(monkeypatch, "rmdir", 1, lambda: store.path(digest).rename(away / digest))
 
     assert Fence(store.root, 8).take_over() == 1
@@ -115,7 +115,7 @@ def test_a_take_over_that_was_killed_half_way_is_finished_by_the_next(
 ) -> None:
     digest = store.write(b"content")
     leader(store, 3)
-    store.path(digest).rename(store.root / "bin-000000000003" / digest)
+    store.path(digest).rename(store.root / "trash-000000000003" / digest)
 
     def dies() -> None:
         raise KeyboardInterrupt
@@ -128,7 +128,7 @@ def test_a_take_over_that_was_killed_half_way_is_finished_by_the_next(
 
     assert Fence(store.root, 9).take_over() == 1
     assert store.has(digest)
-    assert [p.name for p in store.root.iterdir() if p.is_dir()] == ["bin-000000000009"]
+    assert [p.name for p in store.root.iterdir() if p.is_dir()] == ["trash-000000000009"]
 
 
 @pytest.mark.parametrize("epoch", [5, 8])
@@ -137,19 +137,19 @@ def test_a_log_that_was_restored_from_a_copy_is_refused_with_what_to_do(
 ) -> None:
     digest = store.write(b"wanted by the older log")
     leader(store, 8)
-    trash = store.root / "bin-000000000008"
+    trash = store.root / "trash-000000000008"
     store.path(digest).rename(trash / digest)
 
     with pytest.raises(StaleLeaderError) as caught:
         Fence(store.root, epoch).take_over()
     said = str(caught.value)
-    assert f"bin-000000000008 in {store.root}: another coordinator leads this run" in said
+    assert f"trash-000000000008 in {store.root}: another coordinator leads this run" in said
     assert "the log was restored from an older copy" in said
     assert "move what is in the folders named here up into it, and remove them" in said
 
     for path in trash.iterdir():
         path.rename(store.root / path.name)
-    for path in store.root.glob("bin-*"):
+    for path in store.root.glob("trash-*"):
         path.rmdir()  # that of record 5 too: it was made before the newer one was seen
     assert Fence(store.root, epoch).take_over() == 0
     assert store.read(digest, verify=True) == b"wanted by the older log"
@@ -158,7 +158,7 @@ def test_a_log_that_was_restored_from_a_copy_is_refused_with_what_to_do(
 def test_a_disk_that_fails_is_not_taken_for_a_newer_leader(store: DataStore) -> None:
     digest = store.write(b"content")
     fence = leader(store, 3)
-    trash = store.root / "bin-000000000003"
+    trash = store.root / "trash-000000000003"
     trash.rmdir()
     trash.write_bytes(b"not a folder")
 

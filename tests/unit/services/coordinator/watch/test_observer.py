@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.documents import Abort, Counters, Evaluation, Record, WorkerCounters
+from common.documents import Abort, Counters, Record, WorkerCounters
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.rounds import LeaveReason
 from common.terms import round_layout
@@ -16,6 +16,7 @@ from services.coordinator.watch.observer import Observer
 from services.coordinator.watch.reports import Reports
 from services.observe.metrics.coordinator import CoordinatorMetrics
 from services.trust.identity import Identity, Role
+from tests.rig.rounds.masked_members import measured
 from tests.rig.rounds.small_run import SMALL, Run, random_vector
 
 WORKERS = {w: WorkerCounters(contributions=2) for w in ("aws", "azure", "gcp", "onprem")}
@@ -80,7 +81,7 @@ def test_a_rounds_phases_and_its_whole_are_timed(watched: Watched) -> None:
 def test_counts_of_the_log_go_on_after_a_restart_and_durations_are_not_made_up(
     watched: Watched,
 ) -> None:
-    evaluation = Evaluation(version=7, loss=2.25, accuracy=0.41, perplexity=9.49, tokens=4096)
+    evaluation = measured(7, 2.25, accuracy=0.41, perplexity=9.49)
     for record in (
         *(commit_record(), abort_record(), abort_record()),
         replace(RECORD, evaluation=evaluation),

@@ -116,7 +116,7 @@ HUGE = 2**64 - 1
         ("link_bps", MOST + 1),
         ("resident_bytes", HUGE),
         ("merges_total", HUGE),
-        ("healed_leaves_total", HUGE),
+        ("healed_segments_total", HUGE),
         ("bytes_sent", {"update": HUGE}),
         ("bytes_received", {"a": MOST, "b": 1}),
         ("float32_sent", {"update": MOST + 1}),
