@@ -32,7 +32,7 @@ from simulator.explorer.facts import (
     Stood,
     Uploaded,
 )
-from simulator.explorer.seat import interned
+from simulator.explorer.storing import interned
 from simulator.explorer.world import GENESIS, INVENTED, MODELS
 
 _A = GENESIS.algorithm

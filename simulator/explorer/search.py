@@ -15,9 +15,11 @@ from common import canonical
 from common.ids import Digest, WorkerId
 from common.rounds import Rule
 from simulator.explorer.facts import Fact
+from simulator.explorer.given import Given, Move
 from simulator.explorer.knowledge import Knowledge, Sum
-from simulator.explorer.moves import Given, Move, first_record, moves
-from simulator.explorer.seat import Seat, public_of, shape_of, state_of, stored, taken_up
+from simulator.explorer.moves import first_record, moves
+from simulator.explorer.seat import Seat
+from simulator.explorer.storing import public_of, shape_of, state_of, stored, taken_up
 from simulator.explorer.world import WORKERS
 from worker.rounds.ports import Recorded, Welcomed
 

@@ -1,0 +1,76 @@
+"""One move, and what a coordinator has been given by all workers: moves are made of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.documents import (
+    Attestation,
+    Offer,
+)
+from common.ids import Digest, WorkerId
+from simulator.explorer.facts import Abandoned, Answered, Listed, Offered, Said
+from simulator.explorer.seat import Seat
+from simulator.explorer.storing import interned
+from worker.rounds.ports import (
+    Event,
+)
+
+
+@dataclass(frozen=True)
+class Move:
+    """One thing that is done to one worker.
+
+    Args:
+        name: for people, and to tell moves apart.
+        events: what it hears, in this order.
+        served: whether files are given to it meanwhile.
+        silence_s: how long nothing happened before.
+        trains: it trains on instead.
+        lie: of which kind; "" = a true coordinator could do it.
+    """
+
+    name: str
+    events: tuple[Event, ...] = ()
+    served: bool = True
+    silence_s: float = 0.0
+    trains: bool = False
+    lie: str = ""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the coordinator has from all workers, by worker.
+
+    Args:
+        offers: in the order in which they came.
+    """
+
+    offers: Mapping[WorkerId, tuple[Offer, ...]]
+    answers: Mapping[Digest, Mapping[WorkerId, Answered]]
+    lists: Mapping[Digest, tuple[tuple[WorkerId, Listed], ...]]
+    abandons: Mapping[Digest, Mapping[WorkerId, Abandoned]]
+    words: tuple[Attestation, ...]
+
+    @classmethod
+    def of(cls, seats: Mapping[WorkerId, Seat]) -> "Given":
+        """Gather it."""
+        offers: dict[WorkerId, tuple[Offer, ...]] = {}
+        answers: dict[Digest, dict[WorkerId, Answered]] = {}
+        lists: dict[Digest, tuple[tuple[WorkerId, Listed], ...]] = {}
+        abandons: dict[Digest, dict[WorkerId, Abandoned]] = {}
+        words: list[Attestation] = []
+        for name, seat in seats.items():
+            for fact in seat.facts.values():
+                match fact:
+                    case Offered(offer=offer):
+                        offers[name] = (*offers.get(name, ()), offer)
+                    case Answered():
+                        answers.setdefault(interned(fact.plan), {})[name] = fact
+                    case Listed():
+                        digest = interned(fact.plan)
+                        lists[digest] = (*lists.get(digest, ()), (name, fact))
+                    case Abandoned():
+                        abandons.setdefault(interned(fact.plan), {})[name] = fact
+                    case Said(word=word):
+                        words.append(word)
+        return cls(offers, answers, lists, abandons, tuple(words))
