@@ -197,7 +197,9 @@ class Script:
         number = o.get("session", str(self.sessions.get(name, 0) + (verb == "join")))
         session = SessionId(f"{name}-{number}")
         round_id = RoundId(f"{int(o.get('round', self.round_ids.drawn)):032x}")
-        version, at = int(o.get("version", self.log[-1].version)), self.log[-1].digest
+        version = int(o.get("version", self.log[-1].version))
+        made = {0: self.genesis.version0, **{r.version: r.digest for r in self.log}}
+        at = made.get(version, self.log[-1].digest)
         genesis, loss = canonical.digest(self.genesis), float(o.get("loss", "2.5"))
         events: dict[str, Callable[[], Event]] = {
             "join": lambda: Joined(
