@@ -58,9 +58,14 @@ class Sum:
 
 
 class Knowledge:
-    """All facts of a state, by what they are about."""
+    """All facts of a state, by what they are about.
 
-    def __init__(self, facts: Mapping[WorkerId, Mapping[str, Fact]]) -> None:
+    Args:
+        most_share: how much of a sum every worker's own file lets one member be.
+    """
+
+    def __init__(self, facts: Mapping[WorkerId, Mapping[str, Fact]], most_share: float) -> None:
+        self._most_share = most_share
         self.uploads: list[tuple[WorkerId, Uploaded]] = []
         self.answers: dict[Digest, dict[WorkerId, Answered]] = defaultdict(dict)
         self.own: dict[tuple[Digest, WorkerId], set[WorkerId]] = defaultdict(set)
@@ -75,6 +80,7 @@ class Knowledge:
         self.stands: dict[tuple[int, Digest], str] = {}
         self.failed: list[str] = []
         self.plans: dict[Digest, Plan] = {}
+        self.used: dict[tuple[WorkerId, str], set[Digest]] = defaultdict(set)
         for worker, told in facts.items():
             for fact in told.values():
                 self._take(worker, fact)
@@ -87,6 +93,8 @@ class Knowledge:
                 digest = interned(plan)
                 self.answers[digest][worker] = fact
                 self.plans[digest] = plan
+                (nonce,) = (o.nonce for o in plan.offers if o.worker == worker)
+                self.used[worker, nonce].add(digest)
             case Uploaded():
                 self.uploads.append((worker, fact))
             case Listed(plan=plan, survivors=survivors):
@@ -173,7 +181,7 @@ class Knowledge:
             v = influence(s.told, _A, s.plan.threshold)
             total = sum(v[w] for w in s.group)
             for w in sorted(s.group):
-                if v[w] > (_A.max_share + _SLACK) * total:
+                if v[w] > (self._most_share + _SLACK) * total:
                     yield f"(v) {w} is {v[w] / total:.2f} of what can be computed of {names}"
             bases = {self.answers[interned(s.plan)][w].base for w in s.group}
             if len(bases) > 1:
@@ -184,11 +192,16 @@ class Knowledge:
                 yield f"(v) {both} is in two sums that can be computed"
 
     def _of_uploads(self) -> Iterator[str]:
+        for (worker, _), plans in self.used.items():
+            if len(plans) > 1:
+                yield f"(v) {worker} answers two plans with the keys of one offer"
         for worker, upload in self.uploads:
             answers = self.answers[interned(upload.plan)]
             for other, numbers in upload.told.items():
                 if other in answers and answers[other].answer.numbers != numbers:
                     yield f"(v) {worker} weighs its work by numbers that {other} did not send"
+            if answers[worker].base != (upload.plan.version, upload.plan.digest):
+                yield f"(v) {worker} uploads work to a round on another version than its own"
             if answers[worker].answer.numbers.age_256 > 256 * _A.max_staleness:
                 yield f"(v) {worker} uploads work that is too old"
         for (worker, one), (other, two) in combinations(self.uploads, 2):

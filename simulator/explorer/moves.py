@@ -64,6 +64,9 @@ def moves(seat: Seat, given: Given, sums: Sequence[Sum]) -> Iterator[Move]:
         yield Move("words", tuple(map(Attested, heard)))
     if not seat.frozen and seat.pending and seat.steps == STEPS:
         yield Move("trains on", trains=True, lie="unequal pace")
+    offer, at = seat.conduct.part.round.offer, seat.conduct.position
+    if offer is not None and offer.version != at.version:
+        yield Move("void offer", (Paced(STEPS, False, offer.nonce),))
     if seat.frozen:
         yield Move("silence", (Ticked(),), silence_s=_SILENCE_S, lie="silence")
     least = GENESIS.algorithm.min_local_steps

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import combinations
 
 from common.documents import (
     Answer,
@@ -70,14 +71,15 @@ def _members(
 
 
 def _other_numbers(answer: Answer) -> Answer:
-    changed: Numbers = replace(answer.numbers, lr_sum=10 * answer.numbers.lr_sum)
+    changed: Numbers = replace(answer.numbers, tokens=10 * answer.numbers.tokens)
     return replace(answer, numbers=changed)
 
 
 def _survivors(plan: Plan, me: WorkerId, u2: tuple[WorkerId, ...]) -> Iterator[Move]:
-    lists = [u2, *(tuple(w for w in u2 if w != lost) for lost in u2 if lost != me)]
-    if len(u2) > 1:
-        lists.append(tuple(sorted({me, next(w for w in u2 if w != me)})))
+    others = [w for w in u2 if w != me]
+    sizes = range(len(others), plan.threshold - 2, -1)
+    lists = [tuple(sorted((me, *some))) for n in sizes for some in combinations(others, n)]
+    lists.append(tuple(sorted((me, *others[:1]))))
     for survivors in dict.fromkeys(lists):
         name = f"survivors: {','.join(survivors)}"
         lie = "" if len(survivors) >= plan.threshold else "too few survivors"

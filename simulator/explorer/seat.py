@@ -11,7 +11,7 @@ from typing import Final
 
 from common.checks import check_plan
 from common.documents import Attestation, Offer, Plan, Record
-from common.errors import BadCommitError, CrosscloudError
+from common.errors import BadCommitError, DivergedError
 from common.ids import WorkerId
 from common.progress import MAX_ROUNDS_AHEAD
 from common.rounds import Rule
@@ -36,6 +36,7 @@ from simulator.explorer.world import (
     Drawn,
     admits,
     certificate,
+    most_share,
     numbers,
     operators,
     sign,
@@ -156,8 +157,8 @@ class Seat:
             self._train()
         except DiedError:
             self._begin_again()
-        except CrosscloudError as e:
-            self.ended = f"{type(e).__name__}: {e}"
+        except DivergedError as e:  # its own alarm: an operator looks at it
+            self.ended = str(e)
         except Exception as e:
             self.ended = repr(e)
             self._tell(Failed(f"{type(e).__name__} at {type(event).__name__}: {e}"))
@@ -327,7 +328,11 @@ class Seat:
 
 def _conduct(name: WorkerId, life: int, unsafe: frozenset[Rule]) -> Conduct:
     algorithm, drawn = GENESIS.algorithm, Drawn(f"{name}/{life}")
-    trust = Trust(min_cohort=algorithm.min_cohort, max_staleness=algorithm.max_staleness)
+    trust = Trust(
+        min_cohort=algorithm.min_cohort,
+        max_share=most_share(is_lenient=Rule.TERMS in unsafe),
+        max_staleness=algorithm.max_staleness,
+    )
     signer = functools.partial(sign, str(name))
     member = MaskedMember(name, algorithm, trust, admits, signer, drawn, unsafe)
     own = functools.partial(certificate, str(name))
