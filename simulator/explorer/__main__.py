@@ -1,11 +1,12 @@
 """`python -m simulator.explorer`: the table of `campaign.py`, and each attack's shortest trace."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from common.rounds import Rule
-from simulator.explorer.campaign import UNREACHED, Row, attack_on, honest, trace
+from simulator.explorer.campaign import UNREACHED, Row, all_on, attack_on, trace
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
     args = parser.parse_args()
     wrong = 0
     if args.rule is None:
-        for row in honest(60 * args.minutes):
+        for row in all_on(60 * args.minutes, os.cpu_count() or 1):
             _say(row)
             wrong += bool(row.found.broken)
     for rule in Rule:

@@ -5,7 +5,9 @@ that it stops is: its shortest trace is what the rule is for. A rule that anothe
 switched off with that one.
 """
 
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +15,9 @@ from typing_extensions import override
 
 from common.rounds import Rule
 from simulator.explorer.search import Found, Search
+
+SAFE: Final[frozenset[Rule]] = frozenset()
+"""All rules are on."""
 
 DOUBLED: Final = {Rule.COHORT: Rule.TERMS, Rule.HEAD: Rule.TERMS, Rule.SHARE: Rule.TERMS}
 """Rule 1 refuses it, too: no commit may have such a plan; no run may let a member be more."""
@@ -122,13 +127,22 @@ def searched(aim: Aim, rules: frozenset[Rule]) -> Search:
     return Search(aim.num_workers, rules, deaths=0, lies=len(kinds), kinds=kinds)
 
 
-def honest(seconds: float) -> Iterator[Row]:
-    """Search with all rules on: each width gets its part of the time."""
-    widths = ((3, 0, 1), (3, 1, 0), (3, 2, 1), (4, 1, 0))
-    for num_workers, lies, deaths in widths:
-        search = Search(num_workers, deaths=deaths, lies=lies)
-        found = search.run(50, seconds / len(widths))
-        yield Row(frozenset(), num_workers, lies, deaths, found)
+WIDTHS: Final = ((3, 0, 1), (3, 1, 0), (3, 2, 1), (4, 1, 0))
+"""Workers, kinds of lies and deaths, of the searches with all rules on."""
+
+
+def all_on(seconds: float, processes: int) -> Iterator[Row]:
+    """Search with all rules on, in several processes, for so long altogether."""
+    each_s = seconds * processes / len(WIDTHS)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
+        yield from pool.map(_all_on, WIDTHS, [each_s] * len(WIDTHS))
+
+
+def _all_on(width: tuple[int, int, int], seconds: float) -> Row:
+    num_workers, lies, deaths = width
+    found = Search(num_workers, deaths=deaths, lies=lies).run(50, seconds)
+    return Row(SAFE, num_workers, lies, deaths, found)
 
 
 def trace(rule: Rule, row: Row) -> str:

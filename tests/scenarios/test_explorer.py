@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from common.rounds import Rule
-from simulator.explorer.campaign import AIMS, DOUBLED, UNREACHED, off, searched
+from simulator.explorer.campaign import AIMS, DOUBLED, SAFE, UNREACHED, off, searched
 from simulator.explorer.search import Search
 
 FOLDER = Path(__file__).parent / "explorer"
-SAFE: frozenset[Rule] = frozenset()
 
 
 def told(rule: Rule) -> tuple[list[str], str]:
