@@ -42,6 +42,18 @@ class Aim:
     led: tuple[str, ...] = ()
 
 
+_ROUND: Final = tuple(
+    f"all <- {move}"
+    for move in (
+        "plan: a,b,c",
+        "members: a,b,c",
+        "survivors: a,b,c",
+        "commit of a,b,c",
+        "words",
+    )
+)
+"""A round as a true coordinator plays it."""
+
 AIMS: Final = {
     Rule.TERMS: Aim(kinds=("plan of tier tls",)),
     Rule.OFFER: Aim(kinds=("plan with a used offer",)),
@@ -67,16 +79,7 @@ AIMS: Final = {
     ),
     Rule.REVEAL: Aim(),
     Rule.RECORD: Aim(kinds=("forged record",)),
-    Rule.OWN_UPDATE: Aim(
-        4,
-        led=(
-            "all <- plan: a,b,c",
-            "all <- members: a,b,c",
-            "all <- survivors: a,b,c",
-            "all <- commit of a,b,c",
-            "all <- words",
-        ),
-    ),
+    Rule.OWN_UPDATE: Aim(4, led=2 * _ROUND),
 }
 _DEPTH: Final = 8
 

@@ -26,6 +26,7 @@ class Move:
         served: whether files are given to it meanwhile.
         silence_s: how long nothing happened before.
         trains: it trains on instead.
+        slowly: what it encodes meanwhile is not done by then.
         lie: of which kind; "" = a true coordinator could do it.
     """
 
@@ -34,6 +35,7 @@ class Move:
     served: bool = True
     silence_s: float = 0.0
     trains: bool = False
+    slowly: bool = False
     lie: str = ""
 
 

@@ -37,7 +37,9 @@ from simulator.explorer.world import (
 from worker.rounds.ports import (
     Attested,
     Disconnected,
+    Encoded,
     Paced,
+    Stopped,
     Ticked,
     Welcomed,
 )
@@ -73,6 +75,12 @@ def moves(seat: Seat, given: Given, sums: Sequence[Sum]) -> Iterator[Move]:
     yield Move("pause", (Paced(least, True, ""),), lie="unequal pace")
     broken = _welcome(seat)
     yield Move("break, welcome", (Disconnected(), *broken.events), lie="broken stream")
+    more = Welcomed(first_record(), seat.conduct.position.next_seq + 1)
+    yield Move("break, welcome to more", (Disconnected(), more), lie="records kept back")
+    if seat.encoding is not None:
+        yield Move("encoded", (Encoded(seat.encoding.plan.round),))
+    if not seat.conduct.part.finishing:
+        yield Move("told to end", (Stopped(),), lie="told to end")
 
 
 def _welcome(seat: Seat) -> Move:

@@ -75,9 +75,16 @@ def plans(seat: Seat, given: Given) -> Iterator[Move]:
         yield _plan("plan with a member whose keys are none", (*full, _keyless(own)))
     if others and len(alike) < len(others) and len(others) >= 2:
         yield _plan("plan across versions", (own, *others))
+    former = [
+        next(o for o in offers if (o.version, o.digest) == (own.version, own.digest))
+        for w, offers in given.offers.items()
+        if w != me and any((o.version, o.digest) == (own.version, own.digest) for o in offers)
+    ]
+    if len(former) >= 2 and former != alike:
+        yield _plan("plan with others' former offers", (own, *former))
     used = given.offers[me][:-1]
-    for former in used[-1:]:
-        yield _plan("plan with a used offer", (former, *others))
+    for spent in used[-1:]:
+        yield _plan("plan with a used offer", (spent, *others))
     if len(others) >= 2 and (stage := seat.conduct.part.round.stage) is not None:
         yield _plan("another plan under its id", full, round=stage.plan.round, hours=1.0)
         yield _plan("plan with its offer again", stage.plan.offers, hours=2.0)

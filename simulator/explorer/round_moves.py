@@ -54,18 +54,21 @@ def _members(
         return Move(f"{name}: {who}", (event,), lie="" if name == "members" else "members")
 
     others = sorted(answers.keys() - {me})
-    yield told("members", answers, sealed)
+    full = told("members", answers, sealed)
+    yield full
+    slow = f"{full.name}, encoded later"
+    yield Move(slow, full.events, lie="slow encoding", slowly=True)
     for lost in others:
         fewer = {w: a for w, a in answers.items() if w != lost}
         name = "members" if len(fewer) >= plan.threshold else "too few members"
         yield told(name, fewer, sealed)
-    full = len(answers) >= plan.threshold
-    for other in others[:1] if full else ():
+    enough = len(answers) >= plan.threshold
+    for other in others[:1] if enough else ():
         changed = _other_numbers(answers[other])
         yield told(f"members, numbers of {other} changed", {**answers, other: changed}, sealed)
         held = {w: s for w, s in sealed.items() if w != other}
         yield told(f"members, share of {other} withheld", answers, held)
-    if full:
+    if enough:
         own = _other_numbers(answers[me])
         yield told("members, its own numbers changed", {**answers, me: own}, sealed)
 

@@ -21,7 +21,7 @@ from simulator.explorer.moves import first_record, moves
 from simulator.explorer.seat import Seat
 from simulator.explorer.storing import public_of, shape_of, state_of, stored, taken_up
 from simulator.explorer.world import WORKERS, most_share
-from worker.rounds.ports import Recorded, Welcomed
+from worker.rounds.ports import Welcomed
 
 State = tuple[int, ...]
 """A number for each worker's state; then how many have died, and which kinds of lies were told."""
@@ -111,7 +111,6 @@ class Search:
         numbers = []
         for name in self.names:
             seat = Seat.of(name, self.unsafe)
-            seat.log = [first_record()]
             seat.hear(Welcomed(first_record(), 1))
             numbers.append(self._keep(seat))
         return (*numbers, 0, 0)
@@ -246,19 +245,13 @@ class Search:
 
     def _after(self, number: int, move: Move, dies_at: int | None) -> int:
         seat = taken_up(self._kept[number].content)
+        seat.now_s += move.silence_s
+        seat.die_at(dies_at)
         if move.trains:
             seat.train()
-            return self._keep(seat)
-        seat.now_s += move.silence_s
-        for event in move.events:
-            if isinstance(event, Welcomed):
-                seat.log = seat.log[: seat.conduct.position.next_seq] or [first_record()]
-            if isinstance(event, Recorded):
-                seat.log = [*seat.log, event.record]
-            lives = seat.num_lives
-            seat.hear(event, served=move.served, dies_at=dies_at)
-            if seat.num_lives > lives:
-                break
+        else:
+            seat.hear(*move.events, served=move.served, slowly=move.slowly)
+        seat.die_at(None)
         return self._keep(seat)
 
     def _keep(self, seat: Seat) -> int:

@@ -64,6 +64,7 @@ from worker.rounds.ports import (
     Message,
     MoveTo,
     Push,
+    Recorded,
     Refuse,
     Resumed,
     RetryHead,
@@ -77,6 +78,7 @@ from worker.rounds.ports import (
     SubmitSignature,
     Survived,
     Trained,
+    Welcomed,
     WriteStage,
 )
 from worker.rounds.position import Position, genesis_position
@@ -98,6 +100,11 @@ class Disk:
     save: SaveState | None = None
     stage: Stage | None = None
     pieces: frozenset[int] = frozenset()  # of the stage
+    pending: tuple[frozenset[int], int, int] = (
+        frozenset(),
+        0,
+        0,
+    )  # of the save: pieces, steps, born
 
 
 @dataclass
@@ -142,19 +149,24 @@ class Seat:
 
     # What happens ---------------------------------------------------------------------------------
 
-    def hear(self, event: Event, *, served: bool = True, dies_at: int | None = None) -> None:
-        """Let an event happen, and what follows of itself; or die before an effect.
+    def hear(self, *events: Event, served: bool = True, slowly: bool = False) -> None:
+        """Let events happen, and what follows of itself; or die before an effect, after `die_at`.
 
         Args:
             served: whether files that are asked for meanwhile are there.
-            dies_at: before so many effects are carried out; None = it lives.
+            slowly: encoding is not done by then: `Encoded` has to come by itself.
         """
-        self._left, self._served = dies_at, served
+        self._served = served
         try:
-            self._handle(event)
-            if self.encoding is not None:
-                self._handle(Encoded(self.encoding.plan.round))
-            self._train()
+            for event in events:
+                if isinstance(event, Recorded):
+                    self.log = [*self.log, event.record]
+                if isinstance(event, Welcomed):
+                    self.log = self.log[: self.conduct.position.next_seq] or [event.start]
+                self._handle(event)
+                if self.encoding is not None and not slowly:
+                    self._handle(Encoded(self.encoding.plan.round))
+                self._train()
         except DiedError:
             self._begin_again()
         except DivergedError as e:  # its own alarm: an operator looks at it
@@ -163,15 +175,19 @@ class Seat:
             self.ended = repr(e)
             self._tell(Failed(f"{type(e).__name__} at {type(event).__name__}: {e}"))
 
+    def die_at(self, effect: int | None) -> None:
+        """Die before the next so many effects are carried out; None = live."""
+        self._left = effect
+
     def train(self) -> None:
         """Train as far as the trainer goes by itself, while the coordinator waits."""
         self.steps = MOST_STEPS
-        self.hear(Trained(numbers(self.steps, self._age), 1.0, 0))
+        self.hear()
 
     def _train(self) -> None:
-        """Have a piece of work, while no round holds one; offer it."""
+        """Have a piece of work, beside what a round holds; offer it."""
         conduct = self.conduct
-        if not conduct.begun or self.frozen:
+        if not conduct.begun:
             return
         if not self.pending:
             self.num_pieces += 1
@@ -203,8 +219,11 @@ class Seat:
         self.conduct = _conduct(self.name, self.num_lives, self.unsafe)
         self.pending, self.frozen = frozenset(), frozenset()
         save, stage = self.disk.save, self.disk.stage
+        if save is not None and stage is not None:  # with the work as it was at close
+            self.frozen = self.disk.pieces
+        elif save is not None:
+            self.pending, self.steps, self.born = self.disk.pending
         if save is not None:
-            self.frozen = self.disk.pieces if stage is not None else frozenset()
             self.log = self.log[: save.position.next_seq]
             known, words = save.known, save.words
             self._handle(Resumed(save.position, known, words, save.missed, stage))
@@ -240,7 +259,7 @@ class Seat:
             case Settle(round=round_id, fate=fate):
                 self._tell(Settled(round_id, fate.value))
                 if fate is Fate.FREE:
-                    self.pending = self.frozen
+                    self.pending |= self.frozen
                 self.frozen = frozenset()
             case Check():
                 return self._checked(effect)
@@ -260,6 +279,7 @@ class Seat:
                     self.pending = frozenset()
             case SaveState():
                 disk.save, disk.stage, disk.pieces = effect, None, frozenset()
+                disk.pending = self.pending, self.steps, self.born
             case ForgetState():
                 self.disk = Disk()
         return None
@@ -269,13 +289,9 @@ class Seat:
             case Offer():
                 self._tell(Offered(message))
             case SubmitAnswer():
-                stage = self.conduct.part.round.stage
-                assert stage is not None
-                base = stage.plan.version, stage.plan.digest
-                stands = self.conduct.position
-                base = stands.version, stands.digest
-                told = Answered(stage.plan, message.answer, message.sealed, base, self.frozen)
-                self._tell(told)
+                at = self.conduct.position
+                base = at.version, at.digest
+                self._tell(Answered(self._plan, message.answer, message.sealed, base, self.frozen))
             case SubmitSignature():
                 assert isinstance(event, Survived)
                 self._tell(Listed(self._plan, event.survivors, message.signature))

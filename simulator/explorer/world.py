@@ -59,7 +59,7 @@ def _named(*parts: object) -> Digest:
 def _first() -> tuple[Genesis, Version]:
     version = Version((_named("theta"),), {}, (_named("scales"),), 0.0, 0)
     algorithm = Algorithm(
-        tier="masked", min_cohort=3, clipping=False, max_staleness=0.5, local_steps=STEPS
+        tier="masked", min_cohort=3, clipping=False, max_staleness=1.0, local_steps=STEPS
     )
     schema = ModelSchema((TensorSpec("w", (1000,)),))
     digest = canonical.digest(version)
