@@ -19,7 +19,7 @@ from services.observe.metrics.worker import WorkerMetrics
 from services.worker.convert import request_of
 from services.worker.local_work import LocalWork
 from services.worker.messages import Progress
-from services.worker.upload import Push as PushShards
+from services.worker.upload import PushShards
 from worker.rounds.conduct import Conduct
 from worker.rounds.ports import (
     BeginTraining,

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from common.rounds import Rule
-from simulator.explorer.campaign import UNREACHED, Row, all_on, attack_on, trace
+from simulator.explorer.campaign import UNREACHED, SearchRow, all_on, attack_on, trace
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
     return min(wrong, 1)
 
 
-def _say(row: Row | str) -> None:
+def _say(row: SearchRow | str) -> None:
     steps = () if isinstance(row, str) else row.found.trace
     lines = (str(row), *(f"            {step}" for step in steps))
     sys.stdout.write("".join(f"{line}\n" for line in lines))

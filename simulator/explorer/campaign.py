@@ -85,7 +85,7 @@ _DEPTH: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SearchRow:
     """One line of the table.
 
     Args:
@@ -116,12 +116,12 @@ def off(rule: Rule) -> frozenset[Rule]:
     return frozenset({rule, DOUBLED.get(rule, rule)})
 
 
-def attack_on(rule: Rule, seconds: float) -> Row:
+def attack_on(rule: Rule, seconds: float) -> SearchRow:
     """Search for the shortest attack that a rule stops, where it is to be expected."""
     aim, rules = AIMS[rule], off(rule)
     search = searched(aim, rules)
     found = search.run(_DEPTH, seconds, aim.led)
-    return Row(rules, aim.num_workers, len(aim.kinds), 0, found)
+    return SearchRow(rules, aim.num_workers, len(aim.kinds), 0, found)
 
 
 def searched(aim: Aim, rules: frozenset[Rule]) -> Search:
@@ -134,7 +134,7 @@ WIDTHS: Final = ((3, 0, 1), (3, 1, 0), (3, 2, 1), (4, 1, 0))
 """Workers, kinds of lies and deaths, of the searches with all rules on."""
 
 
-def all_on(seconds: float, processes: int) -> Iterator[Row]:
+def all_on(seconds: float, processes: int) -> Iterator[SearchRow]:
     """Search with all rules on, in several processes, for so long altogether."""
     each_s = seconds * processes / len(WIDTHS)
     spawn = multiprocessing.get_context("spawn")
@@ -142,13 +142,13 @@ def all_on(seconds: float, processes: int) -> Iterator[Row]:
         yield from pool.map(_all_on, WIDTHS, [each_s] * len(WIDTHS))
 
 
-def _all_on(width: tuple[int, int, int], seconds: float) -> Row:
+def _all_on(width: tuple[int, int, int], seconds: float) -> SearchRow:
     num_workers, lies, deaths = width
     found = Search(num_workers, deaths=deaths, lies=lies).run(50, seconds)
-    return Row(SAFE, num_workers, lies, deaths, found)
+    return SearchRow(SAFE, num_workers, lies, deaths, found)
 
 
-def trace(rule: Rule, row: Row) -> str:
+def trace(rule: Rule, row: SearchRow) -> str:
     """Return a row's attack as tests/scenarios/explorer keeps it: a reason, steps, what breaks."""
     head = f"# Rule {rule.value} refuses {rule.sentence}. Without it:"
     steps = "\n".join((*AIMS[rule].led, *map(str, row.found.trace)))

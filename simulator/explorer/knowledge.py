@@ -21,16 +21,16 @@ from common.ids import Digest, WorkerId
 from common.thresholds import abandons_needed, words_needed
 from common.weight.weights import influence
 from simulator.explorer.facts import (
-    Abandoned,
-    Answered,
+    AbandonFact,
+    AnswerFact,
     Fact,
-    Failed,
-    Listed,
-    Offered,
-    Revealed,
-    Said,
-    Stood,
-    Uploaded,
+    FailureFact,
+    ListFact,
+    OfferFact,
+    RevealFact,
+    StandFact,
+    UploadFact,
+    WordFact,
 )
 from simulator.explorer.storing import interned
 from simulator.explorer.world import GENESIS, INVENTED, MODELS
@@ -66,8 +66,8 @@ class Knowledge:
 
     def __init__(self, facts: Mapping[WorkerId, Mapping[str, Fact]], most_share: float) -> None:
         self._most_share = most_share
-        self.uploads: list[tuple[WorkerId, Uploaded]] = []
-        self.answers: dict[Digest, dict[WorkerId, Answered]] = defaultdict(dict)
+        self.uploads: list[tuple[WorkerId, UploadFact]] = []
+        self.answers: dict[Digest, dict[WorkerId, AnswerFact]] = defaultdict(dict)
         self.own: dict[tuple[Digest, WorkerId], set[WorkerId]] = defaultdict(set)
         self.mask: dict[tuple[Digest, WorkerId], set[WorkerId]] = defaultdict(set)
         self.lists: dict[Digest, dict[tuple[WorkerId, ...], set[WorkerId]]] = defaultdict(dict)
@@ -87,47 +87,47 @@ class Knowledge:
 
     def _take(self, worker: WorkerId, fact: Fact) -> None:
         match fact:
-            case Offered(offer=o):
+            case OfferFact(offer=o):
                 self.stands.setdefault((o.version, o.digest), f"{worker} offers on")
-            case Answered(plan=plan):
+            case AnswerFact(plan=plan):
                 digest = interned(plan)
                 self.answers[digest][worker] = fact
                 self.plans[digest] = plan
                 (nonce,) = (o.nonce for o in plan.offers if o.worker == worker)
                 self.used[worker, nonce].add(digest)
-            case Uploaded():
+            case UploadFact():
                 self.uploads.append((worker, fact))
-            case Listed(plan=plan, survivors=survivors):
+            case ListFact(plan=plan, survivors=survivors):
                 digest = interned(plan)
                 self.lists[digest].setdefault(survivors, set()).add(worker)
                 self.answered_lists[digest, worker].add(survivors)
-            case Revealed(plan=plan, own=own, mask=mask):
+            case RevealFact(plan=plan, own=own, mask=mask):
                 digest = interned(plan)
                 for kind, shares in (("own", own), ("mask", mask)):
                     for of in shares:
                         (self.own if kind == "own" else self.mask)[digest, of].add(worker)
                         self.kinds[digest, worker, of].add(kind)
                 self.answered_lists[digest, worker].add(tuple(sorted(own)))
-            case Abandoned(plan=plan):
+            case AbandonFact(plan=plan):
                 self.abandoned[interned(plan)].add(worker)
-            case Said(word=word):
+            case WordFact(word=word):
                 self.words[word.version, word.digest].add(worker)
                 self.word_of[word.plan, worker].add((word.version, word.digest))
-            case Stood(version=version, digest=digest):
+            case StandFact(version=version, digest=digest):
                 self.stands.setdefault((version, digest), f"{worker} trains on")
-            case Failed(sentence=sentence):
+            case FailureFact(sentence=sentence):
                 self.failed.append(f"{worker} ends by an error that is none of its own: {sentence}")
 
     # What can be computed -------------------------------------------------------------------------
 
     def sums(self) -> list[Sum]:
         """Return every sum that can be computed, of the fewest members each."""
-        rounds: dict[tuple[Digest, str], dict[WorkerId, Uploaded]] = defaultdict(dict)
+        rounds: dict[tuple[Digest, str], dict[WorkerId, UploadFact]] = defaultdict(dict)
         for worker, upload in self.uploads:
             rounds[interned(upload.plan), upload.kappa][worker] = upload
         return [s for (digest, _), round_ in rounds.items() for s in self._sums(digest, round_)]
 
-    def _sums(self, digest: Digest, uploads: Mapping[WorkerId, Uploaded]) -> Iterator[Sum]:
+    def _sums(self, digest: Digest, uploads: Mapping[WorkerId, UploadFact]) -> Iterator[Sum]:
         first = next(iter(uploads.values()))
         plan, honest = first.plan, [w for w in first.told if w not in INVENTED]
         open_keys = {w for w in honest if self._mask_key_is_known(plan, w)}

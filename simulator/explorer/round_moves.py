@@ -10,7 +10,7 @@ from common.documents import (
     Plan,
 )
 from common.ids import WorkerId
-from simulator.explorer.facts import Listed
+from simulator.explorer.facts import ListFact
 from simulator.explorer.given import Given, Move
 from simulator.explorer.plans import invented_answers
 from simulator.explorer.seat import Seat
@@ -89,7 +89,7 @@ def _survivors(plan: Plan, me: WorkerId, u2: tuple[WorkerId, ...]) -> Iterator[M
         yield Move(name, (Survived(plan.round, survivors),), lie=lie)
 
 
-def _signatures(plan: Plan, lists: tuple[tuple[WorkerId, Listed], ...]) -> Iterator[Move]:
+def _signatures(plan: Plan, lists: tuple[tuple[WorkerId, ListFact], ...]) -> Iterator[Move]:
     yield Move("signatures: of nobody", (Signed(plan.round, {}),), lie="signatures")
     by_list: dict[tuple[WorkerId, ...], dict[WorkerId, bytes]] = {}
     for worker, fact in lists:

@@ -28,7 +28,7 @@ State = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TraceStep:
     """One move of a trace.
 
     Args:
@@ -59,7 +59,7 @@ class Found:
     depth: int
     num_states: int
     seconds: float
-    trace: tuple[Step, ...] = ()
+    trace: tuple[TraceStep, ...] = ()
     broken: str = ""
     whole: bool = False
 
@@ -122,7 +122,7 @@ class Search:
             led: steps that are taken first; the depth counts from there.
         """
         began_s, start = time.monotonic(), self._led(led)
-        cameby: dict[State, tuple[State, Step] | None] = {start: None}
+        cameby: dict[State, tuple[State, TraceStep] | None] = {start: None}
         front = [start]
         for reached in range(1, depth + 1):
             after: list[State] = []
@@ -166,7 +166,7 @@ class Search:
 
     # Steps ----------------------------------------------------------------------------------------
 
-    def _next(self, state: State) -> Iterator[tuple[Step, State]]:
+    def _next(self, state: State) -> Iterator[tuple[TraceStep, State]]:
         *numbers, deaths, told = state
         by_name: dict[str, dict[int, Move]] = {}
         for i in range(self.num_workers):
@@ -184,7 +184,7 @@ class Search:
                 for i, move in by_worker.items():
                     after[i] = self._ways(numbers[i], move, can_die=False)[0][0]
                 if after != numbers:
-                    yield Step("all", name), (*after, deaths, lies)
+                    yield TraceStep("all", name), (*after, deaths, lies)
                 if not any(move.lie for move in by_worker.values()):
                     lies |= self._kinds(f"{name.split(':')[0].split()[0]} to one")
                 if not self._allows(lies):
@@ -193,7 +193,7 @@ class Search:
                 for number, how in self._ways(numbers[i], move, can_die=deaths < self.deaths):
                     if number != numbers[i]:
                         others = (*numbers[:i], number, *numbers[i + 1 :])
-                        step = Step(self.names[i], name + how)
+                        step = TraceStep(self.names[i], name + how)
                         yield step, (*others, deaths + bool(how), lies)
 
     def _allows(self, lies: int) -> bool:
@@ -279,8 +279,10 @@ class Search:
         return found
 
 
-def _trace(cameby: Mapping[State, tuple[State, Step] | None], state: State) -> tuple[Step, ...]:
-    steps: list[Step] = []
+def _trace(
+    cameby: Mapping[State, tuple[State, TraceStep] | None], state: State
+) -> tuple[TraceStep, ...]:
+    steps: list[TraceStep] = []
     while (before := cameby[state]) is not None:
         state, step = before
         steps.append(step)

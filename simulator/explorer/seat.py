@@ -16,17 +16,17 @@ from common.ids import WorkerId
 from common.progress import MAX_ROUNDS_AHEAD
 from common.rounds import Rule
 from simulator.explorer.facts import (
-    Abandoned,
-    Answered,
+    AbandonFact,
+    AnswerFact,
     Fact,
-    Failed,
-    Listed,
-    Offered,
-    Revealed,
-    Said,
-    Settled,
-    Stood,
-    Uploaded,
+    FailureFact,
+    ListFact,
+    OfferFact,
+    RevealFact,
+    SettleFact,
+    StandFact,
+    UploadFact,
+    WordFact,
     key_of,
 )
 from simulator.explorer.world import (
@@ -94,7 +94,7 @@ class DiedError(Exception):
 
 
 @dataclass
-class Disk:
+class SeatDisk:
     """What outlives a process."""
 
     save: SaveState | None = None
@@ -124,7 +124,7 @@ class Seat:
     name: WorkerId
     unsafe: frozenset[Rule]
     conduct: Conduct
-    disk: Disk = field(default_factory=Disk)
+    disk: SeatDisk = field(default_factory=SeatDisk)
     pending: frozenset[int] = frozenset()
     steps: int = STEPS
     born: int = 0
@@ -173,7 +173,7 @@ class Seat:
             self.ended = str(e)
         except Exception as e:
             self.ended = repr(e)
-            self._tell(Failed(f"{type(e).__name__} at {type(event).__name__}: {e}"))
+            self._tell(FailureFact(f"{type(e).__name__} at {type(event).__name__}: {e}"))
 
     def die_at(self, effect: int | None) -> None:
         """Die before the next so many effects are carried out; None = live."""
@@ -253,11 +253,11 @@ class Seat:
                 encoded, self.encoding = self.encoding, None
                 assert encoded is not None
                 kappa = encoded.attempt.kappa.hex()
-                self._tell(Uploaded(encoded.plan, kappa, encoded.numbers, self.frozen))
+                self._tell(UploadFact(encoded.plan, kappa, encoded.numbers, self.frozen))
             case CancelUpload():
                 self.encoding = None
             case Settle(round=round_id, fate=fate):
-                self._tell(Settled(round_id, fate.value))
+                self._tell(SettleFact(round_id, fate.value))
                 if fate is Fate.FREE:
                     self.pending |= self.frozen
                 self.frozen = frozenset()
@@ -274,36 +274,38 @@ class Seat:
                     return Followed(at, moved=False)
                 return Followed(Position(log, log.version, log.digest, at.rolled_back), moved=True)
             case BeginTraining() | MoveTo():
-                self._tell(Stood(at.version, at.digest))
+                self._tell(StandFact(at.version, at.digest))
                 if isinstance(effect, MoveTo) and effect.rolled_back:
                     self.pending = frozenset()
             case SaveState():
                 disk.save, disk.stage, disk.pieces = effect, None, frozenset()
                 disk.pending = self.pending, self.steps, self.born
             case ForgetState():
-                self.disk = Disk()
+                self.disk = SeatDisk()
         return None
 
     def _send(self, message: Message, event: Event) -> None:
         match message:
             case Offer():
-                self._tell(Offered(message))
+                self._tell(OfferFact(message))
             case SubmitAnswer():
                 at = self.conduct.position
                 base = at.version, at.digest
-                self._tell(Answered(self._plan, message.answer, message.sealed, base, self.frozen))
+                self._tell(
+                    AnswerFact(self._plan, message.answer, message.sealed, base, self.frozen)
+                )
             case SubmitSignature():
                 assert isinstance(event, Survived)
-                self._tell(Listed(self._plan, event.survivors, message.signature))
+                self._tell(ListFact(self._plan, event.survivors, message.signature))
             case SubmitShares():
                 assert isinstance(event, Survived | Signed)
                 own, mask = frozenset(message.revealed.own), frozenset(message.revealed.mask)
-                self._tell(Revealed(self._plan, own, mask))
+                self._tell(RevealFact(self._plan, own, mask))
             case Abandon():
-                self._tell(Abandoned(self._plan, message.signature))
+                self._tell(AbandonFact(self._plan, message.signature))
             case Attestation():
                 if message.worker == self.name:
-                    self._tell(Said(message))
+                    self._tell(WordFact(message))
             case Refuse():
                 pass
 
