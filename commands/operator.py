@@ -12,10 +12,10 @@ from typing import Final
 import typer
 
 from common.documents import Evaluation, RollbackOrder
-from common.errors import BadSignatureError, ToldToEndError
+from common.errors import BadSignatureError, NotFoundError, ToldToEndError
 from common.evaluations import evaluation_complaint
 from common.text import printable
-from services.config.settings import OperatorSettings, load_operator
+from services.config.settings import load_operator
 from services.observe.worker_table import HEAD, cells
 from services.process.exit_status import Exit
 from services.trust.identity import Role
@@ -78,28 +78,63 @@ def stop(config: Path) -> Exit:
 def rollback(config: Path, version: int) -> Exit:
     """Return to an earlier version at the next round boundary; return once that is in the log."""
     with _link(config) as link, _waiting(f"asking for version {version}"):
-        if (found := link.status().evaluation) is not None:
-            _check_signed(found, load_operator(config))
-        link.rollback(version, shown=_show_order)
+        status = link.status()
+
+        def shown(order: RollbackOrder) -> None:
+            if status.evaluation is not None:
+                _check_evaluation(status.evaluation, order, status.version, link, config)
+            _show_order(order)
+
+        link.rollback(version, shown=shown)
         now = link.status().version
     typer.echo(f"rolled back: version {version} returned under a new number; the run is at {now}")
     return Exit.OVER
 
 
-def _check_signed(found: Evaluation, settings: OperatorSettings) -> None:
-    """Let an evaluation pass that an evaluator has signed: by such ones a version is chosen.
+def _check_evaluation(
+    found: Evaluation, order: RollbackOrder, newest: int, link: OperatorLink, config: Path
+) -> None:
+    """Let an evaluation pass that an evaluator made in this run: by such ones a version is chosen.
+
+    An operator holds no genesis: this run's is that which the order names, and workers obey no
+    other.
+
+    Args:
+        order: that is about to be sent.
+        newest: version that the coordinator has.
 
     Raises:
-        BadSignatureError: the coordinator made it up.
+        BadSignatureError: the coordinator made it up, or has it from elsewhere.
     """
-    now = datetime.datetime.now
+    settings, now = load_operator(config), datetime.datetime.now
     run, ca = settings.run, settings.tls.ca
     evaluators = PinnedMembers(run, ca, None, lambda: now(datetime.UTC), Role.EVALUATOR)
-    if complaint := evaluation_complaint(found, found.genesis, evaluators.ever):
+    complaint = evaluation_complaint(found, order.genesis, evaluators.ever)
+    if complaint or (complaint := _version_complaint(found, order, newest, link)):
         raise BadSignatureError(
             f"{complaint}, though the coordinator shows it: nothing is rolled back; compare its "
             "log with your own evaluator's, and run `crosscloud verify` on it"
         )
+
+
+def _version_complaint(
+    found: Evaluation, order: RollbackOrder, newest: int, link: OperatorLink
+) -> str:
+    """Return why an evaluation is of no version of this log; "" if it is, or nobody can tell."""
+    if not 0 <= found.version <= newest:
+        return f"version {found.version} was evaluated, the run is at {newest}"
+    digest = order.digest
+    if found.version != order.version:
+        try:
+            digest = link.digest_of(found.version)
+        except NotFoundError:  # not kept any more
+            return ""
+    if found.digest == digest:
+        return ""
+    return (
+        f"version {found.version} is {digest[:16]}... there, and {found.digest[:16]}... was "
+        "evaluated"
+    )
 
 
 def _show_order(order: RollbackOrder) -> None:

@@ -3,9 +3,9 @@
 A document is a frozen dataclass of strings, integers, finite floats, booleans, enums of strings,
 tuples, string-keyed mappings and other documents. Its canonical form is JSON with sorted keys, no
 white space, ASCII only, fields that are None left out. Floats are written as Python's shortest
-round-trip form, so a float32 that was widened comes back bit for bit. `decode` refuses anything
-that `encode` would not have written, so equal documents always have equal bytes and a digest names
-exactly one document.
+round-trip form, so a float32 that was widened comes back bit for bit, but for -0.0: as it equals
+0.0, it is written so. `decode` refuses anything that `encode` would not have written, so equal
+documents always have equal bytes and a digest names exactly one document.
 
 It refuses to guess: unknown fields, missing fields, wrong types, numbers out of range for 64 bits,
 NaN, infinity, deep nesting and a round's id that is none are errors that name the place.
@@ -78,18 +78,21 @@ def decode(content: bytes, kind: type[T]) -> T:
     return typing.cast("T", document)
 
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+_SCALARS = frozenset({str, int, bool, type(None)})
+"""What is written as it is."""
 
 
 def _plain(value: object) -> Json:
     if type(value) in _SCALARS:
         return value
+    if type(value) is float:
+        return value + 0.0  # of -0.0, 0.0
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain = {}
         for name, is_float in _fields(type(value)):
             v = getattr(value, name)
             if is_float and v is not None:
-                plain[name] = float(v)
+                plain[name] = float(v) + 0.0
             elif type(v) not in _SCALARS:
                 plain[name] = _plain(v)
             elif v is not None:

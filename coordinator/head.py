@@ -6,12 +6,15 @@ A restarted coordinator folds the log and knows what the one before it knew, but
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Final, Self
 
 from common import canonical
 from common.documents import Control, Counters, Evaluation, Genesis, Record
 from common.errors import DamagedDataError
 from common.ids import Digest, WorkerId
+
+NUM_KNOWN_DIGESTS: Final = 1024
+"""Versions whose digests stay known: more than are made while an evaluator measures one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class RunHead:
         outcome_seq: seq of the newest commit or abort; -1 before any.
         made_by: the commit that made the head; None where it is version 0, or a roll-back's.
         words: members' words for it that are in the log.
+        digests: of the newest versions, the head's last; at most NUM_KNOWN_DIGESTS.
     """
 
     num_records: int
@@ -53,11 +57,18 @@ class RunHead:
     outcome_seq: int = -1
     made_by: Record | None = None
     words: Mapping[WorkerId, str] = field(default_factory=dict)
+    digests: tuple[Digest, ...] = ()
 
     @classmethod
     def of(cls, genesis: Genesis) -> Self:
         """Return the head of an empty log."""
-        return cls(0, canonical.digest(genesis), 0, 0, genesis.version0, 0.0, Counters())
+        first = genesis.version0
+        return cls(0, canonical.digest(genesis), 0, 0, first, 0.0, Counters(), digests=(first,))
+
+    def digest_of(self, version: int) -> Digest | None:
+        """Return the digest of a version; None where it is too old to be known, or yet to come."""
+        behind = self.version - version
+        return self.digests[-1 - behind] if 0 <= behind < len(self.digests) else None
 
     def after(self, record: Record) -> "RunHead":
         """Return the head after one more record.
@@ -81,6 +92,9 @@ class RunHead:
             counters=record.counters,
             words={**self.words, **(record.words or {})},
         )
+        if record.commit is not None or record.rollback is not None:
+            kept = self.digests[1 - NUM_KNOWN_DIGESTS :]
+            head = replace(head, digests=(*kept, record.digest))
         if record.commit is not None:
             commits = self.commits + 1
             return replace(head, outcome_seq=record.seq, commits=commits, made_by=record, words={})

@@ -65,7 +65,7 @@ class Lifecycle:
 
         Raises:
             BadSignatureError: no evaluator has signed it.
-            UnexpectedMessageError: there is no such version yet, or it is another here.
+            UnexpectedMessageError: there is no such version yet, it is another here, or too old.
         """
         head = self._ledger.head
         if complaint := evaluation_complaint(evaluation, self._genesis, self._evaluators):
@@ -74,9 +74,15 @@ class Lifecycle:
             raise UnexpectedMessageError(
                 f"version {evaluation.version} was evaluated, the run is at {head.version}"
             )
-        if evaluation.version == head.version and evaluation.digest != head.digest:
+        digest = head.digest_of(evaluation.version)
+        if digest is None:
             raise UnexpectedMessageError(
-                f"version {evaluation.version} is {head.digest[:16]}... here, and "
+                f"version {evaluation.version} was evaluated, the run is at {head.version}: its "
+                f"digest is not known any more, only the newest {len(head.digests)} are"
+            )
+        if evaluation.digest != digest:
+            raise UnexpectedMessageError(
+                f"version {evaluation.version} is {digest[:16]}... here, and "
                 f"{evaluation.digest[:16]}... was evaluated"
             )
         if head.evaluation is not None and evaluation.version <= head.evaluation.version:

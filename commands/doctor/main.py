@@ -10,7 +10,6 @@ import json
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,6 @@ from commands.doctor.role import role_of
 from commands.plan import room
 from common.documents import Genesis
 from common.errors import ConfigError, CrosscloudError
-from common.foreign import boundary
 from common.text import printable
 from services.config import state_owner
 from services.config.genesis_file import load_genesis
@@ -99,7 +97,9 @@ def examine(config: Path) -> Iterator[Finding]:
     run = settings.run if isinstance(settings, OperatorSettings) else _given(genesis).run
     yield Finding("configuration", True, f"{config} is a good file for {role.one} of run {run}")
     name = settings.name if isinstance(settings, WorkerSettings | EvaluatorSettings) else ""
-    signs = role is Role.OPERATOR or (role is Role.WORKER and _given(genesis).algorithm.masked)
+    signs = role in (Role.OPERATOR, Role.EVALUATOR) or (
+        role is Role.WORKER and _given(genesis).algorithm.masked
+    )
     own = checked("certificate", lambda: _certificate(settings.tls, run, role, name, signs=signs))
     yield own
     match settings:
@@ -156,11 +156,6 @@ def _days_left(path: Path) -> int:
     return (until - datetime.datetime.now(datetime.UTC)).days
 
 
-def _computed() -> AbstractContextManager[None]:
-    """Return what says of a genesis whose constants cannot be that no room follows from it."""
-    return boundary("genesis", "no room can be computed from it", "take the run's own file")
-
-
 def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Finding]:
     def members() -> str:
         from services.coordinator.start import refuse_members
@@ -169,8 +164,7 @@ def _coordinator(settings: CoordinatorSettings, genesis: Genesis) -> Iterator[Fi
 
     def disk_room() -> str:
         num_members = genesis.algorithm.max_cohort
-        with _computed():
-            peak = room.coordinator_disk_peak(genesis, settings.snapshot_every, num_members)
+        peak = room.coordinator_disk_peak(genesis, settings.snapshot_every, num_members)
         return disk.room(folder, peak)
 
     folder = settings.data_dir
@@ -211,12 +205,11 @@ def _learning(
     config: Path, settings: WorkerSettings | EvaluatorSettings, genesis: Genesis, role: Role
 ) -> Iterator[Finding]:
     def disk_room() -> str:
-        with _computed():
-            peak = (
-                room.worker_disk_peak(genesis, room.ADAMW_BYTES)
-                if role is Role.WORKER
-                else room.evaluator_disk_peak(genesis)
-            )
+        peak = (
+            room.worker_disk_peak(genesis, room.ADAMW_BYTES)
+            if role is Role.WORKER
+            else room.evaluator_disk_peak(genesis)
+        )
         return disk.room(settings.state_dir, peak)
 
     yield checked("disk owner", lambda: _owner(settings, genesis))

@@ -186,13 +186,13 @@ def read_run(folder: Path, genesis: Path | None = None) -> RunData:
     files, inside = CoordinatorFiles(folder), CoordinatorFiles(folder / _COORDINATOR)
     if not files.result.is_file() and inside.result.is_file():
         files = inside  # a local run that was interrupted
+    path = genesis or kept_genesis(folder)
+    document = None if path is None else load_genesis(path)  # first: it names an old protocol
     result = _result(files.result)
     lines = _Lines(files.metrics)
     for line in lines.read():
         lines.add(line)
     lines.measure(result)  # the last one may have come after the last line
-    path = genesis or kept_genesis(folder)
-    document = None if path is None else load_genesis(path)
     if document is not None and document.run != result.run:
         raise ConfigError(
             f"{path}: the genesis of run {document.run!r}, but {files.result} is of run "

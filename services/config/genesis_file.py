@@ -7,6 +7,7 @@ from typing import Final
 from common import canonical
 from common.documents import PROTOCOL, Genesis
 from common.errors import ConfigError, MalformedDocumentError
+from services.config.soundness import refuse_unsound
 from services.disk.small_file import read_small
 
 MOST_BYTES: Final = 64 * 10**6
@@ -19,10 +20,10 @@ def first_files(path: Path) -> Path:
 
 
 def load_genesis(path: Path) -> Genesis:
-    """Return the genesis in the file.
+    """Return the genesis in the file, whose algorithm every process refuses alike.
 
     Raises:
-        ConfigError: missing or not a genesis; says what to do.
+        ConfigError: missing, not a genesis, or of an unsound algorithm; says what to do.
     """
     try:
         content = read_small(path, MOST_BYTES).rstrip(b"\n")
@@ -42,6 +43,10 @@ def load_genesis(path: Path) -> Genesis:
             f"{path}: validation is {genesis.validation[:16]!r}, and no weighting of this version "
             "measures on a shard: make the file again with `crosscloud genesis`"
         )
+    try:
+        refuse_unsound(genesis.algorithm, genesis.stop)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: {e}") from None
     return genesis
 
 

@@ -151,6 +151,15 @@ class OperatorLink:
         with self._boundary():
             self._stub.Stop(operator_pb2.StopRequest(), timeout=within_s)
 
+    def digest_of(self, version: int) -> Digest:
+        """Ask which digest a version has.
+
+        Raises:
+            NotFoundError: it is not kept.
+        """
+        with self._named_errors():
+            return self._named(version)[1]
+
     def rollback(
         self,
         version: int,
@@ -163,6 +172,7 @@ class OperatorLink:
 
         Args:
             shown: is given the order before it is sent: what it names the coordinator has told.
+                If it raises, nothing is sent.
 
         Raises:
             NotRecordedError: as `stop`.
@@ -171,18 +181,23 @@ class OperatorLink:
         with self._boundary() as status:
             request = operator_pb2.RollbackRequest(version=version)
             if self._tls is not None:
-                asked = operator_pb2.GetVersionRequest(version=version)
-                found = self._stub.GetVersion(asked, timeout=self._timeout_s)
+                genesis, digest = self._named(version)
                 order = signed_order(
                     self._tls,
-                    genesis=Digest(found.genesis.hex()),
+                    genesis=genesis,
                     version=version,
-                    digest=Digest(found.digest.hex()),
+                    digest=digest,
                     num_records=status.num_records,
                 )
                 shown(order)
                 request.order = canonical.encode(order)
             self._stub.Rollback(request, timeout=within_s)
+
+    def _named(self, version: int) -> tuple[Digest, Digest]:
+        """Return the digests of the run's genesis and of one of its versions."""
+        asked = operator_pb2.GetVersionRequest(version=version)
+        found = self._stub.GetVersion(asked, timeout=self._timeout_s)
+        return Digest(found.genesis.hex()), Digest(found.digest.hex())
 
     @contextmanager
     def _boundary(self) -> Iterator[RunStatus]:

@@ -17,7 +17,7 @@ from commands import operator
 from commands.verify.main import main
 from common import canonical
 from common.documents import Control, Evaluation, RollbackOrder, Stop
-from common.errors import BadSignatureError
+from common.errors import BadSignatureError, UnknownFileError
 from common.ids import Digest, WorkerId
 from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import signed_content
@@ -119,15 +119,22 @@ def test_with_the_check_off_it_does(registry: Registry, monkeypatch: pytest.Monk
 
 
 class Link:
-    """An operator's link to a coordinator that shows an evaluation."""
+    """An operator's link to a coordinator that shows an evaluation, at version 12 of a log."""
 
     def __init__(self, shown: Evaluation) -> None:
         self.shown, self.asked = shown, list[int]()
+        self.kept = {0: GENESIS.version0, 7: Digest("7" * 64)}
 
     def status(self) -> RunStatus:
         return status(self.shown)
 
+    def digest_of(self, version: int) -> Digest:
+        if version not in self.kept:
+            raise UnknownFileError(f"version {version} is not kept")
+        return self.kept[version]
+
     def rollback(self, version: int, *, shown: Callable[[RollbackOrder], None]) -> None:
+        shown(RollbackOrder(ID, version, self.digest_of(version), 13, ""))
         self.asked.append(version)
 
 
@@ -156,8 +163,30 @@ def test_a_roll_back_is_not_ordered_by_a_forged_evaluation(
 ) -> None:
     assert ordered(signed(registry.of(WorkerId(EVALUATOR)))) == [0]
     for forged, _ in forgeries(registry):
-        if forged.genesis == ID:  # an operator holds no genesis of its own
-            assert ordered(forged) == []
+        assert ordered(forged) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "digest", "is_ordered"),
+    [
+        (0, OTHER, False),  # the one that is to return
+        (7, OTHER, False),  # another that is kept
+        (7, Digest("7" * 64), True),
+        (9, OTHER, True),  # one that is not: nobody can tell any more
+        (13, OTHER, False),  # one to come
+        (-1, OTHER, False),
+        (10**6, OTHER, False),
+    ],
+)
+def test_nor_by_one_of_a_version_that_is_not_in_the_log(
+    registry: Registry,
+    ordered: Callable[[Evaluation], list[int]],
+    version: int,
+    digest: Digest,
+    is_ordered: bool,
+) -> None:
+    found = signed(registry.of(WorkerId(EVALUATOR)), version=version, digest=digest)
+    assert ordered(found) == [0] * is_ordered
 
 
 def test_with_the_check_off_it_is(
@@ -166,7 +195,7 @@ def test_with_the_check_off_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     off(monkeypatch, "commands.operator")
-    assert all(ordered(forged) == [0] for forged, _ in forgeries(registry))
+    assert all(ordered(f) == [0] for f, _ in forgeries(registry) if f.digest != OTHER)
 
 
 # Afterwards ------------------------------------------------------------------------------------

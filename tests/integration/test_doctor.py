@@ -325,7 +325,8 @@ def test_a_key_that_cannot_sign_is_refused_where_something_is_signed(
     assert authority is not None
     since = authority.certificate.not_valid_before_utc
     until = since + datetime.timedelta(days=6)
-    for role, name in ((Role.WORKER, "aws"), (Role.OPERATOR, OPERATOR)):
+    names = {Role.WORKER: "aws", Role.OPERATOR: OPERATOR, Role.EVALUATOR: EVALUATOR}
+    for role, name in names.items():
         key: Any = (
             rsa.generate_private_key(65537, 2048)
             if kind == "RSA"

@@ -6,6 +6,7 @@ and the other learns of it. Records are never changed and never deleted.
 """
 
 import errno
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from common.errors import (
     MalformedDocumentError,
     StaleLeaderError,
 )
-from common.ids import Digest
+from common.ids import Digest, is_digest
 from services.disk.files import Draft, make_folder, storage_errors, sync_folder
 
 _NAME: Final = re.compile(r"(\d{12})\.json")
@@ -39,6 +40,16 @@ def last_seq(folder: Path) -> int:
     with storage_errors(f"cannot read {folder}"):
         names = os.listdir(folder)
     return max((int(m[1]) for m in map(_NAME.fullmatch, names) if m), default=-1)
+
+
+def _named_before(content: bytes) -> str:
+    """Return which document a record names as the one before it, also one of another protocol."""
+    try:
+        raw = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    before = raw.get("previous") if isinstance(raw, dict) else None
+    return before if isinstance(before, str) and is_digest(before) else ""
 
 
 class LogStore:
@@ -127,19 +138,24 @@ class LogStore:
         try:
             record = decode(content, Record)
         except MalformedDocumentError as e:
+            if seq == 0 and _named_before(content) not in ("", self._tip):
+                raise self._of_another_run(path) from None
             raise DamagedDataError(f"{path} is damaged: {e}; {_REPAIR}") from None
         if record.seq != seq:
             raise DamagedDataError(f"{path} holds record {record.seq}; {_REPAIR}")
         if record.previous != self._tip and seq == 0:
-            raise DamagedDataError(
-                f"{path} does not follow this run's genesis: {self._folder} is another run's log; "
-                f"give this run a data_dir of its own, or set genesis to that run's file"
-            )
+            raise self._of_another_run(path)
         if record.previous != self._tip:
             raise DamagedDataError(
                 f"{path} does not follow record {seq - 1}: one is wrong; {_REPAIR}"
             )
         return record
+
+    def _of_another_run(self, path: Path) -> DamagedDataError:
+        return DamagedDataError(
+            f"{path} does not follow this run's genesis: {self._folder} is another run's log; "
+            f"give this run a data_dir of its own, or set genesis to that run's file"
+        )
 
     def _create(self, seq: int, content: bytes) -> None:
         path = record_path(self._folder, seq)

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from common import canonical
-from common.documents import Control, Counters, Evaluation, Stop
+from common.documents import Control, Counters, Evaluation, Record, Rollback, Stop
 from common.errors import BadSignatureError, UnexpectedMessageError
 from common.ids import Digest
-from coordinator.head import RunHead
+from coordinator.head import NUM_KNOWN_DIGESTS, RunHead
 from coordinator.ledger import Ledger
 from coordinator.lifecycle import Lifecycle, limit_reached
 from coordinator.ports import Append, Command, Note, Operated
@@ -99,6 +99,54 @@ def test_an_evaluation_of_what_is_not_this_version_is_refused() -> None:
         UnexpectedMessageError, match=r"version 0 is .* and ffffffffffffffff\.\.\. was"
     ):
         lifecycle.evaluate(measured(0, 2.0, genesis=GENESIS), 0.0)
+
+
+def with_versions(number: int) -> RunHead:
+    """Return the head of a log in which version n is of digest n."""
+    head = HEAD
+    for version in range(1, number + 1):
+        record = Record(
+            seq=head.num_records,
+            previous=head.previous,
+            epoch=0,
+            time_s=0,
+            version=version,
+            digest=Digest(f"{version:064x}"),
+            progress=0.0,
+            counters=head.counters,
+            rolled_back=-1,
+            rollback=Rollback(0, 0, "alice"),
+        )
+        head = head.after(record)
+    return head
+
+
+def test_an_evaluation_below_the_head_is_of_what_the_log_has_there() -> None:
+    genesis, head = begun().genesis, with_versions(3)
+    stop = replace(genesis.stop, loss=2.5)
+    for version, digest, sentence in (
+        (2, Digest(f"{1:064x}"), r"version 2 is 0+\.\.\. here, and 0+\.\.\. was evaluated"),
+        (0, Digest("e" * 64), r"version 0 is .* and eeeeeeeeeeeeeeee\.\.\. was evaluated"),
+        (4, Digest(f"{4:064x}"), "version 4 was evaluated, the run is at 3"),
+    ):
+        lifecycle = Lifecycle(stop, Ledger(genesis, head, 0.0), GENESIS, admits)
+        with pytest.raises(UnexpectedMessageError, match=sentence):
+            lifecycle.evaluate(measured(version, 1.0, genesis=GENESIS, digest=digest), 0.0)
+        assert lifecycle.due(0.0) is None
+    lifecycle = Lifecycle(stop, Ledger(genesis, head, 0.0), GENESIS, admits)
+    true = measured(2, 1.0, genesis=GENESIS, digest=Digest(f"{2:064x}"))
+    assert lifecycle.evaluate(true, 0.0) != ()
+    assert lifecycle.due(0.0) is not None
+
+
+def test_an_evaluation_of_a_version_whose_digest_was_forgotten_is_refused() -> None:
+    genesis, head = begun().genesis, with_versions(NUM_KNOWN_DIGESTS)
+    assert len(head.digests) == NUM_KNOWN_DIGESTS
+    lifecycle = Lifecycle(genesis.stop, Ledger(genesis, head, 0.0), GENESIS, admits)
+    with pytest.raises(UnexpectedMessageError, match="its digest is not known any more, only the"):
+        lifecycle.evaluate(evaluation(0, 2.0), 0.0)
+    oldest = measured(1, 2.0, genesis=GENESIS, digest=Digest(f"{1:064x}"))
+    assert lifecycle.evaluate(oldest, 0.0) != ()
 
 
 def test_an_evaluation_that_no_evaluator_signed_is_refused_and_changes_nothing() -> None:

@@ -53,6 +53,13 @@ def test_the_genesis_is_found_where_runs_keep_it(folder, place):
     assert read_run(folder).genesis is not None
 
 
+def test_a_run_of_another_protocol_is_named_as_such_before_its_files_are_read(folder):
+    (folder / "genesis.json").write_text('{"algorithm":{},"version0":"","protocol":5}')
+    (folder / "result.json").write_text('{"run":"demo","version":1}')
+    with pytest.raises(ConfigError, match="this run was begun under protocol 5"):
+        read_run(folder)
+
+
 def test_an_interrupted_local_run_is_read_from_its_coordinator(folder):
     (folder / "coordinator").mkdir()
     for name in ("result.json", "metrics.jsonl"):

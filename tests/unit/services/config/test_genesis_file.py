@@ -1,6 +1,7 @@
 """A genesis of another protocol, or for what is not there yet, is refused with what to do."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 
 from commands.verify.kept_run import find_run
 from common import canonical
-from common.documents import PROTOCOL
+from common.documents import PROTOCOL, Genesis
 from common.errors import ConfigError
 from services.config.genesis_file import load_genesis
+from services.config.soundness import refuse_unsound
 from tests.rig.rounds.small_run import Run
 
 GENESIS = Run().genesis
@@ -71,6 +73,46 @@ def test_verify_says_the_same_of_an_old_folder(tmp_path: Path) -> None:
 def test_what_is_no_genesis_at_all_is_said_to_be_none(tmp_path: Path, raw: Any) -> None:
     with pytest.raises(ConfigError, match="it must be the file that `crosscloud genesis` wrote"):
         load_genesis(written(tmp_path, raw))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"prox": 0.5}, "algorithm.prox: 0.5 is not available in this version, 0.0 alone is"),
+        (
+            {"robust": "trimmed_mean", "assumed_faulty": 1},
+            "algorithm.robust: 'trimmed_mean' is not available in this version",
+        ),
+        (
+            {"gate": NOW["algorithm"]["gate"] | {"norm": 2.0}},
+            "algorithm.gate.norm: 2.0 is not available in this version",
+        ),
+        ({"update": "gradient"}, "algorithm.update: 'gradient' is not available in this version"),
+        ({"normalisation": "x"}, "algorithm.normalisation: 'x' is not known; one of "),
+        ({"min_local_steps": -3}, "algorithm.min_local_steps: -3 must be at least 1"),
+        ({"min_cohort": 9}, "algorithm.min_cohort: 9 is above max_cohort 8"),
+    ],
+)
+def test_whoever_loads_it_refuses_an_algorithm_by_the_sentence_of_run_yaml(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    raw = NOW | {"algorithm": NOW["algorithm"] | change}
+    with pytest.raises(ConfigError) as refusal:
+        load_genesis(written(tmp_path, raw))
+    content = (tmp_path / "genesis.json").read_bytes().strip()
+    of_run = canonical.decode(content, Genesis)
+    with pytest.raises(ConfigError) as elsewhere:
+        refuse_unsound(of_run.algorithm, of_run.stop)
+    assert sentence in str(refusal.value)
+    assert str(refusal.value) == f"{tmp_path / 'genesis.json'}: {elsewhere.value}"
+
+
+def test_a_zero_has_one_form(tmp_path: Path) -> None:
+    signless = replace(GENESIS, algorithm=replace(GENESIS.algorithm, prox=-0.0))
+    assert canonical.digest(signless) == canonical.digest(GENESIS)
+    algorithm = NOW["algorithm"] | {"prox": -0.0}
+    with pytest.raises(ConfigError, match="not in canonical form"):
+        load_genesis(written(tmp_path, NOW | {"algorithm": algorithm}))
 
 
 def test_a_shard_that_nothing_measures_on_is_refused(tmp_path: Path) -> None:

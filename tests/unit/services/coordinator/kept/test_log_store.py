@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import threading
 from dataclasses import replace
@@ -217,6 +218,19 @@ def test_the_log_of_another_run_is_refused(tmp_path: Path) -> None:
     written(tmp_path, 1)
     with pytest.raises(DamagedDataError, match="does not follow this run's genesis"):
         LogStore(tmp_path, digest_of(b"another")).load()
+
+
+def test_the_log_of_another_run_is_no_damaged_one_though_it_cannot_be_read(tmp_path: Path) -> None:
+    written(tmp_path, 1)
+    path = tmp_path / "000000000000.json"
+    whole = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**whole, "of_another_protocol": 1}))
+    with pytest.raises(DamagedDataError, match="is another run's log; give this run a data_dir"):
+        LogStore(tmp_path, digest_of(b"another")).load()
+    for content in (path.read_bytes(), b"[]", b"{", b'{"previous":3}', b'{"previous":"x"}'):
+        path.write_bytes(content)
+        with pytest.raises(DamagedDataError, match="is damaged: "):
+            reopened(tmp_path)
 
 
 def test_drafts_of_decided_records_are_removed_and_later_ones_left(tmp_path: Path) -> None:
