@@ -66,6 +66,9 @@ pictures: $(STAMP)  ## Make docs/pictures again from a run of the demo; needs a 
 chaos: $(STAMP)  ## Kill, pause and cut off every process in every phase; nothing may be lost
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
+explore: $(STAMP)  ## Every order of messages, losses, a crash and lies, against real worker machines
+	$(BIN)/python -m simulator.explorer $(ARGS)
+
 fuzz: $(STAMP)  ## Over a million damaged inputs to everything that reads bytes (a minute or two)
 	$(BIN)/python -m tests.fuzz.campaign $(ARGS)
 
@@ -110,5 +113,5 @@ $(STAMP): | $(BIN)/python
 	$(call install,4/4: crosscloud and what its tests use,-c $(VENV)/constraints.txt -e '.[demo]' --group dev)
 	@touch $@
 
-.PHONY: help programs demo chaos fuzz test test-all test-bare test-browser test-compose test-programs \
+.PHONY: help programs demo chaos explore fuzz test test-all test-bare test-browser test-compose test-programs \
 	test-prometheus lint protos verify-protos pictures up down logs

@@ -42,7 +42,7 @@ NEXT_PHASES: Final[Mapping[Phase, frozenset[Phase]]] = {
 }
 
 
-class Step(enum.Enum):
+class RoundStep(enum.Enum):
     """What a round waits for."""
 
     NOTHING = enum.auto()  # it has not begun, or is over
@@ -59,30 +59,31 @@ class Step(enum.Enum):
 class Taken(NamedTuple):
     """In which steps something is looked at, and what is said of it in any other."""
 
-    steps: frozenset[Step]
+    steps: frozenset[RoundStep]
     otherwise: str
 
 
-_SUMS: Final = frozenset({Step.OPEN_SUM, Step.MASKED_SUM})
-_REVEALING: Final = frozenset({Step.SHARES, Step.MASKED_SUM})
-_SEALED: Final = frozenset({Step.LISTING, Step.SHARES}) | _SUMS
+_SUMS: Final = frozenset({RoundStep.OPEN_SUM, RoundStep.MASKED_SUM})
+_REVEALING: Final = frozenset({RoundStep.SHARES, RoundStep.MASKED_SUM})
+_SEALED: Final = frozenset({RoundStep.LISTING, RoundStep.SHARES}) | _SUMS
 
 TAKES: Final[Mapping[type, Taken]] = {
-    Answered: Taken(frozenset({Step.ANSWERS}), "{worker} answers in {phase}"),
+    Answered: Taken(frozenset({RoundStep.ANSWERS}), "{worker} answers in {phase}"),
     Uploaded: Taken(
-        _SEALED | {Step.UPLOADS, Step.ABANDONS}, "{worker} uploads before the members are known"
+        _SEALED | {RoundStep.UPLOADS, RoundStep.ABANDONS},
+        "{worker} uploads before the members are known",
     ),
     Listed: Taken(_REVEALING, "nothing is revealed in {phase}"),
     Revealed: Taken(_REVEALING, "nothing is revealed in {phase}"),
     Refused: Taken(
-        _REVEALING | {Step.ANSWERS, Step.SPOOL, Step.UPLOADS},
+        _REVEALING | {RoundStep.ANSWERS, RoundStep.SPOOL, RoundStep.UPLOADS},
         "{worker} cannot refuse once its upload is complete",
     ),
     Abandoned: Taken(
-        frozenset({Step.ABANDONS}), "round {round} goes on: nothing is to be abandoned"
+        frozenset({RoundStep.ABANDONS}), "round {round} goes on: nothing is to be abandoned"
     ),
     SpoolOpened: Taken(
-        frozenset({Step.SPOOL, Step.UPLOADS}), "no spool is to be opened in {phase}"
+        frozenset({RoundStep.SPOOL, RoundStep.UPLOADS}), "no spool is to be opened in {phase}"
     ),
     Sealed: Taken(_SEALED, "nothing is to be sealed in {phase}"),
     Computed: Taken(_SUMS, "nothing is being computed in {phase}"),
@@ -90,7 +91,7 @@ TAKES: Final[Mapping[type, Taken]] = {
 }
 
 
-def check_taken(event: type, step: Step, **words: str | None) -> None:
+def check_taken(event: type, step: RoundStep, **words: str | None) -> None:
     """Let pass what is taken in a step.
 
     Args:

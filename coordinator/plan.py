@@ -10,6 +10,7 @@ from common.terms import round_bits, round_fragment, round_layout
 from common.thresholds import round_threshold
 from coordinator.head import RunHead
 from coordinator.membership import Member
+from coordinator.ports import Note
 
 LINK_MARGIN: Final = 3
 """The slowest link of a cohort may need this many times as long as was measured."""
@@ -90,3 +91,13 @@ def _upload_timeout_s(num_bytes: int, offers: tuple[Offer, ...], timings: Timing
     if not links_bps:
         return timings.upload_timeout_s
     return max(timings.upload_timeout_s, LINK_MARGIN * num_bytes * 8 / min(links_bps))
+
+
+def closed(plan: Plan) -> Note:
+    """Return what is said of a cohort that was closed."""
+    return Note(
+        "closed",
+        f"round {plan.round} on version {plan.version}: {', '.join(plan.roster)}; "
+        f"{plan.num_live} live, {plan.threshold} needed",
+        round=plan.round,
+    )

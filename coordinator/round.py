@@ -35,7 +35,7 @@ from common.rounds import AbortReason, LeaveReason, Phase
 from common.weight.numbers import check_numbers
 from coordinator.cohort import RoundCohort
 from coordinator.ending import Ending
-from coordinator.phases import NEXT_PHASES, Step, check_taken
+from coordinator.phases import NEXT_PHASES, RoundStep, check_taken
 from coordinator.ports import (
     Abandoned,
     Answered,
@@ -136,22 +136,22 @@ class Round:
         return self.plan.round
 
     @property
-    def step(self) -> Step:
+    def step(self) -> RoundStep:
         """What it waits for."""
         match self.phase:
             case Phase.SHARE_KEYS:
-                return Step.ANSWERS
+                return RoundStep.ANSWERS
             case Phase.COLLECT_MASKED:
-                return Step.UPLOADS if self.uploads_taken else Step.SPOOL
+                return RoundStep.UPLOADS if self.uploads_taken else RoundStep.SPOOL
             case Phase.UNMASK if not self.survivors:
-                return Step.LISTING
+                return RoundStep.LISTING
             case Phase.UNMASK if self.unmasking is not None:
-                return Step.MASKED_SUM if self.unmasking.done else Step.SHARES
+                return RoundStep.MASKED_SUM if self.unmasking.done else RoundStep.SHARES
             case Phase.UNMASK:
-                return Step.OPEN_SUM
+                return RoundStep.OPEN_SUM
             case Phase.ENDING:
-                return Step.ABANDONS
-        return Step.NOTHING
+                return RoundStep.ABANDONS
+        return RoundStep.NOTHING
 
     def waiting_for(self) -> tuple[WorkerId, ...]:
         """Return the members that the phase still waits for, sorted."""
@@ -238,11 +238,11 @@ class Round:
 
     def _missed(self, worker: WorkerId) -> tuple[Message, ...]:
         match self.step:
-            case Step.ANSWERS if worker not in self.cohort.answers:
+            case RoundStep.ANSWERS if worker not in self.cohort.answers:
                 return (self.plan,)
-            case Step.UPLOADS if worker not in self.cohort.uploaded:
+            case RoundStep.UPLOADS if worker not in self.cohort.uploaded:
                 return (self.cohort.u2(worker),)
-            case Step.SHARES | Step.MASKED_SUM if self.unmasking is not None:
+            case RoundStep.SHARES | RoundStep.MASKED_SUM if self.unmasking is not None:
                 return self.unmasking.missed(worker)
         return ()
 
@@ -396,5 +396,5 @@ class Round:
         return self.failed is not None
 
     def _check(self, event: type, worker: WorkerId | None = None, *, at_all: bool = True) -> None:
-        step = self.step if at_all else Step.NOTHING
+        step = self.step if at_all else RoundStep.NOTHING
         check_taken(event, step, worker=worker, phase=self.phase.value, round=self.id)

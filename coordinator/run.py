@@ -32,7 +32,7 @@ from coordinator.ledger import Ledger
 from coordinator.lifecycle import Lifecycle
 from coordinator.membership import Member, Membership, check_report
 from coordinator.offers import Offers
-from coordinator.plan import Timings, new_plan
+from coordinator.plan import Timings, closed, new_plan
 from coordinator.ports import (
     Abandoned,
     Answered,
@@ -439,26 +439,15 @@ class Run:
             timings=self._timings,
         )
         sessions = {m.worker: m.session for m in live}
-        self._round = Round(
-            plan,
-            self._algorithm,
-            self._ledger.head.num_records,
-            sessions,
-            self._timings.resolve_timeout_s,
-        )
+        num_records, most_s = self._ledger.head.num_records, self._timings.resolve_timeout_s
+        self._round = Round(plan, self._algorithm, num_records, sessions, most_s)
         sends = self._round.open(now_s)
         changes: tuple[Put | Delete, ...] = (
             self._round.saved(),
             Delete(Table.ROUND, OUTCOME),
             *(Delete(Table.OFFERS, worker) for worker in plan.roster),
         )
-        note = Note(
-            "closed",
-            f"round {plan.round} on version {plan.version}: {', '.join(plan.roster)}; "
-            f"{plan.num_live} live, {plan.threshold} needed",
-            round=plan.round,
-        )
-        return (Save(changes), *sends, note)
+        return (Save(changes), *sends, closed(plan))
 
     def _finish(self, control: Control, now_s: float) -> tuple[Effect, ...]:
         effects = self._ledger.control(control, now_s)

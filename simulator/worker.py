@@ -8,6 +8,7 @@ import functools
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, cast
@@ -85,8 +86,8 @@ class SimulatedTrainer:
 
     def send(self, message: object) -> None:
         """The trainer speaks."""
-        if isinstance(message, Progress):
-            self.progress = message
+        if isinstance(message, Progress):  # memory is this machine's, and no run's
+            self.progress = replace(message, resident_bytes=0)
             self._progressed()
         else:
             self._answer = message

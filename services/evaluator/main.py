@@ -10,7 +10,6 @@ import math
 import threading
 import time
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Literal
 
 import grpc
@@ -27,6 +26,7 @@ from services.config.genesis_file import load_genesis
 from services.config.places import check_folder
 from services.config.settings import EvaluatorSettings, load_evaluator
 from services.disk.files import keep_files_private
+from services.evaluator.log_reader import LogReader
 from services.evaluator.state import EvaluatorState
 from services.observe import logs
 from services.observe.metrics.evaluator import EvaluatorMetrics
@@ -43,19 +43,14 @@ from services.versions.export import load_version
 from services.versions.first_version import make_first_version
 from services.versions.learner import process_learner
 from services.versions.replica import Replica
-from services.wire.backoff import RetryBackoff
 from services.wire.bulk_link import BulkLink
-from services.wire.credentials import explain_failed_call, is_break, renewed_credentials
+from services.wire.credentials import explain_failed_call, renewed_credentials
 from services.wire.renewed_channel import RenewedChannel
-from services.wire.status import error_of, retry_after_s
 from worker.rounds.position import genesis_position
 from worker.training.learner import Learner
 from worker.training.model import ParameterVector
 
 log = logging.getLogger(__name__)
-
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 15.0
 
 
 class Evaluator:
@@ -97,35 +92,40 @@ class Evaluator:
         if self._position is None:
             make_first_version(genesis, self._vector, self._store)
         self._metrics = metrics
-        self._records: SimpleQueue[Record | None] = SimpleQueue()
-        self._refusal: CrosscloudError | None = None
+        self._log = LogReader(
+            self._session.WatchLog,
+            None if self._position is None else self._position.next_seq,
+            closing=self._closing,
+            explain=lambda e: explain_failed_call(e, self._control),
+            received=lambda num_bytes: self._bulk.tally.message("received", "control", num_bytes),
+        )
 
     def run(self) -> None:
         """Measure versions until the run stops.
 
         Raises:
-            ProtocolError: the coordinator refuses this evaluator.
+            ProtocolError: the coordinator refuses this evaluator, or sent what is no record.
             ToldToEndError: wherever it is: what it holds is whole at any moment.
         """
-        threading.Thread(target=self._follow, daemon=True, name="log").start()
+        self._log.start()
         try:
             self._measure_all()
         finally:
             self._closing.set()
             self._control.close()
             self._bulk.close()
-        if self._refusal is not None:
-            raise self._refusal
+        if self._log.refusal is not None:
+            raise self._log.refusal
 
     def _measure_all(self) -> None:
         stopped = False
         measured = -1
         while not stopped:
-            records, is_over = self._arrived()
+            records, is_over = self._log.arrived()
             self._apply(records)
             stopped = any(r.control is not None and r.control.action == "stop" for r in records)
             at = self._replica.position
-            newest = stopped or (self._records.empty() and not is_over)
+            newest = stopped or not (self._log.has_more or is_over)
             if newest and not at.behind and at.version != measured:
                 measured = at.version
                 self._measure()
@@ -139,18 +139,6 @@ class Evaluator:
         self._downloads.came(digest, kind, self._store)
         content = self._store.size(digest) if kind == "version" else self._float32_bytes
         self._bulk.tally.content("received", kind, content)
-
-    def _arrived(self) -> tuple[list[Record], bool]:
-        """Return the records that came, once there is one, and whether no other will."""
-        found: list[Record] = []
-        record = self._records.get()
-        while record is not None:
-            found.append(record)
-            try:
-                record = self._records.get_nowait()
-            except Empty:
-                return found, False
-        return found, True
 
     def _apply(self, records: list[Record]) -> None:
         if self._position is None and records:
@@ -205,37 +193,6 @@ class Evaluator:
         except grpc.RpcError as e:  # the next version will be reported; this one is in our metrics
             why = explain_failed_call(e, self._control)
             log.warning("version %d is not reported: %s", evaluation.version, why)
-
-    def _follow(self) -> None:
-        """Put every record of the log into the queue, for ever; None at the end."""
-        backoff = RetryBackoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
-        next_seq = None if self._position is None else self._position.next_seq
-        while not self._closing.is_set():
-            told_s, heard = None, False
-            request = session_pb2.WatchLogRequest(from_seq=next_seq, follow=True)
-            try:
-                for response in self._session.WatchLog(request):
-                    self._bulk.tally.message("received", "control", response.ByteSize())
-                    heard, record = True, canonical.decode(response.record, Record)
-                    next_seq = record.seq + 1
-                    backoff.reset()
-                    self._records.put(record)
-            except grpc.RpcError as e:
-                if (refusal := error_of(e)) is not None:
-                    self._refusal = refusal
-                    break
-                told_s = retry_after_s(e)
-                if self._closing.is_set():
-                    break
-                if heard and is_break(e):
-                    log.warning("the connection to the coordinator broke; dialling again")
-                else:
-                    why = explain_failed_call(e, self._control)
-                    log.warning("the run's log cannot be followed: %s", why)
-            except ValueError:  # the channel was closed by the main thread
-                break
-            self._closing.wait(backoff.wait_s(told_s))
-        self._records.put(None)
 
 
 def main(config: Path) -> Exit:

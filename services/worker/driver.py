@@ -19,7 +19,7 @@ from services.observe.metrics.worker import WorkerMetrics
 from services.worker.convert import request_of
 from services.worker.local_work import LocalWork
 from services.worker.messages import Progress
-from services.worker.upload import Push as PushShards
+from services.worker.upload import PushShards
 from worker.rounds.conduct import Conduct
 from worker.rounds.ports import (
     BeginTraining,
@@ -75,7 +75,7 @@ class Driver:
         now_s: monotonic clock.
 
     Attributes:
-        broken: fails where an upload ended by an error of ours.
+        broken: fails where an upload ended by an error of ours, the first one.
         saved: done once all is saved, after `Stopped`.
         conduct, work: what decides, and what carries out what is done on this machine.
     """
@@ -224,7 +224,7 @@ class Driver:
     def _on_uploaded(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (e := task.exception()) is not None:
             log.warning("upload ended: %s", e)
-            if not isinstance(e, ProtocolError):
+            if not isinstance(e, ProtocolError) and not self.broken.done():
                 self.broken.set_exception(e)
 
     async def _cancel_upload(self) -> None:

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.3
 _LONGEST_PAUSE_S: Final = 15.0
+_SHORTEST_HEARTBEAT_S: Final = 0.1
+"""Between two heartbeats, whatever a Welcome says: none without a pause."""
 _MADE_HERE: Final = "Internal error from Core"
 """What grpc.aio says of a stream that ended while it wrote: its real status is then lost."""
 Message = session_pb2.ConnectResponse
@@ -168,6 +170,9 @@ class Link:
                     self._tally.message("received", "control", message.ByteSize())
                     kind = message.WhichOneof("message")
                     match kind:
+                        case "welcome" if beating is not None:
+                            log.warning("%s sent a second Welcome: dialling again", self._target)
+                            return True
                         case "welcome":
                             self._welcomed = True
                             beating = asyncio.create_task(self._beat(message.welcome))
@@ -202,6 +207,7 @@ class Link:
 
     async def _beat(self, welcome: session_pb2.Welcome) -> None:
         lease_s, now_s = welcome.lease_ms / 1000, asyncio.get_running_loop().time
+        every_s = max(welcome.heartbeat_interval_ms / 1000, _SHORTEST_HEARTBEAT_S)
         self._asked_s, self._stalled = None, False
         while True:
             if self._asked_s is not None and now_s() - self._asked_s > lease_s > 0:
@@ -211,7 +217,7 @@ class Link:
             if self._asked_s is None:
                 self._asked_s = now_s()
                 self.send(session_pb2.ConnectRequest(heartbeat=self._heartbeat()))
-            await asyncio.sleep(welcome.heartbeat_interval_ms / 1000)
+            await asyncio.sleep(every_s)
 
     def _answered(self) -> None:
         if self._stalled:

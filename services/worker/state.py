@@ -17,7 +17,7 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from common import canonical
 from common.documents import Attestation
@@ -27,6 +27,8 @@ from worker.rounds.pace import Missed
 from worker.rounds.position import Position
 from worker.rounds.round import Stage
 from worker.rounds.visited import Visited
+
+T = TypeVar("T")
 
 SAVED: Final = ("theta.f32", "learner.npz", "trainer.json")
 """What every save holds, as `worker/training/train.py` writes it."""
@@ -89,16 +91,10 @@ def read_manifest(root: Path) -> Manifest | None:
     Raises:
         ConfigError: what is there is damaged, or not whole.
     """
-    fix = f"move {root} away, to start from the newest version without what it holds"
-    path = root / "manifest.json"
-    try:
-        manifest = canonical.decode(path.read_bytes(), Manifest)
-    except FileNotFoundError:
+    path, fix = root / "manifest.json", _fix(root)
+    manifest = _read(path, Manifest, fix)
+    if manifest is None:
         return None
-    except OSError as e:
-        raise ConfigError(f"state_dir: {path} cannot be read: {e.strerror}") from None
-    except MalformedDocumentError as e:
-        raise ConfigError(f"state_dir: {path} is damaged: {e}; {fix}") from None
     if not _SAVE.fullmatch(manifest.folder):
         raise ConfigError(f"state_dir: {path} is damaged: it names no save; {fix}")
     for name in SAVED:
@@ -107,6 +103,24 @@ def read_manifest(root: Path) -> Manifest | None:
                 f"state_dir: {root / manifest.folder}, the last save, has no {name}; {fix}"
             )
     return manifest
+
+
+def _fix(root: Path) -> str:
+    return f"move {root} away, to start from the newest version without what it holds"
+
+
+def _read(path: Path, kind: type[T], fix: str) -> T | None:
+    """Return a document of a worker's folder, None where there is none."""
+    try:
+        return canonical.decode(path.read_bytes(), kind)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise ConfigError(
+            f"state_dir: {path} cannot be read: {e.strerror}; mend that, or {fix}"
+        ) from None
+    except MalformedDocumentError as e:
+        raise ConfigError(f"state_dir: {path} is damaged: {e}; {fix}") from None
 
 
 class StateFolder:
@@ -154,12 +168,15 @@ class StateFolder:
         return manifest
 
     def load_stage(self) -> Stage | None:
-        """Return the unresolved round, None if there is none; a half-written one is removed."""
-        path = self.stage.document
-        if not path.exists():
+        """Return the unresolved round, None if there is none; a half-written one is removed.
+
+        Raises:
+            ConfigError: it is damaged. What it exposed is not known, so it is not just dropped.
+        """
+        stage = _read(self.stage.document, Stage, _fix(self._root))
+        if stage is None:
             self.drop_stage()
-            return None
-        return canonical.decode(path.read_bytes(), Stage)
+        return stage
 
     def folder(self, manifest: Manifest) -> Path:
         """Return the save that a manifest names."""

@@ -25,7 +25,7 @@ from services.worker.state import SaveFiles
 from worker.rounds.update import Sources, measure, shards
 
 
-class Push(Protocol):
+class PushShards(Protocol):
     """`services.wire.bulk_link.BulkLink.push`, in a thread."""
 
     async def __call__(

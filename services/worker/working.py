@@ -31,7 +31,7 @@ from services.worker.link import Dial, Link
 from services.worker.local_work import LocalWork
 from services.worker.state import StateFolder
 from services.worker.trainer import TrainerLink
-from services.worker.upload import Push
+from services.worker.upload import PushShards
 from worker.rounds.conduct import Conduct
 from worker.rounds.pace import Turns
 from worker.rounds.position import genesis_position
@@ -76,7 +76,7 @@ class Working:
         own: Renewed[grpc.ChannelCredentials] | None = None,
         tier: Tier,
         fetch: Fetch,
-        push: Push,
+        push: PushShards,
         link_bps: Callable[[], int] = lambda: 0,
         metrics: WorkerMetrics,
         tally: TrafficCounts,

@@ -1,11 +1,12 @@
 """`python -m simulator.explorer`: the table of `campaign.py`, and each attack's shortest trace."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from common.rounds import Rule
-from simulator.explorer.campaign import UNREACHED, Row, attack_on, honest, trace
+from simulator.explorer.campaign import UNREACHED, SearchRow, all_on, attack_on, trace
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
     args = parser.parse_args()
     wrong = 0
     if args.rule is None:
-        for row in honest(60 * args.minutes):
+        for row in all_on(60 * args.minutes, os.cpu_count() or 1):
             _say(row)
             wrong += bool(row.found.broken)
     for rule in Rule:
@@ -35,7 +36,7 @@ def main() -> int:
     return min(wrong, 1)
 
 
-def _say(row: Row | str) -> None:
+def _say(row: SearchRow | str) -> None:
     steps = () if isinstance(row, str) else row.found.trace
     lines = (str(row), *(f"            {step}" for step in steps))
     sys.stdout.write("".join(f"{line}\n" for line in lines))

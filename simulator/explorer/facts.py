@@ -9,14 +9,14 @@ from common.ids import Digest, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
+class OfferFact:
     """An offer was sent."""
 
     offer: Offer
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnswerFact:
     """Work was frozen, and a plan answered with its numbers.
 
     Args:
@@ -33,7 +33,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Uploaded:
+class UploadFact:
     """Frozen work was sent, masked for these members.
 
     Args:
@@ -48,7 +48,7 @@ class Uploaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListFact:
     """A list of survivors was signed."""
 
     plan: Plan
@@ -57,7 +57,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Revealed:
+class RevealFact:
     """One share of each of these members was sent: of its own mask, or of its mask key."""
 
     plan: Plan
@@ -66,7 +66,7 @@ class Revealed:
 
 
 @dataclass(frozen=True, slots=True)
-class Abandoned:
+class AbandonFact:
     """It was promised that no share of this round will be revealed."""
 
     plan: Plan
@@ -74,14 +74,14 @@ class Abandoned:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class WordFact:
     """A word was given for a version."""
 
     word: Attestation
 
 
 @dataclass(frozen=True, slots=True)
-class Stood:
+class StandFact:
     """The trainer was moved onto a version."""
 
     version: int
@@ -89,7 +89,7 @@ class Stood:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettleFact:
     """The frozen work of a round is this now: "contributed", "free" or "spent"."""
 
     round: str
@@ -97,34 +97,43 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailureFact:
     """The worker ended by an error that is none of its own."""
 
     sentence: str
 
 
 Fact = (
-    Offered | Answered | Uploaded | Listed | Revealed | Abandoned | Said | Stood | Settled | Failed
+    OfferFact
+    | AnswerFact
+    | UploadFact
+    | ListFact
+    | RevealFact
+    | AbandonFact
+    | WordFact
+    | StandFact
+    | SettleFact
+    | FailureFact
 )
 
 
 def key_of(fact: Fact) -> str:
     """Return what tells a fact from others."""
     match fact:
-        case Offered(offer=offer):
+        case OfferFact(offer=offer):
             return f"offer {offer.nonce}"
-        case Answered():
+        case AnswerFact():
             return f"answer {canonical.digest(fact.answer)}"
-        case Uploaded():
+        case UploadFact():
             pieces = sorted(fact.pieces)
             return f"upload {canonical.digest(fact.plan)} {fact.kappa} {pieces} {fact.told}"
-        case Listed():
+        case ListFact():
             return f"list {canonical.digest(fact.plan)} {fact.survivors}"
-        case Revealed():
+        case RevealFact():
             shares = f"{sorted(fact.own)} {sorted(fact.mask)}"
             return f"reveal {canonical.digest(fact.plan)} {shares}"
-        case Abandoned():
+        case AbandonFact():
             return f"abandon {canonical.digest(fact.plan)}"
-        case Said(word=word):
+        case WordFact(word=word):
             return f"word {word.plan} {word.version} {word.digest} {word.state}"
     return repr(fact)

@@ -8,7 +8,7 @@ from common.documents import (
     Offer,
 )
 from common.ids import Digest, WorkerId
-from simulator.explorer.facts import Abandoned, Answered, Listed, Offered, Said
+from simulator.explorer.facts import AbandonFact, AnswerFact, ListFact, OfferFact, WordFact
 from simulator.explorer.seat import Seat
 from simulator.explorer.storing import interned
 from worker.rounds.ports import (
@@ -26,6 +26,7 @@ class Move:
         served: whether files are given to it meanwhile.
         silence_s: how long nothing happened before.
         trains: it trains on instead.
+        slowly: what it encodes meanwhile is not done by then.
         lie: of which kind; "" = a true coordinator could do it.
     """
 
@@ -34,6 +35,7 @@ class Move:
     served: bool = True
     silence_s: float = 0.0
     trains: bool = False
+    slowly: bool = False
     lie: str = ""
 
 
@@ -46,31 +48,31 @@ class Given:
     """
 
     offers: Mapping[WorkerId, tuple[Offer, ...]]
-    answers: Mapping[Digest, Mapping[WorkerId, Answered]]
-    lists: Mapping[Digest, tuple[tuple[WorkerId, Listed], ...]]
-    abandons: Mapping[Digest, Mapping[WorkerId, Abandoned]]
+    answers: Mapping[Digest, Mapping[WorkerId, AnswerFact]]
+    lists: Mapping[Digest, tuple[tuple[WorkerId, ListFact], ...]]
+    abandons: Mapping[Digest, Mapping[WorkerId, AbandonFact]]
     words: tuple[Attestation, ...]
 
     @classmethod
     def of(cls, seats: Mapping[WorkerId, Seat]) -> "Given":
         """Gather it."""
         offers: dict[WorkerId, tuple[Offer, ...]] = {}
-        answers: dict[Digest, dict[WorkerId, Answered]] = {}
-        lists: dict[Digest, tuple[tuple[WorkerId, Listed], ...]] = {}
-        abandons: dict[Digest, dict[WorkerId, Abandoned]] = {}
+        answers: dict[Digest, dict[WorkerId, AnswerFact]] = {}
+        lists: dict[Digest, tuple[tuple[WorkerId, ListFact], ...]] = {}
+        abandons: dict[Digest, dict[WorkerId, AbandonFact]] = {}
         words: list[Attestation] = []
         for name, seat in seats.items():
             for fact in seat.facts.values():
                 match fact:
-                    case Offered(offer=offer):
+                    case OfferFact(offer=offer):
                         offers[name] = (*offers.get(name, ()), offer)
-                    case Answered():
+                    case AnswerFact():
                         answers.setdefault(interned(fact.plan), {})[name] = fact
-                    case Listed():
+                    case ListFact():
                         digest = interned(fact.plan)
                         lists[digest] = (*lists.get(digest, ()), (name, fact))
-                    case Abandoned():
+                    case AbandonFact():
                         abandons.setdefault(interned(fact.plan), {})[name] = fact
-                    case Said(word=word):
+                    case WordFact(word=word):
                         words.append(word)
         return cls(offers, answers, lists, abandons, tuple(words))

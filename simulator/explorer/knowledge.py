@@ -21,16 +21,16 @@ from common.ids import Digest, WorkerId
 from common.thresholds import abandons_needed, words_needed
 from common.weight.weights import influence
 from simulator.explorer.facts import (
-    Abandoned,
-    Answered,
+    AbandonFact,
+    AnswerFact,
     Fact,
-    Failed,
-    Listed,
-    Offered,
-    Revealed,
-    Said,
-    Stood,
-    Uploaded,
+    FailureFact,
+    ListFact,
+    OfferFact,
+    RevealFact,
+    StandFact,
+    UploadFact,
+    WordFact,
 )
 from simulator.explorer.storing import interned
 from simulator.explorer.world import GENESIS, INVENTED, MODELS
@@ -58,11 +58,16 @@ class Sum:
 
 
 class Knowledge:
-    """All facts of a state, by what they are about."""
+    """All facts of a state, by what they are about.
 
-    def __init__(self, facts: Mapping[WorkerId, Mapping[str, Fact]]) -> None:
-        self.uploads: list[tuple[WorkerId, Uploaded]] = []
-        self.answers: dict[Digest, dict[WorkerId, Answered]] = defaultdict(dict)
+    Args:
+        most_share: how much of a sum every worker's own file lets one member be.
+    """
+
+    def __init__(self, facts: Mapping[WorkerId, Mapping[str, Fact]], most_share: float) -> None:
+        self._most_share = most_share
+        self.uploads: list[tuple[WorkerId, UploadFact]] = []
+        self.answers: dict[Digest, dict[WorkerId, AnswerFact]] = defaultdict(dict)
         self.own: dict[tuple[Digest, WorkerId], set[WorkerId]] = defaultdict(set)
         self.mask: dict[tuple[Digest, WorkerId], set[WorkerId]] = defaultdict(set)
         self.lists: dict[Digest, dict[tuple[WorkerId, ...], set[WorkerId]]] = defaultdict(dict)
@@ -75,51 +80,54 @@ class Knowledge:
         self.stands: dict[tuple[int, Digest], str] = {}
         self.failed: list[str] = []
         self.plans: dict[Digest, Plan] = {}
+        self.used: dict[tuple[WorkerId, str], set[Digest]] = defaultdict(set)
         for worker, told in facts.items():
             for fact in told.values():
                 self._take(worker, fact)
 
     def _take(self, worker: WorkerId, fact: Fact) -> None:
         match fact:
-            case Offered(offer=o):
+            case OfferFact(offer=o):
                 self.stands.setdefault((o.version, o.digest), f"{worker} offers on")
-            case Answered(plan=plan):
+            case AnswerFact(plan=plan):
                 digest = interned(plan)
                 self.answers[digest][worker] = fact
                 self.plans[digest] = plan
-            case Uploaded():
+                (nonce,) = (o.nonce for o in plan.offers if o.worker == worker)
+                self.used[worker, nonce].add(digest)
+            case UploadFact():
                 self.uploads.append((worker, fact))
-            case Listed(plan=plan, survivors=survivors):
+            case ListFact(plan=plan, survivors=survivors):
                 digest = interned(plan)
                 self.lists[digest].setdefault(survivors, set()).add(worker)
                 self.answered_lists[digest, worker].add(survivors)
-            case Revealed(plan=plan, own=own, mask=mask):
+            case RevealFact(plan=plan, own=own, mask=mask):
                 digest = interned(plan)
                 for kind, shares in (("own", own), ("mask", mask)):
                     for of in shares:
                         (self.own if kind == "own" else self.mask)[digest, of].add(worker)
                         self.kinds[digest, worker, of].add(kind)
                 self.answered_lists[digest, worker].add(tuple(sorted(own)))
-            case Abandoned(plan=plan):
+            case AbandonFact(plan=plan):
                 self.abandoned[interned(plan)].add(worker)
-            case Said(word=word):
+            case WordFact(word=word):
                 self.words[word.version, word.digest].add(worker)
                 self.word_of[word.plan, worker].add((word.version, word.digest))
-            case Stood(version=version, digest=digest):
+            case StandFact(version=version, digest=digest):
                 self.stands.setdefault((version, digest), f"{worker} trains on")
-            case Failed(sentence=sentence):
+            case FailureFact(sentence=sentence):
                 self.failed.append(f"{worker} ends by an error that is none of its own: {sentence}")
 
     # What can be computed -------------------------------------------------------------------------
 
     def sums(self) -> list[Sum]:
         """Return every sum that can be computed, of the fewest members each."""
-        rounds: dict[tuple[Digest, str], dict[WorkerId, Uploaded]] = defaultdict(dict)
+        rounds: dict[tuple[Digest, str], dict[WorkerId, UploadFact]] = defaultdict(dict)
         for worker, upload in self.uploads:
             rounds[interned(upload.plan), upload.kappa][worker] = upload
         return [s for (digest, _), round_ in rounds.items() for s in self._sums(digest, round_)]
 
-    def _sums(self, digest: Digest, uploads: Mapping[WorkerId, Uploaded]) -> Iterator[Sum]:
+    def _sums(self, digest: Digest, uploads: Mapping[WorkerId, UploadFact]) -> Iterator[Sum]:
         first = next(iter(uploads.values()))
         plan, honest = first.plan, [w for w in first.told if w not in INVENTED]
         open_keys = {w for w in honest if self._mask_key_is_known(plan, w)}
@@ -173,7 +181,7 @@ class Knowledge:
             v = influence(s.told, _A, s.plan.threshold)
             total = sum(v[w] for w in s.group)
             for w in sorted(s.group):
-                if v[w] > (_A.max_share + _SLACK) * total:
+                if v[w] > (self._most_share + _SLACK) * total:
                     yield f"(v) {w} is {v[w] / total:.2f} of what can be computed of {names}"
             bases = {self.answers[interned(s.plan)][w].base for w in s.group}
             if len(bases) > 1:
@@ -184,11 +192,16 @@ class Knowledge:
                 yield f"(v) {both} is in two sums that can be computed"
 
     def _of_uploads(self) -> Iterator[str]:
+        for (worker, _), plans in self.used.items():
+            if len(plans) > 1:
+                yield f"(v) {worker} answers two plans with the keys of one offer"
         for worker, upload in self.uploads:
             answers = self.answers[interned(upload.plan)]
             for other, numbers in upload.told.items():
                 if other in answers and answers[other].answer.numbers != numbers:
                     yield f"(v) {worker} weighs its work by numbers that {other} did not send"
+            if answers[worker].base != (upload.plan.version, upload.plan.digest):
+                yield f"(v) {worker} uploads work to a round on another version than its own"
             if answers[worker].answer.numbers.age_256 > 256 * _A.max_staleness:
                 yield f"(v) {worker} uploads work that is too old"
         for (worker, one), (other, two) in combinations(self.uploads, 2):

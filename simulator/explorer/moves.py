@@ -37,7 +37,9 @@ from simulator.explorer.world import (
 from worker.rounds.ports import (
     Attested,
     Disconnected,
+    Encoded,
     Paced,
+    Stopped,
     Ticked,
     Welcomed,
 )
@@ -64,12 +66,21 @@ def moves(seat: Seat, given: Given, sums: Sequence[Sum]) -> Iterator[Move]:
         yield Move("words", tuple(map(Attested, heard)))
     if not seat.frozen and seat.pending and seat.steps == STEPS:
         yield Move("trains on", trains=True, lie="unequal pace")
+    offer, at = seat.conduct.part.round.offer, seat.conduct.position
+    if offer is not None and offer.version != at.version:
+        yield Move("void offer", (Paced(STEPS, False, offer.nonce),))
     if seat.frozen:
         yield Move("silence", (Ticked(),), silence_s=_SILENCE_S, lie="silence")
     least = GENESIS.algorithm.min_local_steps
     yield Move("pause", (Paced(least, True, ""),), lie="unequal pace")
     broken = _welcome(seat)
     yield Move("break, welcome", (Disconnected(), *broken.events), lie="broken stream")
+    more = Welcomed(first_record(), seat.conduct.position.next_seq + 1)
+    yield Move("break, welcome to more", (Disconnected(), more), lie="records kept back")
+    if seat.encoding is not None:
+        yield Move("encoded", (Encoded(seat.encoding.plan.round),))
+    if not seat.conduct.part.finishing:
+        yield Move("told to end", (Stopped(),), lie="told to end")
 
 
 def _welcome(seat: Seat) -> Move:

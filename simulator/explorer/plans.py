@@ -24,6 +24,7 @@ from simulator.explorer.world import (
     GENESIS,
     INSIDER,
     INVENTED,
+    MODELS,
     STEPS,
     TIMEOUT_S,
     WORKERS,
@@ -31,6 +32,8 @@ from simulator.explorer.world import (
     admits,
     bits_at,
     certificate,
+    commit_of,
+    made_up_sum,
     numbers,
     sign,
 )
@@ -62,6 +65,9 @@ def plans(seat: Seat, given: Given) -> Iterator[Move]:
         yield _plan("plan of tier tls", full, tier="tls")
         lower = threshold(len(full), 0, GENESIS.algorithm.min_cohort) - 1
         yield _plan("plan with a low threshold", full, threshold=lower)
+        crafted = commit_of(_honest(full), {}, (), made_up_sum(_honest(full)))
+        base = MODELS.after(own.digest, crafted)
+        yield _plan("plan on another base", full, version=own.version + 1, digest=base)
     for other in alike[:1]:
         yield _plan("plan of two", (own, other), threshold=2)
     yield _plan("plan with invented members", (own, *_invented(own)))
@@ -69,12 +75,25 @@ def plans(seat: Seat, given: Given) -> Iterator[Move]:
         yield _plan("plan with a member whose keys are none", (*full, _keyless(own)))
     if others and len(alike) < len(others) and len(others) >= 2:
         yield _plan("plan across versions", (own, *others))
+    former = [
+        next(o for o in offers if (o.version, o.digest) == (own.version, own.digest))
+        for w, offers in given.offers.items()
+        if w != me and any((o.version, o.digest) == (own.version, own.digest) for o in offers)
+    ]
+    if len(former) >= 2 and former != alike:
+        yield _plan("plan with others' former offers", (own, *former))
     used = given.offers[me][:-1]
-    for former in used[-1:]:
-        yield _plan("plan with a used offer", (former, *others))
+    for spent in used[-1:]:
+        yield _plan("plan with a used offer", (spent, *others))
     if len(others) >= 2 and (stage := seat.conduct.part.round.stage) is not None:
         yield _plan("another plan under its id", full, round=stage.plan.round, hours=1.0)
         yield _plan("plan with its offer again", stage.plan.offers, hours=2.0)
+
+
+def _honest(offers: tuple[Offer, ...]) -> Plan:
+    (event,) = _plan("plan", offers).events
+    assert isinstance(event, Planned)
+    return event.plan
 
 
 def _plan(name: str, offers: tuple[Offer, ...], **changes: object) -> Move:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import combinations
 
 from common.documents import (
     Answer,
@@ -9,7 +10,7 @@ from common.documents import (
     Plan,
 )
 from common.ids import WorkerId
-from simulator.explorer.facts import Listed
+from simulator.explorer.facts import ListFact
 from simulator.explorer.given import Given, Move
 from simulator.explorer.plans import invented_answers
 from simulator.explorer.seat import Seat
@@ -53,38 +54,42 @@ def _members(
         return Move(f"{name}: {who}", (event,), lie="" if name == "members" else "members")
 
     others = sorted(answers.keys() - {me})
-    yield told("members", answers, sealed)
+    full = told("members", answers, sealed)
+    yield full
+    slow = f"{full.name}, encoded later"
+    yield Move(slow, full.events, lie="slow encoding", slowly=True)
     for lost in others:
         fewer = {w: a for w, a in answers.items() if w != lost}
         name = "members" if len(fewer) >= plan.threshold else "too few members"
         yield told(name, fewer, sealed)
-    full = len(answers) >= plan.threshold
-    for other in others[:1] if full else ():
+    enough = len(answers) >= plan.threshold
+    for other in others[:1] if enough else ():
         changed = _other_numbers(answers[other])
         yield told(f"members, numbers of {other} changed", {**answers, other: changed}, sealed)
         held = {w: s for w, s in sealed.items() if w != other}
         yield told(f"members, share of {other} withheld", answers, held)
-    if full:
+    if enough:
         own = _other_numbers(answers[me])
         yield told("members, its own numbers changed", {**answers, me: own}, sealed)
 
 
 def _other_numbers(answer: Answer) -> Answer:
-    changed: Numbers = replace(answer.numbers, lr_sum=10 * answer.numbers.lr_sum)
+    changed: Numbers = replace(answer.numbers, tokens=10 * answer.numbers.tokens)
     return replace(answer, numbers=changed)
 
 
 def _survivors(plan: Plan, me: WorkerId, u2: tuple[WorkerId, ...]) -> Iterator[Move]:
-    lists = [u2, *(tuple(w for w in u2 if w != lost) for lost in u2 if lost != me)]
-    if len(u2) > 1:
-        lists.append(tuple(sorted({me, next(w for w in u2 if w != me)})))
+    others = [w for w in u2 if w != me]
+    sizes = range(len(others), plan.threshold - 2, -1)
+    lists = [tuple(sorted((me, *some))) for n in sizes for some in combinations(others, n)]
+    lists.append(tuple(sorted((me, *others[:1]))))
     for survivors in dict.fromkeys(lists):
         name = f"survivors: {','.join(survivors)}"
         lie = "" if len(survivors) >= plan.threshold else "too few survivors"
         yield Move(name, (Survived(plan.round, survivors),), lie=lie)
 
 
-def _signatures(plan: Plan, lists: tuple[tuple[WorkerId, Listed], ...]) -> Iterator[Move]:
+def _signatures(plan: Plan, lists: tuple[tuple[WorkerId, ListFact], ...]) -> Iterator[Move]:
     yield Move("signatures: of nobody", (Signed(plan.round, {}),), lie="signatures")
     by_list: dict[tuple[WorkerId, ...], dict[WorkerId, bytes]] = {}
     for worker, fact in lists:

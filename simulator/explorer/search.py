@@ -6,7 +6,7 @@ fit together. Moves that change nothing (what is refused, late, or known) lead n
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from typing_extensions import override
@@ -20,15 +20,15 @@ from simulator.explorer.knowledge import Knowledge, Sum
 from simulator.explorer.moves import first_record, moves
 from simulator.explorer.seat import Seat
 from simulator.explorer.storing import public_of, shape_of, state_of, stored, taken_up
-from simulator.explorer.world import WORKERS
-from worker.rounds.ports import Recorded, Welcomed
+from simulator.explorer.world import WORKERS, most_share
+from worker.rounds.ports import Welcomed
 
 State = tuple[int, ...]
 """A number for each worker's state; then how many have died, and which kinds of lies were told."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TraceStep:
     """One move of a trace.
 
     Args:
@@ -59,7 +59,7 @@ class Found:
     depth: int
     num_states: int
     seconds: float
-    trace: tuple[Step, ...] = ()
+    trace: tuple[TraceStep, ...] = ()
     broken: str = ""
     whole: bool = False
 
@@ -83,12 +83,14 @@ class Search:
         deaths: how many times a worker may die.
         lies: how many kinds of lies a trace may hold, each as often as it likes; that something
             is told to one worker and not to all at once is one, for each thing that can be told.
+        kinds: only these; None = any.
     """
 
     num_workers: int = 3
     unsafe: frozenset[Rule] = frozenset()
     deaths: int = 1
     lies: int = 1
+    kinds: frozenset[str] | None = None
     _kept: list[_Kept] = field(default_factory=list)
     _index: dict[Digest, int] = field(default_factory=dict)
     _stored: dict[bytes, int] = field(default_factory=dict)
@@ -109,15 +111,18 @@ class Search:
         numbers = []
         for name in self.names:
             seat = Seat.of(name, self.unsafe)
-            seat.log = [first_record()]
             seat.hear(Welcomed(first_record(), 1))
             numbers.append(self._keep(seat))
         return (*numbers, 0, 0)
 
-    def run(self, depth: int, seconds: float, start: State | None = None) -> Found:
-        """Search until a promise is broken, that depth is reached, or the time is up."""
-        began_s, start = time.monotonic(), start or self.begin()
-        cameby: dict[State, tuple[State, Step] | None] = {start: None}
+    def run(self, depth: int, seconds: float, led: Sequence[str] = ()) -> Found:
+        """Search until a promise is broken, that depth is reached, or the time is up.
+
+        Args:
+            led: steps that are taken first; the depth counts from there.
+        """
+        began_s, start = time.monotonic(), self._led(led)
+        cameby: dict[State, tuple[State, TraceStep] | None] = {start: None}
         front = [start]
         for reached in range(1, depth + 1):
             after: list[State] = []
@@ -148,17 +153,20 @@ class Search:
         Raises:
             LookupError: there is no such step.
         """
+        return self._look(self._led(steps, strictly=strictly))[2]
+
+    def _led(self, steps: Iterable[str], *, strictly: bool = True) -> State:
         state = self.begin()
         for told in steps:
             found = next((after for step, after in self._next(state) if str(step) == told), None)
             if found is None and strictly:
                 raise LookupError(f"no worker can be led so: {told}")
             state = found or state
-        return self._look(state)[2]
+        return state
 
     # Steps ----------------------------------------------------------------------------------------
 
-    def _next(self, state: State) -> Iterator[tuple[Step, State]]:
+    def _next(self, state: State) -> Iterator[tuple[TraceStep, State]]:
         *numbers, deaths, told = state
         by_name: dict[str, dict[int, Move]] = {}
         for i in range(self.num_workers):
@@ -168,7 +176,7 @@ class Search:
             lies = told
             for move in by_worker.values():
                 lies |= self._kinds(move.lie)
-            if lies.bit_count() > self.lies:
+            if not self._allows(lies):
                 continue
             alone = len(by_worker) == 1
             if not alone:  # as a true coordinator does
@@ -176,17 +184,25 @@ class Search:
                 for i, move in by_worker.items():
                     after[i] = self._ways(numbers[i], move, can_die=False)[0][0]
                 if after != numbers:
-                    yield Step("all", name), (*after, deaths, lies)
+                    yield TraceStep("all", name), (*after, deaths, lies)
                 if not any(move.lie for move in by_worker.values()):
                     lies |= self._kinds(f"{name.split(':')[0].split()[0]} to one")
-                if lies.bit_count() > self.lies:
+                if not self._allows(lies):
                     continue
             for i, move in by_worker.items():
                 for number, how in self._ways(numbers[i], move, can_die=deaths < self.deaths):
                     if number != numbers[i]:
                         others = (*numbers[:i], number, *numbers[i + 1 :])
-                        step = Step(self.names[i], name + how)
+                        step = TraceStep(self.names[i], name + how)
                         yield step, (*others, deaths + bool(how), lies)
+
+    def _allows(self, lies: int) -> bool:
+        if lies.bit_count() > self.lies:
+            return False
+        if self.kinds is None or lies == 0:
+            return True
+        told = {kind for kind, number in self._lies.items() if lies >> number & 1}
+        return told <= self.kinds
 
     def _kinds(self, lie: str) -> int:
         """Return a bit for each kind."""
@@ -229,19 +245,13 @@ class Search:
 
     def _after(self, number: int, move: Move, dies_at: int | None) -> int:
         seat = taken_up(self._kept[number].content)
+        seat.now_s += move.silence_s
+        seat.die_at(dies_at)
         if move.trains:
             seat.train()
-            return self._keep(seat)
-        seat.now_s += move.silence_s
-        for event in move.events:
-            if isinstance(event, Welcomed):
-                seat.log = seat.log[: seat.conduct.position.next_seq] or [first_record()]
-            if isinstance(event, Recorded):
-                seat.log = [*seat.log, event.record]
-            lives = seat.num_lives
-            seat.hear(event, served=move.served, dies_at=dies_at)
-            if seat.num_lives > lives:
-                break
+        else:
+            seat.hear(*move.events, served=move.served, slowly=move.slowly)
+        seat.die_at(None)
         return self._keep(seat)
 
     def _keep(self, seat: Seat) -> int:
@@ -263,14 +273,16 @@ class Search:
         if (found := self._known.get(key)) is None:
             seats = {n: self._kept[i].seat for n, i in zip(self.names, state, strict=False)}
             facts: Mapping[WorkerId, Mapping[str, Fact]] = {n: s.facts for n, s in seats.items()}
-            knowledge = Knowledge(facts)
+            knowledge = Knowledge(facts, most_share(is_lenient=Rule.TERMS in self.unsafe))
             sums = knowledge.sums()
             found = self._known[key] = Given.of(seats), sums, knowledge.broken(sums)
         return found
 
 
-def _trace(cameby: Mapping[State, tuple[State, Step] | None], state: State) -> tuple[Step, ...]:
-    steps: list[Step] = []
+def _trace(
+    cameby: Mapping[State, tuple[State, TraceStep] | None], state: State
+) -> tuple[TraceStep, ...]:
+    steps: list[TraceStep] = []
     while (before := cameby[state]) is not None:
         state, step = before
         steps.append(step)

@@ -11,22 +11,22 @@ from typing import Final
 
 from common.checks import check_plan
 from common.documents import Attestation, Offer, Plan, Record
-from common.errors import BadCommitError, CrosscloudError
+from common.errors import BadCommitError, DivergedError
 from common.ids import WorkerId
 from common.progress import MAX_ROUNDS_AHEAD
 from common.rounds import Rule
 from simulator.explorer.facts import (
-    Abandoned,
-    Answered,
+    AbandonFact,
+    AnswerFact,
     Fact,
-    Failed,
-    Listed,
-    Offered,
-    Revealed,
-    Said,
-    Settled,
-    Stood,
-    Uploaded,
+    FailureFact,
+    ListFact,
+    OfferFact,
+    RevealFact,
+    SettleFact,
+    StandFact,
+    UploadFact,
+    WordFact,
     key_of,
 )
 from simulator.explorer.world import (
@@ -36,6 +36,7 @@ from simulator.explorer.world import (
     Drawn,
     admits,
     certificate,
+    most_share,
     numbers,
     operators,
     sign,
@@ -63,6 +64,7 @@ from worker.rounds.ports import (
     Message,
     MoveTo,
     Push,
+    Recorded,
     Refuse,
     Resumed,
     RetryHead,
@@ -76,6 +78,7 @@ from worker.rounds.ports import (
     SubmitSignature,
     Survived,
     Trained,
+    Welcomed,
     WriteStage,
 )
 from worker.rounds.position import Position, genesis_position
@@ -91,12 +94,17 @@ class DiedError(Exception):
 
 
 @dataclass
-class Disk:
+class SeatDisk:
     """What outlives a process."""
 
     save: SaveState | None = None
     stage: Stage | None = None
     pieces: frozenset[int] = frozenset()  # of the stage
+    pending: tuple[frozenset[int], int, int] = (
+        frozenset(),
+        0,
+        0,
+    )  # of the save: pieces, steps, born
 
 
 @dataclass
@@ -116,7 +124,7 @@ class Seat:
     name: WorkerId
     unsafe: frozenset[Rule]
     conduct: Conduct
-    disk: Disk = field(default_factory=Disk)
+    disk: SeatDisk = field(default_factory=SeatDisk)
     pending: frozenset[int] = frozenset()
     steps: int = STEPS
     born: int = 0
@@ -141,36 +149,45 @@ class Seat:
 
     # What happens ---------------------------------------------------------------------------------
 
-    def hear(self, event: Event, *, served: bool = True, dies_at: int | None = None) -> None:
-        """Let an event happen, and what follows of itself; or die before an effect.
+    def hear(self, *events: Event, served: bool = True, slowly: bool = False) -> None:
+        """Let events happen, and what follows of itself; or die before an effect, after `die_at`.
 
         Args:
             served: whether files that are asked for meanwhile are there.
-            dies_at: before so many effects are carried out; None = it lives.
+            slowly: encoding is not done by then: `Encoded` has to come by itself.
         """
-        self._left, self._served = dies_at, served
+        self._served = served
         try:
-            self._handle(event)
-            if self.encoding is not None:
-                self._handle(Encoded(self.encoding.plan.round))
-            self._train()
+            for event in events:
+                if isinstance(event, Recorded):
+                    self.log = [*self.log, event.record]
+                if isinstance(event, Welcomed):
+                    self.log = self.log[: self.conduct.position.next_seq] or [event.start]
+                self._handle(event)
+                if self.encoding is not None and not slowly:
+                    self._handle(Encoded(self.encoding.plan.round))
+                self._train()
         except DiedError:
             self._begin_again()
-        except CrosscloudError as e:
-            self.ended = f"{type(e).__name__}: {e}"
+        except DivergedError as e:  # its own alarm: an operator looks at it
+            self.ended = str(e)
         except Exception as e:
             self.ended = repr(e)
-            self._tell(Failed(f"{type(e).__name__} at {type(event).__name__}: {e}"))
+            self._tell(FailureFact(f"{type(e).__name__} at {type(event).__name__}: {e}"))
+
+    def die_at(self, effect: int | None) -> None:
+        """Die before the next so many effects are carried out; None = live."""
+        self._left = effect
 
     def train(self) -> None:
         """Train as far as the trainer goes by itself, while the coordinator waits."""
         self.steps = MOST_STEPS
-        self.hear(Trained(numbers(self.steps, self._age), 1.0, 0))
+        self.hear()
 
     def _train(self) -> None:
-        """Have a piece of work, while no round holds one; offer it."""
+        """Have a piece of work, beside what a round holds; offer it."""
         conduct = self.conduct
-        if not conduct.begun or self.frozen:
+        if not conduct.begun:
             return
         if not self.pending:
             self.num_pieces += 1
@@ -202,8 +219,11 @@ class Seat:
         self.conduct = _conduct(self.name, self.num_lives, self.unsafe)
         self.pending, self.frozen = frozenset(), frozenset()
         save, stage = self.disk.save, self.disk.stage
+        if save is not None and stage is not None:  # with the work as it was at close
+            self.frozen = self.disk.pieces
+        elif save is not None:
+            self.pending, self.steps, self.born = self.disk.pending
         if save is not None:
-            self.frozen = self.disk.pieces if stage is not None else frozenset()
             self.log = self.log[: save.position.next_seq]
             known, words = save.known, save.words
             self._handle(Resumed(save.position, known, words, save.missed, stage))
@@ -233,13 +253,13 @@ class Seat:
                 encoded, self.encoding = self.encoding, None
                 assert encoded is not None
                 kappa = encoded.attempt.kappa.hex()
-                self._tell(Uploaded(encoded.plan, kappa, encoded.numbers, self.frozen))
+                self._tell(UploadFact(encoded.plan, kappa, encoded.numbers, self.frozen))
             case CancelUpload():
                 self.encoding = None
             case Settle(round=round_id, fate=fate):
-                self._tell(Settled(round_id, fate.value))
+                self._tell(SettleFact(round_id, fate.value))
                 if fate is Fate.FREE:
-                    self.pending = self.frozen
+                    self.pending |= self.frozen
                 self.frozen = frozenset()
             case Check():
                 return self._checked(effect)
@@ -254,39 +274,38 @@ class Seat:
                     return Followed(at, moved=False)
                 return Followed(Position(log, log.version, log.digest, at.rolled_back), moved=True)
             case BeginTraining() | MoveTo():
-                self._tell(Stood(at.version, at.digest))
+                self._tell(StandFact(at.version, at.digest))
                 if isinstance(effect, MoveTo) and effect.rolled_back:
                     self.pending = frozenset()
             case SaveState():
                 disk.save, disk.stage, disk.pieces = effect, None, frozenset()
+                disk.pending = self.pending, self.steps, self.born
             case ForgetState():
-                self.disk = Disk()
+                self.disk = SeatDisk()
         return None
 
     def _send(self, message: Message, event: Event) -> None:
         match message:
             case Offer():
-                self._tell(Offered(message))
+                self._tell(OfferFact(message))
             case SubmitAnswer():
-                stage = self.conduct.part.round.stage
-                assert stage is not None
-                base = stage.plan.version, stage.plan.digest
-                stands = self.conduct.position
-                base = stands.version, stands.digest
-                told = Answered(stage.plan, message.answer, message.sealed, base, self.frozen)
-                self._tell(told)
+                at = self.conduct.position
+                base = at.version, at.digest
+                self._tell(
+                    AnswerFact(self._plan, message.answer, message.sealed, base, self.frozen)
+                )
             case SubmitSignature():
                 assert isinstance(event, Survived)
-                self._tell(Listed(self._plan, event.survivors, message.signature))
+                self._tell(ListFact(self._plan, event.survivors, message.signature))
             case SubmitShares():
                 assert isinstance(event, Survived | Signed)
                 own, mask = frozenset(message.revealed.own), frozenset(message.revealed.mask)
-                self._tell(Revealed(self._plan, own, mask))
+                self._tell(RevealFact(self._plan, own, mask))
             case Abandon():
-                self._tell(Abandoned(self._plan, message.signature))
+                self._tell(AbandonFact(self._plan, message.signature))
             case Attestation():
                 if message.worker == self.name:
-                    self._tell(Said(message))
+                    self._tell(WordFact(message))
             case Refuse():
                 pass
 
@@ -327,7 +346,11 @@ class Seat:
 
 def _conduct(name: WorkerId, life: int, unsafe: frozenset[Rule]) -> Conduct:
     algorithm, drawn = GENESIS.algorithm, Drawn(f"{name}/{life}")
-    trust = Trust(min_cohort=algorithm.min_cohort, max_staleness=algorithm.max_staleness)
+    trust = Trust(
+        min_cohort=algorithm.min_cohort,
+        max_share=most_share(is_lenient=Rule.TERMS in unsafe),
+        max_staleness=algorithm.max_staleness,
+    )
     signer = functools.partial(sign, str(name))
     member = MaskedMember(name, algorithm, trust, admits, signer, drawn, unsafe)
     own = functools.partial(certificate, str(name))

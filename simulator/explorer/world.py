@@ -40,7 +40,7 @@ from common.secagg.labels import SignedPurpose
 from common.secagg.transcript import certified_key
 from common.terms import round_bits, round_fragment
 
-WORKERS: Final = tuple(WorkerId(w) for w in ("a", "b", "c", "d"))
+WORKERS: Final = tuple(WorkerId(w) for w in ("a", "b", "c", "d", "e"))
 INVENTED: Final = (WorkerId("x"), WorkerId("y"))
 """Members that only the coordinator knows: it holds their keys, and no worker admits them."""
 INSIDER: Final = WorkerId("z")
@@ -59,7 +59,7 @@ def _named(*parts: object) -> Digest:
 def _first() -> tuple[Genesis, Version]:
     version = Version((_named("theta"),), {}, (_named("scales"),), 0.0, 0)
     algorithm = Algorithm(
-        tier="masked", min_cohort=3, clipping=False, max_staleness=0.5, local_steps=STEPS
+        tier="masked", min_cohort=3, clipping=False, max_staleness=1.0, local_steps=STEPS
     )
     schema = ModelSchema((TensorSpec("w", (1000,)),))
     digest = canonical.digest(version)
@@ -67,6 +67,15 @@ def _first() -> tuple[Genesis, Version]:
 
 
 GENESIS, VERSION0 = _first()
+
+
+def most_share(*, is_lenient: bool) -> float:
+    """Return how much of a sum a worker's own file lets one member be.
+
+    Args:
+        is_lenient: the run lets it be more, which rule 1 would refuse at once.
+    """
+    return 0.5 if is_lenient else GENESIS.algorithm.max_share
 
 
 class Drawn:

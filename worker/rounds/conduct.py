@@ -299,6 +299,7 @@ class Conduct:
         followed = yield from ask(effect)
         self._log.position = at = followed.position
         if followed.moved:
+            yield from self._part.leave()
             contributed, self._part.contributed = self._part.contributed, ""
             yield MoveTo(at, contributed, at.rolled_back)
             yield from self._save()

@@ -144,7 +144,7 @@ class Participation:
             yield from self._answer_again(stage)
             return None
         try:
-            self.round.accept(plan, at.version, at.digest, at.next_seq, num_held)
+            self.round.accept(plan, at.version, at.digest, at.next_seq, num_held, behind=at.behind)
         except RefusedError as e:  # what an earlier plan froze stays: it may bear this round's id
             yield from self._refuse(e)
             return None
@@ -303,6 +303,12 @@ class Participation:
         yield from self._cancel()
         yield from self._settle(lost, self.round.give_up())
         return True
+
+    def leave(self) -> Steps[None]:
+        """End a round that the log has gone past: no record to come can say how it ended."""
+        if (stage := self.round.stage) is not None:
+            yield from self._cancel()
+            yield from self._settle(stage.plan.round, self.round.give_up())
 
     def write(self) -> Steps[None]:
         """Make the stage durable as it is."""

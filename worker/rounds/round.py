@@ -125,7 +125,14 @@ class WorkerRound:
         return WorkState.EXPOSED if self.stage.exposed else WorkState.STAGED
 
     def accept(
-        self, plan: Plan, version: int, digest: Digest, next_seq: int, num_held: int = 0
+        self,
+        plan: Plan,
+        version: int,
+        digest: Digest,
+        next_seq: int,
+        num_held: int = 0,
+        *,
+        behind: bool = False,
     ) -> None:
         """Take part in `plan`; the offer is used up.
 
@@ -135,6 +142,7 @@ class WorkerRound:
             digest: of that base.
             next_seq: first log record that this worker has not followed.
             num_held: how many it holds from there on, which too few vouch for yet.
+            behind: it has followed the log further, without the files of the version there.
 
         Raises:
             RefusedError: rule 7, 2 or 5; nothing changed.
@@ -154,6 +162,8 @@ class WorkerRound:
                 f"the plan's base is version {plan.version} {plan.digest[:16]}..., this worker "
                 f"stands on version {version} {digest[:16]}...",
             )
+        if behind:
+            self._refuse(plan.round, Rule.HEAD, "this worker waits for files of a later version")
         if num_held:
             self._refuse(plan.round, Rule.HEAD, "this worker waits for words for a later version")
         for other in plan.offers:

@@ -59,10 +59,12 @@ class Report:
     def restored(cls, stored: Mapping[str, Any]) -> Self:
         """Return the report that was stored; its worker need not have begun anew since.
 
+        Names that this version does not count are passed over.
+
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
-        last, earlier = (Heartbeat(**stored[boot]) for boot in ("last", "earlier"))
+        last, earlier = (_restored(stored[boot]) for boot in ("last", "earlier"))
         carried = {way: dict(stored["carried"].get(way, {})) for way in DIRECTIONS}
         return cls(str(stored["boot"]), last, earlier, carried)
 
@@ -70,6 +72,11 @@ class Report:
 def _counts(heartbeat: Heartbeat) -> dict[str, Any]:
     numbers = {name: getattr(heartbeat, name) for name in COUNTS}
     return numbers | {name: dict(getattr(heartbeat, name)) for name in BY_KIND}
+
+
+def _restored(counts: Mapping[str, Any]) -> Heartbeat:
+    known = (*COUNTS, *BY_KIND)
+    return Heartbeat(**{name: n for name, n in counts.items() if name in known})
 
 
 MOST: Final = 2**53
@@ -115,7 +122,7 @@ class Reports:
             found = {WorkerId(name): Report.restored(r) for name, r in stored.items()}
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
             log.warning("%s cannot be read, workers' totals begin anew: %s", path, e)
             return
         self._by_worker = found

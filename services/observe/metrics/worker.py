@@ -34,7 +34,7 @@ class WorkerMetrics:
         self._connected = r.gauge("local_connected", "1 while the control stream is open.")
         self._connections = r.counter("local_connections", "Control streams opened.")
         self._rounds = r.counter("local_rounds", "What became of the work in each round.", "fate")
-        self._refusals = r.counter("local_refusals", "Refusals that were sent, by rule.", "rule")
+        self._refusals = r.counter("local_refusals", "Rounds that it refused, by rule.", "rule")
         for rule in Rule:  # from the start, so that the first of each is an increase
             self._refusals.labels(int(rule))
         self._took = r.seconds("local_phase_duration", "Parts of a round, on this worker.", "phase")

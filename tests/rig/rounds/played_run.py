@@ -194,7 +194,7 @@ class PlayedRun(Coordinator):
         )
         changes: dict[str, object] = {k: int(o[k]) for k in ("threshold", "bits") if k in o}
         if "digest" in o:
-            changes["digest"] = NOBODYS
+            changes["digest"] = own.digest if o["digest"] == "own" else NOBODYS
         if "tier" in o:
             changes["tier"] = o["tier"]
         plan = replace(plan, **changes)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from services.observe.metrics.worker import WorkerMetrics
 from services.wire.traffic import TrafficCounts
 from services.worker.link import Call
 from services.worker.trainer import TrainerLink
-from services.worker.upload import Push
+from services.worker.upload import PushShards
 from services.worker.working import Fetch, Working
 from worker.rounds.conduct import Conduct
 from worker.rounds.participation import Participation
@@ -45,7 +45,7 @@ class LocalWorker:
         *,
         tier: Tier,
         fetch: Fetch,
-        push: Push,
+        push: PushShards,
         trainer: Any,
         now_s: Callable[[], float],
         resolve_timeout_s: float,

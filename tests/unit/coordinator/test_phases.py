@@ -10,7 +10,7 @@ from common.documents import Algorithm, Answer, Commit, Offer, SideValues
 from common.errors import UnexpectedMessageError
 from common.ids import Digest, RoundId, SessionId, WorkerId
 from common.rounds import AbortReason, Phase
-from coordinator.phases import TAKES, Step, check_taken
+from coordinator.phases import TAKES, RoundStep, check_taken
 from coordinator.ports import (
     Abandoned,
     Answered,
@@ -72,12 +72,12 @@ def summing() -> Round:
     return r
 
 
-ROUNDS: dict[Step, Callable[[], Round]] = {
-    Step.ANSWERS: opened,
-    Step.SPOOL: answered,
-    Step.UPLOADS: collecting,
-    Step.LISTING: sealing,
-    Step.OPEN_SUM: summing,
+ROUNDS: dict[RoundStep, Callable[[], Round]] = {
+    RoundStep.ANSWERS: opened,
+    RoundStep.SPOOL: answered,
+    RoundStep.UPLOADS: collecting,
+    RoundStep.LISTING: sealing,
+    RoundStep.OPEN_SUM: summing,
 }
 """A round of the tls tier in each of its steps; those of the masked one are transcripts."""
 
@@ -107,11 +107,15 @@ def test_the_rounds_are_in_the_steps_that_they_stand_for() -> None:
     assert {step: make().step for step, make in ROUNDS.items()} == {s: s for s in ROUNDS}
     assert opened().phase is Phase.SHARE_KEYS
     assert TAKES.keys() == {Answered, *SAYINGS}  # who did not answer in time is no member any more
-    assert set().union(*(taken.steps for taken in TAKES.values())) == set(Step) - {Step.NOTHING}
+    assert set().union(*(taken.steps for taken in TAKES.values())) == set(RoundStep) - {
+        RoundStep.NOTHING
+    }
 
 
 @pytest.mark.parametrize(("step", "event"), list(product(ROUNDS, SAYINGS)))
-def test_what_the_table_does_not_take_raises_and_changes_nothing(step: Step, event: type) -> None:
+def test_what_the_table_does_not_take_raises_and_changes_nothing(
+    step: RoundStep, event: type
+) -> None:
     r = ROUNDS[step]()
     if event is Refused:
         r.cohort.uploaded.discard(A)  # one whose upload is complete may not, in any step
@@ -129,4 +133,4 @@ def test_what_the_table_does_not_take_raises_and_changes_nothing(step: Step, eve
 def test_nothing_is_taken_once_a_round_is_over() -> None:
     for event in TAKES:
         with pytest.raises(UnexpectedMessageError):
-            check_taken(event, Step.NOTHING, worker=A, phase="committed", round="r")
+            check_taken(event, RoundStep.NOTHING, worker=A, phase="committed", round="r")

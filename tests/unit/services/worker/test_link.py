@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import grpc
 import pytest
 
 from protos.v1 import session_pb2
+from services.wire.backoff import LONGEST_TOLD_S
 from services.wire.status import RETRY_AFTER
 from services.worker.link import Link
 from simulator.clock import VirtualLoop
@@ -115,6 +117,57 @@ def test_a_coordinator_that_ends_is_dialled_again_when_it_says_so(loop: VirtualL
         assert len(bench.calls) == 1
         await task
         assert len(bench.calls) == 2
+
+    loop.run_until_complete(test())
+
+
+def test_no_coordinator_can_send_a_worker_away_for_longer_than_minutes(loop: VirtualLoop) -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = asyncio.create_task(running(2 * LONGEST_TOLD_S, bench))
+        await asyncio.sleep(1.0)
+        after = session_pb2.Reconnect(after_ms=2**32 - 1)
+        bench.calls[0].answers.put_nowait(session_pb2.ConnectResponse(reconnect=after))
+        bench.calls[0].answers.put_nowait(None)
+        await task
+        assert len(bench.calls) == 2
+
+    loop.run_until_complete(test())
+
+
+def test_a_second_welcome_ends_the_stream_with_a_sentence(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        bench = Bench()
+        task = asyncio.create_task(running(10.0, bench))
+        await asyncio.sleep(1.0)
+        before = asyncio.all_tasks()
+        bench.calls[0].answers.put_nowait(WELCOME)
+        await asyncio.sleep(5.0)
+        assert len(bench.calls) == 2
+        assert len(asyncio.all_tasks()) == len(before), "no task of the former stream is left"
+        assert bench.heard == [WELCOME, None, WELCOME], "the second one of the stream is not heard"
+        await task
+
+    loop.run_until_complete(test())
+    assert "the coordinator sent a second Welcome: dialling again" in caplog.text
+
+
+def test_a_worker_that_is_told_to_beat_without_pause_pauses(loop: VirtualLoop) -> None:
+    async def test() -> None:
+        bench = Bench(welcomes=False)
+        task = asyncio.create_task(running(5.0, bench))
+        await asyncio.sleep(0.05)
+        at_once = session_pb2.Welcome(heartbeat_interval_ms=1, lease_ms=10_000)
+        bench.calls[0].answers.put_nowait(session_pb2.ConnectResponse(welcome=at_once))
+        for _ in range(400):
+            await asyncio.sleep(0.01)
+            bench.calls[0].answers.put_nowait(PACE)
+        await task
+        beats_s = bench.calls[0].beats_s()
+        assert len(beats_s) > 20
+        assert min(b - a for a, b in itertools.pairwise(beats_s)) > 0.09
 
     loop.run_until_complete(test())
 

@@ -146,6 +146,28 @@ def test_a_damaged_manifest_is_refused_with_the_folder_to_move_away(tmp_path: Pa
         StateFolder(tmp_path).load()
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 10**5, b'{"plan":{}}', None])
+def test_a_damaged_stage_is_refused_with_the_folder_to_move_away(
+    state: StateFolder, tmp_path: Path, content: bytes | None
+) -> None:
+    path = state.stage.document
+    path.unlink()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    again = restarted(tmp_path)
+    with pytest.raises(ConfigError, match=f"^state_dir: {path} .*; .*move {tmp_path} away"):
+        again.load_stage()
+    assert path.exists(), "what it exposed is not known: it stays"
+
+
+def test_a_directory_for_a_manifest_is_refused_with_the_folder_to_move_away(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(ConfigError, match=f"^state_dir: .*; mend that, or move {tmp_path} away"):
+        StateFolder(tmp_path).load()
+
+
 @pytest.mark.parametrize("folder", ["x" * 300, "../elsewhere", "save-1/..", "save-", "", "a\0b"])
 def test_a_manifest_names_a_save_of_its_own_folder_and_nothing_else(
     state: StateFolder, tmp_path: Path, folder: str

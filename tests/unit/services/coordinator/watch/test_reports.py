@@ -79,7 +79,9 @@ def test_a_name_that_was_removed_is_not_kept(tmp_path: Path) -> None:
     assert totals(restarted(tmp_path / "totals.json", reports)) == (0,) * 8
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"aws": {}}', '{"aws": {"last": [1]}}', "\x00"])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"aws": {}}', '{"aws": {"last": [1]}}', "\x00", "[" * 10**5]
+)
 def test_a_damaged_file_is_said_and_totals_begin_anew(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,6 +91,25 @@ def test_a_damaged_file_is_said_and_totals_begin_anew(
     reports.load(path)
     assert "begin anew" in caplog.text
     assert totals(reports) == (0,) * 8
+
+
+def test_names_that_this_version_does_not_count_are_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, reports = tmp_path / "totals.json", Reports()
+    reports.joined(AWS, "boot 1")
+    reports.heard(AWS, heartbeat(5))
+    reports.carried(AWS, "sent", "update", 7)
+    reports.save(path)
+    stored = json.loads(path.read_text())
+    stored[AWS]["last"]["naps_total"] = stored[AWS]["earlier"]["naps_total"] = 3
+    stored[AWS]["carried"]["sideways"] = {"update": 1}
+    stored[AWS]["mood"] = "good"
+    path.write_text(json.dumps(stored))
+    found = Reports()
+    found.load(path)
+    assert totals(found) == totals(reports) != (0,) * 8
+    assert not caplog.records
 
 
 def test_a_disk_that_takes_nothing_ends_nothing(tmp_path: Path) -> None:
