@@ -105,21 +105,14 @@ class Replica:
             ProtocolError, DivergedError: they do not follow in this log; nothing changed.
             DivergedError: a step does not give its record's digest; it stays where it stands.
         """
-        at = self.position
-        end = at.log
-        for record in records:
-            end = end.after(self._genesis, record)
-        crossed = any(record.rollback is not None for record in records)
-        if not at.behind and not crossed and all(record.commit is None for record in records):
-            self.position = Position(end, at.version, at.digest, at.rolled_back)
-            return False
-        rolled_back = crossed or (at.behind and at.rolled_back)
-        if self._reach(records, snapshot_seq):
+        past, leads_on = self.position.past(self._genesis, records), self.position.leads_on(records)
+        if leads_on and self._reach(records, snapshot_seq):
             self._tried = None
-            self.position = Position(end, end.version, end.digest, rolled_back)
+            self.position = past.caught_up()
             return True
-        log.info("version %d is no longer kept: going on to a later one", end.version)
-        self.position = Position(end, at.version, at.digest, rolled_back)
+        if leads_on:
+            log.info("version %d is no longer kept: going on to a later one", past.log.version)
+        self.position = past
         return False
 
     def retry(self, num_records: int) -> bool:
@@ -131,13 +124,13 @@ class Replica:
             num_records: of the whole log.
         """
         at = self.position
-        if not at.behind or at.next_seq != num_records:
+        if not at.waits_for_files(num_records):
             return False
         try:
             self._complete(at.log.digest)
         except UnknownFileError:
             return False
-        self.position = Position(at.log, at.log.version, at.log.digest, at.rolled_back)
+        self.position = at.caught_up()
         return True
 
     def attempt(self, record: Record) -> None:

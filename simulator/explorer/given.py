@@ -3,17 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.documents import (
-    Attestation,
-    Offer,
-)
+from common.documents import Attestation, Offer
 from common.ids import Digest, WorkerId
 from simulator.explorer.facts import AbandonFact, AnswerFact, ListFact, OfferFact, WordFact
 from simulator.explorer.seat import Seat
 from simulator.explorer.storing import interned
-from worker.rounds.ports import (
-    Event,
-)
+from worker.rounds.ports import Event
 
 
 @dataclass(frozen=True)

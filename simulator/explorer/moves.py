@@ -5,23 +5,22 @@ file, and may tell each worker something else. What it cannot do is sign for a w
 secret that no share and no message gave it. The lies:
 
     plan       of the tls tier, too low a threshold, too few, invented members, one whose keys are
-               none, a used offer, another base, another plan under the id of the open one
-    members    without one, with another's numbers changed, with one's own changed, a share withheld
+               none, used offers of its own or of others, another base, another plan under the id of
+               the open one
+    members    without one, with another's numbers changed, with one's own changed, a share
+               withheld; before what was encoded is done
     survivors  any part of U2, too few of them; with signatures or without
     records    a sum that nobody sent, other numbers, an abort that nothing proves, a roll-back that
                nobody ordered, a version whose files are withheld
-    else       a word of another version said again, End at any time, a stream that breaks, silence,
-               a pace for each
+    else       a word of another version said again, End at any time, a stream that breaks, records
+               kept back, silence, a pace for each; an operator ends the worker
 """
 
 import functools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from common.documents import (
-    Control,
-    Record,
-)
+from common.documents import Control, Record
 from common.log_head import LogHead
 from simulator.explorer.given import Given, Move
 from simulator.explorer.knowledge import Sum
@@ -29,20 +28,8 @@ from simulator.explorer.plans import plans
 from simulator.explorer.records import records
 from simulator.explorer.round_moves import in_a_round
 from simulator.explorer.seat import Seat
-from simulator.explorer.world import (
-    GENESIS,
-    STEPS,
-    record_after,
-)
-from worker.rounds.ports import (
-    Attested,
-    Disconnected,
-    Encoded,
-    Paced,
-    Stopped,
-    Ticked,
-    Welcomed,
-)
+from simulator.explorer.world import GENESIS, STEPS, record_after
+from worker.rounds.ports import Attested, Disconnected, Encoded, Paced, Stopped, Ticked, Welcomed
 
 _SILENCE_S: Final = 1e7
 

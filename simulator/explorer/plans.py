@@ -7,16 +7,12 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
-from common.documents import (
-    Answer,
-    Offer,
-    OfferKeys,
-    Plan,
-)
+from common.documents import Answer, Offer, OfferKeys, Plan
 from common.ids import Digest, RoundId, WorkerId
 from common.rounds import Rule
 from common.secagg.transcript import signed_content
 from common.thresholds import threshold
+from simulator.drawn import Drawn, certificate
 from simulator.explorer.given import Given, Move
 from simulator.explorer.seat import Seat
 from simulator.explorer.storing import interned
@@ -28,19 +24,15 @@ from simulator.explorer.world import (
     STEPS,
     TIMEOUT_S,
     WORKERS,
-    Drawn,
     admits,
     bits_at,
-    certificate,
     commit_of,
     made_up_sum,
     numbers,
     sign,
 )
 from worker.rounds.attempt import MaskedAttempt, MaskedMember, OfferSecrets
-from worker.rounds.ports import (
-    Planned,
-)
+from worker.rounds.ports import Planned
 from worker.rounds.trust import Trust
 
 MOST_OFFERS: Final = 3
@@ -65,8 +57,8 @@ def plans(seat: Seat, given: Given) -> Iterator[Move]:
         yield _plan("plan of tier tls", full, tier="tls")
         lower = threshold(len(full), 0, GENESIS.algorithm.min_cohort) - 1
         yield _plan("plan with a low threshold", full, threshold=lower)
-        crafted = commit_of(_honest(full), {}, (), made_up_sum(_honest(full)))
-        base = MODELS.after(own.digest, crafted)
+        honest = _honest(full)
+        base = MODELS.after(own.digest, commit_of(honest, {}, (), made_up_sum(honest)))
         yield _plan("plan on another base", full, version=own.version + 1, digest=base)
     for other in alike[:1]:
         yield _plan("plan of two", (own, other), threshold=2)
@@ -75,15 +67,16 @@ def plans(seat: Seat, given: Given) -> Iterator[Move]:
         yield _plan("plan with a member whose keys are none", (*full, _keyless(own)))
     if others and len(alike) < len(others) and len(others) >= 2:
         yield _plan("plan across versions", (own, *others))
-    former = [
-        next(o for o in offers if (o.version, o.digest) == (own.version, own.digest))
+    first = {
+        w: offer
         for w, offers in given.offers.items()
-        if w != me and any((o.version, o.digest) == (own.version, own.digest) for o in offers)
-    ]
+        for offer in reversed(offers)
+        if w != me and (offer.version, offer.digest) == (own.version, own.digest)
+    }
+    former = list(first.values())
     if len(former) >= 2 and former != alike:
         yield _plan("plan with others' former offers", (own, *former))
-    used = given.offers[me][:-1]
-    for spent in used[-1:]:
+    for spent in given.offers[me][-2:-1]:
         yield _plan("plan with a used offer", (spent, *others))
     if len(others) >= 2 and (stage := seat.conduct.part.round.stage) is not None:
         yield _plan("another plan under its id", full, round=stage.plan.round, hours=1.0)

@@ -4,13 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from common.documents import (
-    Abort,
-    Control,
-    Plan,
-    Record,
-    Rollback,
-)
+from common.documents import Abort, Control, Plan, Record, Rollback
 from common.ids import Digest, WorkerId
 from common.log_head import LogHead
 from simulator.explorer.given import Given, Move
@@ -25,9 +19,7 @@ from simulator.explorer.world import (
     record_after,
     true_sum,
 )
-from worker.rounds.ports import (
-    Recorded,
-)
+from worker.rounds.ports import Recorded
 
 MOST_HELD: Final = 2
 """Records on top of each other that a worker waits on: more lead to nothing else."""

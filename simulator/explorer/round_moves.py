@@ -4,23 +4,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 
-from common.documents import (
-    Answer,
-    Numbers,
-    Plan,
-)
+from common.documents import Answer, Numbers, Plan
 from common.ids import WorkerId
 from simulator.explorer.facts import ListFact
 from simulator.explorer.given import Given, Move
 from simulator.explorer.plans import invented_answers
 from simulator.explorer.seat import Seat
 from simulator.explorer.storing import interned
-from worker.rounds.ports import (
-    Ended,
-    Named,
-    Signed,
-    Survived,
-)
+from worker.rounds.ports import Ended, Named, Signed, Survived
 
 
 def in_a_round(seat: Seat, given: Given) -> Iterator[Move]:
@@ -35,7 +26,7 @@ def in_a_round(seat: Seat, given: Given) -> Iterator[Move]:
     for worker, (answer, shares) in invented_answers(plan).items():
         answers[worker], sealed[worker] = answer, shares
     for_me = {w: s[me] for w, s in sealed.items() if w != me and me in s}
-    if me in answers and not seat.conduct.part.round.stage.revealed:  # type: ignore[union-attr]
+    if me in answers and not stage.revealed:
         yield from _members(plan, me, answers, for_me)
     yield Move("end", (Ended(plan.round),))
     if stage.exposed:

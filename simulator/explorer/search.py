@@ -78,7 +78,7 @@ class Search:
     """See the module docstring.
 
     Args:
-        num_workers: 3 or 4.
+        num_workers: at most all of `WORKERS`.
         unsafe: rules that no worker looks at.
         deaths: how many times a worker may die.
         lies: how many kinds of lies a trace may hold, each as often as it likes; that something
@@ -178,8 +178,7 @@ class Search:
                 lies |= self._kinds(move.lie)
             if not self._allows(lies):
                 continue
-            alone = len(by_worker) == 1
-            if not alone:  # as a true coordinator does
+            if len(by_worker) > 1:  # as a true coordinator does
                 after = list(numbers)
                 for i, move in by_worker.items():
                     after[i] = self._ways(numbers[i], move, can_die=False)[0][0]

@@ -6,15 +6,17 @@ its disk held by then.
 """
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from common.checks import check_plan
 from common.documents import Attestation, Offer, Plan, Record
 from common.errors import BadCommitError, DivergedError
 from common.ids import WorkerId
+from common.log_head import LogHead
 from common.progress import MAX_ROUNDS_AHEAD
 from common.rounds import Rule
+from simulator.drawn import Drawn, certificate
 from simulator.explorer.facts import (
     AbandonFact,
     AnswerFact,
@@ -33,9 +35,7 @@ from simulator.explorer.world import (
     GENESIS,
     MODELS,
     STEPS,
-    Drawn,
     admits,
-    certificate,
     most_share,
     numbers,
     operators,
@@ -100,11 +100,7 @@ class SeatDisk:
     save: SaveState | None = None
     stage: Stage | None = None
     pieces: frozenset[int] = frozenset()  # of the stage
-    pending: tuple[frozenset[int], int, int] = (
-        frozenset(),
-        0,
-        0,
-    )  # of the save: pieces, steps, born
+    pending: tuple[frozenset[int], int, int] = (frozenset(), 0, 0)  # of the save; steps, born
 
 
 @dataclass
@@ -136,6 +132,8 @@ class Seat:
     now_s: float = 0.0
     encoding: Encode | None = None
     ended: str = ""
+    _left: int | None = field(default=None, repr=False)
+    _served: bool = field(default=True, repr=False)
 
     @classmethod
     def of(cls, name: WorkerId, unsafe: frozenset[Rule]) -> "Seat":
@@ -264,15 +262,15 @@ class Seat:
             case Check():
                 return self._checked(effect)
             case StartAt(record=record):
-                log = type(at.log).at(record)
+                log = LogHead.at(record)
                 return Position(log, record.version, record.digest) if self._served else None
-            case FollowRecords():
-                return self._followed(effect, at)
-            case RetryHead():
-                log = at.log
-                if not at.behind or not self._served:
-                    return Followed(at, moved=False)
-                return Followed(Position(log, log.version, log.digest, at.rolled_back), moved=True)
+            case FollowRecords(records=records):
+                past = at.past(GENESIS, records)
+                moved = at.leads_on(records) and self._served
+                return Followed(past.caught_up() if moved else past, moved)
+            case RetryHead(num_records=num):
+                moved = at.waits_for_files(num) and self._served
+                return Followed(at.caught_up() if moved else at, moved)
             case BeginTraining() | MoveTo():
                 self._tell(StandFact(at.version, at.digest))
                 if isinstance(effect, MoveTo) and effect.rolled_back:
@@ -323,25 +321,8 @@ class Seat:
             return Checked("it is not what the survivors sent")
         return Checked()
 
-    def _followed(self, effect: FollowRecords, at: Position) -> Followed:
-        """As `services/versions/replica.py` does: to the last one's version, or nowhere."""
-        end = at.log
-        for record in effect.records:
-            end = end.after(GENESIS, record)
-        crossed = any(r.rollback is not None for r in effect.records)
-        still = all(r.commit is None for r in effect.records)
-        if not at.behind and not crossed and still:
-            return Followed(replace(at, log=end), moved=False)
-        rolled_back = crossed or (at.behind and at.rolled_back)
-        if self._served:
-            return Followed(Position(end, end.version, end.digest, rolled_back), moved=True)
-        return Followed(Position(end, at.version, at.digest, rolled_back), moved=False)
-
     def _tell(self, fact: Fact) -> None:
         self.facts[key_of(fact)] = fact
-
-    _left: int | None = field(default=None, repr=False)
-    _served: bool = field(default=True, repr=False)
 
 
 def _conduct(name: WorkerId, life: int, unsafe: frozenset[Rule]) -> Conduct:

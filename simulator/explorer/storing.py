@@ -15,10 +15,8 @@ from typing_extensions import override
 from common import canonical
 from common.documents import Answer, Attestation, Genesis, Offer, Plan, Record, Version
 from common.ids import Digest
+from simulator.drawn import Drawn
 from simulator.explorer.seat import Seat
-from simulator.explorer.world import (
-    Drawn,
-)
 
 _DOCUMENTS: Final = frozenset((Genesis, Plan, Offer, Answer, Record, Attestation, Version))
 """Kept once, by their digests: they never change, and no two kinds have one form."""

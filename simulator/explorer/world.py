@@ -4,18 +4,10 @@ Keys, signatures, shares and every rule are the product's. Arrays are symbols: a
 a sum are named by what they were made of, so a sum can be true without one number being added.
 """
 
-import datetime
 import functools
-import hashlib
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
-
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from common import canonical
 from common.documents import (
@@ -37,8 +29,8 @@ from common.progress import next_counters, progress
 from common.schema import ModelSchema, TensorSpec
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
-from common.secagg.transcript import certified_key
 from common.terms import round_bits, round_fragment
+from simulator.drawn import identity_key, party_of
 
 WORKERS: Final = tuple(WorkerId(w) for w in ("a", "b", "c", "d", "e"))
 INVENTED: Final = (WorkerId("x"), WorkerId("y"))
@@ -48,7 +40,6 @@ INSIDER: Final = WorkerId("z")
 STEPS: Final = 20
 """Local steps of one piece of work, H."""
 TIMEOUT_S: Final = 1.0
-_DAY: Final = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _SUM_BYTES: Final = 4096
 
 
@@ -78,59 +69,18 @@ def most_share(*, is_lenient: bool) -> float:
     return 0.5 if is_lenient else GENESIS.algorithm.max_share
 
 
-class Drawn:
-    """A source of bytes that gives the same ones in every run; it can be stored."""
-
-    def __init__(self, seed: str) -> None:
-        self.seed, self.num = seed, 0
-
-    def __call__(self, num_bytes: int) -> bytes:
-        """Return the next so many bytes."""
-        self.num += 1
-        return hashlib.shake_256(f"{self.seed}/{self.num}".encode()).digest(num_bytes)
-
-    def nonce(self) -> str:
-        """Return an offer's nonce."""
-        return self(16).hex()
-
-
-@functools.cache
-def _identity(name: str) -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"key of {name}".encode()).digest())
-
-
-@functools.cache
-def certificate(name: str) -> str:
-    """Return a certificate of that name's key, base64 of its DER."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = x509.CertificateBuilder(
-        issuer_name=subject,
-        subject_name=subject,
-        public_key=_identity(name).public_key(),
-        serial_number=1,
-        not_valid_before=_DAY,
-        not_valid_after=_DAY + datetime.timedelta(days=1),
-    ).sign(_identity(name), None)
-    return b64encode(made.public_bytes(Encoding.DER)).decode("ascii")
-
-
 @functools.cache
 def sign(name: str, purpose: SignedPurpose, content: bytes) -> bytes:
     """Return what a name's key makes of this."""
-    return signatures.sign(_identity(name), purpose, content)
+    return signatures.sign(identity_key(name), purpose, content)
 
 
-@functools.cache
 def admits(der: bytes) -> Party:
     """Return whose certificate it is, as every worker's pins have it."""
-    (subject,) = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(
-        NameOID.COMMON_NAME
-    )
-    name = str(subject.value)
-    if name not in (*WORKERS, INSIDER):
-        raise NotAMemberError(f"{name} is pinned by nobody")
-    key = certified_key(der)
-    return Party(WorkerId(name), name, key, signatures.key_id(key))
+    party = party_of(der)
+    if party.name not in (*WORKERS, INSIDER):
+        raise NotAMemberError(f"{party.name} is pinned by nobody")
+    return party
 
 
 def operators(der: bytes) -> Party:

@@ -49,7 +49,8 @@ from services.trust.authority import Holder, authority_in, init_federation, issu
 from services.trust.identity import Identity, Role
 from services.trust.pins import pin_workers
 from services.worker.trusted import PinnedMembers
-from tests.rig.rounds.masked_members import MASKED, drawn
+from simulator.drawn import Drawn
+from tests.rig.rounds.masked_members import MASKED
 from tests.rig.rounds.masked_round import unmasked
 from tests.rig.rounds.member import NOTHING, Member
 from tests.rig.rounds.small_run import NUMBERS, Run, random_vector
@@ -155,7 +156,7 @@ class Cloud(Member):
         trust: Trust | None = None,
         unsafe: frozenset[Rule] = NOTHING,
     ) -> None:
-        self.who, self.update, draw = who, update, drawn(who.name)
+        self.who, self.update, draw = who, update, Drawn(who.name)
         self.trust = trust or Trust()
         member = MaskedMember(who.name, run.algorithm, self.trust, admits, who.sign, draw, unsafe)
         self.tier = MaskedTier(

@@ -5,14 +5,13 @@ The language is that of tests/rig/rounds/run_script.py, and `SECONDS status`.
 
 import hashlib
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from common.errors import ProtocolError
 from coordinator.ports import Effect
 from coordinator.status import Status
+from tests.rig.rounds.another_process import answer_in_another_process
 from tests.rig.rounds.run_script import Script, begun, parsed, shown
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -83,12 +82,5 @@ def digest_of_all_effects() -> str:
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_same_transcripts_give_the_same_bytes_in_another_process(hash_seed: str) -> None:
-    code = f"from {__name__} import digest_of_all_effects as d; print(d())"
-    answer = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    assert answer.stdout.strip() == digest_of_all_effects()
+    there = answer_in_another_process(__name__, "digest_of_all_effects", hash_seed)
+    assert there == digest_of_all_effects()

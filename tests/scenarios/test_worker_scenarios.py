@@ -6,14 +6,13 @@ The language is that of tests/rig/rounds/worker_script.py. A block ends with a b
 import functools
 import hashlib
 import pathlib
-import subprocess
-import sys
 from dataclasses import replace
 from typing import get_args
 
 import pytest
 
 from common.rounds import Rule
+from tests.rig.rounds.another_process import answer_in_another_process
 from tests.rig.rounds.worker_script import Met, Script, begun
 from worker.rounds.participation import TAKES, RoundPhase
 from worker.rounds.ports import (
@@ -98,15 +97,8 @@ def digest_of_all_effects() -> str:
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_same_transcripts_give_the_same_bytes_in_another_process(hash_seed: str) -> None:
-    code = f"from {__name__} import digest_of_all_effects as d; print(d())"
-    answer = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    assert answer.stdout.strip() == digest_of_all_effects()
+    there = answer_in_another_process(__name__, "digest_of_all_effects", hash_seed)
+    assert there == digest_of_all_effects()
 
 
 # Nothing that the machine knows is missing here

@@ -4,17 +4,8 @@ Nothing here is random, so that a transcript is the same in every run: certifica
 and masks follow from the names of workers, offers and rounds.
 """
 
-import datetime
-import functools
-import hashlib
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
 
 from common.documents import (
     Algorithm,
@@ -26,59 +17,19 @@ from common.documents import (
     RollbackOrder,
 )
 from common.ids import Digest, RoundId, WorkerId
-from common.parties import Party
+from common.parties import Admits
 from common.secagg import signatures
 from common.secagg.labels import SignedPurpose
-from common.secagg.transcript import certified_key, signed_content
+from common.secagg.transcript import signed_content
 from common.words import word_about
+from simulator.drawn import Drawn, certificate, identity_key, party_of
 from worker.rounds.attempt import MaskedAttempt, MaskedMember, OfferSecrets
 from worker.rounds.trust import Trust
 
 MASKED = Algorithm(tier="masked", min_cohort=3)
 NOWHERE = Digest("f" * 64)
-DAY = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-
-
-def drawn(seed: str) -> Callable[[int], bytes]:
-    """Return a source of bytes that gives the same ones for the same seed."""
-    counter = 0
-
-    def draw(num_bytes: int) -> bytes:
-        nonlocal counter
-        counter += 1
-        return hashlib.shake_256(f"{seed}/{counter}".encode()).digest(num_bytes)
-
-    return draw
-
-
-@functools.cache
-def identity_key(name: str) -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"key of {name}".encode()).digest())
-
-
-@functools.cache
-def certificate(name: str) -> str:
-    """Return a certificate of that name's key, base64 of its DER."""
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = x509.CertificateBuilder(
-        issuer_name=subject,
-        subject_name=subject,
-        public_key=identity_key(name).public_key(),
-        serial_number=1,
-        not_valid_before=DAY,
-        not_valid_after=DAY + datetime.timedelta(days=1),
-    ).sign(identity_key(name), None)
-    return b64encode(made.public_bytes(Encoding.DER)).decode("ascii")
-
-
-@functools.cache
-def admits(der: bytes) -> Party:
-    """Take every certificate for its name's; each name is an organisation of its own."""
-    (name,) = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(
-        NameOID.COMMON_NAME
-    )
-    key = certified_key(der)
-    return Party(WorkerId(str(name.value)), str(name.value), key, signatures.key_id(key))
+admits: Admits = party_of
+"""Takes every certificate for its name's."""
 
 
 def signer(name: str) -> Callable[[SignedPurpose, bytes], bytes]:
@@ -88,7 +39,7 @@ def signer(name: str) -> Callable[[SignedPurpose, bytes], bytes]:
 def member(name: str, algorithm: Algorithm = MASKED, seed: str = "") -> MaskedMember:
     """Return who this worker is in an attempt whose secrets follow from `seed`."""
     trust = Trust(min_cohort=algorithm.min_cohort, max_share=algorithm.max_share)
-    draw = drawn(f"{name}/{seed}")
+    draw = Drawn(f"{name}/{seed}")
     return MaskedMember(WorkerId(name), algorithm, trust, admits, signer(name), draw)
 
 
@@ -137,7 +88,7 @@ class Cloud:
 
     def sign_offer(self, offer: Offer) -> Offer:
         """Return the offer with the keys that follow from its nonce, signed."""
-        made = OfferSecrets.drawn(drawn(f"{self.name}/{offer.nonce}"))
+        made = OfferSecrets.drawn(Drawn(f"{self.name}/{offer.nonce}"))
         self.secrets[offer.nonce] = made
         return made.sign(offer, certificate(self.name), signer(self.name))
 

@@ -5,7 +5,7 @@ product's own formulas; only the files, and so all arithmetic, are made up.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from common.documents import Record
 from common.errors import DivergedError
@@ -78,26 +78,23 @@ class PlayedReplica:
         at, last = self.position, records[-1]
         if told == "step":
             raise _other_digest(last)
-        end, crossed = LogHead.at(last), any(r.rollback is not None for r in records)
-        if not at.behind and not any(map(moves, records)):
-            self.position = replace(at, log=end)
-            return Followed(self.position, moved=False), "nothing moves"
-        rolled_back = crossed or (at.behind and at.rolled_back)
-        if not (way := self._way(records, snapshot_seq, behind=at.behind)):
-            self.position = Position(end, at.version, at.digest, rolled_back)
-            return Followed(self.position, moved=False), f"not kept: still on version {at.version}"
-        stands = self._stand(Position(end, end.version, end.digest, rolled_back))
-        return Followed(stands, moved=True), f"moved {way}"
+        past = at.past(self.run.run.genesis, records)
+        leads_on = at.leads_on(records)
+        way = self._way(records, snapshot_seq, behind=at.behind) if leads_on else ""
+        if way:
+            return Followed(self._stand(past.caught_up()), moved=True), f"moved {way}"
+        self.position = past
+        kept = f"not kept: still on version {at.version}" if leads_on else "nothing moves"
+        return Followed(past, moved=False), kept
 
     def retry(self, num_records: int) -> tuple[Followed, str]:
         """Stand on the version that it is behind."""
         at = self.position
-        if at.next_seq != num_records:
+        if not at.waits_for_files(num_records):
             return Followed(at, moved=False), "more is on its way"
         if not self._is_kept(at.log.digest):
             return Followed(at, moved=False), "still not kept"
-        stands = self._stand(Position(at.log, at.log.version, at.log.digest, at.rolled_back))
-        return Followed(stands, moved=True), "moved"
+        return Followed(self._stand(at.caught_up()), moved=True), "moved"
 
     def _is_kept(self, digest: Digest) -> bool:
         return self.run.state(digest) is not None and digest not in self.gone

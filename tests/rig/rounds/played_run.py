@@ -34,8 +34,9 @@ from common.schema import ModelSchema, TensorSpec
 from common.secagg.transcript import abandon_content, list_content, signed_content
 from common.terms import round_layout
 from common.words import run_state
+from simulator.drawn import certificate
 from tests.rig.rounds import masked_members
-from tests.rig.rounds.masked_members import Cloud, certificate, measured, order, signer, word
+from tests.rig.rounds.masked_members import Cloud, measured, order, signer, word
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import NUMBERS, Run
 

@@ -28,7 +28,8 @@ from common.errors import BadCommitError, CrosscloudError, DivergedError
 from common.ids import RoundId, WorkerId
 from common.rounds import Rule
 from common.terms import round_layout
-from tests.rig.rounds.masked_members import certificate, drawn, signer
+from simulator.drawn import Drawn, certificate
+from tests.rig.rounds.masked_members import signer
 from tests.rig.rounds.played_replica import PlayedReplica
 from tests.rig.rounds.played_run import ME, Options, PlayedRun
 from tests.rig.rounds.shown_effects import named_rounds, shown
@@ -228,7 +229,7 @@ class Script:
         run, algorithm = self.run, self.run.run.algorithm
         if not algorithm.masked:
             return TlsTier(ME)
-        draw = drawn(f"{ME}/{boot}")
+        draw = Drawn(f"{ME}/{boot}")
         member = MaskedMember(ME, algorithm, self.trust, run.admits, signer(ME), draw, self.unsafe)
         return MaskedTier(
             member,

@@ -43,7 +43,7 @@ from coordinator.ports import (
     Survivors,
     Table,
 )
-from tests.rig.rounds.masked_members import drawn
+from simulator.drawn import Drawn
 from tests.rig.rounds.run_script import Script, begun, numbers, outcome_of, saved_round
 
 AWS, AZURE = WorkerId("aws"), WorkerId("azure")
@@ -434,7 +434,7 @@ def test_what_is_stored_of_a_masked_round_holds_no_secret(phase: str) -> None:
     held = [s.masking.to_bytes() for c in script.clouds.values() for s in c.secrets.values()]
     for worker, cloud in script.clouds.items():
         attempt = cloud.attempt(script.planned)
-        draw = drawn(f"{worker}/{ROUND_1}")
+        draw = Drawn(f"{worker}/{ROUND_1}")
         own, common = draw(32), draw(32)
         commitments = attempt.answer(numbers())[0].commitments
         assert commitments is not None

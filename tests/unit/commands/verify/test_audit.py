@@ -19,7 +19,8 @@ from common.ids import Digest, RoundId, WorkerId
 from common.secagg import signatures
 from common.secagg.transcript import list_content
 from common.words import run_state
-from tests.rig.rounds.masked_members import MASKED, Cloud, admits, identity_key, order, word
+from simulator.drawn import identity_key
+from tests.rig.rounds.masked_members import MASKED, Cloud, admits, order, word
 from tests.rig.rounds.masked_round import plan_of
 from tests.rig.rounds.small_chain import Coordinator
 from tests.rig.rounds.small_run import NUMBERS, Run
